@@ -1,0 +1,64 @@
+"""A learned image codec.
+
+    import learned_codec
+
+    data = learned_codec.encode(image, quality=60)  # (H, W) or (H, W, 3) uint8 -> bytes
+    image = learned_codec.decode(data)
+
+Every public name is imported when it is first used, so that `import learned_codec` costs milliseconds: programs that
+only look at a header, and plug-in systems that import everything they find, never pay for torch or GDAL.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from learned_codec import errors
+    from learned_codec.codec import check, decode, encode, inspect, list_models
+    from learned_codec.errors import LearnedCodecError
+    from learned_codec.files import decode_file, encode_file
+    from learned_codec.limits import Limits
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LearnedCodecError",
+    "Limits",
+    "__version__",
+    "check",
+    "decode",
+    "decode_file",
+    "encode",
+    "encode_file",
+    "errors",
+    "inspect",
+    "list_models",
+]
+
+# Public name -> the module it lives in; the same names as under TYPE_CHECKING, which is for type checkers and editors.
+_HOME = {
+    "LearnedCodecError": "learned_codec.errors",
+    "Limits": "learned_codec.limits",
+    "check": "learned_codec.codec",
+    "decode": "learned_codec.codec",
+    "decode_file": "learned_codec.files",
+    "encode": "learned_codec.codec",
+    "encode_file": "learned_codec.files",
+    "inspect": "learned_codec.codec",
+    "list_models": "learned_codec.codec",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use (PEP 562)."""
+    if name == "errors":
+        return import_module("learned_codec.errors")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value  # the next access doesn't come through here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

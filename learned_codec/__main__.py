@@ -1,0 +1,6 @@
+"""`python -m learned_codec`: the command line, where no script directory is on the PATH."""
+
+from learned_codec.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="learned-codec")

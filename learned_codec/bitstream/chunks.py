@@ -1,0 +1,114 @@
+"""Chunks: type (1 byte), length (varint), payload, CRC-32C (4 bytes, little-endian) over all that precedes it.
+
+The first chunk, HEAD, follows the magic, and its checksum covers the magic too. The type of the first chunk is the
+version of the format. END, the last, is a type and a length of 0 and has no checksum.
+"""
+
+from typing import NamedTuple
+
+import google_crc32c
+
+from learned_codec.bitstream import varint
+from learned_codec.bitstream.source import Source
+from learned_codec.errors import CorruptDataError, NotLCIError, TruncatedError
+
+# As PNG's: a byte that isn't ASCII, the name, and line endings that a transfer in text mode would change.
+MAGIC = b"\x89LCI\r\n\x1a\n"
+VERSION = 1
+
+HEAD = VERSION
+INDX = 0x49  # I
+MASK = 0x4B  # K
+TILE = 0x54  # T
+META = 0xCD  # M, ancillary
+END = b"E\x00"
+ANCILLARY = 0x80  # this bit of a type says that a reader that doesn't know the chunk may skip it
+
+_CRC_SIZE = 4
+
+
+class Chunk(NamedTuple):
+    """Where a chunk lies in the file, in bytes. Its payload has not been read.
+
+    Attributes:
+        type: 0 to 255.
+        offset: of the type byte.
+        length: of the payload.
+    """
+
+    type: int
+    offset: int
+    length: int
+
+    @property
+    def prefix(self) -> bytes:
+        """The type and the length, as written."""
+        return bytes([self.type]) + varint.encode(self.length)
+
+    @property
+    def size(self) -> int:
+        """All of it: type, length, payload and checksum."""
+        return len(self.prefix) + self.length + _CRC_SIZE
+
+    @property
+    def end(self) -> int:
+        """The offset after it."""
+        return self.offset + self.size
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        known = {HEAD: "HEAD", INDX: "INDX", MASK: "MASK", TILE: "TILE", META: "META", END[0]: "END"}
+        return known.get(self.type, f"chunk 0x{self.type:02x}")
+
+    def check(self, data: bytes, *, before: bytes = b"") -> memoryview:
+        """The payload in `data`, all bytes of this chunk as they lie in the file.
+
+        Raises `CorruptDataError` unless they are the right number, begin as declared, and have the right checksum.
+        """
+        prefix = self.prefix
+        body = data[:-_CRC_SIZE]
+        if len(data) != self.size or not body.startswith(prefix):
+            raise CorruptDataError(f"{self.name} at byte {self.offset} isn't there or is cut short")
+        if _crc(body, before=before) != data[-_CRC_SIZE:]:
+            raise CorruptDataError(f"{self.name} at byte {self.offset} is damaged: its checksum doesn't match")
+        return memoryview(body)[len(prefix) :]
+
+
+def pack(type_: int, payload: bytes, *, before: bytes = b"") -> bytes:
+    """A chunk as bytes. `before`: what lies in front of it and is covered by its checksum."""
+    body = Chunk(type_, 0, len(payload)).prefix + payload
+    return body + _crc(body, before=before)
+
+
+def locate(source: Source, offset: int) -> Chunk:
+    """The chunk at `offset`. Raises `TruncatedError` or, for a length that isn't minimal, `CorruptDataError`."""
+    start = source.read_at(offset, 1 + varint.MAX_BYTES, ahead=True)
+    if not start:
+        raise TruncatedError(f"the file ends at byte {source.size}, where another chunk should begin")
+    length, _ = varint.decode(start, 1)
+    return Chunk(start[0], offset, length)
+
+
+def load(source: Source, chunk: Chunk, *, before: bytes = b"") -> bytes:
+    """The payload of `chunk`. Raises `TruncatedError` before reading it, or `CorruptDataError`."""
+    if chunk.end > source.size:
+        raise TruncatedError(f"{chunk.name} should end at byte {chunk.end}, but the file ends at {source.size}")
+    return bytes(chunk.check(source.read_at(chunk.offset, chunk.size, ahead=True), before=before))
+
+
+def check_magic(source: Source) -> None:
+    """Raise `NotLCIError`, `TruncatedError` or `CorruptDataError` unless the source begins as an LCI file."""
+    start = source.read_at(0, len(MAGIC), ahead=True)
+    if start == MAGIC:
+        return
+    if MAGIC.startswith(start):
+        raise TruncatedError(f"only {len(start)} bytes: too few for an LCI file")
+    if start.startswith(MAGIC[:4]):
+        raise CorruptDataError("the magic is damaged: was the file transferred as text?")
+    raise NotLCIError(f"not an LCI file: it begins with {start.hex(' ')}")
+
+
+def _crc(body: bytes, *, before: bytes) -> bytes:
+    crc: int = google_crc32c.extend(google_crc32c.value(before), body)
+    return crc.to_bytes(_CRC_SIZE, "little")

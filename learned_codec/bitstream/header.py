@@ -1,0 +1,207 @@
+"""HEAD: what the array was, which weights code it, and how it is cut into tiles."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple, get_args
+
+from learned_codec.bitstream import varint
+from learned_codec.errors import CorruptDataError, InvalidInputError, TruncatedError, UnsupportedVersionError
+from learned_codec.limits import Limits
+
+DType = Literal["uint8", "uint16", "int16", "float32"]
+Layout = Literal["HW", "HWC", "CHW"]
+
+DTYPES: tuple[DType, ...] = get_args(DType)  # the index is the code in the file
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+MAX_SIDE = 2**31 - 1
+TILE_UNIT = 64
+WEIGHTS_ID_SIZE = 8
+HAS_PARAMETERS = 0x80  # this bit of a transform's code says that parameters follow
+
+# The format byte: the dtype in bits 0 to 2, the shape in bits 3 and 4, then three flags.
+_DTYPE = 0b0000_0111
+_SHAPE = 0b0001_1000
+_HAS_TILES = 0b0010_0000
+_HAS_TRANSFORM = 0b0100_0000
+_RESERVED = 0b1000_0000
+_HW, _RGB, _HWC, _CHW = 0, 1, 2, 3  # (H, W, 3) has a code of its own, so that it need not say 3
+
+
+class TileBox(NamedTuple):
+    """A tile's place in the image, in pixels; tiles at the right and lower edge may be smaller than the others."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a decoder must know before the first tile.
+
+    Attributes:
+        width: pixels, 1 to 2^31 - 1.
+        height: likewise.
+        bands: likewise; 1 in layout "HW".
+        dtype: of the array that was encoded.
+        layout: its axes: "HW", "HWC" or (planar) "CHW".
+        weights_id: the first 8 bytes of the SHA-256 of the weights; these alone name the model.
+        level: the quantisation level, a fixed-point number whose meaning is the model's.
+        tile_code: tiles are 64 × this on a side, 1 to 255; 0: the whole image is one tile.
+        transform: how values went into the model, 0 to 255: 0 as they are, 1 gray through an RGB model.
+        parameters: of the transform; only where its code has bit 7 set.
+
+    Raises:
+        InvalidInputError: a field is out of its range.
+    """
+
+    width: int
+    height: int
+    bands: int = 3
+    dtype: DType = "uint8"
+    layout: Layout = "HWC"
+    weights_id: bytes
+    level: int
+    tile_code: int = 0
+    transform: int = 0
+    parameters: bytes = b""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("width", 1, MAX_SIDE),
+            ("height", 1, MAX_SIDE),
+            ("bands", 1, MAX_SIDE),
+            ("level", 0, varint.MAX),
+            ("tile_code", 0, 255),
+            ("transform", 0, 255),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise InvalidInputError(f"{name} must be from {low} to {high}, not {getattr(self, name)}")
+        if self.dtype not in DTYPES or self.layout not in LAYOUTS:
+            raise InvalidInputError(f"a {self.dtype!r} array of layout {self.layout!r} can't be described")
+        if self.layout == "HW" and self.bands != 1:
+            raise InvalidInputError(f"an array (H, W) has one band, not {self.bands}")
+        if len(self.weights_id) != WEIGHTS_ID_SIZE:
+            raise InvalidInputError(f"a weights id is {WEIGHTS_ID_SIZE} bytes, not {len(self.weights_id)}")
+        if self.parameters and not self.transform & HAS_PARAMETERS:
+            raise InvalidInputError(f"transform {self.transform} has no parameters, as its bit 7 isn't set")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array that was encoded."""
+        if self.layout == "HW":
+            return self.height, self.width
+        if self.layout == "CHW":
+            return self.bands, self.height, self.width
+        return self.height, self.width, self.bands
+
+    @property
+    def pixels(self) -> int:
+        """Height × width."""
+        return self.height * self.width
+
+    @property
+    def tile_size(self) -> tuple[int, int]:
+        """Height and width of a tile that isn't cut by an edge; the image's own where it is one tile."""
+        side = self.tile_code * TILE_UNIT
+        return (side, side) if side else (self.height, self.width)
+
+    @property
+    def tile_grid(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        height, width = self.tile_size
+        return -(-self.height // height), -(-self.width // width)
+
+    @property
+    def tile_count(self) -> int:
+        """How many tiles there are."""
+        rows, cols = self.tile_grid
+        return rows * cols
+
+    def tile_box(self, index: int) -> TileBox:
+        """Where tile `index` lies; tiles are counted along rows. Raises `IndexError` if there is no such tile."""
+        if not 0 <= index < self.tile_count:
+            raise IndexError(f"tile {index} of {self.tile_count}")
+        height, width = self.tile_size
+        tile_row, tile_col = divmod(index, self.tile_grid[1])
+        row, col = tile_row * height, tile_col * width
+        return TileBox(row, col, min(height, self.height - row), min(width, self.width - col))
+
+    def validate(self, limits: Limits) -> None:
+        """Raise `LimitError` if the image is larger than `limits` allow."""
+        limits.check("max_pixels", self.pixels, f"an image of {self.width} × {self.height} pixels")
+        limits.check("max_bands", self.bands, "bands")
+        limits.check("max_samples", self.pixels * self.bands, f"{self.width} × {self.height} × {self.bands} samples")
+        limits.check("max_tiles", self.tile_count, "tiles")
+
+    def to_bytes(self) -> bytes:
+        """The payload of HEAD."""
+        shape = {"HW": _HW, "HWC": _RGB if self.bands == 3 else _HWC, "CHW": _CHW}[self.layout]
+        flags = (_HAS_TILES if self.tile_code else 0) | (_HAS_TRANSFORM if self.transform else 0)
+        out = bytearray([DTYPES.index(self.dtype) | shape << 3 | flags])
+        out += varint.encode(self.width - 1) + varint.encode(self.height - 1)
+        if shape in (_HWC, _CHW):
+            out += varint.encode(self.bands - 1)
+        out += self.weights_id + varint.encode(self.level)
+        if self.tile_code:
+            out.append(self.tile_code)
+        if self.transform:
+            out.append(self.transform)
+        if self.transform & HAS_PARAMETERS:
+            out += varint.encode(len(self.parameters)) + self.parameters
+        return bytes(out)
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> "Header":
+        """The header in the payload of HEAD.
+
+        Raises:
+            CorruptDataError: it is too short or too long, or a field is out of its range or needlessly there.
+            UnsupportedVersionError: a reserved bit or value is used.
+        """
+        try:
+            header = cls._parse(payload)
+        except (InvalidInputError, TruncatedError, IndexError) as error:
+            raise CorruptDataError(f"HEAD makes no sense: {error}") from error
+        # One header has one encoding: this finds trailing bytes, and fields that should have been left out.
+        if header.to_bytes() != payload:
+            raise CorruptDataError("HEAD makes no sense: it isn't in its shortest form")
+        return header
+
+    @classmethod
+    def _parse(cls, payload: bytes) -> "Header":
+        form = payload[0]
+        if form & _RESERVED or form & _DTYPE >= len(DTYPES):
+            raise UnsupportedVersionError(f"format 0x{form:02x} in HEAD needs a later version of this library")
+        shape = (form & _SHAPE) >> 3
+        width, at = varint.decode(payload, 1)
+        height, at = varint.decode(payload, at)
+        bands = {_HW: 0, _RGB: 2}.get(shape, -1)
+        if bands < 0:
+            bands, at = varint.decode(payload, at)
+        weights_id = payload[at : at + WEIGHTS_ID_SIZE]
+        level, at = varint.decode(payload, at + WEIGHTS_ID_SIZE)
+        tile_code = transform = length = 0
+        if form & _HAS_TILES:
+            tile_code, at = payload[at], at + 1
+        if form & _HAS_TRANSFORM:
+            transform, at = payload[at], at + 1
+        if transform & HAS_PARAMETERS:
+            length, at = varint.decode(payload, at)
+        return cls(
+            width=width + 1,
+            height=height + 1,
+            bands=bands + 1,
+            dtype=DTYPES[form & _DTYPE],
+            layout={_HW: "HW", _CHW: "CHW"}.get(shape, "HWC"),  # type: ignore[arg-type] # the dict's values are str
+            weights_id=weights_id,
+            level=level,
+            tile_code=tile_code,
+            transform=transform,
+            parameters=payload[at : at + length],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, bytes as hexadecimal digits."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()}

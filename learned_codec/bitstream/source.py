@@ -1,0 +1,78 @@
+"""Bytes in memory and seekable files behind one face, so that there is one parser for both."""
+
+import threading
+from typing import Protocol, cast
+
+__all__ = ["BytesSource", "FileSource", "SeekableFile", "Source", "as_source"]
+
+_READ_AHEAD = 4096
+
+
+class SeekableFile(Protocol):
+    """The part of a binary file that is used. Its first byte is the file's, wherever it stands now."""
+
+    def read(self, size: int, /) -> bytes: ...  # noqa: D102 - Python's
+    def seek(self, offset: int, whence: int, /) -> int: ...  # noqa: D102 - Python's
+
+
+class Source(Protocol):
+    """Something with `size` bytes, any of which can be read."""
+
+    size: int
+
+    def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:
+        """The bytes from `offset` on, fewer than `size` only at the end. `ahead`: more will be wanted after them."""
+
+
+class BytesSource:
+    """Bytes in memory."""
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self._view = memoryview(data).cast("B")
+        self.size = len(self._view)
+
+    def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:  # noqa: ARG002 - for files only
+        """A copy of the bytes: the checksum's C code takes nothing but `bytes`."""
+        return bytes(self._view[offset : offset + size])
+
+
+class FileSource:
+    """A seekable binary file; threads may share it.
+
+    With `ahead`, 4 KiB are read at a time: the head of most files in one request. Otherwise exactly what was asked for.
+    """
+
+    def __init__(self, file: SeekableFile) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._start = 0
+        self._ahead = b""
+        self.size = file.seek(0, 2)
+
+    def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:
+        """The bytes, read again until `size` have come or the file ends."""
+        size = max(0, min(size, self.size - offset))  # a declared length never makes a larger buffer than the file
+        with self._lock:
+            if self._start <= offset and offset + size <= self._start + len(self._ahead):
+                return self._ahead[offset - self._start :][:size]
+            data = self._read(offset, max(size, _READ_AHEAD) if ahead else size)
+            if ahead:
+                self._start, self._ahead = offset, data
+            return data[:size]
+
+    def _read(self, offset: int, size: int) -> bytes:
+        self._file.seek(offset, 0)
+        parts = []
+        while size > 0 and (part := self._file.read(size)):  # an unbuffered file may give less than it has
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+
+def as_source(data: bytes | bytearray | memoryview | SeekableFile) -> Source:
+    """A `Source` of bytes or of a seekable binary file."""
+    try:
+        view = memoryview(data)  # type: ignore[arg-type] # that is the question
+    except TypeError:
+        return FileSource(cast("SeekableFile", data))
+    return BytesSource(view)

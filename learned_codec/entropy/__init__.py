@@ -1,0 +1,6 @@
+"""Integers in, bytes out: frozen probability tables and the ANS coder that uses them. No torch."""
+
+from .coder import CoderModels, Decoder, Encoder
+from .tables import SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS, ScaleTables, gaussian_tables
+
+__all__ = ["CoderModels", "SCALE_BINS", "SCALE_LOG2_MIN", "SKIPPED_BINS", "Decoder", "Encoder", "ScaleTables", "gaussian_tables"]

@@ -1,0 +1,120 @@
+"""Everything that this library raises on purpose.
+
+Every error is a `LearnedCodecError`, and also the built-in error that a caller would expect in its place:
+
+    LearnedCodecError(Exception)
+    ├── InvalidInputError(ValueError)          what the caller passed: dtype, shape, NaN, a quality out of range
+    ├── RateError(ValueError)                  a bpp or psnr outside what the model reaches; names the range
+    ├── LimitError(ValueError)                 a declared size over a limit; names value, limit and how to raise it
+    ├── BitstreamError(ValueError)             the bytes are at fault
+    │   ├── NotLCIError                        not an LCI file at all
+    │   ├── TruncatedError(EOFError)           the file ends too early
+    │   ├── CorruptDataError                   a checksum fails or fields contradict each other; has `tiles`
+    │   └── UnsupportedVersionError            written by a later version: version, reserved bit or critical chunk
+    ├── ModelError
+    │   ├── UnknownModelError(LookupError)     no model of that name, or no weights of that id
+    │   └── WeightsError(ValueError)           a weights file that is damaged or breaks the exactness bound
+    ├── FileError(OSError)                     the destination exists, the source can't be read
+    ├── MissingDependencyError(ImportError)    names the extra to install
+    └── TrainingError(RuntimeError)            training can't go on
+"""
+
+from collections.abc import Iterable
+
+__all__ = [
+    "BitstreamError",
+    "CorruptDataError",
+    "FileError",
+    "InvalidInputError",
+    "LearnedCodecError",
+    "LimitError",
+    "MissingDependencyError",
+    "ModelError",
+    "NotLCIError",
+    "RateError",
+    "TrainingError",
+    "TruncatedError",
+    "UnknownModelError",
+    "UnsupportedVersionError",
+    "WeightsError",
+]
+
+
+class LearnedCodecError(Exception):
+    """The base of every error of this library."""
+
+
+class InvalidInputError(LearnedCodecError, ValueError):
+    """The caller passed something that can't be coded: a dtype, a shape, a NaN, a quality out of range."""
+
+
+class RateError(LearnedCodecError, ValueError):
+    """The asked-for bits per pixel or PSNR is outside what the model reaches on this image."""
+
+
+class LimitError(LearnedCodecError, ValueError):
+    """A file declares more than a limit allows. Nothing of that size has been allocated.
+
+    Attributes:
+        field: the field of `Limits` that raises the limit.
+        value: what the file declares.
+        limit: what was allowed.
+    """
+
+    def __init__(self, message: str, *, field: str = "", value: int = 0, limit: int = 0) -> None:
+        super().__init__(message)
+        self.field = field
+        self.value = value
+        self.limit = limit
+
+
+class BitstreamError(LearnedCodecError, ValueError):
+    """The bytes can't be read as LCI."""
+
+
+class NotLCIError(BitstreamError):
+    """The bytes don't begin as an LCI file does."""
+
+
+class TruncatedError(BitstreamError, EOFError):
+    """The bytes end before the file does."""
+
+
+class CorruptDataError(BitstreamError):
+    """The bytes were changed after they were written, or never made sense.
+
+    Attributes:
+        tiles: the indices of the damaged tiles where only tiles are damaged; empty where it is the file as a whole.
+    """
+
+    def __init__(self, message: str, *, tiles: Iterable[int] = ()) -> None:
+        super().__init__(message)
+        self.tiles: tuple[int, ...] = tuple(tiles)
+
+
+class UnsupportedVersionError(BitstreamError):
+    """The file needs a later version of this library: its version, a reserved bit or a critical chunk is unknown."""
+
+
+class ModelError(LearnedCodecError):
+    """Something is wrong with a model."""
+
+
+class UnknownModelError(ModelError, LookupError):
+    """No model has this name, or no weights this id."""
+
+
+class WeightsError(ModelError, ValueError):
+    """A weights file is damaged, or breaks the bound that makes its arithmetic exact."""
+
+
+class FileError(LearnedCodecError, OSError):
+    """A file can't be read or written: the destination exists, the source isn't readable."""
+
+
+class MissingDependencyError(LearnedCodecError, ImportError):
+    """An optional dependency isn't installed; the message names the extra that brings it."""
+
+
+class TrainingError(LearnedCodecError, RuntimeError):
+    """Training can't go on: diverged, out of data, or a checkpoint that doesn't fit."""

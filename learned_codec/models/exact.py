@@ -1,0 +1,288 @@
+"""The entropy model in integers: what encoder and decoder both run, bit for bit the same on every machine.
+
+All tensors here are float32 that hold integers. Every output channel of every layer satisfies
+
+    sum |w| * max |input| + |bias| < 2^24,
+
+so that each partial sum is an exact float32 whatever the order, the device or the number of threads. Between layers,
+sums are scaled by powers of two, rounded down and clipped: exact as well. Means, gains and scales are fixed-point
+numbers and base-2 logarithms; no exponential is ever computed, only looked up in `mantissas()`.
+
+The floating-point twin that is trained is `hyperprior.py`; `learned_codec.training.export` turns one into the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from learned_codec.entropy import SCALE_BINS, SCALE_LOG2_MIN
+from learned_codec.errors import WeightsError
+
+from .config import CONTEXT_STEPS, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
+from .hyperprior import STEP_ORDER
+
+ACTIVATION_MAX = 1023
+"""Activations between layers are clipped to this magnitude."""
+
+EXACT_BITS = 24
+LOG2_BITS = 8
+"""Fractional bits of a base-2 logarithm: 256ths of an octave."""
+
+MEAN_BITS = 8
+"""Fractional bits of means and decoded latents, in quantisation steps."""
+
+MU_BITS = 12
+"""Fractional bits of the networks' normalised means."""
+
+LATENT_BITS = 8
+"""Fractional bits of normalised latents as the networks see them: +-4 becomes +-1023."""
+
+HYPER_INPUT_BITS = 12
+"""Extra fractional bits of the factors that scale hyper-latents into the network's input."""
+
+MU_MAX = 1 << 16
+MEAN_MAX = 1 << 22
+S_MAX = 12 << LOG2_BITS
+
+_BIN_SHIFT = 5  # 256ths of an octave to 8ths
+_SCALE_MIN = round(SCALE_LOG2_MIN * (1 << LOG2_BITS))
+
+
+@cache
+def mantissas() -> NDArray[np.int64]:
+    """round(2^(15 + i/256)) for i = 0 … 255, in integer arithmetic (a 256th root is eight square roots): `pow` may
+    differ in its last bit between C libraries."""
+    values = []
+    for i in range(256):
+        root = 1 << (i + 256 * (15 + 16))
+        for _ in range(8):
+            root = math.isqrt(root)
+        values.append((root + (1 << 15)) >> 16)
+    return np.array(values, np.int64)
+
+
+LatentSource = Callable[[list[Tensor], list[Tensor], list[tuple[slice, slice, slice]]], list[Tensor]]
+"""Given the means (in 2^-MEAN_BITS steps) and scale bins of one step's four blocks of latents, and where in the
+(h, w, latents) array each lies, the blocks' symbols: quantised by an encoder, read by a decoder."""
+
+
+def power_of_two(log2: NDArray[np.int64], bits: int) -> NDArray[np.float64]:
+    """2^(log2 / 256 + bits) to 16 significant bits, exactly the same everywhere."""
+    return np.ldexp(mantissas()[log2 & 255].astype(np.float64), (log2 >> LOG2_BITS) - 15 + bits)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A 1x1 (weight (out, in)) or depthwise 3x3 (weight (C, 1, 3, 3)) layer.
+
+    Output = floor((weight * input + bias) * 2^-shift), with the rounding half already in `bias`; `shift` >= 1.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    scale: Tensor
+
+    @classmethod
+    def load(cls, weight: Tensor, bias: Tensor, shift: Tensor, name: str) -> Layer:
+        """Take stored integers (int16, int32, int8), check the bound and add the rounding half."""
+        if shift.numel() and int(shift.min()) < 1:
+            raise WeightsError(f"exact layer {name}: shifts must be at least 1, got {int(shift.min())}")
+        rounded = bias.double() + torch.exp2(shift.double() - 1)
+        reach = weight.double().abs().flatten(1).sum(1) * ACTIVATION_MAX + rounded.abs()
+        if not bool((reach < 2**EXACT_BITS).all()):
+            raise WeightsError(
+                f"exact layer {name}: sums may reach {reach.max().item():.0f}, beyond 2^{EXACT_BITS} = {2**EXACT_BITS}"
+            )
+        return cls(weight.float(), rounded.float(), torch.exp2(-shift.float()))
+
+    def finish(self, sums: Tensor) -> Tensor:
+        """(…, out) sums without bias -> integers, not clipped."""
+        return torch.floor((sums + self.bias) * self.scale)
+
+    def pointwise(self, x: Tensor) -> Tensor:
+        return self.finish(x @ self.weight.T)
+
+    def depthwise(self, x: Tensor) -> Tensor:
+        """(h, w, C) -> (h, w, C), zeros around the border."""
+        planes = x.permute(2, 0, 1)[None]
+        if x.device.type == "cpu":
+            sums = F.conv2d(planes, self.weight, padding=1, groups=len(self.weight))
+        else:
+            # Accelerators may compute convolutions by other algorithms or in shorter floats; shifted sums they do not.
+            height, width, _ = x.shape
+            padded = F.pad(planes, (1, 1, 1, 1))
+            sums = torch.zeros_like(planes)
+            for i in range(3):
+                for j in range(3):
+                    sums = sums + padded[..., i : i + height, j : j + width] * self.weight[:, 0, i, j, None, None]
+        return self.finish(sums[0].permute(1, 2, 0))
+
+    def to(self, device: str) -> Layer:
+        return Layer(self.weight.to(device), self.bias.to(device), self.scale.to(device))
+
+
+def clip(x: Tensor) -> Tensor:
+    return x.clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+
+
+def clip_positive(x: Tensor) -> Tensor:
+    return x.clamp(0, ACTIVATION_MAX)
+
+
+def block(layers: dict[str, Layer], name: str, x: Tensor) -> Tensor:
+    """`hyperprior.ReluBlock`."""
+    inner = clip(layers[f"{name}.depthwise"].depthwise(x))
+    inner = clip_positive(layers[f"{name}.expand"].pointwise(inner))
+    return clip(x + layers[f"{name}.project"].pointwise(inner))
+
+
+def up(layers: dict[str, Layer], name: str, x: Tensor) -> Tensor:
+    """`hyperprior.PlainUp`: (h, w, C) -> (2h, 2w, C)."""
+    height, width, channels = x.shape
+    x = clip(layers[name].pointwise(x) + x.repeat_interleave(4, 2))
+    x = x.reshape(height, width, channels, 2, 2).permute(0, 3, 1, 4, 2)
+    return x.reshape(2 * height, 2 * width, channels)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelTables:
+    """Everything that depends on the quality step, as integers.
+
+    `unit` (latents,) log2 of a normalised latent in quantisation steps, 256ths; `hyper_bins` (hyper_latents,) scale
+    bins; `input_scale`, `input_bias` (hyper_latents,); `feature_bias` (context_width,).
+    """
+
+    unit: NDArray[np.int64]
+    hyper_bins: NDArray[np.uint8]
+    input_scale: NDArray[np.int64]
+    input_bias: NDArray[np.int64]
+    feature_bias: NDArray[np.int64]
+
+
+class ExactEntropyModel:
+    """The integer entropy model on one device. Stateless after construction."""
+
+    TABLES = ("unit", "hyper_log2_scale", "input_scale", "input_bias", "feature_bias")
+
+    def __init__(self, config: ModelConfig, tensors: dict[str, Tensor], device: str = "cpu") -> None:
+        """`tensors`: the `exact.*` tensors of a weights file, without that prefix."""
+        self.config, self.device = config, device
+        try:
+            self._tables = {name: tensors[f"tables.{name}"].numpy().astype(np.int64) for name in self.TABLES}
+            names = [key.removesuffix(".weight") for key in tensors if key.endswith(".weight")]
+            self.layers = {
+                name: Layer.load(*(tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift")), name).to(device)
+                for name in names
+            }
+        except KeyError as error:
+            raise WeightsError(f"the weights lack the exact tensor {error}") from error
+
+    def level(self, step: int) -> LevelTables:
+        """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS."""
+        lower = min(step // QUALITY_STEPS, self.config.levels - 2)
+        fraction = step - lower * QUALITY_STEPS
+        values = {
+            name: (t[lower] * (QUALITY_STEPS - fraction) + t[lower + 1] * fraction + QUALITY_STEPS // 2) // QUALITY_STEPS
+            for name, t in self._tables.items()
+        }
+        bins = _to_bins(torch.from_numpy(values.pop("hyper_log2_scale")).double()).numpy().astype(np.uint8)
+        return LevelTables(hyper_bins=bins, **values)
+
+    def _constant(self, values: NDArray[np.generic], dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.from_numpy(values).to(self.device, dtype)
+
+    def features(self, hyper: Tensor, level: LevelTables) -> Tensor:
+        """(hz, wz, hyper_latents) integer hyper-latents -> (4hz, 4wz, context_width)."""
+        x = hyper.double() * self._constant(level.input_scale, torch.float64)
+        x = x + self._constant(level.input_bias + (1 << (HYPER_INPUT_BITS - 1)), torch.float64)
+        x = clip(torch.floor(x * 2.0**-HYPER_INPUT_BITS)).float()
+        layers = self.layers
+        x = up(layers, "hyper_synthesis.up1", x)
+        x = block(layers, "hyper_synthesis.block", x)
+        x = clip_positive(up(layers, "hyper_synthesis.up2", x))
+        return clip(layers["hyper_synthesis.leave"].pointwise(x) + self._constant(level.feature_bias))
+
+    def latents(self, hyper: Tensor, level: LevelTables, height: int, width: int, source: LatentSource) -> Tensor:
+        """Run the four steps over an area of height x width latents.
+
+        `hyper` is (ceil(height/4), ceil(width/4), hyper_latents); the result (height, width, latents) holds the decoded
+        latents in 2^-MEAN_BITS quantisation steps.
+        """
+        features = self.features(hyper, level)[:height, :width].contiguous()
+        config = self.config
+        group_size = config.latents // CONTEXT_STEPS
+        to_mean = self._constant(power_of_two(level.unit, MEAN_BITS - MU_BITS), torch.float64)
+        to_normalised = self._constant(power_of_two(-level.unit, LATENT_BITS - MEAN_BITS), torch.float64)
+        unit = self._constant(level.unit)
+        decoded = torch.zeros(height, width, config.latents, device=self.device)
+        normalised = torch.zeros_like(decoded)
+        for step in range(CONTEXT_STEPS):
+            hidden = self._hidden(step, features, normalised)
+            leave = self.layers[f"steps.{step}.leave"]
+            means, bins, places = [], [], []
+            for position in range(4):
+                group = (STEP_ORDER.index(position) - step) % CONTEXT_STEPS
+                channels = slice(group * group_size, (group + 1) * group_size)
+                place = (slice(position // 2, None, 2), slice(position % 2, None, 2), channels)
+                mu, s = _leave(leave, hidden[place[:2]], channels, config.latents)
+                mean = torch.floor(mu.double() * to_mean[channels]).clamp(-MEAN_MAX, MEAN_MAX)
+                means.append(mean.float())
+                bins.append(_to_bins(s + unit[channels]))
+                places.append(place)
+            for symbols, mean, place in zip(source(means, bins, places), means, places, strict=True):
+                block_decoded = symbols * 2.0**MEAN_BITS + mean
+                decoded[place] = block_decoded
+                scaled = torch.floor(block_decoded.double() * to_normalised[place[2]])
+                normalised[place] = clip(scaled).float()
+        return decoded
+
+    def _hidden(self, step: int, features: Tensor, normalised: Tensor) -> Tensor:
+        layers = self.layers
+        enter = layers[f"steps.{step}.enter"]
+        width = self.config.context_width
+        sums = features @ enter.weight[:, :width].T
+        if step > 0:
+            sums = sums + normalised @ enter.weight[:, width:].T
+        return block(layers, f"steps.{step}.block", clip(enter.finish(sums))).clamp(min=0)
+
+
+def _leave(layer: Layer, x: Tensor, channels: slice, latents: int) -> tuple[Tensor, Tensor]:
+    """The last layer of a step, for one group of channels only: mu and s as integers."""
+    scales = slice(latents + channels.start, latents + channels.stop)
+    rows = torch.cat([layer.weight[channels], layer.weight[scales]])
+    bias = torch.cat([layer.bias[channels], layer.bias[scales]])
+    factor = torch.cat([layer.scale[channels], layer.scale[scales]])
+    mu, s = torch.floor((x @ rows.T + bias) * factor).chunk(2, -1)
+    return mu.clamp(-MU_MAX, MU_MAX), s.clamp(-S_MAX, S_MAX)
+
+
+def _to_bins(log2_scale: Tensor) -> Tensor:
+    """Log2 of a scale in 256ths of an octave -> the nearest scale bin."""
+    shifted = log2_scale - _SCALE_MIN + (1 << (_BIN_SHIFT - 1))
+    return torch.floor(shifted * 2.0**-_BIN_SHIFT).clamp(0, SCALE_BINS - 1)
+
+
+def hyper_size(height: int, width: int) -> tuple[int, int]:
+    """The hyper-latents' height and width behind an area of latents."""
+    return -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE)
+
+
+def arithmetic_is_exact(device: str) -> bool:
+    """Whether matrix products on `device` are computed in full float32 at this moment.
+
+    Global switches (`torch.set_float32_matmul_precision`, TF32, oneDNN's fast-math modes) may shorten them. The probe
+    has the shapes of the real work, and sums that need all 24 bits.
+    """
+    a = torch.full((256, 256), 1023.0, device=device)
+    b = torch.full((256, 192), 63.0, device=device)
+    b[0] = 62.0
+    return bool((a @ b == 1023 * (63 * 255 + 62)).all())

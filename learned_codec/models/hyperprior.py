@@ -1,0 +1,234 @@
+"""The entropy model in floating point: what training learns. `exact.py` is its integer twin, used to code.
+
+Everything the networks see and say is normalised, so that they learn shapes and not magnitudes: with the gain G of a
+quality level and the base sigma of a channel, a latent's mean is G*sigma*mu and its scale G*sigma*2^s, where mu and s
+come from the networks. Gains, sigmas and scales are kept as base-2 logarithms, because their integer twins add them.
+
+The latents are coded in four steps, each one position of every 2x2 neighbourhood per channel group; every step sees
+what is decoded so far (the quadtree order of Lu et al., "High-efficiency lossy image coding through adaptive
+neighborhood information aggregation", 2022, and Li et al., "Neural video compression with diverse contexts", 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import CONTEXT_STEPS, ModelConfig
+from .resnet_lite import Down, ResidualBlock
+
+CONTEXT_CLAMP = 4.0
+"""Normalised latents are clipped to this range before a network sees them."""
+
+LOG2_SCALE_MIN = -3.25
+"""Log2 of the smallest standard deviation in use, in quantisation steps: 0.105."""
+
+STEP_ORDER = (0, 3, 1, 2)
+"""Position (2*row + column within its 2x2 neighbourhood) that group 0 codes in each step; group g runs g steps ahead."""
+
+
+class _LowerBound(torch.autograd.Function):
+    """max(x, bound), whose gradient still passes where it would raise x (Balle et al. 2018)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bound = bound
+        return x.clamp(min=bound)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        (gradient,) = gradients
+        return gradient * ((x >= ctx.bound) | (gradient < 0)).to(gradient.dtype), None
+
+
+def lower_bound(x: Tensor, bound: float) -> Tensor:
+    result: Tensor = _LowerBound.apply(x, bound)
+    return result
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Rounding with the gradient of the identity."""
+    return x + (torch.round(x) - x).detach()
+
+
+def gaussian_bits(residual: Tensor, log2_scale: Tensor) -> Tensor:
+    """Bits of `residual` (in quantisation steps, around its mean) under a zero-mean Gaussian integrated over one step."""
+    scale = torch.exp2(lower_bound(log2_scale.float(), LOG2_SCALE_MIN))
+    magnitude = residual.float().abs()
+    mass = torch.special.ndtr((0.5 - magnitude) / scale) - torch.special.ndtr((-0.5 - magnitude) / scale)
+    return -torch.log2(lower_bound(mass, 1e-9))
+
+
+def interpolate(table: Tensor, level: Tensor) -> Tensor:
+    """(levels, C) table, (B,) real-valued levels -> (B, C, 1, 1) by linear interpolation."""
+    lower = level.floor().clamp(0, len(table) - 2).long()
+    fraction = (level - lower)[:, None].to(table.dtype)
+    return (table[lower] * (1 - fraction) + table[lower + 1] * fraction)[:, :, None, None]
+
+
+class ReluBlock(nn.Module):
+    """`ResidualBlock` with a ReLU, which integers can follow exactly."""
+
+    def __init__(self, channels: int, expansion: int = 2) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.expand = nn.Conv2d(channels, channels * expansion, 1)
+        self.project = nn.Conv2d(channels * expansion, channels, 1)
+        with torch.no_grad():
+            self.project.weight.mul_(0.3)
+            self.project.bias.zero_()  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.project(F.relu(self.expand(self.depthwise(x))))
+        return x + y
+
+
+class HyperAnalysis(nn.Module):
+    """Normalised latents to hyper-latents (encoder only, so it needs no exact twin)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.hyper_latents
+        self.network = nn.Sequential(
+            nn.Conv2d(config.latents, width, 1),
+            nn.LeakyReLU(0.1),
+            Down(width, width),
+            ResidualBlock(width),
+            Down(width, width),
+        )
+
+    def forward(self, scaled: Tensor) -> Tensor:
+        """(B, latents, h, w) latents in quantisation steps, h and w multiples of 4 -> (B, hyper_latents, h/4, w/4)."""
+        result: Tensor = self.network(torch.asinh(scaled * 0.5))
+        return result.float()
+
+
+class PlainUp(nn.Module):
+    """A 1x1 conv to four times the width, added to the repeated input, and depth-to-space 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4 * channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.conv(x) + x.repeat_interleave(4, 1), 2)
+
+
+class HyperSynthesis(nn.Module):
+    """Decoded hyper-latents to the features that every context step starts from."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.hyper_latents
+        self.up1 = PlainUp(width)
+        self.block = ReluBlock(width)
+        self.up2 = PlainUp(width)
+        self.leave = nn.Conv2d(width, config.context_width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.leave(F.relu(self.up2(self.block(self.up1(x)))))
+        return result
+
+
+class ContextStep(nn.Module):
+    """One of the four coding steps: features and the latents decoded so far, to mu and s of every latent."""
+
+    def __init__(self, config: ModelConfig, first: bool) -> None:
+        super().__init__()
+        width = config.context_width
+        self.from_features = nn.Conv2d(width, width, 1)
+        self.from_latents = None if first else nn.Conv2d(config.latents, width, 1, bias=False)
+        self.enter = nn.Identity()  # the sum of the two, for the hooks that calibrate its range
+        self.block = ReluBlock(width)
+        self.leave = nn.Conv2d(width, 2 * config.latents, 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.from_features(features)
+        if self.from_latents is not None:
+            x = x + self.from_latents(latents)
+        x = self.enter(x)
+        mu, s = self.leave(F.relu(self.block(x))).float().chunk(2, 1)
+        return mu, s
+
+
+def step_masks(latents: int, height: int, width: int, device: torch.device) -> list[Tensor]:
+    """For each step, (1, latents, height, width) float: 1 where a latent is coded in that step."""
+    position = (torch.arange(height, device=device)[:, None] % 2) * 2 + torch.arange(width, device=device)[None] % 2
+    group = torch.arange(latents, device=device)[:, None, None] * CONTEXT_STEPS // latents
+    order = torch.tensor(STEP_ORDER, device=device)
+    return [(position == order[(step + group) % CONTEXT_STEPS]).float()[None] for step in range(CONTEXT_STEPS)]
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """What the entropy model makes of a batch: `latents` as decoded (in quantisation steps), and the bits of each
+    latent and hyper-latent."""
+
+    latents: Tensor
+    latent_bits: Tensor
+    hyper_bits: Tensor
+
+
+class EntropyModel(nn.Module):
+    """Hyper-prior and four-step context."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        levels, latents, hyper = config.levels, config.latents, config.hyper_latents
+        # The gain is the inverse of the quantisation step. At high rate dD/dR gives step^2 proportional to 1/lambda.
+        gains = torch.linspace(math.log2(config.lambda_min / 4e-4), math.log2(config.lambda_max / 4e-4), levels) / 2
+        self.log2_gain = nn.Parameter(gains[:, None].repeat(1, latents))
+        self.log2_sigma = nn.Parameter(torch.zeros(latents))
+        self.hyper_analysis = HyperAnalysis(config)
+        self.hyper_gain = nn.Parameter(torch.full((levels, hyper), 1.0))
+        self.hyper_bias = nn.Parameter(torch.zeros(levels, hyper))
+        self.hyper_log2_scale = nn.Parameter(torch.zeros(levels, hyper))
+        self.hyper_input_scale = nn.Parameter(torch.full((levels, hyper), 0.5))
+        self.hyper_input_bias = nn.Parameter(torch.zeros(levels, hyper))
+        self.feature_bias = nn.Parameter(torch.zeros(levels, config.context_width))
+        self.hyper_synthesis = HyperSynthesis(config)
+        self.steps = nn.ModuleList(ContextStep(config, first=step == 0) for step in range(CONTEXT_STEPS))
+
+    def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
+        """Latents in quantisation steps -> hyper-latents before rounding, centred on zero."""
+        gain, bias = torch.exp2(interpolate(self.hyper_gain, level)), interpolate(self.hyper_bias, level)
+        return self.hyper_analysis(scaled) * gain + bias
+
+    def forward(self, y: Tensor, level: Tensor) -> Coded:
+        """(B, latents, h, w) analysed latents, h and w multiples of 4, and (B,) quality levels.
+
+        While training, the rate of both kinds of latents is that of uniform noise in place of rounding, and what is
+        passed on is rounded with a straight-through gradient (Minnen and Singh 2020, "mixed" quantisation).
+        """
+        noise = torch.rand_like if self.training else None
+        unit = interpolate(self.log2_gain, level) + self.log2_sigma[None, :, None, None]
+        inverse_unit, unit_scale = torch.exp2(-unit), torch.exp2(unit)
+        scaled = y.float() * torch.exp2(interpolate(self.log2_gain, level))
+
+        z = self.hyper_latents(scaled, level)
+        z_rounded = round_through(z)
+        z_rate = z + noise(z) - 0.5 if noise else z_rounded
+        hyper_bits = gaussian_bits(z_rate, interpolate(self.hyper_log2_scale, level))
+
+        x = z_rounded * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
+        features = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
+        decoded = torch.zeros_like(scaled)
+        mean, log2_scale = torch.zeros_like(scaled), torch.zeros_like(scaled)
+        for step, mask in zip(self.steps, step_masks(*scaled.shape[1:], scaled.device), strict=True):
+            mu, s = step(features, (decoded * inverse_unit).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
+            mu = mu * unit_scale
+            mean, log2_scale = mean + mu * mask, log2_scale + s * mask
+            decoded = decoded + (round_through(scaled - mu) + mu) * mask
+        residual = scaled - mean
+        residual = residual + noise(residual) - 0.5 if noise else torch.round(residual)
+        return Coded(decoded, gaussian_bits(residual, unit + log2_scale.clamp(-12, 6)), hyper_bits)

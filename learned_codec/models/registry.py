@@ -1,0 +1,82 @@
+"""The models that come with the package: `weights/NAME.safetensors`, each with its card, `weights/NAME.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from learned_codec.errors import UnknownModelError, WeightsError
+
+if TYPE_CHECKING:
+    from .runtime import Model
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A model's `name` (its frozen id), the hexadecimal `weights_id` that bitstreams carry, its `bands`, the highest
+    quality step, and the whole card as JSON values: recipe, data, licences, measured rates and distortions."""
+
+    name: str
+    weights_id: str
+    bands: int
+    max_step: int
+    card: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(self.card)
+
+
+def _folder() -> Path:
+    return Path(str(resources.files("learned_codec"))) / "models" / "weights"
+
+
+@lru_cache(maxsize=1)
+def _cards() -> tuple[ModelCard, ...]:
+    cards = []
+    for path in sorted(_folder().glob("*.json")):
+        card = json.loads(path.read_text("utf-8"))
+        try:
+            cards.append(ModelCard(path.stem, card["weights_id"], card["bands"], card["max_step"], card))
+        except KeyError as error:
+            raise WeightsError(f"the model card {path.name} lacks {error}") from error
+    return tuple(cards)
+
+
+def list_models() -> list[ModelCard]:
+    """The models in this installation, by name."""
+    return list(_cards())
+
+
+def find(*, name: str | None = None, weights_id: bytes | None = None, bands: int | None = None) -> ModelCard:
+    """The card of a model by its name, by the id in a bitstream, or the current default for a number of bands.
+
+    Raises `UnknownModelError`, which lists what there is.
+    """
+    cards = list_models()
+    for card in cards:
+        if name == card.name or (weights_id is not None and weights_id.hex() == card.weights_id):
+            return card
+    if bands is not None:
+        # Names end in a version number, so the last one is the newest.
+        fitting = [card for card in cards if card.bands == bands]
+        if fitting:
+            return fitting[-1]
+    wanted = name or (f"weights id {weights_id.hex()}" if weights_id else f"{bands} bands")
+    raise UnknownModelError(f"no model for {wanted}; here are: {', '.join(c.name for c in cards) or 'none'}")
+
+
+@lru_cache(maxsize=4)
+def load(name: str, device: str = "cpu") -> Model:
+    """A model ready for use, kept for the next call (it is immutable). Raises `WeightsError`, `UnknownModelError`."""
+    from . import weights
+    from .runtime import Model
+
+    card = find(name=name)
+    found = weights.read(_folder() / f"{name}.safetensors")
+    if found.id.hex() != card.weights_id:
+        raise WeightsError(f"the weights of {name} are damaged: their id is {found.id.hex()}, not {card.weights_id}")
+    return Model(found, device)

@@ -1,0 +1,227 @@
+"""A model ready for use: pixels to latents, latents to a payload, and back. Built once per weights file and device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from learned_codec.entropy import (
+    SKIPPED_BINS,
+    CoderModels,
+    Decoder,
+    Encoder,
+    ScaleTables,
+)
+from learned_codec.entropy.tables import MAX_SYMBOL
+from learned_codec.errors import InvalidInputError, ModelError
+
+from .config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
+from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, arithmetic_is_exact, hyper_size
+from .hyperprior import HyperAnalysis, interpolate
+from .resnet_lite import Analysis, Synthesis
+from .weights import Weights
+
+T = TypeVar("T", bound=torch.nn.Module)
+
+
+RDO_REACH = 15
+"""Symbols of larger magnitude are rounded plainly: there the tables are too flat for it to matter."""
+
+RDO_STRENGTH = 2.5
+"""How much error counts against rate in the rounding, relative to training; chosen on validation images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """An area of latents as coded: the ideal code length in `bits`, and the `decoded` latents (h, w, latents) in
+    quantisation steps. `encoder` holds the symbols; `Encoder.finish` writes the payload."""
+
+    encoder: Encoder
+    bits: float
+    decoded: Tensor
+
+
+class Model:
+    """Analysis, exact entropy model and synthesis on one device. Stateless after construction."""
+
+    def __init__(self, weights: Weights, device: str = "cpu") -> None:
+        self.config: ModelConfig = weights.config
+        self.id, self.device = weights.id, device
+        self.dtype = torch.bfloat16 if has_bf16(device) else torch.float32
+        transforms = weights.part("transforms")
+        self.analysis = self._load(Analysis(self.config), transforms, "analysis")
+        self.synthesis = self._load(Synthesis(self.config), transforms, "synthesis")
+        self.hyper_analysis = self._load(HyperAnalysis(self.config), transforms, "hyper_analysis").float()
+        # The skeleton carries the large coefficients, for which bf16's 8 bits are too few at high rates.
+        self.analysis.skeleton.float()
+        self.synthesis.skeleton.float()
+        self.levels = {key: value.to(device) for key, value in weights.part("levels").items()}
+        self.exact = ExactEntropyModel(self.config, weights.part("exact"), device)
+        self.tables: ScaleTables = weights.scale_tables()
+        self.coder_models = CoderModels(self.tables)
+        self.costs = torch.from_numpy(self.tables.cost_matrix(RDO_REACH)).reshape(-1).to(device)
+
+    def _load(self, module: T, transforms: dict[str, Tensor], name: str) -> T:
+        state = {k.removeprefix(name + "."): v for k, v in transforms.items() if k.startswith(name + ".")}
+        try:
+            module.load_state_dict(state)
+        except RuntimeError as error:
+            raise ModelError(f"the weights do not fit their configuration: {error}") from error
+        module = module.eval().requires_grad_(False).to(self.device, self.dtype)
+        return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    @property
+    def max_step(self) -> int:
+        """The highest quality step; the lowest is 0."""
+        return (self.config.levels - 1) * QUALITY_STEPS
+
+    def _at(self, name: str, step: int) -> Tensor:
+        """A per-level table at a quality step, (C,) float32."""
+        return interpolate(self.levels[name], torch.tensor([step / QUALITY_STEPS], device=self.device))[0, :, 0, 0]
+
+    # -- transforms ---------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def analyse(self, pixels: Tensor) -> Tensor:
+        """(bands, H, W) float32 in [0, 1], H and W multiples of 16 -> (H/16, W/16, latents) float32."""
+        x = pixels[None].contiguous(memory_format=torch.channels_last)
+        return self.analysis(x)[0].permute(1, 2, 0).contiguous()
+
+    @torch.inference_mode()
+    def synthesise(self, decoded: Tensor, step: int) -> Tensor:
+        """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped."""
+        latents = decoded * torch.exp2(self._at("log2_inverse", step) - self._at("log2_gain", step))
+        sigma = torch.exp2(self.levels["log2_sigma"])
+        normalised = (latents / sigma.clamp(min=0.05) * 0.5).permute(2, 0, 1)[None]
+        bias = self._at("synthesis_bias", step)[None, :, None, None]
+        return self.synthesis(latents.permute(2, 0, 1)[None], normalised.to(self.dtype), bias.to(self.dtype))[0]
+
+    # -- entropy coding -----------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def code(self, y: Tensor, step: int) -> Coded:
+        """Quantise and code (h, w, latents) analysed latents at a quality step."""
+        self.require_exact()
+        height, width, _ = y.shape
+        level = self.exact.level(step)
+        scaled = y * torch.exp2(self._at("log2_gain", step))
+        error_cost = self._error_cost(step)
+        encoder = Encoder(self.coder_models)
+        bits = 0.0
+
+        def push(symbols: Tensor, bins: NDArray[np.uint8]) -> None:
+            nonlocal bits
+            values = symbols.reshape(-1).to("cpu", torch.int32).numpy()
+            encoder.push(values, bins)
+            bits += self.tables.bits(values, bins)
+
+        def quantise(means: list[Tensor], bins: list[Tensor], places: list[tuple[slice, slice, slice]]) -> list[Tensor]:
+            blocks = []
+            for mean, scale_bin, place in zip(means, bins, places, strict=True):
+                residual = scaled[place] - mean * 2.0**-MEAN_BITS
+                blocks.append(self._quantise(residual, scale_bin.long(), error_cost[place[2]]))
+            push(torch.cat([b.reshape(-1) for b in blocks]), _bins(bins))
+            return blocks
+
+        hyper_bins = np.broadcast_to(level.hyper_bins, (*hyper_size(height, width), len(level.hyper_bins)))
+        hyper = self._hyper_latents(scaled, step, level)
+        push(hyper, hyper_bins.reshape(-1))
+        decoded = self.exact.latents(hyper, level, height, width, quantise)
+        return Coded(encoder, bits, decoded * 2.0**-MEAN_BITS)
+
+    def _error_cost(self, step: int) -> Tensor:
+        """(latents,) the bits that a squared error of one quantisation step is worth, by the Lagrangian of training.
+
+        The skeleton is nearly orthonormal, so a squared error in the latents of a block is one in its pixels.
+        """
+        c = self.config
+        multiplier = c.lambda_min * (c.lambda_max / c.lambda_min) ** (step / self.max_step)
+        size = torch.exp2(self._at("log2_inverse", step) - self._at("log2_gain", step))
+        return RDO_STRENGTH * multiplier * 255**2 / c.bands * size.square()
+
+    def _quantise(self, residual: Tensor, scale_bin: Tensor, error_cost: Tensor) -> Tensor:
+        """Rate-distortion optimised rounding: towards zero by one step where that saves more bits than it costs."""
+        symbols = torch.round(residual).clamp(-MAX_SYMBOL, MAX_SYMBOL)
+        smaller = symbols - torch.sign(symbols)
+        more_error = error_cost * ((residual - smaller).square() - (residual - symbols).square())
+        magnitude = symbols.abs().clamp(max=RDO_REACH).long()
+        row = scale_bin * (RDO_REACH + 1)
+        saved = self.costs[row + magnitude] - self.costs[row + (magnitude - 1).clamp(min=0)]
+        symbols = torch.where((more_error < saved) & (symbols.abs() <= RDO_REACH), smaller, symbols)
+        return symbols * (scale_bin >= SKIPPED_BINS)
+
+    def _hyper_latents(self, scaled: Tensor, step: int, level: LevelTables) -> Tensor:
+        """Quantised hyper-latents (hz, wz, hyper_latents) of (h, w, latents) in quantisation steps."""
+        height, width, _ = scaled.shape
+        padding = (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE)
+        planes = F.pad(scaled.permute(2, 0, 1)[None], padding, mode="replicate")
+        z = self.hyper_analysis(planes)[0].permute(1, 2, 0)
+        z = torch.round(z * torch.exp2(self._at("hyper_gain", step)) + self._at("hyper_bias", step))
+        coded = torch.from_numpy(level.hyper_bins >= SKIPPED_BINS).to(z.device)
+        return z.clamp(-MAX_SYMBOL, MAX_SYMBOL) * coded
+
+    @torch.inference_mode()
+    def decode(self, payload: bytes | memoryview, step: int, height: int, width: int) -> Tensor:
+        """A payload of `code` -> (height, width, latents) decoded latents in quantisation steps.
+
+        Raises `CorruptDataError` where the payload does not end with its last symbol.
+        """
+        self.require_exact()
+        level = self.exact.level(step)
+        decoder = Decoder(self.coder_models, payload)
+        hz, wz = hyper_size(height, width)
+        hyper_bins = np.broadcast_to(level.hyper_bins, (hz, wz, len(level.hyper_bins)))
+        hyper = torch.from_numpy(decoder.pop(hyper_bins.reshape(-1))).reshape(hyper_bins.shape)
+
+        def read(means: list[Tensor], bins: list[Tensor], places: list[tuple[slice, slice, slice]]) -> list[Tensor]:
+            symbols = torch.from_numpy(decoder.pop(_bins(bins))).to(self.device, torch.float32)
+            parts = symbols.split([b.numel() for b in bins])
+            return [part.reshape(b.shape) for part, b in zip(parts, bins, strict=True)]
+
+        decoded = self.exact.latents(hyper.to(self.device, torch.float32), level, height, width, read)
+        decoder.finish()
+        return decoded * 2.0**-MEAN_BITS
+
+    def require_exact(self) -> None:
+        """Raise `ModelError` where global switches make matrix products inexact: the file would not decode elsewhere."""
+        if not arithmetic_is_exact(self.device):
+            raise ModelError(
+                f"float32 matrix products on {self.device} are shortened at the moment (TF32 or bf16): the entropy model "
+                "needs them whole; set torch.set_float32_matmul_precision('highest')"
+            )
+
+
+def _bins(bins: list[Tensor]) -> NDArray[np.uint8]:
+    return torch.cat([b.reshape(-1) for b in bins]).to("cpu", torch.uint8).numpy()
+
+
+def has_bf16(device: str) -> bool:
+    """Whether bf16 is a gain on `device`: emulated bf16 is slower than float32."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported()
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return device == "cpu" and any(probe is not None and probe() for probe in probes)
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Let torch use `count` threads inside the block, and as many as before after it."""
+    if count is None:
+        yield
+        return
+    if count < 1:
+        raise InvalidInputError(f"threads must be at least 1, got {count}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,85 @@
+"""A model's weights file: safetensors with the configuration in its metadata.
+
+    transforms.*   float16, the analysis, synthesis and hyper-analysis networks
+    levels.*       float32, what depends on the quality level and need not be exact
+    exact.*        int16, int32 and int8, the integer entropy model (`exact.py`)
+    tables.*       int32, the scale tables (`learned_codec.entropy`)
+
+A file is known by the first 8 bytes of its SHA-256, which every bitstream carries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from learned_codec.entropy import ScaleTables
+from learned_codec.errors import WeightsError
+
+from .config import ModelConfig
+
+KEY = "learned_codec"
+FORMAT = "weights 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A weights file in memory; `id` is what bitstreams name it by."""
+
+    config: ModelConfig
+    tensors: Mapping[str, Tensor]
+    id: bytes
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors below `prefix`, without it."""
+        start = prefix + "."
+        return {key.removeprefix(start): value for key, value in self.tensors.items() if key.startswith(start)}
+
+    def scale_tables(self) -> ScaleTables:
+        tables = self.part("tables")
+        try:
+            return ScaleTables(tables["counts"].numpy(), tables["reaches"].numpy())
+        except KeyError as error:
+            raise WeightsError(f"the weights lack the table {error}") from error
+
+
+def weights_id(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()[:8]
+
+
+def to_bytes(config: ModelConfig, tensors: Mapping[str, Tensor]) -> bytes:
+    """The weights file of a model."""
+    # One key only: safetensors writes several in no certain order, and the same model must be the same bytes.
+    metadata = {KEY: json.dumps({"format": FORMAT, "config": config.to_dict()}, sort_keys=True)}
+    return save({key: value.contiguous() for key, value in tensors.items()}, metadata)
+
+
+def from_bytes(data: bytes, source: str) -> Weights:
+    """Parse a weights file; `source` names it in errors. Raises `WeightsError`."""
+    try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = json.loads(header["__metadata__"][KEY])
+        if metadata["format"] != FORMAT:
+            raise WeightsError(f"{source}: weights of the format {metadata['format']!r}; this version reads {FORMAT!r}")
+        config = ModelConfig.from_dict(metadata["config"])
+        return Weights(config, load(data), weights_id(data))
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(f"{source} is not a weights file of learned_codec: {error}") from error
+
+
+def read(path: Path) -> Weights:
+    """Read a weights file. Raises `WeightsError`."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {path}: {error}") from error
+    return from_bytes(data, str(path))

@@ -1,0 +1,48 @@
+"""Where tiles and the areas around them lie, in latents and in pixels. Integer geometry only.
+
+Tiles are coded one by one, but transformed with a halo of their neighbours, so that the grid leaves no seams. To spend
+less on halos, transforms take whole spans: up to MAX_SPAN pixels of a row of tiles at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from learned_codec.models.config import BLOCK, HALO
+
+MAX_SPAN = 4096
+"""Pixels along a row of tiles that one transform takes; bounds its memory for wide rasters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Latent positions start … stop along one axis, and with the halo: outer_start … outer_stop."""
+
+    start: int
+    stop: int
+    outer_start: int
+    outer_stop: int
+
+    @property
+    def inner(self) -> slice:
+        """The range without halo, within the range with halo."""
+        return slice(self.start - self.outer_start, self.stop - self.outer_start)
+
+
+def latents_along(pixels: int) -> int:
+    """Latent positions that cover so many pixels."""
+    return -(-pixels // BLOCK)
+
+
+def ranges(pixels: int, step: int) -> Iterator[Range]:
+    """Cut an axis of so many pixels into ranges of `step` pixels (a multiple of BLOCK)."""
+    total, length = latents_along(pixels), step // BLOCK
+    for start in range(0, total, length):
+        stop = min(start + length, total)
+        yield Range(start, stop, max(0, start - HALO), min(total, stop + HALO))
+
+
+def span(width: int, tile: int) -> int:
+    """The width in pixels of the spans in which a row of tiles of `tile` pixels is transformed."""
+    return max(1, MAX_SPAN // tile) * tile if width > tile else latents_along(width) * BLOCK

@@ -1,0 +1,120 @@
+"""What a training run is: a typed TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from learned_codec.errors import TrainingError
+from learned_codec.models.config import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Which images: `folders` below the data directory; `holdout`, the share kept for validation (whole scene groups
+    where a SOURCES.csv names them); `downscale`, the probabilities of box-downscaling by 1, 2, 3 …"""
+
+    folders: tuple[str, ...]
+    holdout: float = 0.03
+    downscale: tuple[float, ...] = (0.6, 0.3, 0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One stretch of the schedule, up to `until` (a fraction of the run): crops of `crop` pixels, `batch` of them."""
+
+    until: float
+    batch: int
+    crop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """`mse` + `ms_ssim` are the weights of lambda*255^2*MSE and of lambda*`ms_ssim_scale`*(1 - MS-SSIM); each sample's
+    loss is scaled by (lambda/0.01)^-`balance` so that no rate dominates."""
+
+    mse: float = 1.0
+    ms_ssim: float = 0.0
+    ms_ssim_scale: float = 2000.0
+    balance: float = 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class Optimiser:
+    """AdamW at `learning_rate`, warmed up over `warmup` steps, constant until `decay_from` (a fraction of the run),
+    then to zero (`decay`). The skeleton, whose weights are small and start near their optimum, learns at
+    `skeleton_rate` times that. Gradients are clipped to the norm `clip`; the weight average has the horizon `ema`."""
+
+    learning_rate: float = 2e-3
+    skeleton_rate: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    warmup: int = 100
+    decay_from: float = 0.3
+    decay: Literal["linear", "cosine"] = "linear"
+    clip: float = 1.0
+    ema: float = 0.998
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides a run. Its length is `minutes` by the clock or `steps`, exactly one of them."""
+
+    name: str
+    data: Data
+    phases: tuple[Phase, ...]
+    seed: int = 0
+    steps: int | None = None
+    minutes: float | None = None
+    checkpoint_minutes: float = 3.0
+    validate_minutes: float = 20.0
+    validation_images: int = 12
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: Loss = field(default_factory=Loss)
+    optimiser: Optimiser = field(default_factory=Optimiser)
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise TrainingError("a recipe needs exactly one of `steps` and `minutes`")
+        if not self.phases or self.phases[-1].until != 1.0:
+            raise TrainingError("the last phase must run until 1.0")
+        for phase in self.phases:
+            if phase.crop % 64:
+                raise TrainingError(f"crops must be multiples of 64 pixels, got {phase.crop}")
+
+    def phase(self, progress: float) -> Phase:
+        """The phase at `progress` (0 to 1) of the run."""
+        return next((p for p in self.phases if progress < p.until), self.phases[-1])
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _build(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+    known = {f.name for f in fields(kind)}
+    if unknown := set(values) - known:
+        raise TrainingError(f"{where}: unknown settings {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"{where}: {error}") from error
+
+
+def load(path: str | Path) -> Recipe:
+    """Read a recipe; anything unknown or missing is a `TrainingError` that names it."""
+    try:
+        values = tomllib.loads(Path(path).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise TrainingError(f"cannot read the recipe {path}: {error}") from error
+    for key, kind in (("data", Data), ("model", ModelConfig), ("loss", Loss), ("optimiser", Optimiser)):
+        if key in values:
+            values[key] = _build(kind, values[key], f"{path} [{key}]")
+    values["phases"] = [_build(Phase, p, f"{path} [[phases]]") for p in values.get("phases", [])]
+    result: Recipe = _build(Recipe, values, str(path))
+    return result
+
+
+def replace_length(recipe: Recipe, minutes: float) -> Recipe:
+    """The same recipe, run for `minutes` by the clock."""
+    return replace(recipe, minutes=minutes, steps=None)

@@ -1,0 +1,364 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import learned_codec
+from learned_codec import demo
+from learned_codec.cli import main
+from learned_codec.errors import FileError
+
+OK, FOUND_WRONG, USAGE, ERROR, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def run(*arguments: object, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], input=stdin)
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return demo.landscape(64, 64)
+
+
+@pytest.fixture(scope="module")
+def coded(picture: np.ndarray) -> bytes:
+    return learned_codec.encode(picture, quality=60)
+
+
+@pytest.fixture
+def png(tmp_path: Path, picture: np.ndarray) -> Path:
+    path = tmp_path / "picture.png"
+    Image.fromarray(picture).save(path)
+    return path
+
+
+@pytest.fixture
+def lci(tmp_path: Path, coded: bytes) -> Path:
+    path = tmp_path / "picture.lci"
+    path.write_bytes(coded)
+    return path
+
+
+def assert_told_in_one_line(result: Result, *words: str) -> None:
+    """An error of ours: exit code 3, nothing on standard output, one line without a traceback on standard error."""
+    assert result.exit_code == ERROR, result.output
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+
+
+# --- encode and decode ---
+
+
+def test_encode_and_decode(tmp_path: Path, png: Path, coded: bytes) -> None:
+    lci, again = tmp_path / "new.lci", tmp_path / "again.png"
+    encoded = run("encode", png, lci)
+    assert encoded.exit_code == OK, encoded.output
+    assert encoded.stdout.startswith(f"{lci}: 64 × 64 pixels, ")
+    assert encoded.stderr == ""
+    assert lci.read_bytes() == coded  # quality 60 is the default
+    decoded = run("decode", lci, again)
+    assert (decoded.exit_code, decoded.output) == (OK, "")
+    np.testing.assert_array_equal(np.array(Image.open(again)), learned_codec.decode(coded))
+    assert {path.name for path in tmp_path.iterdir()} == {"picture.png", "new.lci", "again.png"}
+
+
+def test_single_band(tmp_path: Path, picture: np.ndarray) -> None:
+    grey, lci, again = tmp_path / "grey.png", tmp_path / "grey.lci", tmp_path / "again.tif"
+    Image.fromarray(picture[:, :, 1]).save(grey)
+    assert run("encode", grey, lci).exit_code == OK
+    assert run("decode", lci, again).exit_code == OK
+    with Image.open(again) as opened:
+        assert (opened.mode, opened.size) == ("L", (64, 64))
+
+
+def test_encode_json(tmp_path: Path, png: Path) -> None:
+    lci = tmp_path / "new.lci"
+    said = json.loads(run("encode", png, lci, "--quality", 30, "--json").stdout)
+    assert said == learned_codec.inspect(lci.read_bytes()).to_dict()
+    assert (said["width"], said["height"], said["bands"], said["bytes"]) == (64, 64, 3, lci.stat().st_size)
+
+
+def test_rates(tmp_path: Path, png: Path) -> None:
+    small, large = tmp_path / "small.lci", tmp_path / "large.lci"
+    assert run("encode", png, small, "--quality", 20).exit_code == OK
+    assert run("encode", png, large, "--quality", 90).exit_code == OK
+    assert small.stat().st_size < large.stat().st_size
+    middle = 8 * (small.stat().st_size + large.stat().st_size) / 2 / 64**2
+    met = tmp_path / "met.lci"
+    assert run("encode", png, met, "--bpp", middle).exit_code == OK
+    assert 8 * met.stat().st_size / 64**2 <= middle
+
+
+def test_pipe(png: Path, coded: bytes) -> None:
+    encoded = run("encode", "-", "-", stdin=png.read_bytes())
+    assert encoded.exit_code == OK
+    assert encoded.stdout_bytes == coded
+    assert "64 × 64" in encoded.stderr
+    decoded = run("decode", "-", "-", stdin=coded)
+    assert decoded.exit_code == OK
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(decoded.stdout_bytes))), learned_codec.decode(coded))
+    as_tiff = run("decode", "-", "-", "--format", "tif", stdin=coded)
+    assert as_tiff.stdout_bytes.startswith(b"II*\0")
+
+
+def test_real_pipe(coded: bytes) -> None:
+    """Through real standard streams, and `python -m`."""
+    command = [sys.executable, "-m", "learned_codec", "check", "-"]
+    done = subprocess.run(command, input=coded, capture_output=True, check=False, cwd=Path(__file__).parent.parent)
+    assert (done.returncode, done.stderr) == (OK, b"")
+
+
+def test_threads(tmp_path: Path, png: Path, coded: bytes) -> None:
+    lci = tmp_path / "threads.lci"
+    assert run("encode", png, lci, "--threads", 1, "--device", "cpu").exit_code == OK
+    assert lci.read_bytes() == coded
+
+
+# --- refusals ---
+
+
+def test_existing_destination_needs_overwrite(tmp_path: Path, png: Path, lci: Path) -> None:
+    out = tmp_path / "out.png"
+    out.write_bytes(b"precious")
+    assert_told_in_one_line(run("decode", lci, out), "out.png", "exists", "overwrite")
+    assert_told_in_one_line(run("encode", png, out), "out.png", "exists", "overwrite")
+    assert out.read_bytes() == b"precious"
+    assert run("decode", lci, out, "--overwrite").exit_code == OK
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert run("encode", png, lci, "--overwrite").exit_code == OK
+
+
+@pytest.mark.parametrize("arguments", [("--quality", 50, "--bpp", 1), ("--bpp", 1, "--psnr", 30), ("--bpp", "nan")])
+def test_rate_usage_errors(tmp_path: Path, png: Path, arguments: tuple[object, ...]) -> None:
+    result = run("encode", png, tmp_path / "x.lci", *arguments)
+    assert result.exit_code == USAGE
+    assert result.stderr.startswith("Usage: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("encode",), ("nothing",), ("info",), ("decode", "a", "b", "--max-pixels", 0)]
+)
+def test_usage_errors(arguments: tuple[object, ...]) -> None:
+    assert run(*arguments).exit_code == USAGE
+
+
+@pytest.mark.parametrize("arguments", [("--quality", 0), ("--quality", 101), ("--bpp", 1000), ("--psnr", 200)])
+def test_rates_out_of_reach(tmp_path: Path, png: Path, arguments: tuple[object, ...]) -> None:
+    assert_told_in_one_line(run("encode", png, tmp_path / "x.lci", *arguments))
+    assert not (tmp_path / "x.lci").exists()
+
+
+def test_unknown_model(tmp_path: Path, png: Path) -> None:
+    assert_told_in_one_line(run("encode", png, tmp_path / "x.lci", "--model", "no-such-model"), "no-such-model")
+
+
+def test_missing_source(tmp_path: Path) -> None:
+    for command in (("encode", "absent.png", tmp_path / "x.lci"), ("decode", "absent.lci", tmp_path / "x.png")):
+        assert_told_in_one_line(run(*command), "absent")
+    assert_told_in_one_line(run("info", "absent.lci"), "absent.lci")
+    assert_told_in_one_line(run("check", "absent.lci"), "absent.lci")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_destination_format_is_checked_first(tmp_path: Path, lci: Path) -> None:
+    assert_told_in_one_line(run("decode", lci, tmp_path / "out.xyz"), "xyz", "png")
+    assert_told_in_one_line(run("decode", lci, tmp_path / "out"), "extension")
+
+
+def test_picture_of_another_kind(tmp_path: Path) -> None:
+    palette = tmp_path / "palette.png"
+    Image.new("P", (8, 8)).save(palette)
+    assert_told_in_one_line(run("encode", palette, tmp_path / "x.lci"), "palette.png", "palette")
+
+
+@pytest.mark.parametrize("damage", ["foreign", "empty", "truncated", "flipped"])
+def test_damaged_file(tmp_path: Path, coded: bytes, damage: str) -> None:
+    flipped = bytearray(coded)
+    flipped[len(coded) // 2] ^= 0x10
+    data = {
+        "foreign": b"PK\3\4 not ours",
+        "empty": b"",
+        "truncated": coded[: len(coded) // 2],
+        "flipped": bytes(flipped),
+    }
+    path, out = tmp_path / "damaged.lci", tmp_path / "out.png"
+    path.write_bytes(data[damage])
+    assert_told_in_one_line(run("decode", path, out))
+    assert list(tmp_path.iterdir()) == [path]
+    checked = run("check", path)
+    assert checked.exit_code == FOUND_WRONG
+    assert checked.stdout.count("\n") == 1
+    report = json.loads(run("check", path, "--json").stdout)
+    assert report["ok"] is False
+    assert report["message"]
+
+
+def test_limits(tmp_path: Path, lci: Path) -> None:
+    assert_told_in_one_line(run("decode", lci, tmp_path / "out.png", "--max-pixels", 64 * 63), "4,096", "4,032")
+    assert run("decode", lci, tmp_path / "out.png", "--max-pixels", 64 * 64).exit_code == OK
+
+
+def test_interrupted(tmp_path: Path, png: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("learned_codec.codec.encode", interrupt)
+    result = run("encode", png, tmp_path / "x.lci")
+    assert (result.exit_code, result.stderr) == (INTERRUPTED, "interrupted\n")
+    assert list(tmp_path.iterdir()) == [png]
+
+
+def test_warning_is_one_line(tmp_path: Path, picture: np.ndarray) -> None:
+    source = tmp_path / "wide.png"
+    Image.fromarray(picture).save(source, icc_profile=b"Display P3, or so")
+    result = run("encode", source, tmp_path / "x.lci")
+    assert result.exit_code == OK
+    assert result.stderr.startswith("warning: ")
+    assert "colour profile" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+# --- info, check, selftest ---
+
+
+def test_info(lci: Path, coded: bytes) -> None:
+    told = run("info", lci)
+    assert told.exit_code == OK
+    assert dict(line.split(maxsplit=1) for line in told.stdout.splitlines() if " " in line)["width"] == "64"
+    assert json.loads(run("info", lci, "--json").stdout) == learned_codec.inspect(coded).to_dict()
+    assert json.loads(run("info", "-", "--json", stdin=coded).stdout)["bytes"] == len(coded)
+
+
+def test_check(lci: Path) -> None:
+    result = run("check", lci)
+    assert (result.exit_code, result.stderr) == (OK, "")
+    assert json.loads(run("check", lci, "--json").stdout)["ok"] is True
+
+
+def test_selftest() -> None:
+    result = run("selftest")
+    assert result.exit_code == OK, result.output
+    assert result.stdout
+    assert all(line.startswith("ok ") for line in result.stdout.splitlines())
+    assert all(json.loads(run("selftest", "--json").stdout).values())
+
+
+def test_selftest_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learned_codec.selftest.run", lambda _: [("first", True), ("second", False)])
+    result = run("selftest")
+    assert result.exit_code == FOUND_WRONG
+    assert result.stdout == "ok      first\nFAILED  second\n"
+
+
+# --- train ---
+
+
+def test_train_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainer has tests of its own; here, that what was typed is what it is told."""
+    calls: list[tuple[tuple[object, ...], dict[str, object]]] = []
+    monkeypatch.setattr("learned_codec.training.trainer.train", lambda *args, **kwargs: calls.append((args, kwargs)))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("")
+    assert run("train", recipe, "--data", tmp_path).exit_code == OK
+    options = ("--out", tmp_path / "run", "--resume", "--minutes", 1.5, "--device", "cuda", "--compile")
+    assert run("train", recipe, "--data", tmp_path, *options).exit_code == OK
+    plain = {"out": Path("runs/recipe"), "resume": False, "minutes": None, "device": "cpu", "compile": False}
+    full = {"out": tmp_path / "run", "resume": True, "minutes": 1.5, "device": "cuda", "compile": True}
+    assert calls == [((recipe, tmp_path), plain), ((recipe, tmp_path), full)]
+
+
+def test_train_needs_a_recipe_and_data(tmp_path: Path) -> None:
+    assert run("train", tmp_path / "absent.toml", "--data", tmp_path).exit_code == USAGE
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("")
+    assert run("train", recipe).exit_code == USAGE
+
+
+# --- demo ---
+
+
+def test_demo(tmp_path: Path, png: Path, picture: np.ndarray) -> None:
+    out = tmp_path / "out"
+    result = run("demo", png, "--out", out)
+    assert result.exit_code == OK, result.output
+    for word in ("learned_codec", "JPEG 2000", "JPEG", "bpp", "dB", "comparison.png"):
+        assert word in result.stdout
+    with Image.open(out / "comparison.png") as sheet:
+        assert sheet.width > 2 * 64
+    data = (out / "demo.lci").read_bytes()
+    np.testing.assert_array_equal(np.array(Image.open(out / "original.png")), picture)
+    np.testing.assert_array_equal(np.array(Image.open(out / "decoded.png")), learned_codec.decode(data))
+
+    assert_told_in_one_line(run("demo", png, "--out", out), "original.png", "exists")
+    again = run("demo", png, "--out", out, "--overwrite", "--quality", 90, "--json")
+    assert again.exit_code == OK
+    ours, *rivals = json.loads(again.stdout)["contenders"]
+    assert ours["bytes"] == (out / "demo.lci").stat().st_size > len(data)
+    assert [row["name"] for row in rivals] == ["JPEG 2000", "JPEG"]
+
+
+def test_demo_needs_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = demo.landscape(48, 80)
+    monkeypatch.setattr("learned_codec.demo.landscape", lambda: small)
+    assert run("demo", "--out", tmp_path / "out").exit_code == OK
+    with Image.open(tmp_path / "out" / "original.png") as original:
+        assert original.size == (80, 48)
+
+
+def test_demo_of_one_band(tmp_path: Path, picture: np.ndarray) -> None:
+    grey = np.ascontiguousarray(picture[:, :, 1])
+    result = demo.run(grey, tmp_path, rate={"quality": 60})
+    assert result.raw_bytes == 64 * 64
+    assert np.array(Image.open(tmp_path / "decoded.png")).shape == (64, 64)
+
+
+def test_demo_folder_that_is_a_file(tmp_path: Path, picture: np.ndarray) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    with pytest.raises(FileError, match="file"):
+        demo.run(picture, path, rate={"quality": 60})
+
+
+def test_rivals_keep_to_the_size() -> None:
+    scene = demo.landscape(96, 128)
+    for size in (1500, 3000, 6000):
+        assert len(demo._jpeg(scene, size)) <= size
+        assert 0.8 * size <= len(demo._jpeg2000(scene, size)) <= size
+
+
+def test_landscape() -> None:
+    scene = demo.landscape(96, 128)
+    assert (scene.shape, scene.dtype) == ((96, 128, 3), np.uint8)
+    assert scene.std() > 30  # something to see
+    np.testing.assert_array_equal(scene, demo.landscape(96, 128))
+
+
+# --- help ---
+
+
+def test_help_and_version() -> None:
+    assert run("--version").stdout.strip().endswith(learned_codec.__version__)
+    told = run("--help").stdout
+    for word in ("encode", "decode", "info", "check", "selftest", "train", "demo", "Exit codes"):
+        assert word in told
+    for command in ("encode", "decode", "info", "check", "selftest", "train", "demo"):
+        assert run(command, "--help").exit_code == OK
+
+
+def test_readme_names_real_commands() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    lines = [line.split() for line in readme.splitlines() if line.startswith("learned-codec ")]
+    assert lines
+    assert {line[1] for line in lines} <= set(main.commands)

@@ -1,0 +1,111 @@
+"""What importing and installing the package costs and gives."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import learned_codec
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = Path(learned_codec.__file__).parent
+
+
+def run_python(code: str) -> str:
+    """Standard output of a fresh interpreter, in which nothing has been imported yet."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return done.stdout
+
+
+def test_import_is_light() -> None:
+    heavy = ("torch", "rasterio", "numpy", "PIL", "constriction", "click", "tqdm")
+    loaded = run_python(f"import sys, learned_codec; print([m for m in {heavy!r} if m in sys.modules])")
+    assert loaded.strip() == "[]"
+
+
+def test_import_is_fast() -> None:
+    code = "import time; t = time.perf_counter(); import learned_codec; print(time.perf_counter() - t)"
+    # One quiet moment of ten is enough: what other processes take of the machine is not this package's cost.
+    assert any(float(run_python(code)) < 0.3 for _ in range(10))
+
+
+def test_errors_and_limits_are_light() -> None:
+    code = (
+        "import sys, learned_codec; learned_codec.LearnedCodecError; learned_codec.Limits;"
+        "print('torch' in sys.modules, 'rasterio' in sys.modules)"
+    )
+    assert run_python(code).split() == ["False", "False"]
+
+
+def test_header_alone_needs_no_torch() -> None:
+    """`inspect` and `check` are for servers and plug-ins that look at files without decoding them."""
+    code = (
+        "import sys, learned_codec\n"
+        "try: learned_codec.inspect(b'not ours')\n"
+        "except learned_codec.LearnedCodecError: pass\n"
+        "learned_codec.check(b'not ours')\n"
+        "print('torch' in sys.modules, 'rasterio' in sys.modules)"
+    )
+    assert run_python(code).split() == ["False", "False"]
+
+
+def test_command_line_help_is_light() -> None:
+    code = (
+        "import sys; from learned_codec.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('torch' in sys.modules, 'rasterio' in sys.modules)"
+    )
+    assert run_python(code).split()[-2:] == ["False", "False"]
+
+
+@pytest.mark.parametrize("name", learned_codec.__all__)
+def test_public_names_exist(name: str) -> None:
+    assert getattr(learned_codec, name) is not None
+    assert name in dir(learned_codec)
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = learned_codec.no_such_name
+
+
+def test_type_checkers_see_the_public_names() -> None:
+    """The names under TYPE_CHECKING, the lazy ones and `__all__` are one list, kept thrice."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name for node in guarded.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen | {"__version__"} == set(learned_codec.__all__)
+    assert set(learned_codec._HOME) | {"__version__", "errors"} == set(learned_codec.__all__)
+
+
+def test_typed_and_versioned() -> None:
+    assert (PACKAGE / "py.typed").exists()
+    assert f"## {learned_codec.__version__} " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_dependency_has_a_lower_bound() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [entry for name, entries in project["optional-dependencies"].items() if name != "all" for entry in entries]
+    assert [entry for entry in [*project["dependencies"], *extras] if ">=" not in entry] == []
+    # constriction's output is part of the format: its minor version is pinned.
+    assert any(entry.startswith("constriction>=") and ",<" in entry for entry in project["dependencies"])
+
+
+def test_all_extra_names_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = extras["all"][0].removeprefix("learned-codec[").removesuffix("]").split(",")
+    assert set(named) == set(extras) - {"all"}
+
+
+def test_no_torch_above_the_trainer_unpickles() -> None:
+    """Weights come from strangers and are safetensors; only the trainer's own checkpoints are torch files."""
+    offenders = [
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if "training" not in path.parts and ("torch.load(" in path.read_text() or "pickle" in path.read_text())
+    ]
+    assert offenders == []
