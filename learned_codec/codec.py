@@ -38,8 +38,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What a header says. `model` and `quality` are None where this installation does not have the model; `bpp` counts
-    bits of the whole file per pixel (height x width)."""
+    """What a header says.
+
+    `model` and `quality` are None where this installation does not have the model; `bpp` counts bits of the whole file
+    per pixel (height x width).
+    """
 
     width: int
     height: int
@@ -140,7 +143,9 @@ def decode(
     Args:
         data: the whole file.
         limits: the largest image to accept (`Limits()` by default).
-        device, threads, progress: as for `encode`.
+        device: as for `encode`.
+        threads: likewise.
+        progress: likewise.
 
     Raises:
         NotLCIError, TruncatedError, CorruptDataError, UnsupportedVersionError: the bytes are at fault (all are
@@ -206,7 +211,7 @@ def check(data: bytes | bytearray | memoryview, *, limits: Limits | None = None)
     return Report(True, (), count, f"{count} tiles, all whole")
 
 
-# -- encoding -------------------------------------------------------------------------------------------------------------
+# -- encoding ----------------------------------------------------------------------------------------------------------
 
 
 def _planes(image: NDArray[Any] | Tensor, planar: bool) -> tuple[NDArray[np.uint8], str]:
@@ -239,8 +244,8 @@ def _to_numpy(image: Any) -> NDArray[Any]:
     return array
 
 
-def _one_rate(quality: float | None, bpp: float | None, psnr: float | None) -> tuple[str, float]:
-    """The rate control in use and its value."""
+def _one_rate(quality: object, bpp: object, psnr: object) -> tuple[str, float]:
+    """The rate control in use and its value; these come from the user, so they may be anything."""
     given = {k: v for k, v in (("quality", quality), ("bpp", bpp), ("psnr", psnr)) if v is not None}
     if not given:
         return "quality", 60.0
@@ -256,8 +261,8 @@ def _one_rate(quality: float | None, bpp: float | None, psnr: float | None) -> t
     return name, float(value)
 
 
-def _tile_code(tile_size: int | None, height: int, width: int) -> int:
-    """The header's tile code; 0 where one tile holds the image."""
+def _tile_code(tile_size: object, height: int, width: int) -> int:
+    """The header's tile code; 0 where one tile holds the image. `tile_size` comes from the user: it may be anything."""
     side = DEFAULT_TILE if tile_size is None else tile_size
     if not isinstance(side, int) or side % TILE_UNIT or not TILE_UNIT <= side <= 255 * TILE_UNIT:
         raise InvalidInputError(f"tile_size must be a multiple of {TILE_UNIT} up to {255 * TILE_UNIT}, not {side!r}")
@@ -283,6 +288,8 @@ class _Encoding:
 
     def _latents(self) -> Iterator[Tensor]:
         """The analysed latents of each tile, (h, w, latents), in the order of tiles."""
+        import torch
+
         header, model = self.header, self.model
         tile = header.tile_code * TILE_UNIT
         step_y, step_x = (tile or tiles.latents_along(n) * BLOCK for n in (header.height, header.width))
@@ -297,7 +304,7 @@ class _Encoding:
                 padding = ((0, 0), (0, -pixels.shape[1] % BLOCK), (0, -pixels.shape[2] % BLOCK))
                 padded = np.pad(pixels, padding, mode="edge") if np.any(padding) else pixels
                 x = values.to_model(padded, header.transform, model.config.bands).to(model.device)
-                yield from model.analyse(x)[rows.inner, columns.inner].split(step_x // BLOCK, 1)
+                yield from torch.split(model.analyse(x)[rows.inner, columns.inner], step_x // BLOCK, 1)
 
     def _write(self, step: int, payloads: Iterator[bytes]) -> bytes:
         count = self.header.tile_count
@@ -317,7 +324,7 @@ class _Encoding:
 
         def rate(step: int) -> float:
             # 32 bits a tile for the coder's state and 40 bytes of container: an estimate to search with.
-            return (sum(c.bits + 32 for c in self._coded(latents, step)) + 320) / pixels
+            return (sum(c.encoder.bits + 32 for c in self._coded(latents, step)) + 320) / pixels
 
         def write(step: int) -> bytes:
             return self._write(step, (c.encoder.finish() for c in self._coded(latents, step)))
@@ -334,7 +341,9 @@ class _Encoding:
         reached = 8 * len(data) / pixels
         if reached > target or (step == self.model.max_step and reached < target * (1 - BPP_TOLERANCE)):
             least, most = (8 * len(write(s)) / pixels for s in (0, self.model.max_step))
-            raise RateError(f"{target:g} bpp is out of reach: on this image the model spans {least:.4f} to {most:.4f} bpp")
+            raise RateError(
+                f"{target:g} bpp is out of reach: on this image the model spans {least:.4f} to {most:.4f} bpp"
+            )
         return data
 
     def _to_psnr(self, latents: list[Tensor], target: float) -> bytes:
@@ -347,7 +356,8 @@ class _Encoding:
             for rows, columns, block in blocks:
                 difference = self.planes[:, rows, columns].astype(np.int32) - block
                 error += int(np.square(difference).sum(dtype=np.int64))
-            return 10 * np.log10(255**2 * self.planes.size / max(error, 1e-3))
+            decibels: float = 10 * np.log10(255**2 * self.planes.size / max(error, 1e-3))
+            return decibels
 
         top = self.model.max_step
         step = min(_search(psnr, target, top, lambda x: x) + 1, top)
@@ -358,7 +368,9 @@ class _Encoding:
         reached = psnr(step)
         if reached < target or (step == 0 and reached > target + PSNR_TOLERANCE):
             least, most = psnr(0), psnr(top)
-            raise RateError(f"{target:g} dB is out of reach: on this image the model spans {least:.2f} to {most:.2f} dB")
+            raise RateError(
+                f"{target:g} dB is out of reach: on this image the model spans {least:.2f} to {most:.2f} dB"
+            )
         return self._write(step, (c.encoder.finish() for c in self._coded(latents, step)))
 
 
@@ -394,7 +406,7 @@ def _search(function: Callable[[int], float], target: float, top: int, shape: Ca
     return low
 
 
-# -- decoding -------------------------------------------------------------------------------------------------------------
+# -- decoding ----------------------------------------------------------------------------------------------------------
 
 
 def _decode_tile(model: Model, container: Container, index: int) -> Tensor:

@@ -94,8 +94,9 @@ def run(
     except OSError as error:
         raise FileError(f"{out}: {error.strerror or error}") from error
 
+    control: dict[str, Any] = {**rate}
     start = time.perf_counter()
-    data = learned_codec.encode(picture, **rate, threads=threads, device=device, progress=progress)
+    data = learned_codec.encode(picture, **control, threads=threads, device=device, progress=progress)
     middle = time.perf_counter()
     decoded = learned_codec.decode(data, threads=threads, device=device)
     ours = _contender("learned_codec", data, picture, decoded, middle - start, time.perf_counter() - middle)

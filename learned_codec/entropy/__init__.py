@@ -3,4 +3,13 @@
 from .coder import CoderModels, Decoder, Encoder
 from .tables import SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS, ScaleTables, gaussian_tables
 
-__all__ = ["CoderModels", "SCALE_BINS", "SCALE_LOG2_MIN", "SKIPPED_BINS", "Decoder", "Encoder", "ScaleTables", "gaussian_tables"]
+__all__ = [
+    "SCALE_BINS",
+    "SCALE_LOG2_MIN",
+    "SKIPPED_BINS",
+    "CoderModels",
+    "Decoder",
+    "Encoder",
+    "ScaleTables",
+    "gaussian_tables",
+]

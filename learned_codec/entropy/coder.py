@@ -31,6 +31,7 @@ class CoderModels:
     """constriction's models of a set of tables, built once per set."""
 
     def __init__(self, tables: ScaleTables) -> None:
+        self.tables = tables
         self.reaches = tables.reaches
         self.escape: Any = constriction.stream.model.Uniform(1 << ESCAPE_BITS)
         # Quotients of counts by a power of two are exact, so the quantisation inside is the same everywhere.
@@ -58,6 +59,11 @@ class Encoder:
         """Append a group: int32 symbols with |symbol| <= MAX_SYMBOL and their uint8 bins, both (n,)."""
         self.groups.append((symbols, scale_bins))
 
+    @property
+    def bits(self) -> float:
+        """The ideal code length of what was pushed; `finish` comes within 64 bits of it."""
+        return sum(self._models.tables.bits(symbols, scale_bins) for symbols, scale_bins in self.groups)
+
     def finish(self) -> bytes:
         """The payload: little-endian, without the zero bytes at its end."""
         models = self._models
@@ -76,7 +82,8 @@ class Encoder:
             for b in range(SCALE_BINS - 1, SKIPPED_BINS - 1, -1):
                 if starts[b + 1] > starts[b]:
                     coder.encode_reverse(letters[starts[b] : starts[b + 1]], models.models[b])
-        return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+        payload: bytes = coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+        return payload
 
 
 class Decoder:

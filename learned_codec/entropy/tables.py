@@ -69,7 +69,9 @@ class ScaleTables:
                 reach = int(self.reaches[b])
                 cost = TOTAL_BITS - np.log2(self.table(b).astype(np.float64))
                 outside = np.abs(mine) > reach
-                total += float(cost[np.where(outside, 2 * reach + 1, mine + reach)].sum()) + ESCAPE_BITS * int(outside.sum())
+                total += float(cost[np.where(outside, 2 * reach + 1, mine + reach)].sum()) + ESCAPE_BITS * int(
+                    outside.sum()
+                )
         return total
 
 
@@ -86,7 +88,8 @@ def largest_remainder(weights: NDArray[np.float64]) -> NDArray[np.int32]:
     counts = np.floor(shares).astype(np.int64)
     order = np.argsort(-(shares - counts), kind="stable")
     counts[order[: free - int(counts.sum())]] += 1
-    return (counts + 1).astype(np.int32)
+    result: NDArray[np.int32] = (counts + 1).astype(np.int32)
+    return result
 
 
 def gaussian_weights(scale_bin: int) -> NDArray[np.float64]:
@@ -120,5 +123,6 @@ def fitted_tables(histograms: list[NDArray[np.float64]], strength: float = 2000.
 
 
 def pack(tables: list[NDArray[np.int32]]) -> ScaleTables:
+    """The tables of all bins, each 2*reach + 2 counts, as one object."""
     reaches = np.array([(len(t) - 2) // 2 for t in tables], np.int32)
     return ScaleTables(np.concatenate(tables).astype(np.int32), reaches)

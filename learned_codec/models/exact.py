@@ -59,8 +59,10 @@ _SCALE_MIN = round(SCALE_LOG2_MIN * (1 << LOG2_BITS))
 
 @cache
 def mantissas() -> NDArray[np.int64]:
-    """round(2^(15 + i/256)) for i = 0 … 255, in integer arithmetic (a 256th root is eight square roots): `pow` may
-    differ in its last bit between C libraries."""
+    """round(2^(15 + i/256)) for i = 0 … 255, in integer arithmetic (a 256th root is eight square roots).
+
+    `pow` may differ in its last bit between C libraries.
+    """
     values = []
     for i in range(256):
         root = 1 << (i + 256 * (15 + 16))
@@ -77,7 +79,8 @@ LatentSource = Callable[[list[Tensor], list[Tensor], list[tuple[slice, slice, sl
 
 def power_of_two(log2: NDArray[np.int64], bits: int) -> NDArray[np.float64]:
     """2^(log2 / 256 + bits) to 16 significant bits, exactly the same everywhere."""
-    return np.ldexp(mantissas()[log2 & 255].astype(np.float64), (log2 >> LOG2_BITS) - 15 + bits)
+    powers: NDArray[np.float64] = np.ldexp(mantissas()[log2 & 255].astype(np.float64), (log2 >> LOG2_BITS) - 15 + bits)
+    return powers
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,28 +116,37 @@ class Layer:
 
     def depthwise(self, x: Tensor) -> Tensor:
         """(h, w, C) -> (h, w, C), zeros around the border."""
-        planes = x.permute(2, 0, 1)[None]
-        if x.device.type == "cpu":
-            sums = F.conv2d(planes, self.weight, padding=1, groups=len(self.weight))
-        else:
-            # Accelerators may compute convolutions by other algorithms or in shorter floats; shifted sums they do not.
-            height, width, _ = x.shape
-            padded = F.pad(planes, (1, 1, 1, 1))
-            sums = torch.zeros_like(planes)
-            for i in range(3):
-                for j in range(3):
-                    sums = sums + padded[..., i : i + height, j : j + width] * self.weight[:, 0, i, j, None, None]
-        return self.finish(sums[0].permute(1, 2, 0))
+        # Accelerators may compute convolutions by other algorithms or in shorter floats; shifted sums they do not.
+        sums = convolved(x, self.weight) if x.device.type == "cpu" else shifted(x, self.weight)
+        return self.finish(sums)
 
     def to(self, device: str) -> Layer:
         return Layer(self.weight.to(device), self.bias.to(device), self.scale.to(device))
 
 
+def convolved(x: Tensor, weight: Tensor) -> Tensor:
+    """(h, w, C) and a depthwise weight (C, 1, 3, 3) -> (h, w, C) sums, zeros around the border."""
+    return F.conv2d(x.permute(2, 0, 1)[None], weight, padding=1, groups=len(weight))[0].permute(1, 2, 0)
+
+
+def shifted(x: Tensor, weight: Tensor) -> Tensor:
+    """The same as `convolved`, as nine products and sums."""
+    height, width, _ = x.shape
+    padded = F.pad(x, (0, 0, 1, 1, 1, 1))
+    sums = torch.zeros_like(x)
+    for i in range(3):
+        for j in range(3):
+            sums = sums + padded[i : i + height, j : j + width] * weight[:, 0, i, j]
+    return sums
+
+
 def clip(x: Tensor) -> Tensor:
+    """Activations clipped to +-ACTIVATION_MAX."""
     return x.clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
 
 
 def clip_positive(x: Tensor) -> Tensor:
+    """A ReLU, and clipped to ACTIVATION_MAX."""
     return x.clamp(0, ACTIVATION_MAX)
 
 
@@ -179,22 +191,24 @@ class ExactEntropyModel:
         try:
             self._tables = {name: tensors[f"tables.{name}"].numpy().astype(np.int64) for name in self.TABLES}
             names = [key.removesuffix(".weight") for key in tensors if key.endswith(".weight")]
-            self.layers = {
-                name: Layer.load(*(tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift")), name).to(device)
+            layers = {
+                name: Layer.load(tensors[f"{name}.weight"], tensors[f"{name}.bias"], tensors[f"{name}.shift"], name)
                 for name in names
             }
         except KeyError as error:
             raise WeightsError(f"the weights lack the exact tensor {error}") from error
+        self.layers = {name: layer.to(device) for name, layer in layers.items()}
 
     def level(self, step: int) -> LevelTables:
         """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS."""
         lower = min(step // QUALITY_STEPS, self.config.levels - 2)
         fraction = step - lower * QUALITY_STEPS
         values = {
-            name: (t[lower] * (QUALITY_STEPS - fraction) + t[lower + 1] * fraction + QUALITY_STEPS // 2) // QUALITY_STEPS
+            name: (t[lower] * (QUALITY_STEPS - fraction) + t[lower + 1] * fraction + QUALITY_STEPS // 2)
+            // QUALITY_STEPS
             for name, t in self._tables.items()
         }
-        bins = _to_bins(torch.from_numpy(values.pop("hyper_log2_scale")).double()).numpy().astype(np.uint8)
+        bins = to_bins(torch.from_numpy(values.pop("hyper_log2_scale")).double()).numpy().astype(np.uint8)
         return LevelTables(hyper_bins=bins, **values)
 
     def _constant(self, values: NDArray[np.generic], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -236,7 +250,7 @@ class ExactEntropyModel:
                 mu, s = _leave(leave, hidden[place[:2]], channels, config.latents)
                 mean = torch.floor(mu.double() * to_mean[channels]).clamp(-MEAN_MAX, MEAN_MAX)
                 means.append(mean.float())
-                bins.append(_to_bins(s + unit[channels]))
+                bins.append(to_bins(s + unit[channels]))
                 places.append(place)
             for symbols, mean, place in zip(source(means, bins, places), means, places, strict=True):
                 block_decoded = symbols * 2.0**MEAN_BITS + mean
@@ -265,7 +279,7 @@ def _leave(layer: Layer, x: Tensor, channels: slice, latents: int) -> tuple[Tens
     return mu.clamp(-MU_MAX, MU_MAX), s.clamp(-S_MAX, S_MAX)
 
 
-def _to_bins(log2_scale: Tensor) -> Tensor:
+def to_bins(log2_scale: Tensor) -> Tensor:
     """Log2 of a scale in 256ths of an octave -> the nearest scale bin."""
     shifted = log2_scale - _SCALE_MIN + (1 << (_BIN_SHIFT - 1))
     return torch.floor(shifted * 2.0**-_BIN_SHIFT).clamp(0, SCALE_BINS - 1)

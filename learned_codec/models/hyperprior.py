@@ -29,7 +29,7 @@ LOG2_SCALE_MIN = -3.25
 """Log2 of the smallest standard deviation in use, in quantisation steps: 0.105."""
 
 STEP_ORDER = (0, 3, 1, 2)
-"""Position (2*row + column within its 2x2 neighbourhood) that group 0 codes in each step; group g runs g steps ahead."""
+"""Position (2*row + column in its 2x2 neighbourhood) that group 0 codes in each step; group g runs g steps ahead."""
 
 
 class _LowerBound(torch.autograd.Function):
@@ -49,7 +49,8 @@ class _LowerBound(torch.autograd.Function):
 
 
 def lower_bound(x: Tensor, bound: float) -> Tensor:
-    result: Tensor = _LowerBound.apply(x, bound)
+    """max(x, bound), with the gradient of `_LowerBound`."""
+    result: Tensor = _LowerBound.apply(x, bound)  # type: ignore[no-untyped-call]  # torch does not annotate it
     return result
 
 
@@ -59,7 +60,7 @@ def round_through(x: Tensor) -> Tensor:
 
 
 def gaussian_bits(residual: Tensor, log2_scale: Tensor) -> Tensor:
-    """Bits of `residual` (in quantisation steps, around its mean) under a zero-mean Gaussian integrated over one step."""
+    """Bits of `residual` (in quantisation steps, around its mean) under a zero-mean Gaussian integrated over a step."""
     scale = torch.exp2(lower_bound(log2_scale.float(), LOG2_SCALE_MIN))
     magnitude = residual.float().abs()
     mass = torch.special.ndtr((0.5 - magnitude) / scale) - torch.special.ndtr((-0.5 - magnitude) / scale)
@@ -170,12 +171,19 @@ def step_masks(latents: int, height: int, width: int, device: torch.device) -> l
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """What the entropy model makes of a batch: `latents` as decoded (in quantisation steps), and the bits of each
-    latent and hyper-latent."""
+    """What the entropy model makes of a batch, in quantisation steps.
+
+    `latents` as decoded; `latent_bits` and `hyper_bits`, the cost of each latent and hyper-latent; what these bits are
+    for: `residual` (noisy while training, else rounded) with `log2_scale`, and `hyper` with `hyper_log2_scale`.
+    """
 
     latents: Tensor
     latent_bits: Tensor
     hyper_bits: Tensor
+    residual: Tensor
+    log2_scale: Tensor
+    hyper: Tensor
+    hyper_log2_scale: Tensor
 
 
 class EntropyModel(nn.Module):
@@ -202,7 +210,8 @@ class EntropyModel(nn.Module):
     def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
         """Latents in quantisation steps -> hyper-latents before rounding, centred on zero."""
         gain, bias = torch.exp2(interpolate(self.hyper_gain, level)), interpolate(self.hyper_bias, level)
-        return self.hyper_analysis(scaled) * gain + bias
+        centred: Tensor = self.hyper_analysis(scaled) * gain + bias
+        return centred
 
     def forward(self, y: Tensor, level: Tensor) -> Coded:
         """(B, latents, h, w) analysed latents, h and w multiples of 4, and (B,) quality levels.
@@ -218,17 +227,27 @@ class EntropyModel(nn.Module):
         z = self.hyper_latents(scaled, level)
         z_rounded = round_through(z)
         z_rate = z + noise(z) - 0.5 if noise else z_rounded
-        hyper_bits = gaussian_bits(z_rate, interpolate(self.hyper_log2_scale, level))
+        z_log2_scale = interpolate(self.hyper_log2_scale, level)
 
         x = z_rounded * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
         features = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
         decoded = torch.zeros_like(scaled)
         mean, log2_scale = torch.zeros_like(scaled), torch.zeros_like(scaled)
-        for step, mask in zip(self.steps, step_masks(*scaled.shape[1:], scaled.device), strict=True):
+        _, latents, height, width = scaled.shape
+        for step, mask in zip(self.steps, step_masks(latents, height, width, scaled.device), strict=True):
             mu, s = step(features, (decoded * inverse_unit).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
             mu = mu * unit_scale
             mean, log2_scale = mean + mu * mask, log2_scale + s * mask
             decoded = decoded + (round_through(scaled - mu) + mu) * mask
         residual = scaled - mean
         residual = residual + noise(residual) - 0.5 if noise else torch.round(residual)
-        return Coded(decoded, gaussian_bits(residual, unit + log2_scale.clamp(-12, 6)), hyper_bits)
+        log2_scale = unit + log2_scale.clamp(-12, 6)
+        return Coded(
+            latents=decoded,
+            latent_bits=gaussian_bits(residual, log2_scale),
+            hyper_bits=gaussian_bits(z_rate, z_log2_scale),
+            residual=residual,
+            log2_scale=log2_scale,
+            hyper=z_rate,
+            hyper_log2_scale=z_log2_scale.expand_as(z),
+        )

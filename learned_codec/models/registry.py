@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model's `name` (its frozen id), the hexadecimal `weights_id` that bitstreams carry, its `bands`, the highest
-    quality step, and the whole card as JSON values: recipe, data, licences, measured rates and distortions."""
+    """What is known of a model without loading it.
+
+    Its `name` (its frozen id), the hexadecimal `weights_id` that bitstreams carry, its `bands`, the highest quality
+    step, and the whole card as JSON values: recipe, data, licences, measured rates and distortions.
+    """
 
     name: str
     weights_id: str

@@ -18,7 +18,6 @@ from learned_codec.entropy import (
     CoderModels,
     Decoder,
     Encoder,
-    ScaleTables,
 )
 from learned_codec.entropy.tables import MAX_SYMBOL
 from learned_codec.errors import InvalidInputError, ModelError
@@ -41,11 +40,13 @@ RDO_STRENGTH = 2.5
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """An area of latents as coded: the ideal code length in `bits`, and the `decoded` latents (h, w, latents) in
-    quantisation steps. `encoder` holds the symbols; `Encoder.finish` writes the payload."""
+    """An area of latents as coded.
+
+    `encoder` holds the symbols and writes the payload, `decoded` (h, w, latents) are the latents that a decoder will
+    see, in quantisation steps.
+    """
 
     encoder: Encoder
-    bits: float
     decoded: Tensor
 
 
@@ -65,9 +66,8 @@ class Model:
         self.synthesis.skeleton.float()
         self.levels = {key: value.to(device) for key, value in weights.part("levels").items()}
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), device)
-        self.tables: ScaleTables = weights.scale_tables()
-        self.coder_models = CoderModels(self.tables)
-        self.costs = torch.from_numpy(self.tables.cost_matrix(RDO_REACH)).reshape(-1).to(device)
+        self.coder_models = CoderModels(weights.scale_tables())
+        self.costs = torch.from_numpy(self.coder_models.tables.cost_matrix(RDO_REACH)).reshape(-1).to(device)
 
     def _load(self, module: T, transforms: dict[str, Tensor], name: str) -> T:
         state = {k.removeprefix(name + "."): v for k, v in transforms.items() if k.startswith(name + ".")}
@@ -93,7 +93,8 @@ class Model:
     def analyse(self, pixels: Tensor) -> Tensor:
         """(bands, H, W) float32 in [0, 1], H and W multiples of 16 -> (H/16, W/16, latents) float32."""
         x = pixels[None].contiguous(memory_format=torch.channels_last)
-        return self.analysis(x)[0].permute(1, 2, 0).contiguous()
+        latents: Tensor = self.analysis(x)[0].permute(1, 2, 0).contiguous()
+        return latents
 
     @torch.inference_mode()
     def synthesise(self, decoded: Tensor, step: int) -> Tensor:
@@ -102,26 +103,23 @@ class Model:
         sigma = torch.exp2(self.levels["log2_sigma"])
         normalised = (latents / sigma.clamp(min=0.05) * 0.5).permute(2, 0, 1)[None]
         bias = self._at("synthesis_bias", step)[None, :, None, None]
-        return self.synthesis(latents.permute(2, 0, 1)[None], normalised.to(self.dtype), bias.to(self.dtype))[0]
+        planes: Tensor = self.synthesis(latents.permute(2, 0, 1)[None], normalised.to(self.dtype), bias.to(self.dtype))
+        return planes[0]
 
     # -- entropy coding -----------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def code(self, y: Tensor, step: int) -> Coded:
-        """Quantise and code (h, w, latents) analysed latents at a quality step."""
+    def code(self, y: Tensor, step: int, *, optimise: bool = True) -> Coded:
+        """Quantise and code (h, w, latents) analysed latents at a quality step; plainly rounded unless `optimise`."""
         self.require_exact()
         height, width, _ = y.shape
         level = self.exact.level(step)
         scaled = y * torch.exp2(self._at("log2_gain", step))
-        error_cost = self._error_cost(step)
+        error_cost = self._error_cost(step) if optimise else torch.full_like(self._at("log2_gain", step), torch.inf)
         encoder = Encoder(self.coder_models)
-        bits = 0.0
 
         def push(symbols: Tensor, bins: NDArray[np.uint8]) -> None:
-            nonlocal bits
-            values = symbols.reshape(-1).to("cpu", torch.int32).numpy()
-            encoder.push(values, bins)
-            bits += self.tables.bits(values, bins)
+            encoder.push(symbols.reshape(-1).to("cpu", torch.int32).numpy(), bins)
 
         def quantise(means: list[Tensor], bins: list[Tensor], places: list[tuple[slice, slice, slice]]) -> list[Tensor]:
             blocks = []
@@ -135,7 +133,7 @@ class Model:
         hyper = self._hyper_latents(scaled, step, level)
         push(hyper, hyper_bins.reshape(-1))
         decoded = self.exact.latents(hyper, level, height, width, quantise)
-        return Coded(encoder, bits, decoded * 2.0**-MEAN_BITS)
+        return Coded(encoder, decoded * 2.0**-MEAN_BITS)
 
     def _error_cost(self, step: int) -> Tensor:
         """(latents,) the bits that a squared error of one quantisation step is worth, by the Lagrangian of training.
@@ -143,7 +141,7 @@ class Model:
         The skeleton is nearly orthonormal, so a squared error in the latents of a block is one in its pixels.
         """
         c = self.config
-        multiplier = c.lambda_min * (c.lambda_max / c.lambda_min) ** (step / self.max_step)
+        multiplier: float = c.lambda_min * (c.lambda_max / c.lambda_min) ** (step / self.max_step)
         size = torch.exp2(self._at("log2_inverse", step) - self._at("log2_gain", step))
         return RDO_STRENGTH * multiplier * 255**2 / c.bands * size.square()
 
@@ -181,9 +179,9 @@ class Model:
         hyper_bins = np.broadcast_to(level.hyper_bins, (hz, wz, len(level.hyper_bins)))
         hyper = torch.from_numpy(decoder.pop(hyper_bins.reshape(-1))).reshape(hyper_bins.shape)
 
-        def read(means: list[Tensor], bins: list[Tensor], places: list[tuple[slice, slice, slice]]) -> list[Tensor]:
+        def read(_means: list[Tensor], bins: list[Tensor], _places: list[tuple[slice, slice, slice]]) -> list[Tensor]:
             symbols = torch.from_numpy(decoder.pop(_bins(bins))).to(self.device, torch.float32)
-            parts = symbols.split([b.numel() for b in bins])
+            parts = torch.split(symbols, [b.numel() for b in bins])
             return [part.reshape(b.shape) for part, b in zip(parts, bins, strict=True)]
 
         decoded = self.exact.latents(hyper.to(self.device, torch.float32), level, height, width, read)
@@ -191,11 +189,11 @@ class Model:
         return decoded * 2.0**-MEAN_BITS
 
     def require_exact(self) -> None:
-        """Raise `ModelError` where global switches make matrix products inexact: the file would not decode elsewhere."""
+        """Raise `ModelError` where global switches make matrix products inexact: files would not decode elsewhere."""
         if not arithmetic_is_exact(self.device):
             raise ModelError(
-                f"float32 matrix products on {self.device} are shortened at the moment (TF32 or bf16): the entropy model "
-                "needs them whole; set torch.set_float32_matmul_precision('highest')"
+                f"float32 matrix products on {self.device} are shortened at the moment (TF32 or bf16): the entropy "
+                "model needs them whole; set torch.set_float32_matmul_precision('highest')"
             )
 
 
@@ -206,7 +204,8 @@ def _bins(bins: list[Tensor]) -> NDArray[np.uint8]:
 def has_bf16(device: str) -> bool:
     """Whether bf16 is a gain on `device`: emulated bf16 is slower than float32."""
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
+        supported: bool = torch.cuda.is_bf16_supported()
+        return supported
     probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return device == "cpu" and any(probe is not None and probe() for probe in probes)
 

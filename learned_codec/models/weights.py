@@ -51,6 +51,7 @@ class Weights:
 
 
 def weights_id(data: bytes) -> bytes:
+    """The 8 bytes by which bitstreams name a weights file with this content."""
     return hashlib.sha256(data).digest()[:8]
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from learned_codec.models.config import BLOCK, HALO
 
-MAX_SPAN = 4096
-"""Pixels along a row of tiles that one transform takes; bounds its memory for wide rasters."""
+MAX_SPAN = 2048
+"""Pixels along a row of tiles that one transform takes. Its largest tensors are then just below 32 MiB, up to which the
+C library's allocator reuses memory; fresh pages for every tensor made everything a third slower."""
 
 
 @dataclass(frozen=True, slots=True)

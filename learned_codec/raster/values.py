@@ -52,12 +52,9 @@ def from_model(pixels: Tensor, transform: int) -> NDArray[np.uint8]:
     """(model_bands, H, W) float32 -> (bands, H, W) uint8, rounded and clipped."""
     if transform == GREY:
         pixels = pixels.mean(0, keepdim=True)
-    levels = (pixels * 255).round().clamp(0, 255).to("cpu", dtype=_uint8())
-    result: NDArray[np.uint8] = levels.numpy()
-    return result
-
-
-def _uint8() -> object:
     import torch
 
-    return torch.uint8
+    # Rounded by the conversion, which cuts off what follows the point.
+    levels = pixels.mul(255).add_(0.5).clamp_(0, 255.5).to("cpu", torch.uint8)
+    result: NDArray[np.uint8] = levels.numpy()
+    return result

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,13 +25,16 @@ from learned_codec.errors import TrainingError
 SUFFIXES = {".png", ".jpg", ".jpeg", ".avif", ".webp", ".tif", ".tiff"}
 
 
-def read_pixels(path: Path) -> NDArray[np.generic]:
+def read_pixels(path: Path) -> NDArray[Any]:
     """One image as (H, W, C) in its own dtype. TIFFs through rasterio, everything else through Pillow."""
     if path.suffix.lower() in {".tif", ".tiff"}:
         import rasterio
+        from rasterio.errors import NotGeoreferencedWarning
 
-        with rasterio.open(path) as source:
-            return np.moveaxis(source.read(), 0, -1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # where a picture was taken does not matter here
+            with rasterio.open(path) as source:
+                return np.moveaxis(source.read(), 0, -1)
     from PIL import Image
 
     with Image.open(path) as image:
@@ -37,7 +42,7 @@ def read_pixels(path: Path) -> NDArray[np.generic]:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def to_unit(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+def to_unit(pixels: NDArray[Any]) -> NDArray[Any]:
     """8-bit pixels as they are; anything else affinely from its 0.1 to 99.9 percentile to [0, 1], not clipped, float16.
 
     float16 has 11 bits near 1, an error 70 dB down: far below any distortion that is trained for.
@@ -45,19 +50,22 @@ def to_unit(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
     if pixels.dtype == np.uint8:
         return pixels
     low, high = np.percentile(pixels, [0.1, 99.9])
-    return ((pixels - low) / max(float(high - low), 1e-6)).astype(np.float16)
+    unit: NDArray[np.float16] = ((pixels - low) / max(float(high - low), 1e-6)).astype(np.float16)
+    return unit
 
 
-def to_bands(pixels: NDArray[np.generic], bands: int) -> list[NDArray[np.generic]]:
-    """Fit an image to a model of 1 or 3 bands: the first three bands for 3, each band by itself for 1. An alpha band
-    is dropped. An empty list where it does not fit."""
+def to_bands(pixels: NDArray[Any], bands: int) -> list[NDArray[Any]]:
+    """Fit an image to a model of 1 or 3 bands: the first three bands for 3, each band by itself for 1.
+
+    An alpha band is dropped. An empty list where it does not fit.
+    """
     if bands == 3:
         return [pixels[..., :3]] if pixels.shape[2] >= 3 else []
     return [pixels[..., i : i + 1] for i in range(pixels.shape[2] if pixels.shape[2] != 4 else 3)]
 
 
 def find(root: Path, folders: tuple[str, ...], holdout: float) -> tuple[list[Path], list[Path]]:
-    """Training and validation files. A file is held out by a hash of its scene group, or of its name where it has none."""
+    """Training and validation files. A file is held out by a hash of its scene group, else of its name."""
     train: list[Path] = []
     held: list[Path] = []
     for folder in folders:
@@ -106,7 +114,7 @@ def _to_float(pixels: Tensor) -> Tensor:
 
 def load(paths: list[Path], bands: int, progress: Callable[[int, int], None] | None = None) -> Images:
     """Decode every file. All 8-bit images stay 8-bit; with any other among them all become float16 in [0, 1]."""
-    found: list[NDArray[np.generic]] = []
+    found: list[NDArray[Any]] = []
     for number, path in enumerate(paths):
         try:
             found.extend(to_bands(to_unit(read_pixels(path)), bands))
@@ -117,7 +125,9 @@ def load(paths: list[Path], bands: int, progress: Callable[[int, int], None] | N
     if not found:
         raise TrainingError(f"none of {len(paths)} images has the {bands} bands this model takes")
     if any(image.dtype != np.uint8 for image in found):
-        found = [image if image.dtype == np.float16 else (image / np.float32(255)).astype(np.float16) for image in found]
+        found = [
+            image if image.dtype == np.float16 else (image / np.float32(255)).astype(np.float16) for image in found
+        ]
     sizes = np.array([image.shape[:2] for image in found], np.int64)
     areas = sizes.prod(1)
     pixels = np.empty((int(areas.sum()), bands), found[0].dtype)
@@ -172,7 +182,9 @@ class Sampler:
         """(count, bands, side, side) patches for the KLT, drawn like the batches but not part of their sequence."""
         rng = np.random.default_rng([self.seed, 2**32])
         crop = side * 8
-        areas = np.where(np.minimum(self.images.heights, self.images.widths) >= crop, self.images.heights * self.images.widths, 0)
+        areas = np.where(
+            np.minimum(self.images.heights, self.images.widths) >= crop, self.images.heights * self.images.widths, 0
+        )
         found = []
         for image in rng.choice(len(self.images), -(-count // 64), p=areas / areas.sum()):
             pixels = self._crop(rng, int(image), crop, 1)

@@ -20,7 +20,7 @@ from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, ScaleTables, gaussia
 from learned_codec.entropy.tables import fitted_tables
 from learned_codec.errors import TrainingError
 from learned_codec.models import weights
-from learned_codec.models.config import QUALITY_STEPS, ModelConfig
+from learned_codec.models.config import QUALITY_STEPS
 from learned_codec.models.exact import (
     ACTIVATION_MAX,
     EXACT_BITS,
@@ -28,13 +28,12 @@ from learned_codec.models.exact import (
     LATENT_BITS,
     LOG2_BITS,
     MU_BITS,
+    to_bins,
 )
 from learned_codec.models.hyperprior import EntropyModel
 from learned_codec.models.network import Network
 from learned_codec.models.runtime import Model
 from learned_codec.models.weights import Weights
-
-from .trainer import load_checkpoint
 
 CLIP_QUANTILE = 0.9999
 """Activations beyond this quantile of the calibration images (and a margin of 1.25) are clipped."""
@@ -46,19 +45,21 @@ class Ranges:
     def __init__(self, entropy: EntropyModel) -> None:
         self.seen: dict[str, list[float]] = {}
         watched: dict[str, nn.Module] = {"hyper_synthesis": entropy.hyper_synthesis}
-        for name, module in entropy.named_modules():
-            if name.startswith(("hyper_synthesis.", "steps.")) and not name.endswith(("from_latents", "leave")):
-                watched[name] = module
+        watched |= {
+            name: module
+            for name, module in entropy.named_modules()
+            if name.startswith(("hyper_synthesis.", "steps.")) and not name.endswith(("from_latents", "leave"))
+        }
         self.hooks = [m.register_forward_hook(self._record(n)) for n, m in watched.items()]
         self.hooks.append(entropy.hyper_synthesis.up1.register_forward_pre_hook(self._record_input))
 
     def _record(self, name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             self._add(name, (output[0] if isinstance(output, tuple) else output).float())
 
         return hook
 
-    def _record_input(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _record_input(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self._add("input", inputs[0].float())
 
     def _add(self, name: str, values: Tensor) -> None:
@@ -88,7 +89,9 @@ def quantise_layer(parts: list[tuple[Tensor, int]], bias: Tensor, output_bits: T
     for k in range(40):
         integers = torch.round(scaled * 2.0**k)
         shift = k - output_bits
-        reach = integers.abs().sum(1) * ACTIVATION_MAX + (torch.round(bias * 2.0**k).abs() + torch.exp2(shift.double() - 1))
+        reach = integers.abs().sum(1) * ACTIVATION_MAX + (
+            torch.round(bias * 2.0**k).abs() + torch.exp2(shift.double() - 1)
+        )
         fits = (reach < 2**EXACT_BITS) & (integers.abs().amax(1) < 2**15) & (shift >= 1)
         best = torch.where(fits, float(k), best)
     if (best < 0).any():
@@ -111,7 +114,8 @@ def quantise_entropy(entropy: EntropyModel, ranges: Ranges) -> dict[str, Tensor]
 
     def put(name: str, parts: list[tuple[nn.Conv2d, int]], output_bits: int | Tensor) -> None:
         first = parts[0][0]
-        assert first.bias is not None
+        if first.bias is None:
+            raise TrainingError(f"the layer {name} of the entropy networks has no bias")
         bits = output_bits if isinstance(output_bits, Tensor) else torch.full((len(first.bias),), output_bits)
         if len(parts) == 1:
             weights_in = [(first.weight, parts[0][1])]
@@ -198,7 +202,7 @@ def build(network: Network, images: list[Tensor], tables: ScaleTables) -> bytes:
 
 def histograms(model: Model, images: Iterable[Tensor]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
     """How often each magnitude occurs in each scale bin, over all quality levels (for `fitted_tables`)."""
-    reaches = model.tables.reaches
+    reaches = model.coder_models.reaches
     counts = [np.zeros(int(reach) + 2) for reach in reaches]
     for image in images:
         y = model.analyse(image)
@@ -211,6 +215,26 @@ def histograms(model: Model, images: Iterable[Tensor]) -> list[np.ndarray[Any, n
     return counts
 
 
+@torch.inference_mode()
+def exactness_cost(network: Network, model: Model, images: Iterable[Tensor]) -> float:
+    """What the integers cost: bits of the integer path over those of the floating-point path, minus one.
+
+    Both code the same latents, plainly rounded, with the same scale tables, over all quality levels.
+    """
+    tables = model.coder_models.tables
+    exact = floating = 0.0
+    for image in images:
+        y = model.analyse(image)
+        for level in range(network.config.levels):
+            exact += model.code(y, level * QUALITY_STEPS, optimise=False).encoder.bits
+            coded = network.entropy(y.permute(2, 0, 1)[None], torch.tensor([float(level)]))
+            for symbols, log2_scale in ((coded.residual, coded.log2_scale), (coded.hyper, coded.hyper_log2_scale)):
+                bins = to_bins(torch.round(log2_scale * 2**LOG2_BITS)).to(torch.uint8)
+                kept = (symbols * (bins >= SKIPPED_BINS)).to(torch.int32)
+                floating += tables.bits(kept.numpy().ravel(), bins.numpy().ravel())
+    return exact / floating - 1
+
+
 def export(network: Network, images: list[Tensor]) -> Weights:
     """Calibrate and quantise a trained network on training images (sides multiples of 64)."""
     first = weights.from_bytes(build(network, images, gaussian_tables()), "export")
@@ -218,17 +242,10 @@ def export(network: Network, images: list[Tensor]) -> Weights:
     return weights.from_bytes(build(network, images, fitted), "export")
 
 
-def network_of(checkpoint: Path) -> Network:
-    """The network of a checkpoint, with its averaged weights."""
-    state = load_checkpoint(checkpoint)
-    network = Network(ModelConfig.from_dict(state["model"]))
-    network.load_state_dict(state["average"])
-    return network.eval()
-
-
 def write(network: Network, images: list[Tensor], folder: Path, name: str, facts: dict[str, Any]) -> Path:
     """Export a network to `folder/name.safetensors`, with `facts` in its card `folder/name.json`."""
     exported = export(network, images)
+    cost = exactness_cost(network, Model(exported), images[:4])
     data = weights.to_bytes(exported.config, exported.tensors)
     path = folder / f"{name}.safetensors"
     path.write_bytes(data)
@@ -238,6 +255,7 @@ def write(network: Network, images: list[Tensor], folder: Path, name: str, facts
         "bands": network.config.bands,
         "max_step": (network.config.levels - 1) * QUALITY_STEPS,
         "parameters": sum(p.numel() for p in network.parameters()),
+        "exactness_cost": round(cost, 6),
         **facts,
     }
     (folder / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")

@@ -12,8 +12,10 @@ from .recipe import Loss
 
 
 def lagrangian(output: Output, target: Tensor, multiplier: Tensor, settings: Loss) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean over the batch of (lambda*distortion + bits/pixel), balanced over rates; and each image's bits per pixel and
-    MSE, (B,) each, detached. `target` is (B, bands, H, W) in [0, 1], `multiplier` (B,) lambda.
+    """Mean over the batch of (lambda*distortion + bits/pixel), balanced over rates.
+
+    With it come each image's bits per pixel and MSE, (B,) each, detached. `target` is (B, bands, H, W) in [0, 1],
+    `multiplier` (B,) lambda.
 
     Everything here is float32 whatever the network's precision: at high rate the error is smaller than a bf16 step.
     """
@@ -22,7 +24,9 @@ def lagrangian(output: Output, target: Tensor, multiplier: Tensor, settings: Los
     mse = (output.image.float() - target).square().mean((1, 2, 3))
     distortion = settings.mse * 255**2 * mse
     if settings.ms_ssim:
-        distortion = distortion + settings.ms_ssim * settings.ms_ssim_scale * (1 - ms_ssim(output.image.float(), target))
+        distortion = distortion + settings.ms_ssim * settings.ms_ssim_scale * (
+            1 - ms_ssim(output.image.float(), target)
+        )
     per_image = (multiplier * distortion + rate) * (multiplier / 0.01) ** -settings.balance
     return per_image.mean(), rate.detach(), mse.detach()
 
@@ -32,7 +36,9 @@ def ms_ssim(image: Tensor, target: Tensor) -> Tensor:
     try:
         from pytorch_msssim import ms_ssim as compute
     except ImportError as error:
-        raise MissingDependencyError("the MS-SSIM loss needs pytorch-msssim: pip install 'learned-codec[train]'") from error
+        raise MissingDependencyError(
+            "the MS-SSIM loss needs pytorch-msssim: pip install 'learned-codec[train]'"
+        ) from error
     window = 11 if min(target.shape[2:]) > 160 else 7
     result: Tensor = compute(image.clamp(0, 1), target, data_range=1.0, size_average=False, win_size=window)
     return torch.nan_to_num(result, nan=0.0)

@@ -13,8 +13,11 @@ from learned_codec.models.config import ModelConfig
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Which images: `folders` below the data directory; `holdout`, the share kept for validation (whole scene groups
-    where a SOURCES.csv names them); `downscale`, the probabilities of box-downscaling by 1, 2, 3 …"""
+    """Which images.
+
+    `folders` below the data directory; `holdout`, the share kept for validation (whole scene groups where a SOURCES.csv
+    names them); `downscale`, the probabilities of box-downscaling by 1, 2, 3 …
+    """
 
     folders: tuple[str, ...]
     holdout: float = 0.03
@@ -32,8 +35,11 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """`mse` + `ms_ssim` are the weights of lambda*255^2*MSE and of lambda*`ms_ssim_scale`*(1 - MS-SSIM); each sample's
-    loss is scaled by (lambda/0.01)^-`balance` so that no rate dominates."""
+    """What is minimised beside the rate.
+
+    `mse` and `ms_ssim` are the weights of lambda*255^2*MSE and of lambda*`ms_ssim_scale`*(1 - MS-SSIM); each sample's
+    loss is scaled by (lambda/0.01)^-`balance` so that no rate dominates.
+    """
 
     mse: float = 1.0
     ms_ssim: float = 0.0
@@ -43,9 +49,12 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
-    """AdamW at `learning_rate`, warmed up over `warmup` steps, constant until `decay_from` (a fraction of the run),
-    then to zero (`decay`). The skeleton, whose weights are small and start near their optimum, learns at
-    `skeleton_rate` times that. Gradients are clipped to the norm `clip`; the weight average has the horizon `ema`."""
+    """AdamW and its schedule.
+
+    It runs at `learning_rate`, warmed up over `warmup` steps, constant until `decay_from` (a fraction of the run), then
+    to zero (`decay`). The skeleton, whose weights are small and start near their optimum, learns at
+    `skeleton_rate` times that. Gradients are clipped to the norm `clip`; the weight average has the horizon `ema`.
+    """
 
     learning_rate: float = 2e-3
     skeleton_rate: float = 1.0
@@ -94,7 +103,9 @@ class Recipe:
 def _build(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     known = {f.name for f in fields(kind)}
     if unknown := set(values) - known:
-        raise TrainingError(f"{where}: unknown settings {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
+        raise TrainingError(
+            f"{where}: unknown settings {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}"
+        )
     try:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except (TypeError, ValueError) as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -24,12 +23,15 @@ from tqdm import tqdm
 from learned_codec.errors import TrainingError
 from learned_codec.models.network import Network
 
-from . import data, recipe
+from . import data, export, recipe
+from .checkpoint import load_checkpoint, network_of, save_checkpoint
 from .loss import lagrangian
 from .recipe import Recipe
 
 MAX_SKIPPED = 20
 """So many steps in a row without a finite gradient stop the run: the weights are then beyond repair."""
+
+CALIBRATION_IMAGES = 16
 
 
 def train(
@@ -43,7 +45,10 @@ def train(
     device: str = "cpu",
     compile: bool = False,
 ) -> Path:
-    """Train by a recipe and return the folder with `checkpoint.pt`, `log.jsonl` and TensorBoard's events.
+    """Train by a recipe and return the folder with what came of it.
+
+    That is the weights and their card (`NAME.safetensors`, `NAME.json`), `checkpoint.pt`, `log.jsonl` and TensorBoard's
+    events.
 
     `resume` continues the run in `out` exactly; `start` begins a new run from another run's averaged weights;
     `minutes` replaces the recipe's length.
@@ -59,6 +64,7 @@ def train(
     elif start is not None:
         run.start_from(Path(start))
     run.fit()
+    run.export()
     return run.folder
 
 
@@ -96,10 +102,12 @@ class Trainer:
     @property
     def progress(self) -> float:
         """How much of the run is done, 0 to 1."""
-        if self.settings.steps is not None:
-            return min(1.0, self.step / self.settings.steps)
-        assert self.settings.minutes is not None
-        return min(1.0, self.elapsed / (60 * self.settings.minutes))
+        steps, minutes = self.settings.steps, self.settings.minutes
+        if steps is not None:
+            return min(1.0, self.step / steps)
+        if minutes is not None:
+            return min(1.0, self.elapsed / (60 * minutes))
+        raise TrainingError("a recipe needs exactly one of `steps` and `minutes`")
 
     def learning_rate(self) -> float:
         options = self.settings.optimiser
@@ -177,7 +185,10 @@ class Trainer:
                     means = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
                     recent.clear()
                     means |= {"step": self.step, "seconds": round(self.elapsed, 1), "skipped": self.skipped}
-                    means |= {"learning_rate": self.learning_rate(), "images_per_second": images / (self.elapsed - since)}
+                    means |= {
+                        "learning_rate": self.learning_rate(),
+                        "images_per_second": images / (self.elapsed - since),
+                    }
                     images, since = 0, self.elapsed
                     self._write(log, board, means)
                     bar.n = int(self.progress * 1000)
@@ -224,13 +235,24 @@ class Trainer:
         chosen = np.linspace(0, len(self.validation) - 1, count).astype(int)
         with self.averaged() as network:
             crops = [_centre(self.validation.image(int(i))).to(self.device) for i in chosen]
-            points = [evaluate(network, [c for c in crops if c.numel()], level) for level in range(self.settings.model.levels)]
+            points = [
+                evaluate(network, [c for c in crops if c.numel()], level) for level in range(self.settings.model.levels)
+            ]
         return {
             "event": "validation",
             "step": self.step,
             "validation_bpp": [round(p[0], 5) for p in points],
             "validation_psnr": [round(p[1], 4) for p in points],
         }
+
+    def export(self) -> Path:
+        """Write the averaged weights as a model, calibrated on training images, with its card."""
+        images = self.sampler.images
+        chosen = np.linspace(0, len(images) - 1, min(CALIBRATION_IMAGES, len(images))).astype(int)
+        crops = [_centre(images.image(int(i)).cpu(), 256) for i in chosen]
+        network = network_of(self.checkpoint)
+        facts = {"steps": self.step, "hours": round(self.elapsed / 3600, 2), "recipe": self.settings.to_dict()}
+        return export.write(network, [c for c in crops if c.numel()], self.folder, self.settings.name, facts)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -250,9 +272,7 @@ class Trainer:
             "model": self.settings.model.to_dict(),
             "recipe": json.dumps(asdict(self.settings)),
         }
-        temporary = self.checkpoint.with_suffix(".tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, self.checkpoint)
+        save_checkpoint(state, self.checkpoint)
 
     def restore(self) -> None:
         state = load_checkpoint(self.checkpoint, self.device)
@@ -270,14 +290,6 @@ class Trainer:
         except RuntimeError as error:
             raise TrainingError(f"the checkpoint does not fit the recipe's [model]: {error}") from error
         self.average = {k: v.detach().clone() for k, v in average.items()}
-
-
-def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of `Trainer.save` (tensors and plain values only)."""
-    if not path.exists():
-        raise TrainingError(f"there is no checkpoint {path} to start from")
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    return state
 
 
 @torch.inference_mode()
@@ -308,4 +320,4 @@ def _tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder))

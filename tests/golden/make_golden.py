@@ -26,7 +26,12 @@ def main() -> None:
         model = registry.load(card.name)
         pixels = torch.from_numpy(landscape(96, 176).copy()).permute(2, 0, 1).float() / 255
         noise = torch.rand(card.bands, 80, 48, generator=torch.Generator().manual_seed(1))
-        for x, step in ((pixels[: card.bands], 0), (pixels[: card.bands], 300), (pixels[: card.bands], 896), (noise, 700)):
+        for x, step in (
+            (pixels[: card.bands], 0),
+            (pixels[: card.bands], 300),
+            (pixels[: card.bands], 896),
+            (noise, 700),
+        ):
             vectors.append(make_vector(model, card.name, x, min(step, model.max_step)))
     TARGET.write_text(json.dumps(vectors, indent=1) + "\n")
 

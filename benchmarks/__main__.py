@@ -1,0 +1,234 @@
+"""The command line: `python -m benchmarks rd|sar|speed|complexity|report|picture|training|table`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+
+from . import codecs, complexity, datasets, environment, picture, plots, rd, readme, report, sar, speed
+from .storage import CellCache, default_cache, write_atomically, write_json
+
+_OUT = click.Path(file_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
+
+
+def _command() -> str:
+    """The command as it was typed, for the results file; of an absolute path only its last name."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", "benchmarks", *words])
+
+
+def _names(_context: click.Context, _option: click.Parameter, value: str | None) -> list[str] | None:
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    unknown = [name for name in names if name not in codecs.names()]
+    if unknown:
+        raise click.BadParameter(f"no codec {', '.join(unknown)}; there are: {', '.join(codecs.names())}")
+    return names
+
+
+_codecs = click.option("--codecs", "names", callback=_names, help="Comma-separated; all that can run here by default.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Rate, distortion, time, memory and complexity of this codec and its peers."""
+
+
+@main.command("rd")
+@click.option("--dataset", help="A directory of images, or `quick` for crops that come with scikit-image.")
+@_codecs
+@click.option("--out", type=_OUT, default="benchmark-results", show_default=True)
+@click.option(
+    "--cache", type=_OUT, default=None, help="Where measured cells are kept.  [default: the user's cache folder]"
+)
+@click.option("--jobs", type=click.IntRange(1), default=environment.cores, show_default="cores")
+@click.option("--points", type=click.IntRange(2), help="Only so many settings of each ladder.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
+@click.option("--quick", is_flag=True, help="The built-in images, 5 settings: under two minutes on two cores.")
+@click.option("--report/--no-report", "with_report", default=True, show_default=True, help="Figures and HTML page.")
+@click.option("--speed", "speed_file", type=_FILE, help="A speed.json to show in the report.")
+@click.option("--complexity", "complexity_file", type=_FILE, help="A complexity.json to show in the report.")
+def rd_command(
+    dataset: str | None,
+    names: list[str] | None,
+    out: Path,
+    cache: Path | None,
+    jobs: int,
+    points: int | None,
+    limit: int | None,
+    quick: bool,
+    with_report: bool,
+    speed_file: Path | None,
+    complexity_file: Path | None,
+) -> None:
+    """Rate and distortion of each codec's ladder over all images; resumes where an earlier run stopped."""
+    if quick:
+        dataset, points = dataset or "quick", points or 5
+    if dataset is None:
+        raise click.UsageError("--dataset DIR is needed (or --quick)")
+    cells = CellCache(cache or default_cache())
+    try:
+        results = rd.run(dataset, names, cache=cells, jobs=jobs, points=points, limit=limit, command=_command())
+    except (datasets.DatasetError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    for result, path in zip(results, rd.save(results, out), strict=True):
+        click.echo(f"\n{rd.bd_table(result)}\n-> {path}")
+        if with_report:
+            for file in report.write(path, out, dataset=dataset, speed=speed_file, complexity=complexity_file):
+                click.echo(f"-> {file}")
+
+
+@main.command("sar")
+@click.option("--dataset", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@_codecs
+@click.option("--out", type=_OUT, default="benchmark-results", show_default=True)
+@click.option(
+    "--patch", type=click.IntRange(0), default=sar.PATCH, show_default=True, help="Patch size; 0: whole images."
+)
+def sar_command(dataset: Path, names: list[str] | None, out: Path, patch: int) -> None:
+    """Sentinel-1 mode: dB clipped to its 1st–99th percentile, at 0.25, 0.5, 1 and 2 bit/pixel."""
+    try:
+        result = sar.run(dataset, names or ("ours", "jpeg2000", "jpegxl"), patch=patch or None, command=_command())
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    stem = f"{result['dataset']}-{f'patch{patch}' if patch else 'whole'}"
+    write_json(out / f"{stem}.json", result)
+    write_atomically(out / f"{stem}.md", sar.table(result) + "\n")
+    click.echo(sar.table(result))
+    for row in result["skipped"]:
+        click.echo(f"left out: {row['codec']} ({row['reason']})")
+    click.echo(f"-> {out / stem}.json, .md")
+
+
+@main.command("speed")
+@_codecs
+@click.option("--image", type=_FILE, help="An image to code instead of the synthesised 12 megapixels.")
+@click.option(
+    "--bpp", type=click.FloatRange(0, min_open=True), default=0.75, show_default=True, help="Rate for every codec."
+)
+@click.option("--threads", type=click.IntRange(1), default=environment.cores, show_default="cores")
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--scaling", is_flag=True, help="Also 0.1 to 100 megapixels.")
+@click.option("--max-megapixels", type=float, default=100.0, show_default=True, help="Where the scaling stops.")
+@click.option("--timeout", type=float, default=600.0, show_default=True, help="Seconds that one measurement may take.")
+@click.option("--quick", is_flag=True, help="One megapixel, one repeat.")
+@click.option("--out", type=_OUT, default="benchmark-results", show_default=True)
+def speed_command(
+    names: list[str] | None,
+    image: Path | None,
+    bpp: float,
+    threads: int,
+    repeats: int,
+    scaling: bool,
+    max_megapixels: float,
+    timeout: float,
+    quick: bool,
+    out: Path,
+) -> None:
+    """Time and peak memory of ours, OpenJPEG and the peers, interleaved in one run."""
+    pixels = datasets.load(datasets.Item(image.stem, str(image))).image if image else None
+    if quick:
+        pixels, repeats = datasets.mosaic(768, 1024) if pixels is None else pixels, 1
+    result = speed.run(
+        names,
+        image=None if pixels is None else np.ascontiguousarray(pixels),
+        bpp=bpp,
+        threads=threads,
+        repeats=repeats,
+        scales=[s for s in speed.SCALES if s <= max_megapixels] if scaling else (),
+        timeout=timeout,
+        command=_command(),
+    )
+    write_json(out / "speed.json", result)
+    write_atomically(out / "speed.md", speed.table(result) + "\n")
+    click.echo(speed.table(result))
+    click.echo(f"-> {out / 'speed.json'}")
+
+
+@main.command("complexity")
+@click.option("--out", type=_OUT, default="benchmark-results", show_default=True)
+def complexity_command(out: Path) -> None:
+    """Multiply-accumulates per pixel: ours, CompressAI's architectures, published figures."""
+    result = complexity.run(_command())
+    write_json(out / "complexity.json", result)
+    click.echo(complexity.table(result))
+    click.echo(f"-> {out / 'complexity.json'}")
+
+
+@main.command("report")
+@click.argument("results", type=_FILE)
+@click.option("--dataset", help="The images, for the viewer.")
+@click.option("--out", type=_OUT, help="[default: beside the results]")
+@click.option("--speed", "speed_file", type=_FILE)
+@click.option("--complexity", "complexity_file", type=_FILE)
+@click.option("--bpp", type=float, default=0.3, show_default=True, help="Rate of the viewer's crops.")
+def report_command(
+    results: Path,
+    dataset: str | None,
+    out: Path | None,
+    speed_file: Path | None,
+    complexity_file: Path | None,
+    bpp: float,
+) -> None:
+    """Figures and HTML page of a results file made by `rd`."""
+    files = report.write(
+        results, out or results.parent, dataset=dataset, speed=speed_file, complexity=complexity_file, bpp=bpp
+    )
+    for file in files:
+        click.echo(f"-> {file}")
+
+
+@main.command("picture")
+@click.argument("name")
+@click.option("--dataset", default="quick", show_default=True)
+@click.option("--bpp", type=float, default=0.25, show_default=True)
+@click.option("--box", type=int, nargs=4, help="Row, column, height and width of the crop shown.")
+@click.option("--zoom", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--out", type=_FILE_TO_WRITE, required=True)
+def picture_command(
+    name: str, dataset: str, bpp: float, box: tuple[int, int, int, int] | None, zoom: int, out: Path
+) -> None:
+    """Crops of the image NAME side by side: original, ours, and JPEG 2000 at equal bytes."""
+    items = {item.name: item for item in datasets.find(dataset)}
+    if name not in items:
+        raise click.BadParameter(f"no image {name} in {dataset}; there are: {', '.join(items)}")
+    for line in picture.side_by_side(items[name], bpp, out, box=box, zoom=zoom):
+        click.echo(line)
+    click.echo(f"-> {out}")
+
+
+@main.command("training")
+@click.argument("log", type=_FILE)
+@click.option("--out", type=_FILE_TO_WRITE, required=True)
+def training_command(log: Path, out: Path) -> None:
+    """A figure of a training run's log.jsonl: loss, rate and PSNR against hours and steps."""
+    for file in plots.training(log, out):
+        click.echo(f"-> {file}")
+
+
+@main.command("table")
+@click.argument("results", type=_FILE)
+def table_command(results: Path) -> None:
+    """A results file (of `rd` or `speed`) as the table in the README."""
+    result = json.loads(results.read_text())
+    click.echo(readme.rate_table(result) if "bd" in result else readme.speed_table(result))
+
+
+@main.command("codecs")
+def codecs_command() -> None:
+    """The codecs, their versions, and why some cannot run here."""
+    for name in codecs.names():
+        codec = codecs.get(name)
+        click.echo(f"{name}: {codec.unavailable() or codec.version()}")
+
+
+if __name__ == "__main__":
+    main()

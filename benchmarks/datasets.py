@@ -1,0 +1,157 @@
+"""Images by directory or by built-in name, as they are stored: no conversion of type, bands or size."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .codecs import Array, bands_of
+
+SUFFIXES = (".png", ".tif", ".tiff", ".ppm", ".pgm", ".bmp")
+
+#: Lossless images inside scikit-image's wheel: (file, crop or None as row, column, height, width).
+_QUICK: tuple[tuple[str, tuple[int, int, int, int]], ...] = (
+    ("astronaut.png", (0, 64, 384, 384)),
+    ("chelsea.png", (0, 32, 288, 384)),
+    ("coffee.png", (0, 128, 384, 384)),
+    ("camera.png", (64, 64, 384, 384)),
+    ("moon.png", (0, 0, 384, 384)),
+)
+_MOSAIC = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png", "ihc.png")
+
+
+class DatasetError(ValueError):
+    """A data set that cannot be read, or holds no image."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image: its name, where it is, and the part of it that is meant."""
+
+    name: str
+    path: str
+    crop: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image in memory. `valid` marks pixels that hold data; None if all do."""
+
+    name: str
+    image: Array
+    valid: Array | None
+    digest: str
+
+    @property
+    def kind(self) -> str:
+        return f"{self.image.dtype}x{bands_of(self.image)}"
+
+    @property
+    def pixels(self) -> int:
+        return int(self.image.shape[0] * self.image.shape[1])
+
+
+def skimage_folder() -> Path:
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise DatasetError("the built-in images come with scikit-image, which is not installed")
+    return Path(spec.origin).parent / "data"
+
+
+def quick() -> list[Item]:
+    """Crops of scikit-image's bundled images: three colour, two grey. Needs no download."""
+    folder = skimage_folder()
+    items = [Item(Path(file).stem, str(folder / file), crop) for file, crop in _QUICK if (folder / file).exists()]
+    if not items:
+        raise DatasetError("this scikit-image bundles none of the expected images")
+    return items
+
+
+def find(dataset: str | Path) -> list[Item]:
+    """The images of a directory (not of its subdirectories) in name order, or `quick` for the built-in ones."""
+    if str(dataset) == "quick":
+        return quick()
+    folder = Path(dataset)
+    if not folder.is_dir():
+        raise DatasetError(f"{dataset} is neither a directory nor the name of a built-in data set (quick)")
+    items = [Item(p.stem, str(p)) for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES]
+    if not items:
+        raise DatasetError(f"no image in {dataset} (looked for {', '.join(SUFFIXES)})")
+    return items
+
+
+def dataset_name(dataset: str | Path) -> str:
+    return "quick" if str(dataset) == "quick" else Path(dataset).resolve().name
+
+
+def _read_tiff(path: str) -> tuple[Array, Array | None]:
+    rasterio = importlib.import_module("rasterio")
+    unplaced = importlib.import_module("rasterio.errors").NotGeoreferencedWarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", unplaced)
+        with rasterio.open(path) as source:
+            planes: Array = source.read()
+            valid: Array = source.dataset_mask() != 0
+    image = planes[0] if planes.shape[0] == 1 else np.ascontiguousarray(np.moveaxis(planes, 0, 2))
+    if image.dtype.kind == "f":
+        valid &= np.isfinite(image) if image.ndim == 2 else np.isfinite(image).all(axis=2)
+    return image, None if valid.all() else valid
+
+
+def load(item: Item) -> Loaded:
+    valid: Array | None = None
+    if Path(item.path).suffix.lower() in (".tif", ".tiff"):
+        image, valid = _read_tiff(item.path)
+    else:
+        with importlib.import_module("PIL.Image").open(item.path) as file:
+            if file.mode in ("P", "1", "CMYK"):
+                raise DatasetError(f"{item.path}: mode {file.mode} would need a conversion; convert it yourself")
+            image = np.asarray(file)
+    if item.crop is not None:
+        row, column, height, width = item.crop
+        image = image[row : row + height, column : column + width]
+        valid = None if valid is None else valid[row : row + height, column : column + width]
+    image = np.ascontiguousarray(image)
+    digest = hashlib.sha256(f"{image.dtype}{image.shape}".encode() + image.tobytes())
+    if valid is not None:
+        digest.update(np.packbits(valid).tobytes())
+    return Loaded(item.name, image, valid, digest.hexdigest()[:16])
+
+
+def load_all(items: list[Item]) -> Iterator[Loaded]:
+    for item in items:
+        yield load(item)
+
+
+def mosaic(height: int, width: int) -> Array:
+    """An RGB image of any size made of scikit-image's photographs, flipped and shifted so that no two tiles are equal.
+
+    Natural statistics at every scale, the same on every machine; for timing only.
+    """
+    folder = skimage_folder()
+    pil = importlib.import_module("PIL.Image")
+    sources = []
+    for name in _MOSAIC:
+        if (folder / name).exists():
+            with pil.open(folder / name) as file:
+                if file.mode == "RGB":
+                    sources.append(np.asarray(file))
+    if not sources:
+        raise DatasetError("this scikit-image bundles none of the expected colour images")
+    tile, rng = 256, np.random.default_rng(12)
+    out = np.empty((-(-height // tile) * tile, -(-width // tile) * tile, 3), np.uint8)
+    for row in range(0, out.shape[0], tile):
+        for column in range(0, out.shape[1], tile):
+            source = sources[int(rng.integers(len(sources)))]
+            y = int(rng.integers(source.shape[0] - tile + 1))
+            x = int(rng.integers(source.shape[1] - tile + 1))
+            piece = source[y : y + tile, x : x + tile]
+            out[row : row + tile, column : column + tile] = piece[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))]
+    return out[:height, :width].copy()

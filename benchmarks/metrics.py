@@ -1,0 +1,214 @@
+"""Distortion measures, each on whole images in float64 and each with its paper.
+
+Images are (H, W) or (H, W, bands). `peak` is stated by the caller: 255, 65535, or the range of the data.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage  # type: ignore[import-untyped]  # scipy ships no annotations
+
+Array: TypeAlias = npt.NDArray[Any]
+Float: TypeAlias = npt.NDArray[np.float64]
+
+#: Bumped when a definition here changes, so that cached cells are measured again.
+VERSION = 1
+
+_SSIM_WINDOW, _SSIM_SIGMA, _K1, _K2 = 11, 1.5, 0.01, 0.03
+_MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+
+def mse(original: Array, decoded: Array, valid: Array | None = None) -> float:
+    """Mean squared error over all bands, of the pixels that `valid` (H, W) marks if it is given."""
+    difference = original.astype(np.float64) - decoded.astype(np.float64)
+    return float(np.mean(np.square(difference if valid is None else difference[valid])))
+
+
+def psnr(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
+    """Peak signal-to-noise ratio, dB: 10 log10(peak² / MSE), the MSE over all bands. Infinite if nothing differs.
+
+    Netravali and Haskell, "Digital Pictures", Plenum, 1988.
+    """
+    error = mse(original, decoded, valid)
+    return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
+
+
+def max_error(original: Array, decoded: Array, valid: Array | None = None) -> float:
+    """The largest absolute difference, in the units of the data."""
+    difference = np.abs(original.astype(np.float64) - decoded.astype(np.float64))
+    return float(np.max(difference if valid is None else difference[valid]))
+
+
+def _blur(plane: Float) -> Float:
+    """The 11×11 Gaussian window of SSIM, only where it lies wholly inside the image."""
+    radius = _SSIM_WINDOW // 2
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / _SSIM_SIGMA) ** 2)
+    taps /= taps.sum()
+    rows = ndimage.correlate1d(plane, taps, axis=0)[radius:-radius]
+    return cast(Float, ndimage.correlate1d(rows, taps, axis=1)[:, radius:-radius])
+
+
+def _ssim_terms(x: Float, y: Float, peak: float) -> tuple[float, float]:
+    """Mean SSIM and mean contrast-structure term of one plane."""
+    c1, c2 = (_K1 * peak) ** 2, (_K2 * peak) ** 2
+    mx, my = _blur(x), _blur(y)
+    vx, vy, cov = _blur(x * x) - mx * mx, _blur(y * y) - my * my, _blur(x * y) - mx * my
+    structure = (2 * cov + c2) / (vx + vy + c2)
+    luminance = (2 * mx * my + c1) / (mx * mx + my * my + c1)
+    return float(np.mean(luminance * structure)), float(np.mean(structure))
+
+
+def _planes(image: Array) -> list[Float]:
+    image = image.astype(np.float64)
+    return [image] if image.ndim == 2 else [image[:, :, band] for band in range(image.shape[2])]
+
+
+def _halve(plane: Float) -> Float:
+    height, width = plane.shape[0] // 2 * 2, plane.shape[1] // 2 * 2
+    blocks = plane[:height, :width].reshape(height // 2, 2, width // 2, 2)
+    return cast(Float, blocks.mean(axis=(1, 3)))
+
+
+def ssim(original: Array, decoded: Array, peak: float) -> float:
+    """Structural similarity: 11×11 Gaussian window (σ 1.5), K 0.01 and 0.03, mean over bands; nan below 11 pixels.
+
+    Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
+    TIP 13(4), 2004.
+    """
+    if min(original.shape[:2]) < _SSIM_WINDOW:
+        return math.nan
+    pairs = zip(_planes(original), _planes(decoded), strict=True)
+    return float(np.mean([_ssim_terms(x, y, peak)[0] for x, y in pairs]))
+
+
+def ms_ssim(original: Array, decoded: Array, peak: float) -> float:
+    """Multi-scale SSIM: five scales by 2×2 means, mean over bands; nan below 176 pixels, where the fifth has no window.
+
+    Negative terms count as 0. Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality
+    assessment", Asilomar 2003.
+    """
+    if min(original.shape[:2]) < _SSIM_WINDOW * 2 ** (len(_MS_WEIGHTS) - 1):
+        return math.nan
+    values = []
+    for x, y in zip(_planes(original), _planes(decoded), strict=True):
+        product = 1.0
+        for scale, weight in enumerate(_MS_WEIGHTS):
+            whole, structure = _ssim_terms(x, y, peak)
+            last = scale == len(_MS_WEIGHTS) - 1
+            product *= max(whole if last else structure, 0.0) ** weight
+            if not last:
+                x, y = _halve(x), _halve(y)
+        values.append(product)
+    return float(np.mean(values))
+
+
+def spectral_angle(original: Array, decoded: Array, valid: Array | None = None) -> float:
+    """Mean angle between the spectra of each pixel before and after, degrees; pixels with a zero spectrum are left out.
+
+    Kruse et al., "The spectral image processing system (SIPS)", Remote Sensing of Environment 44, 1993.
+    """
+    x = original.reshape(-1, original.shape[2]).astype(np.float64)
+    y = decoded.reshape(-1, decoded.shape[2]).astype(np.float64)
+    if valid is not None:
+        x, y = x[valid.ravel()], y[valid.ravel()]
+    norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    some = norms > 0
+    if not some.any():
+        return math.nan
+    cosine = np.clip((x * y).sum(axis=1)[some] / norms[some], -1, 1)
+    return float(np.degrees(np.arccos(cosine)).mean())
+
+
+def enl(intensity: Array) -> float:
+    """Equivalent number of looks of a homogeneous patch of linear intensity: mean² / variance.
+
+    Oliver and Quegan, "Understanding Synthetic Aperture Radar Images", SciTech, 2004, section 4.
+    """
+    values = intensity.astype(np.float64)
+    variance = float(values.var())
+    return math.inf if variance == 0 else float(values.mean()) ** 2 / variance
+
+
+def homogeneous_blocks(
+    intensity: Array, size: int = 16, share: float = 0.1, valid: Array | None = None
+) -> list[tuple[int, int]]:
+    """The corners of the `share` of wholly valid blocks with the smallest coefficient of variation, at least one.
+
+    Blocks of one constant value are fill, not ground, and are left out.
+
+    The criterion is that of Lopès, Touzi, Nezry, "Adaptive speckle filters and scene heterogeneity", IEEE TGRS 28(6),
+    1990.
+    """
+    rows, columns = intensity.shape[0] // size, intensity.shape[1] // size
+
+    def split(plane: Array) -> Array:
+        plane = plane[: rows * size, : columns * size].reshape(rows, size, columns, size)
+        return plane.swapaxes(1, 2).reshape(rows * columns, -1)
+
+    blocks = split(intensity.astype(np.float64))
+    variation = blocks.std(axis=1) / np.maximum(blocks.mean(axis=1), np.finfo(np.float64).tiny)
+    usable = variation > 1e-9
+    if valid is not None:
+        usable &= split(valid).all(axis=1)
+    order = np.argsort(np.where(usable, variation, np.inf), kind="stable")
+    chosen = order[: min(int(usable.sum()), max(1, round(share * int(usable.sum()))))]
+    return [(int(i) // columns * size, int(i) % columns * size) for i in chosen]
+
+
+def enl_ratio(
+    original_db: Array, decoded_db: Array, size: int = 16, share: float = 0.1, valid: Array | None = None
+) -> float:
+    """Median over the original's homogeneous blocks of ENL after / ENL before, in linear power; nan if there is none.
+
+    1 keeps the speckle as it was; above 1 smooths it, below 1 adds noise. ENL as in `enl`.
+    """
+    if min(original_db.shape) < size:
+        return math.nan
+    before, after = 10 ** (original_db.astype(np.float64) / 10), 10 ** (decoded_db.astype(np.float64) / 10)
+    ratios = []
+    for row, column in homogeneous_blocks(before, size, share, valid):
+        window = np.s_[row : row + size, column : column + size]
+        reference = enl(before[window])
+        if math.isfinite(reference) and reference > 0:
+            ratios.append(enl(after[window]) / reference)
+    return float(np.median(ratios)) if ratios else math.nan
+
+
+def edge_preservation(original: Array, decoded: Array) -> float:
+    """Edge preservation index: correlation of the two images' 3×3 Laplacians; 1 is perfect, nan if there are no edges.
+
+    Sattar, Floreby, Salomonsson, Lövström, "Image enhancement based on a nonlinear multiscale method", IEEE TIP 6(6),
+    1997 (its β).
+    """
+    kernel = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float64)
+    x = ndimage.convolve(original.astype(np.float64), kernel)[1:-1, 1:-1]
+    y = ndimage.convolve(decoded.astype(np.float64), kernel)[1:-1, 1:-1]
+    x, y = x - x.mean(), y - y.mean()
+    energy = math.sqrt(float((x * x).sum()) * float((y * y).sum()))
+    return math.nan if energy == 0 else float((x * y).sum()) / energy
+
+
+def peak_of(image: Array, valid: Array | None = None) -> tuple[float, str]:
+    """The peak that PSNR and SSIM use for such data, and how to state it."""
+    if image.dtype == np.uint8:
+        return 255.0, "255"
+    values = image if valid is None else image[valid]
+    span = float(np.max(values)) - float(np.min(values))
+    return max(span, 1e-12), "range of each image's valid data"
+
+
+def all_metrics(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> dict[str, float]:
+    """What every cell of a rate-distortion run records. PSNR, max error and angle are over valid pixels only."""
+    values = {
+        "psnr": psnr(original, decoded, peak, valid),
+        "ssim": ssim(original, decoded, peak),
+        "ms-ssim": ms_ssim(original, decoded, peak),
+        "max-error": max_error(original, decoded, valid),
+    }
+    if original.ndim == 3 and original.shape[2] >= 4:
+        values["spectral-angle"] = spectral_angle(original, decoded, valid)
+    return values

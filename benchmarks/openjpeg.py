@@ -1,0 +1,95 @@
+"""Lets glymur find OpenJPEG inside a wheel (Pillow, rasterio or imagecodecs) when the system has none.
+
+glymur looks for the library once, while it is imported: in `glymurrc`, then where `ctypes` finds it. If neither names
+one, it is imported here with `XDG_CONFIG_HOME` pointing, for the length of that import only, at a temporary `glymurrc`
+that names a wheel's library. No file of the user is written and the environment is left as it was.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes.util import find_library
+from functools import lru_cache
+from pathlib import Path
+
+#: The package that vendors the library, and the folder beside or inside it where its wheels keep shared objects.
+_VENDORS = (("PIL", "pillow.libs"), ("rasterio", "rasterio.libs"), ("imagecodecs", "imagecodecs.libs"))
+_NAMES = ("libopenjp2*.so*", "libopenjp2*.dylib", "*openjp2*.dll")
+
+
+class OpenJPEGMissing(ImportError):
+    """glymur is not installed, or no OpenJPEG library was found for it."""
+
+
+def _version_in_name(path: Path) -> tuple[int, ...]:
+    """The library's version as its file name tells it: `libopenjp2-e530e1bf.so.2.5.4` -> (2, 5, 4)."""
+    found = re.search(r"(?:\.so|openjp2)\.(\d+(?:\.\d+)*)", path.name)
+    return tuple(int(n) for n in found.group(1).split(".")) if found else ()
+
+
+def vendored_libraries() -> list[Path]:
+    """OpenJPEG libraries inside installed wheels, newest version first (of equal ones: Pillow's)."""
+    found: list[Path] = []
+    for package, folder in _VENDORS:
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            continue
+        home = Path(spec.origin).parent
+        for place in (home.parent / folder, home / ".dylibs", home / ".libs"):
+            for pattern in _NAMES:
+                found += sorted(place.glob(pattern))
+    return sorted(found, key=_version_in_name, reverse=True)
+
+
+def _user_names_one() -> bool:
+    """Whether the user's own `glymurrc` or the system already leads glymur to a library."""
+    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    if (Path.cwd() / "glymurrc").exists() or (Path(home) / "glymur" / "glymurrc").exists():
+        return True
+    return find_library("openjp2") is not None
+
+
+@contextmanager
+def _temporary_config(library: Path) -> Iterator[None]:
+    before = os.environ.get("XDG_CONFIG_HOME")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "glymur").mkdir()
+        (Path(folder) / "glymur" / "glymurrc").write_text(f"[library]\nopenjp2: {library}\n")
+        os.environ["XDG_CONFIG_HOME"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["XDG_CONFIG_HOME"]
+            else:
+                os.environ["XDG_CONFIG_HOME"] = before
+
+
+@lru_cache(maxsize=1)
+def load_glymur() -> types.ModuleType:
+    """Imports glymur with a working OpenJPEG, or raises `OpenJPEGMissing` with the reason."""
+    if importlib.util.find_spec("glymur") is None:
+        raise OpenJPEGMissing("glymur is not installed")
+    if "glymur" not in sys.modules and not _user_names_one():
+        libraries = vendored_libraries()
+        if not libraries:
+            raise OpenJPEGMissing("no OpenJPEG library on the system or in the wheels of Pillow, rasterio, imagecodecs")
+        with _temporary_config(libraries[0]):
+            module = importlib.import_module("glymur")
+    else:
+        module = importlib.import_module("glymur")
+    if importlib.import_module("glymur.lib.openjp2").OPENJP2 is None:
+        raise OpenJPEGMissing("glymur was imported without an OpenJPEG library")
+    return module
+
+
+def openjpeg_version() -> str:
+    return str(load_glymur().version.openjpeg_version)

@@ -1,0 +1,265 @@
+"""Figures for a paper: measured curves on top, published ones thin and grey behind. PNG and SVG of each."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import bdrate
+from .storage import write_atomically
+
+#: One colour per codec in every figure (Okabe and Ito's palette: told apart by the colour-blind too).
+_COLOURS = {
+    "ours": "#D55E00",
+    "jpeg2000": "#000000",
+    "jpeg2000-psnr": "#7F7F7F",
+    "jpeg2000-gdal": "#A58B6F",
+    "jpeg2000-klt": "#0072B2",
+    "jpeg": "#CC79A7",
+    "webp": "#009E73",
+    "avif": "#56B4E9",
+    "jpegxl": "#E69F00",
+    "heic": "#8C6BB1",
+}
+_LABELS = {
+    "ours": "learned_codec", "jpeg2000": "JPEG 2000", "jpeg2000-psnr": "JPEG 2000 (PSNR target)",
+    "jpeg2000-gdal": "JPEG 2000 (GDAL)", "jpeg2000-klt": "JPEG 2000 + KLT", "jpeg": "JPEG 4:4:4", "webp": "WebP",
+    "avif": "AVIF 4:4:4", "jpegxl": "JPEG XL", "heic": "HEIC",
+}  # fmt: skip
+_PUBLISHED = "#9A9A9A"
+
+
+def label(codec: str) -> str:
+    return _LABELS.get(codec, codec)
+
+
+def colour(codec: str) -> str:
+    return _COLOURS.get(codec, "#4D4D4D")
+
+
+#: Published means are of the whole set: beside a run over part of it they would compare different images.
+_WHOLE = {"kodak": 24}
+
+
+def load_published(dataset: str, images: int) -> list[dict[str, Any]]:
+    """The published points on this data set; none if it was not run whole."""
+    if images != _WHOLE.get(dataset):
+        return []
+    folder = Path(__file__).parent / "published"
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [entry for entry in found if entry["dataset"] == dataset]
+
+
+def published_bd(anchor: Mapping[str, Any], entry: Mapping[str, Any]) -> float | None:
+    """A published codec's BD-rate (mean curve, PCHIP) against the measured anchor; None if it cannot be had."""
+    if "bd-rate-vs-jpeg2000" in entry:
+        return float(entry["bd-rate-vs-jpeg2000"])
+    points = entry["results"]
+    try:
+        mine = bdrate.curve(anchor["results"]["bpp"], anchor["results"]["psnr"])
+        return bdrate.bd(mine, bdrate.curve(points["bpp"], points["psnr-rgb"])).value
+    except bdrate.NotComparable:
+        return None
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    matplotlib = importlib.import_module("matplotlib")
+    matplotlib.use("Agg")  # no display is needed, nor wanted
+    pyplot = importlib.import_module("matplotlib.pyplot")
+    figure, axes = pyplot.subplots(figsize=(width, height), layout="constrained")
+    axes.grid(visible=True, color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _finish(figure: Any, out: Path) -> list[Path]:
+    """Writes both formats. No date in the SVG: equal data, equal file."""
+    matplotlib = importlib.import_module("matplotlib")
+    written = []
+    with matplotlib.rc_context({"svg.hashsalt": "benchmarks"}):
+        for suffix, metadata in ((".png", None), (".svg", {"Date": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=suffix[1:], dpi=160, metadata=metadata)
+            path = out.with_suffix(suffix)
+            write_atomically(path, buffer.getvalue())
+            written.append(path)
+    importlib.import_module("matplotlib.pyplot").close(figure)
+    return written
+
+
+def _points(entry: Mapping[str, Any], metric: str) -> list[tuple[float, float]]:
+    results = entry["results"]
+    if metric not in results:
+        return []
+    pairs = zip(results["bpp"], results[metric], strict=True)
+    points = [(r, q) for r, q in pairs if r is not None and q is not None]
+    if metric.startswith("ms-ssim"):  # in dB, or everything above 0.98 is one line
+        points = [(r, -10 * math.log10(1 - q)) for r, q in points if q < 1]
+    return points
+
+
+def rate_distortion(result: Mapping[str, Any], out: Path, metric: str = "psnr") -> list[Path]:
+    """Quality over rate, mean of the images."""
+    figure, axes = _figure(7.4, 5.2)
+    highest = 0.0
+    curves = {entry["name"]: _points(entry, metric) for entry in result["codecs"]}
+    anchor = curves.get(result["anchor"], [])
+    right = max((r for r, _ in anchor), default=math.inf) * 1.02
+    behind = load_published(result["dataset"], len(result["images"])) if metric in ("psnr", "ms-ssim") else []
+    ends: list[tuple[float, float, str]] = []
+    for entry in behind:
+        points = [p for p in _points(entry, f"{metric}-rgb") if p[0] <= right]
+        if len(points) >= 2:
+            named = bool(entry.get("label"))
+            axes.plot(*zip(*points, strict=True), color=_PUBLISHED, linewidth=0.9 if named else 0.5, zorder=1)
+            ends.append((*points[-1], entry["name"] if named else ""))
+    for name, points in curves.items():
+        points = [p for p in points if p[0] <= right]
+        if not points:
+            continue
+        mine = name == "ours"
+        style = {"linewidth": 2.6 if mine else 1.6, "markersize": 5 if mine else 3.5, "zorder": 4 if mine else 3}
+        axes.plot(*zip(*points, strict=True), marker="o", color=colour(name), label=label(name), **style)
+        highest = max(highest, points[-1][0])
+    for rate, quality, name in ends:
+        # beside the end of the curve and over its left side, where nothing runs
+        axes.annotate(
+            name, (rate, quality), (-4, 2), textcoords="offset points", fontsize=7, color="#6E6E6E", ha="right"
+        )
+    if ends:
+        axes.plot([], [], color=_PUBLISHED, linewidth=0.9, label=f"published ({len(ends)} curves)")
+    axes.set_xscale("log")
+    ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20) if t <= highest * 1.1]
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("bits per pixel (real files, log scale)")
+    names = {"psnr": f"PSNR, dB (peak: {result['peak']})", "ms-ssim": "MS-SSIM, dB: −10 log₁₀(1 − MS-SSIM)"}
+    axes.set_ylabel(names.get(metric, metric))
+    axes.set_title(f"{result['dataset']}: {len(result['images'])} images, {result['kind']}", loc="left", fontsize=11)
+    axes.legend(frameon=False, fontsize=9)
+    return _finish(figure, out)
+
+
+def bd_bars(result: Mapping[str, Any], out: Path) -> list[Path]:
+    """BD-rate of every measured codec against the anchor: of the mean curve, and mean of images."""
+    rows = [
+        bd for bd in result["bd"] if bd["method"] == "pchip" and (bd["mean_curve"] or bd["mean_of_images"] is not None)
+    ]
+    rows.sort(key=lambda bd: bd["mean_curve"]["value"] if bd["mean_curve"] else bd["mean_of_images"], reverse=True)
+    figure, axes = _figure(7.4, 1.4 + 0.55 * max(len(rows), 1))
+    for i, bd in enumerate(rows):
+        whole = bd["mean_curve"]["value"] if bd["mean_curve"] else None
+        for value, offset, alpha in ((whole, 0.19, 1.0), (bd["mean_of_images"], -0.19, 0.5)):
+            if value is None:
+                continue
+            axes.barh(i + offset, value, 0.36, color=colour(bd["codec"]), alpha=alpha)
+            side = "left" if value >= 0 else "right"
+            axes.annotate(f"{value:+.1f} %", (value, i + offset), (3 if value >= 0 else -3, 0), ha=side, va="center",
+                          textcoords="offset points", fontsize=8)  # fmt: skip
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.grid(visible=False, axis="y")
+    axes.set_yticks(range(len(rows)), [label(bd["codec"]) for bd in rows])
+    axes.margins(x=0.16)
+    axes.set_xlabel(f"BD-rate against {label(result['anchor'])}, % (negative: smaller files at equal PSNR)")
+    axes.set_title(
+        f"{result['dataset']}, {result['kind']}: full colour, mean curve; pale, mean of images", loc="left", fontsize=10
+    )
+    return _finish(figure, out)
+
+
+def _scatter(points: Sequence[tuple[float, float, str, str, bool]], axes: Any) -> None:
+    """Points as (x, y, label, colour, published); a label that would cover its neighbour's goes below its point."""
+    placed: list[tuple[float, float, int]] = []
+    for x, y, text, shade, published in sorted(points):
+        face = "none" if published else shade
+        axes.scatter([x], [y], s=40, facecolors=face, edgecolors=shade, zorder=3)
+        near = any(math.log10(x / a) < 0.06 + 0.045 * n and 0 <= b - y < 2.5 for a, b, n in placed)
+        axes.annotate(text, (x, y), (6, -9 if near else 3), textcoords="offset points", fontsize=8, color=shade)
+        placed.append((x, y, len(text)))
+
+
+def _plain_log(axes: Any) -> None:
+    """A log axis whose ticks read 1, 10, 100, with room for labels on the right."""
+    ticker = importlib.import_module("matplotlib.ticker")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.margins(0.15)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high * 2.5)
+
+
+def _bd_of(result: Mapping[str, Any]) -> dict[str, float]:
+    values = {
+        bd["codec"]: bd["mean_curve"]["value"] for bd in result["bd"] if bd["method"] == "pchip" and bd["mean_curve"]
+    }
+    return {result["anchor"]: 0.0, **values}
+
+
+def rate_against_speed(result: Mapping[str, Any], speed: Mapping[str, Any], out: Path) -> list[Path]:
+    """BD-rate over decoding speed: down and to the right is better."""
+    figure, axes = _figure(6.6, 4.6)
+    values = _bd_of(result)
+    rows = [row for row in speed["rows"] if row["codec"] in values and not row["random_weights"]]
+    points = [(r["decode_mp_s"], values[r["codec"]], label(r["codec"]), colour(r["codec"]), False) for r in rows]
+    _scatter(points, axes)
+    _plain_log(axes)
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xlabel(f"decoding, megapixels per second ({speed['threads']} thread(s) where the codec can)")
+    axes.set_ylabel(f"BD-rate against {label(result['anchor'])}, %")
+    axes.set_title(f"Rate against speed ({result['dataset']})", loc="left", fontsize=11)
+    return _finish(figure, out)
+
+
+def rate_against_complexity(result: Mapping[str, Any], complexity: Mapping[str, Any], out: Path) -> list[Path]:
+    """BD-rate over the decoder's MACs per pixel, published codecs hollow."""
+    figure, axes = _figure(6.6, 4.6)
+    anchor = next(entry for entry in result["codecs"] if entry["name"] == result["anchor"])
+    points = []
+    for entry in load_published(result["dataset"], len(result["images"])):
+        value = published_bd(anchor, entry)
+        if value is not None and entry["decoder_kmac_per_pixel"]:
+            points.append((entry["decoder_kmac_per_pixel"], value, entry["name"], "#6E6E6E", True))
+    mine = [r for r in complexity["rows"] if str(r["source"]).startswith("learned_codec")]
+    if mine and "ours" in _bd_of(result):
+        points.append((mine[0]["decoder_kmac_per_pixel"], _bd_of(result)["ours"], label("ours"), colour("ours"), False))
+    _scatter(points, axes)
+    _plain_log(axes)
+    axes.set_xlabel("decoder, thousand multiply-accumulates per pixel")
+    axes.set_ylabel(f"BD-rate against {label(result['anchor'])}, %")
+    axes.set_title("Rate against complexity (hollow: published)", loc="left", fontsize=11)
+    return _finish(figure, out)
+
+
+def training(log: Path, out: Path) -> list[Path]:
+    """The loss of a training run against its steps (means of 100 steps, thin; of 1,000, thick), and beside the
+    validation curves their hours."""
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    # A run that was stopped goes on from its last checkpoint: what came after that checkpoint was done again.
+    losses: dict[int, tuple[float, float]] = {r["step"]: (r["loss"], r["seconds"]) for r in rows if "loss" in r}
+    steps = sorted(losses)
+    validations = {r["step"]: r for r in rows if r.get("validation_bpp")}
+    pyplot = importlib.import_module("matplotlib.pyplot")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    values = [losses[s][0] for s in steps]
+    smooth = [sum(values[max(0, i - 9) : i + 1]) / len(values[max(0, i - 9) : i + 1]) for i in range(len(values))]
+    left.plot(steps, values, color="#D9D9D9", linewidth=0.7)
+    left.plot(steps, smooth, color=colour("ours"), linewidth=1.8)
+    left.set_xlabel(f"steps ({max(s for _, s in losses.values()) / 3600:.2f} hours in all)")
+    left.set_ylabel("training loss")
+    left.set_ylim(0.98 * min(values), smooth[min(9, len(smooth) - 1)])
+    for number, (step, row) in enumerate(sorted(validations.items())):
+        shade = 0.85 - 0.85 * (number + 1) / len(validations)
+        right.plot(row["validation_bpp"], row["validation_psnr"], marker="o", markersize=3, color=str(shade), label=f"step {step:,}")
+    right.set_xscale("log")
+    right.set_xlabel("bits per pixel, estimated (held-out images)")
+    right.set_ylabel("PSNR, dB")
+    right.legend(frameon=False, fontsize=8)
+    return _finish(figure, out)

@@ -1,0 +1,91 @@
+"""Parameters and multiply-accumulate operations per pixel, counted by walking the modules of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .config import BLOCK, CONTEXT_STEPS, ModelConfig
+from .network import Network
+from .resnet_lite import PATCH, LappedPostFilter, Synthesis
+
+
+@dataclass(frozen=True, slots=True)
+class Complexity:
+    """The kMAC per pixel of each part, and the parameters of all.
+
+    The decoder runs `entropy_parameters` and `synthesis`; the encoder `analysis`, `hyper_analysis` and
+    `entropy_parameters`.
+    """
+
+    analysis: float
+    hyper_analysis: float
+    entropy_parameters: float
+    synthesis: float
+    parameters: int
+
+    @property
+    def decoder(self) -> float:
+        return self.entropy_parameters + self.synthesis
+
+    @property
+    def encoder(self) -> float:
+        return self.analysis + self.hyper_analysis + self.entropy_parameters
+
+
+def count(config: ModelConfig) -> Complexity:
+    """Run an untrained network of this configuration once and count what its layers multiply."""
+    network = Network(config).eval()
+    size = 4 * 4 * BLOCK  # a multiple of the hyper-latents' 64 pixels
+    found: dict[str, float] = {}
+
+    def add(name: str, multiplications: float) -> None:
+        found[name] = found.get(name, 0.0) + multiplications / size**2 / 1000
+
+    def hook(name: str, layer: nn.Conv2d) -> None:
+        def record(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            per_output = layer.weight[0].numel()
+            # Of a step's last layer, the coder computes only the channel group that a position codes in that step.
+            share = 1 / CONTEXT_STEPS if ".steps." in name and name.endswith(".leave") else 1
+            add(name, output.numel() * per_output * share)
+
+        layer.register_forward_hook(record)
+
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            hook(name, module)
+        elif isinstance(module, Synthesis):  # its skeleton is computed as a matrix product
+            add(f"{name}.skeleton", module.skeleton.weight.numel() * (size // BLOCK) ** 2)
+        elif isinstance(module, LappedPostFilter):
+            add(name, 2 * PATCH * config.bands * size**2)
+    with torch.inference_mode():
+        network(torch.zeros(1, config.bands, size, size), torch.zeros(1))
+
+    def total(*prefixes: str) -> float:
+        return sum(value for name, value in found.items() if name.startswith(prefixes))
+
+    return Complexity(
+        analysis=total("analysis."),
+        hyper_analysis=total("entropy.hyper_analysis."),
+        entropy_parameters=total("entropy.hyper_synthesis.", "entropy.steps."),
+        synthesis=total("synthesis."),
+        parameters=sum(p.numel() for p in network.parameters()),
+    )
+
+
+def _of(model: str) -> Complexity:
+    from . import registry
+
+    return count(registry.load(model).config)
+
+
+def decoder_kmac_per_pixel(model: str) -> float:
+    """The kMAC per pixel to decode with a model of this package, everything counted."""
+    return _of(model).decoder
+
+
+def encoder_kmac_per_pixel(model: str) -> float:
+    """The kMAC per pixel to encode with a model of this package, everything counted."""
+    return _of(model).encoder

@@ -1,0 +1,280 @@
+"""encode() and decode() as a user sees them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import learned_codec
+from learned_codec.demo import landscape
+from learned_codec.errors import (
+    CorruptDataError,
+    InvalidInputError,
+    LimitError,
+    RateError,
+    UnknownModelError,
+    UnsupportedVersionError,
+)
+from learned_codec.models import registry
+
+SLOW_FIRST_CALL = settings(max_examples=25, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return landscape(200, 296)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((a.astype(float) - b) ** 2)))
+
+
+def bpp(data: bytes, image: np.ndarray) -> float:
+    return 8 * len(data) / (image.shape[0] * image.shape[1])
+
+
+@SLOW_FIRST_CALL
+@given(
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    layout=st.sampled_from(["HW", "HW1", "HW3", "1HW", "3HW"]),
+    quality=st.floats(1, 100),
+    seed=st.integers(0, 3),
+)
+def test_any_shape_comes_back(height: int, width: int, layout: str, quality: float, seed: int) -> None:
+    shape = {
+        "HW": (height, width),
+        "HW1": (height, width, 1),
+        "HW3": (height, width, 3),
+        "1HW": (1, height, width),
+        "3HW": (3, height, width),
+    }[layout]
+    image = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    data = learned_codec.encode(image, quality=quality, planar=layout.endswith("HW") and layout != "HW")
+    decoded = learned_codec.decode(data)
+    assert decoded.shape == image.shape
+    assert decoded.dtype == np.uint8
+    assert learned_codec.check(data).ok
+    info = learned_codec.inspect(data)
+    assert (info.height, info.width) == (height, width)
+    assert info.quality == pytest.approx(quality, abs=0.06)
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_flat_image_stays_flat_and_costs_little(value: int) -> None:
+    image = np.full((300, 300, 3), value, np.uint8)
+    data = learned_codec.encode(image, quality=60)
+    error = np.abs(learned_codec.decode(data).astype(int) - value)
+    assert error.mean() < 1
+    assert error.max() <= 8  # at corners, where the networks see the padding
+    assert len(data) < 1000
+
+
+def test_quality_is_monotone(picture: np.ndarray) -> None:
+    files = [learned_codec.encode(picture, quality=q) for q in (1, 25, 50, 75, 100)]
+    sizes = [len(f) for f in files]
+    psnrs = [psnr(picture, learned_codec.decode(f)) for f in files]
+    assert sizes == sorted(sizes)
+    assert psnrs == sorted(psnrs)
+    assert sizes[-1] > 8 * sizes[0]
+
+
+def test_encoding_is_deterministic(picture: np.ndarray) -> None:
+    assert learned_codec.encode(picture) == learned_codec.encode(picture)
+
+
+def test_views_and_tensors_are_arrays_too(picture: np.ndarray) -> None:
+    data = learned_codec.encode(picture[::2, ::-1])
+    assert data == learned_codec.encode(np.ascontiguousarray(picture[::2, ::-1]))
+    assert data == learned_codec.encode(torch.from_numpy(picture[::2, ::-1].copy()))
+
+
+def test_grey_costs_less_than_colour(picture: np.ndarray) -> None:
+    grey = picture[..., 1]
+    data = learned_codec.encode(grey, quality=50)
+    same = learned_codec.encode(np.repeat(grey[..., None], 3, 2), quality=50)
+    assert abs(len(data) - len(same)) < 8
+    assert psnr(grey, learned_codec.decode(data)) > 27
+
+
+# -- rate control ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", [0.3, 0.8, 1.7])
+def test_bpp_is_met_from_below(picture: np.ndarray, target: float) -> None:
+    reached = bpp(learned_codec.encode(picture, bpp=target), picture)
+    assert target * 0.97 <= reached <= target
+
+
+@pytest.mark.parametrize("target", [27.0, 31.5, 36.0])
+def test_psnr_is_met_from_above(picture: np.ndarray, target: float) -> None:
+    reached = psnr(picture, learned_codec.decode(learned_codec.encode(picture, psnr=target)))
+    assert target <= reached <= target + 0.1
+
+
+def test_rates_out_of_reach_name_the_range(picture: np.ndarray) -> None:
+    for options in ({"bpp": 1e-4}, {"bpp": 50.0}, {"psnr": 3.0}, {"psnr": 99.0}):
+        with pytest.raises(RateError, match=r"spans [\d.]+ to [\d.]+"):
+            learned_codec.encode(picture, **options)
+
+
+def test_real_bytes_are_the_estimated_bits(picture: np.ndarray) -> None:
+    model = registry.load(learned_codec.list_models()[-1].name)
+    planes = torch.from_numpy(picture[:192, :288].transpose(2, 0, 1).copy()).float() / 255
+    y = model.analyse(planes)
+    for step in range(0, model.max_step + 1, 128):
+        coded = model.code(y, step)
+        assert 8 * len(coded.encoder.finish()) == pytest.approx(coded.encoder.bits, rel=0.002, abs=40)
+
+
+def test_the_container_costs_at_most_40_bytes(picture: np.ndarray) -> None:
+    data = learned_codec.encode(picture[:64, :64])
+    from learned_codec import bitstream
+
+    assert bitstream.read(data).overhead <= 40
+
+
+# -- tiles -------------------------------------------------------------------------------------------------------------
+
+
+@SLOW_FIRST_CALL
+@given(height=st.integers(40, 260), width=st.integers(40, 260), tile=st.sampled_from([64, 128, 192]))
+def test_tiles_leave_no_seams(height: int, width: int, tile: int) -> None:
+    image = landscape(260, 260)[:height, :width]
+    whole = learned_codec.decode(learned_codec.encode(image, quality=70))
+    data = learned_codec.encode(image, quality=70, tile_size=tile)
+    tiled = learned_codec.decode(data)
+    assert learned_codec.inspect(data).tiles == -(-height // tile) * -(-width // tile)
+    assert psnr(image, tiled) > psnr(image, whole) - 0.6
+    # Across tile borders the error is what it is elsewhere (the contexts differ, so symbols and pixels may too).
+    error = (image.astype(float) - tiled) ** 2
+    near = (np.arange(height)[:, None] % tile < 4) | (np.arange(width)[None] % tile < 4)
+    assert error[near].mean() < 1.5 * error.mean() + 1
+
+
+def test_transforms_do_not_see_the_tiles(picture: np.ndarray) -> None:
+    """Analysis and synthesis of the same latents are the same whole and in parts."""
+    from learned_codec import codec
+
+    model = registry.load(learned_codec.list_models()[-1].name)
+    planes, _ = codec._planes(picture, False)
+    latents = []
+    for tile in (None, 64):
+        header = codec.Header(
+            height=200, width=296, weights_id=model.id, level=300, tile_code=codec._tile_code(tile, 200, 296)
+        )
+        found = list(codec._Encoding(planes, header, model, None)._latents())
+        rows, columns = header.tile_grid
+        grid = [torch.cat(found[r * columns : (r + 1) * columns], 1) for r in range(rows)]
+        latents.append(torch.cat(grid))
+        if tile:
+            decoded = model.code(latents[0], 300).decoded
+            parts = [p for strip in decoded.split(4) for p in strip.split(4, 1)]
+            tiled = np.empty_like(planes)
+            for r, c, block in codec._synthesise(model, header, parts.__getitem__, None):
+                tiled[:, r, c] = block
+            plain = codec._with_level(header, 300)
+            whole_header = codec.Header(height=200, width=296, weights_id=model.id, level=plain.level)
+            whole = np.empty_like(planes)
+            for r, c, block in codec._synthesise(model, whole_header, [decoded].__getitem__, None):
+                whole[:, r, c] = block
+            assert np.abs(tiled.astype(int) - whole).max() <= 1
+    # bf16 sums in another order may differ in their last bit.
+    assert (latents[0] - latents[1]).abs().max() < 0.05
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.zeros((4, 4), np.uint16), "uint16"),
+        (np.zeros((4, 4), np.float32), "float32"),
+        (np.zeros((0, 4), np.uint8), "empty"),
+        (np.zeros((4,), np.uint8), "shape"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "shape"),
+        (np.zeros((4, 4, 2), np.uint8), "has 2"),
+        (np.full((4, 4), np.nan), "float64"),
+        ("text", "uint8"),
+    ],
+)
+def test_wrong_arrays(image: object, words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        learned_codec.encode(image)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 0.5},
+        {"quality": 101},
+        {"quality": float("nan")},
+        {"quality": "best"},
+        {"bpp": -1.0},
+        {"quality": 50, "bpp": 1.0},
+        {"tile_size": 100},
+        {"tile_size": 0},
+        {"tile_size": 2**16},
+        {"threads": 0},
+    ],
+)
+def test_wrong_options(options: dict[str, object]) -> None:
+    with pytest.raises(InvalidInputError):
+        learned_codec.encode(np.zeros((8, 8), np.uint8), **options)  # type: ignore[arg-type]
+
+
+def test_unknown_models() -> None:
+    with pytest.raises(UnknownModelError, match="no-such-model"):
+        learned_codec.encode(np.zeros((8, 8), np.uint8), model="no-such-model")
+    data = learned_codec.encode(np.zeros((8, 8), np.uint8))
+    from dataclasses import replace
+
+    from learned_codec import bitstream
+
+    container = bitstream.read(data)
+    tile = bytes(container.tile(0))
+    foreign = bitstream.write(replace(container.header, weights_id=b"12345678"), [tile])
+    with pytest.raises(UnknownModelError, match=b"12345678".hex()):
+        learned_codec.decode(foreign)
+    assert learned_codec.inspect(foreign).model is None
+    with pytest.raises(UnsupportedVersionError):
+        learned_codec.decode(bitstream.write(replace(container.header, transform=5), [tile]))
+    with pytest.raises(CorruptDataError, match="quality step"):
+        learned_codec.decode(bitstream.write(replace(container.header, level=10**6), [tile]))
+
+
+def test_limits_come_first(picture: np.ndarray) -> None:
+    data = learned_codec.encode(picture)
+    with pytest.raises(LimitError, match="max_pixels"):
+        learned_codec.decode(data, limits=learned_codec.Limits(max_pixels=100))
+
+
+@SLOW_FIRST_CALL
+@given(payload=st.binary(max_size=200))
+def test_a_wrong_payload_is_an_error_or_an_image(payload: bytes) -> None:
+    """Checksums catch damage; whoever forges them gets a picture or `CorruptDataError`, never anything else."""
+    from learned_codec import bitstream
+
+    header = bitstream.read(learned_codec.encode(np.zeros((40, 40, 3), np.uint8))).header
+    try:
+        decoded = learned_codec.decode(bitstream.write(header, [payload]))
+    except CorruptDataError:
+        return
+    assert decoded.shape == (40, 40, 3)
+
+
+def test_global_settings_survive(picture: np.ndarray) -> None:
+    before = torch.get_num_threads()
+    learned_codec.encode(picture[:64, :64], threads=1)
+    assert torch.get_num_threads() == before
+
+
+def test_shortened_arithmetic_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from learned_codec.errors import ModelError
+    from learned_codec.models import runtime
+
+    monkeypatch.setattr(runtime, "arithmetic_is_exact", lambda _: False)
+    with pytest.raises(ModelError, match="highest"):
+        learned_codec.encode(np.zeros((8, 8), np.uint8))

@@ -1,0 +1,127 @@
+"""The networks, their configuration, their weights files and the models of the package."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import learned_codec
+from learned_codec.errors import UnknownModelError, WeightsError
+from learned_codec.models import complexity, registry, weights
+from learned_codec.models.config import ModelConfig
+from learned_codec.models.hyperprior import step_masks
+from learned_codec.models.network import Network
+from learned_codec.models.resnet_lite import lapped_matrix
+
+SMALL = ModelConfig(
+    latents=16,
+    widths=(8, 12),
+    analysis_blocks=(1, 1),
+    synthesis_blocks=(1, 1),
+    hyper_latents=8,
+    context_width=8,
+    levels=3,
+)
+
+
+def network() -> Network:
+    torch.manual_seed(0)
+    made = Network(SMALL)
+    made.initialise(torch.rand(500, 3, 16, 16))
+    return made.eval()
+
+
+def test_at_first_the_codec_is_a_klt() -> None:
+    made = network()
+    x = torch.rand(1, 3, 64, 64)
+    y = made.analysis(x)
+    basis = made.analysis.skeleton.weight.flatten(1)
+    assert torch.allclose(basis @ basis.T, torch.eye(16), atol=1e-4)
+    blocks = (x - 0.5).unfold(2, 16, 16).unfold(3, 16, 16).permute(0, 2, 3, 1, 4, 5).flatten(3)
+    assert torch.allclose(y.permute(0, 2, 3, 1), blocks @ basis.T, atol=1e-4)
+
+
+def test_nothing_but_the_latents_passes_to_the_synthesis(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = network()
+    level = torch.tensor([1.3])
+    a, b = torch.rand(2, 1, 3, 64, 128).unbind()
+    assert not torch.equal(made(a, level).image, made(b, level).image)
+    fixed = made.analysis(a)
+    monkeypatch.setattr(made.analysis, "forward", lambda _: fixed)
+    assert torch.equal(made(a, level).image, made(b, level).image)
+
+
+def test_every_parameter_learns() -> None:
+    made = network().train()
+    with torch.no_grad():  # leave the zeros of the start, which hold gradients back
+        for parameter in made.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    output = made(torch.rand(4, 3, 64, 64), torch.tensor([0.0, 0.7, 1.5, 2.0]))
+    (output.image.square().mean() + (output.latent_bits + output.hyper_bits).mean() / 64**2).backward()
+    without = [n for n, p in made.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+
+
+def test_each_latent_is_coded_in_exactly_one_step() -> None:
+    masks = torch.cat(step_masks(16, 5, 6, torch.device("cpu")))
+    assert (masks.sum(0) == 1).all()
+    # In every step, each 2x2 neighbourhood codes a quarter of its latents.
+    assert (masks[:, :, :4, :6].unfold(2, 2, 2).unfold(3, 2, 2).sum((1, 4, 5)) == 16).all()
+
+
+def test_the_lapped_filter_is_orthonormal() -> None:
+    matrix = lapped_matrix()
+    assert torch.allclose(matrix @ matrix.T, torch.eye(8), atol=1e-6)
+
+
+def test_decoders_stay_within_the_budget() -> None:
+    for card in learned_codec.list_models():
+        assert complexity.decoder_kmac_per_pixel(card.name) <= 20
+    counted = complexity.count(SMALL)
+    by_hand = 16 * 768 / 256 + 2 * 8 * 3  # skeleton and post-filter
+    by_hand += 16 * 12 / 256 + (9 * 12 + 2 * 12 * 24) / 256 + 12 * 32 / 256  # 1/16: enter, block, up
+    by_hand += (9 * 8 + 2 * 8 * 16) / 64 + 8 * 192 / 64  # 1/8: block, leave
+    assert counted.synthesis == pytest.approx(by_hand / 1000)
+
+
+def test_configurations_round_trip_and_refuse_what_they_do_not_know() -> None:
+    assert ModelConfig.from_dict(json.loads(json.dumps(SMALL.to_dict()))) == SMALL
+    with pytest.raises(ValueError, match="colour"):
+        ModelConfig.from_dict({"colour": "red"})
+    with pytest.raises(ValueError, match="multiple of 4"):
+        ModelConfig(latents=10)
+
+
+def test_weights_files_round_trip_to_the_same_bytes() -> None:
+    tensors = {"transforms.a": torch.arange(6).half(), "exact.b": torch.arange(4, dtype=torch.int16)}
+    data = weights.to_bytes(SMALL, tensors)
+    assert data == weights.to_bytes(SMALL, dict(reversed(tensors.items())))
+    found = weights.from_bytes(data, "test")
+    assert found.config == SMALL
+    assert torch.equal(found.part("exact")["b"], tensors["exact.b"])
+    with pytest.raises(WeightsError, match="counts"):
+        found.scale_tables()
+
+
+@pytest.mark.parametrize("data", [b"", b"12345678", b"\xff" * 100, b"\x02\0\0\0\0\0\0\0{}"])
+def test_foreign_files_are_not_weights(data: bytes) -> None:
+    with pytest.raises(WeightsError, match="somewhere"):
+        weights.from_bytes(data, "somewhere")
+
+
+def test_missing_weights(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="absent"):
+        weights.read(tmp_path / "absent")
+
+
+def test_the_registry_knows_its_models() -> None:
+    cards = learned_codec.list_models()
+    assert [c.name for c in cards] == sorted(c.name for c in cards)
+    for card in cards:
+        assert registry.find(name=card.name) is card
+        assert registry.find(weights_id=bytes.fromhex(card.weights_id)) is card
+        assert registry.load(card.name).id.hex() == card.weights_id
+        assert {"recipe", "data", "steps", "hours", "machine", "date", "kodak"} <= set(card.to_dict())
+    with pytest.raises(UnknownModelError, match=cards[0].name):
+        registry.find(bands=17)
