@@ -19,8 +19,8 @@ def side_by_side(
 ) -> list[str]:
     """Write the picture and return a line per panel.
 
-    The whole image is coded, ours at `bpp` and JPEG 2000 at as many bytes as that took; `box` (row, column, height, width)
-    of it is shown, each pixel `zoom` times.
+    The whole image is coded, ours at `bpp` and JPEG 2000 at as many bytes as that took; `box` (row, column, height,
+    width) of it is shown, each pixel `zoom` times.
     """
     image = datasets.load(item).image
     target = bpp * image.shape[0] * image.shape[1] / 8

@@ -239,8 +239,7 @@ def rate_against_complexity(result: Mapping[str, Any], complexity: Mapping[str, 
 
 
 def training(log: Path, out: Path) -> list[Path]:
-    """The loss of a training run against its steps (means of 100 steps, thin; of 1,000, thick), and beside the
-    validation curves their hours."""
+    """A training run: its loss against steps (means of 100, thin; of 1,000, thick), and its validation curves."""
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     # A run that was stopped goes on from its last checkpoint: what came after that checkpoint was done again.
     losses: dict[int, tuple[float, float]] = {r["step"]: (r["loss"], r["seconds"]) for r in rows if "loss" in r}
@@ -257,7 +256,14 @@ def training(log: Path, out: Path) -> list[Path]:
     left.set_ylim(0.98 * min(values), smooth[min(9, len(smooth) - 1)])
     for number, (step, row) in enumerate(sorted(validations.items())):
         shade = 0.85 - 0.85 * (number + 1) / len(validations)
-        right.plot(row["validation_bpp"], row["validation_psnr"], marker="o", markersize=3, color=str(shade), label=f"step {step:,}")
+        right.plot(
+            row["validation_bpp"],
+            row["validation_psnr"],
+            marker="o",
+            markersize=3,
+            color=str(shade),
+            label=f"step {step:,}",
+        )
     right.set_xscale("log")
     right.set_xlabel("bits per pixel, estimated (held-out images)")
     right.set_ylabel("PSNR, dB")

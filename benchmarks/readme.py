@@ -33,9 +33,9 @@ def speed_table(result: Mapping[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     for name, row in rows.items():
-        cells = [
-            f"{row[key]:.1f} MP/s ({row[key] / anchor[key]:.2f} ×)" for key in ("encode_mp_s", "decode_mp_s")
-        ]
+        cells = [f"{row[key]:.1f} MP/s ({row[key] / anchor[key]:.2f} ×)" for key in ("encode_mp_s", "decode_mp_s")]
         threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
-        lines.append(f"| {plots.label(name)}, {threads} | {' | '.join(cells)} | {row['peak_above_start_mib']:.0f} MiB |")
+        lines.append(
+            f"| {plots.label(name)}, {threads} | {' | '.join(cells)} | {row['peak_above_start_mib']:.0f} MiB |"
+        )
     return "\n".join(lines)

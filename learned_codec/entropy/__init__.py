@@ -1,9 +1,10 @@
 """Integers in, bytes out: frozen probability tables and the ANS coder that uses them. No torch."""
 
 from .coder import CoderModels, Decoder, Encoder
-from .tables import SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS, ScaleTables, gaussian_tables
+from .tables import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS, ScaleTables, gaussian_tables
 
 __all__ = [
+    "BINS_PER_OCTAVE",
     "SCALE_BINS",
     "SCALE_LOG2_MIN",
     "SKIPPED_BINS",

@@ -42,10 +42,10 @@ class CoderModels:
 
 
 def _runs(scale_bins: Bins) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The order that sorts a group by bin, and where each bin starts in it."""
-    order = np.argsort(scale_bins, kind="stable")
-    counts = np.bincount(scale_bins, minlength=SCALE_BINS)
-    return order, np.concatenate([[0], counts.cumsum()])
+    """The coded symbols of a group ordered by bin, as indices, and how many each bin has."""
+    coded = np.flatnonzero(scale_bins >= SKIPPED_BINS)
+    bins = scale_bins[coded]
+    return coded[np.argsort(bins, kind="stable")], np.bincount(bins, minlength=SCALE_BINS)
 
 
 class Encoder:
@@ -69,19 +69,16 @@ class Encoder:
         models = self._models
         coder = constriction.stream.stack.AnsCoder()
         for symbols, scale_bins in reversed(self.groups):
-            order, starts = _runs(scale_bins)
-            sorted_symbols = symbols[order]
-            reach = models.reaches[scale_bins[order]]
-            coded = int(starts[SKIPPED_BINS])
-            escaped = np.abs(sorted_symbols) > reach
-            escaped[:coded] = False
+            order, counts = _runs(scale_bins)
+            values, reach = symbols[order], np.repeat(models.reaches, counts)
+            escaped = np.abs(values) > reach
             if escaped.any():
-                values = sorted_symbols[escaped] + MAX_SYMBOL
-                coder.encode_reverse(np.ascontiguousarray(values, np.int32), models.escape)
-            letters = np.where(escaped, 2 * reach + 1, sorted_symbols + reach).astype(np.int32)
-            for b in range(SCALE_BINS - 1, SKIPPED_BINS - 1, -1):
-                if starts[b + 1] > starts[b]:
-                    coder.encode_reverse(letters[starts[b] : starts[b + 1]], models.models[b])
+                coder.encode_reverse(np.ascontiguousarray(values[escaped] + MAX_SYMBOL, np.int32), models.escape)
+            letters = np.where(escaped, 2 * reach + 1, values + reach).astype(np.int32, copy=False)
+            end = len(letters)
+            for b in np.flatnonzero(counts)[::-1]:
+                coder.encode_reverse(letters[end - counts[b] : end], models.models[b])
+                end -= counts[b]
         payload: bytes = coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
         return payload
 
@@ -104,21 +101,18 @@ class Decoder:
     def pop(self, scale_bins: Bins) -> Symbols:
         """The next group's symbols, (n,) int32, given their bins."""
         models = self._models
-        order, starts = _runs(scale_bins)
-        coded = np.zeros(len(scale_bins), np.int32)
-        for b in range(SKIPPED_BINS, SCALE_BINS):
-            count = int(starts[b + 1] - starts[b])
-            if count:
-                coded[starts[b] : starts[b + 1]] = self._coder.decode(models.models[b], count)
-        reach = models.reaches[scale_bins[order]]
-        first = int(starts[SKIPPED_BINS])
-        escaped = coded == 2 * reach + 1
-        coded[first:] -= reach[first:]
+        order, counts = _runs(scale_bins)
+        bins = np.flatnonzero(counts)
+        runs = [self._coder.decode(models.models[b], int(counts[b])) for b in bins]
+        letters = np.concatenate(runs) if runs else np.zeros(0, np.int32)
+        reach = np.repeat(models.reaches, counts)
+        values = letters - reach
+        escaped = values > reach
         count = int(escaped.sum())
         if count:
-            coded[escaped] = self._coder.decode(models.escape, count) - MAX_SYMBOL
-        symbols = np.empty_like(coded)
-        symbols[order] = coded
+            values[escaped] = self._coder.decode(models.escape, count) - MAX_SYMBOL
+        symbols = np.zeros(len(scale_bins), np.int32)
+        symbols[order] = values
         return symbols
 
     def finish(self) -> None:

@@ -50,6 +50,10 @@ class ModelConfig:
         if self.levels < 2:
             raise ValueError(f"at least 2 quality levels are needed, got {self.levels}")
 
+    def lagrangian(self, level: float) -> float:
+        """The multiplier lambda at a real-valued quality level."""
+        return float(self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / (self.levels - 1)))
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
         return asdict(self)

@@ -1,6 +1,7 @@
 """The entropy model in integers: what encoder and decoder both run, bit for bit the same on every machine.
 
-All tensors here are float32 that hold integers. Every output channel of every layer satisfies
+All tensors here are float32 that hold integers (a layer's up to a power of two). Every output channel of every layer
+satisfies
 
     sum |w| * max |input| + |bias| < 2^24,
 
@@ -85,9 +86,10 @@ def power_of_two(log2: NDArray[np.int64], bits: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A 1x1 (weight (out, in)) or depthwise 3x3 (weight (C, 1, 3, 3)) layer.
+    """A 1x1 (weight (out, in)) or depthwise 3x3 (weight (C, 1, 3, 3)) layer of integers.
 
-    Output = floor((weight * input + bias) * 2^-shift), with the rounding half already in `bias`; `shift` >= 1.
+    Output = floor((W * input + bias) * 2^-shift), with the rounding half already in the bias and shift >= 1. The
+    factor 2^-shift, `scale` (out,), is already in `weight` and `bias`: it moves the point of a float, nothing else.
     """
 
     weight: Tensor
@@ -105,20 +107,24 @@ class Layer:
             raise WeightsError(
                 f"exact layer {name}: sums may reach {reach.max().item():.0f}, beyond 2^{EXACT_BITS} = {2**EXACT_BITS}"
             )
-        return cls(weight.float(), rounded.float(), torch.exp2(-shift.float()))
-
-    def finish(self, sums: Tensor) -> Tensor:
-        """(…, out) sums without bias -> integers, not clipped."""
-        return torch.floor((sums + self.bias) * self.scale)
+        scale = torch.exp2(-shift.float())
+        return cls(weight.float() * scale.reshape(-1, *[1] * (weight.ndim - 1)), rounded.float() * scale, scale)
 
     def pointwise(self, x: Tensor) -> Tensor:
-        return self.finish(x @ self.weight.T)
+        """(…, in) -> (…, out), not clipped."""
+        return F.linear(x, self.weight, self.bias).floor_()
 
     def depthwise(self, x: Tensor) -> Tensor:
-        """(h, w, C) -> (h, w, C), zeros around the border."""
+        """(h, w, C) -> (h, w, C), zeros around the border, not clipped."""
         # Accelerators may compute convolutions by other algorithms or in shorter floats; shifted sums they do not.
         sums = convolved(x, self.weight) if x.device.type == "cpu" else shifted(x, self.weight)
-        return self.finish(sums)
+        return sums.add_(self.bias).floor_()
+
+    def rows(self, channels: slice, latents: int) -> Layer:
+        """Of a step's last layer, what gives mu and s of some channels."""
+        index = torch.cat([torch.arange(channels.start, channels.stop) + half for half in (0, latents)])
+        index = index.to(self.weight.device)
+        return Layer(self.weight[index], self.bias[index], self.scale[index])
 
     def to(self, device: str) -> Layer:
         return Layer(self.weight.to(device), self.bias.to(device), self.scale.to(device))
@@ -140,27 +146,27 @@ def shifted(x: Tensor, weight: Tensor) -> Tensor:
     return sums
 
 
-def clip(x: Tensor) -> Tensor:
-    """Activations clipped to +-ACTIVATION_MAX."""
-    return x.clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+def clip_(x: Tensor) -> Tensor:
+    """Clip activations in place."""
+    return x.clamp_(-ACTIVATION_MAX, ACTIVATION_MAX)
 
 
-def clip_positive(x: Tensor) -> Tensor:
-    """A ReLU, and clipped to ACTIVATION_MAX."""
-    return x.clamp(0, ACTIVATION_MAX)
+def clip_positive_(x: Tensor) -> Tensor:
+    """Clip activations in place, and make negative ones zero."""
+    return x.clamp_(0, ACTIVATION_MAX)
 
 
 def block(layers: dict[str, Layer], name: str, x: Tensor) -> Tensor:
     """`hyperprior.ReluBlock`."""
-    inner = clip(layers[f"{name}.depthwise"].depthwise(x))
-    inner = clip_positive(layers[f"{name}.expand"].pointwise(inner))
-    return clip(x + layers[f"{name}.project"].pointwise(inner))
+    inner = clip_(layers[f"{name}.depthwise"].depthwise(x))
+    inner = clip_positive_(layers[f"{name}.expand"].pointwise(inner))
+    return clip_(layers[f"{name}.project"].pointwise(inner).add_(x))
 
 
 def up(layers: dict[str, Layer], name: str, x: Tensor) -> Tensor:
     """`hyperprior.PlainUp`: (h, w, C) -> (2h, 2w, C)."""
     height, width, channels = x.shape
-    x = clip(layers[name].pointwise(x) + x.repeat_interleave(4, 2))
+    x = clip_(layers[name].pointwise(x).add_(x.repeat_interleave(4, 2)))
     x = x.reshape(height, width, channels, 2, 2).permute(0, 3, 1, 4, 2)
     return x.reshape(2 * height, 2 * width, channels)
 
@@ -198,6 +204,23 @@ class ExactEntropyModel:
         except KeyError as error:
             raise WeightsError(f"the weights lack the exact tensor {error}") from error
         self.layers = {name: layer.to(device) for name, layer in layers.items()}
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Cut the steps' first and last layers into the products that `latents` needs."""
+        width, size = self.config.context_width, self.config.latents // CONTEXT_STEPS
+        self._groups = [slice(g * size, (g + 1) * size) for g in range(CONTEXT_STEPS)]
+        enter = [self.layers[f"steps.{step}.enter"].weight.T for step in range(CONTEXT_STEPS)]
+        # Features into the sums of all steps; a group decoded in a step into the sums of all later ones.
+        self._from_features = torch.cat([weight[:width] for weight in enter], 1)
+        self._from_latents = [
+            [torch.cat([w[width:][group] for w in enter[step + 1 :]], 1) for group in self._groups]
+            for step in range(CONTEXT_STEPS - 1)
+        ]
+        self._leave = [
+            [self.layers[f"steps.{step}.leave"].rows(group, self.config.latents) for group in self._groups]
+            for step in range(CONTEXT_STEPS)
+        ]
 
     def level(self, step: int) -> LevelTables:
         """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS."""
@@ -218,12 +241,12 @@ class ExactEntropyModel:
         """(hz, wz, hyper_latents) integer hyper-latents -> (4hz, 4wz, context_width)."""
         x = hyper.double() * self._constant(level.input_scale, torch.float64)
         x = x + self._constant(level.input_bias + (1 << (HYPER_INPUT_BITS - 1)), torch.float64)
-        x = clip(torch.floor(x * 2.0**-HYPER_INPUT_BITS)).float()
+        x = clip_(torch.floor(x * 2.0**-HYPER_INPUT_BITS)).float()
         layers = self.layers
         x = up(layers, "hyper_synthesis.up1", x)
         x = block(layers, "hyper_synthesis.block", x)
-        x = clip_positive(up(layers, "hyper_synthesis.up2", x))
-        return clip(layers["hyper_synthesis.leave"].pointwise(x) + self._constant(level.feature_bias))
+        x = clip_positive_(up(layers, "hyper_synthesis.up2", x))
+        return clip_(layers["hyper_synthesis.leave"].pointwise(x).add_(self._constant(level.feature_bias)))
 
     def latents(self, hyper: Tensor, level: LevelTables, height: int, width: int, source: LatentSource) -> Tensor:
         """Run the four steps over an area of height x width latents.
@@ -232,57 +255,43 @@ class ExactEntropyModel:
         latents in 2^-MEAN_BITS quantisation steps.
         """
         features = self.features(hyper, level)[:height, :width].contiguous()
-        config = self.config
-        group_size = config.latents // CONTEXT_STEPS
         to_mean = self._constant(power_of_two(level.unit, MEAN_BITS - MU_BITS), torch.float64)
         to_normalised = self._constant(power_of_two(-level.unit, LATENT_BITS - MEAN_BITS), torch.float64)
         unit = self._constant(level.unit)
-        decoded = torch.zeros(height, width, config.latents, device=self.device)
-        normalised = torch.zeros_like(decoded)
+        decoded = torch.empty(height, width, self.config.latents, device=self.device)
+        sums = (features @ self._from_features).chunk(CONTEXT_STEPS, 2)
         for step in range(CONTEXT_STEPS):
-            hidden = self._hidden(step, features, normalised)
-            leave = self.layers[f"steps.{step}.leave"]
-            means, bins, places = [], [], []
+            entered = clip_((sums[step] + self.layers[f"steps.{step}.enter"].bias).floor_())
+            hidden = block(self.layers, f"steps.{step}.block", entered).clamp_(min=0)
+            means, bins, places, groups = [], [], [], []
             for position in range(4):
                 group = (STEP_ORDER.index(position) - step) % CONTEXT_STEPS
-                channels = slice(group * group_size, (group + 1) * group_size)
+                channels = self._groups[group]
                 place = (slice(position // 2, None, 2), slice(position % 2, None, 2), channels)
-                mu, s = _leave(leave, hidden[place[:2]], channels, config.latents)
-                mean = torch.floor(mu.double() * to_mean[channels]).clamp(-MEAN_MAX, MEAN_MAX)
-                means.append(mean.float())
-                bins.append(to_bins(s + unit[channels]))
+                mu, s = self._leave[step][group].pointwise(hidden[place[:2]]).chunk(2, -1)
+                mean = mu.clamp_(-MU_MAX, MU_MAX).double().mul_(to_mean[channels]).floor_()
+                means.append(mean.clamp_(-MEAN_MAX, MEAN_MAX).float())
+                bins.append(to_bins(s.clamp_(-S_MAX, S_MAX).add_(unit[channels])))
                 places.append(place)
-            for symbols, mean, place in zip(source(means, bins, places), means, places, strict=True):
+                groups.append(group)
+            for symbols, mean, place, group in zip(source(means, bins, places), means, places, groups, strict=True):
                 block_decoded = symbols * 2.0**MEAN_BITS + mean
                 decoded[place] = block_decoded
-                scaled = torch.floor(block_decoded.double() * to_normalised[place[2]])
-                normalised[place] = clip(scaled).float()
+                if step < CONTEXT_STEPS - 1:
+                    normalised = block_decoded.double().mul_(to_normalised[place[2]]).floor_()
+                    # All sums are exact, so it does not matter in which order and parts they are formed.
+                    parts = (clip_(normalised).float() @ self._from_latents[step][group]).chunk(
+                        CONTEXT_STEPS - 1 - step, 2
+                    )
+                    for later, part in enumerate(parts, step + 1):
+                        sums[later][place[:2]] += part
         return decoded
-
-    def _hidden(self, step: int, features: Tensor, normalised: Tensor) -> Tensor:
-        layers = self.layers
-        enter = layers[f"steps.{step}.enter"]
-        width = self.config.context_width
-        sums = features @ enter.weight[:, :width].T
-        if step > 0:
-            sums = sums + normalised @ enter.weight[:, width:].T
-        return block(layers, f"steps.{step}.block", clip(enter.finish(sums))).clamp(min=0)
-
-
-def _leave(layer: Layer, x: Tensor, channels: slice, latents: int) -> tuple[Tensor, Tensor]:
-    """The last layer of a step, for one group of channels only: mu and s as integers."""
-    scales = slice(latents + channels.start, latents + channels.stop)
-    rows = torch.cat([layer.weight[channels], layer.weight[scales]])
-    bias = torch.cat([layer.bias[channels], layer.bias[scales]])
-    factor = torch.cat([layer.scale[channels], layer.scale[scales]])
-    mu, s = torch.floor((x @ rows.T + bias) * factor).chunk(2, -1)
-    return mu.clamp(-MU_MAX, MU_MAX), s.clamp(-S_MAX, S_MAX)
 
 
 def to_bins(log2_scale: Tensor) -> Tensor:
     """Log2 of a scale in 256ths of an octave -> the nearest scale bin."""
-    shifted = log2_scale - _SCALE_MIN + (1 << (_BIN_SHIFT - 1))
-    return torch.floor(shifted * 2.0**-_BIN_SHIFT).clamp(0, SCALE_BINS - 1)
+    nearest = (log2_scale + ((1 << (_BIN_SHIFT - 1)) - _SCALE_MIN)).mul_(2.0**-_BIN_SHIFT).floor_()
+    return nearest.clamp_(0, SCALE_BINS - 1)
 
 
 def hyper_size(height: int, width: int) -> tuple[int, int]:

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, gaussian_tables
+
+from . import rounding
 from .config import CONTEXT_STEPS, ModelConfig
 from .resnet_lite import Down, ResidualBlock
 
 CONTEXT_CLAMP = 4.0
 """Normalised latents are clipped to this range before a network sees them."""
-
-LOG2_SCALE_MIN = -3.25
-"""Log2 of the smallest standard deviation in use, in quantisation steps: 0.105."""
 
 STEP_ORDER = (0, 3, 1, 2)
 """Position (2*row + column in its 2x2 neighbourhood) that group 0 codes in each step; group g runs g steps ahead."""
@@ -61,7 +61,7 @@ def round_through(x: Tensor) -> Tensor:
 
 def gaussian_bits(residual: Tensor, log2_scale: Tensor) -> Tensor:
     """Bits of `residual` (in quantisation steps, around its mean) under a zero-mean Gaussian integrated over a step."""
-    scale = torch.exp2(lower_bound(log2_scale.float(), LOG2_SCALE_MIN))
+    scale = torch.exp2(lower_bound(log2_scale.float(), SCALE_LOG2_MIN))
     magnitude = residual.float().abs()
     mass = torch.special.ndtr((0.5 - magnitude) / scale) - torch.special.ndtr((-0.5 - magnitude) / scale)
     return -torch.log2(lower_bound(mass, 1e-9))
@@ -189,12 +189,16 @@ class Coded:
 class EntropyModel(nn.Module):
     """Hyper-prior and four-step context."""
 
+    symbol_bits: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         levels, latents, hyper = config.levels, config.latents, config.hyper_latents
         # The gain is the inverse of the quantisation step. At high rate dD/dR gives step^2 proportional to 1/lambda.
         gains = torch.linspace(math.log2(config.lambda_min / 4e-4), math.log2(config.lambda_max / 4e-4), levels) / 2
+        costs = torch.from_numpy(gaussian_tables().cost_matrix(rounding.REACH)).reshape(-1)
+        self.register_buffer("symbol_bits", costs, persistent=False)
         self.log2_gain = nn.Parameter(gains[:, None].repeat(1, latents))
         self.log2_sigma = nn.Parameter(torch.zeros(latents))
         self.hyper_analysis = HyperAnalysis(config)
@@ -207,17 +211,27 @@ class EntropyModel(nn.Module):
         self.hyper_synthesis = HyperSynthesis(config)
         self.steps = nn.ModuleList(ContextStep(config, first=step == 0) for step in range(CONTEXT_STEPS))
 
+    def _round(self, residual: Tensor, log2_scale: Tensor, cost: Tensor) -> Tensor:
+        """`rounding.rounded` with a straight-through gradient."""
+        with torch.no_grad():
+            scale_bin = torch.round((log2_scale - SCALE_LOG2_MIN) * BINS_PER_OCTAVE).clamp(0, SCALE_BINS - 1).long()
+            symbols = rounding.rounded(residual, scale_bin, cost, self.symbol_bits)
+        return residual + (symbols - residual).detach()
+
     def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
         """Latents in quantisation steps -> hyper-latents before rounding, centred on zero."""
         gain, bias = torch.exp2(interpolate(self.hyper_gain, level)), interpolate(self.hyper_bias, level)
         centred: Tensor = self.hyper_analysis(scaled) * gain + bias
         return centred
 
-    def forward(self, y: Tensor, level: Tensor) -> Coded:
+    def forward(self, y: Tensor, level: Tensor, cost: Tensor | None = None) -> Coded:
         """(B, latents, h, w) analysed latents, h and w multiples of 4, and (B,) quality levels.
 
         While training, the rate of both kinds of latents is that of uniform noise in place of rounding, and what is
         passed on is rounded with a straight-through gradient (Minnen and Singh 2020, "mixed" quantisation).
+
+        With `cost` (B, latents, 1, 1), latents are rounded by `rounding.rounded`. The scales then learn from the
+        symbols themselves, means and latents still through the noise.
         """
         noise = torch.rand_like if self.training else None
         unit = interpolate(self.log2_gain, level) + self.log2_sigma[None, :, None, None]
@@ -237,14 +251,23 @@ class EntropyModel(nn.Module):
         for step, mask in zip(self.steps, step_masks(latents, height, width, scaled.device), strict=True):
             mu, s = step(features, (decoded * inverse_unit).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
             mu = mu * unit_scale
+            s = unit + s.clamp(-12, 6)
             mean, log2_scale = mean + mu * mask, log2_scale + s * mask
-            decoded = decoded + (round_through(scaled - mu) + mu) * mask
-        residual = scaled - mean
-        residual = residual + noise(residual) - 0.5 if noise else torch.round(residual)
-        log2_scale = unit + log2_scale.clamp(-12, 6)
+            symbols = round_through(scaled - mu) if cost is None else self._round(scaled - mu, s, cost)
+            decoded = decoded + (symbols + mu) * mask
+        residual = (decoded - mean).detach().round()
+        if noise is None:
+            latent_bits = gaussian_bits(residual, log2_scale)
+        else:
+            noisy = scaled - mean + noise(mean) - 0.5
+            if cost is None:
+                latent_bits = gaussian_bits(noisy, log2_scale)
+            else:
+                proxy = gaussian_bits(noisy, log2_scale.detach())
+                latent_bits = gaussian_bits(residual, log2_scale) + proxy - proxy.detach()
         return Coded(
             latents=decoded,
-            latent_bits=gaussian_bits(residual, log2_scale),
+            latent_bits=latent_bits,
             hyper_bits=gaussian_bits(z_rate, z_log2_scale),
             residual=residual,
             log2_scale=log2_scale,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from . import rounding
 from .config import BLOCK, ModelConfig
 from .hyperprior import EntropyModel, interpolate
 from .resnet_lite import Analysis, Synthesis
@@ -59,9 +60,16 @@ class Network(nn.Module):
         image: Tensor = self.synthesis(latents, normalised, interpolate(self.synthesis.level_bias, level))
         return image
 
-    def forward(self, x: Tensor, level: Tensor) -> Output:
-        """(B, bands, H, W) images in [0, 1], H and W multiples of 64, and (B,) levels."""
+    def forward(self, x: Tensor, level: Tensor, *, optimise: bool = False) -> Output:
+        """(B, bands, H, W) images in [0, 1], H and W multiples of 64, and (B,) levels.
+
+        With `optimise`, latents are rounded as the encoder does it (`rounding`), else plainly.
+        """
         y = self.analysis(x)
-        coded = self.entropy(y, level)
+        cost = None
+        if optimise:
+            log2_size = interpolate(self.log2_inverse - self.entropy.log2_gain, level).detach()
+            cost = rounding.error_cost(self.lagrangian(level)[:, None, None, None], self.config.bands, log2_size)
+        coded = self.entropy(y, level, cost)
         image = self.synthesise(coded.latents, level)
         return Output(image, coded.latent_bits.sum((1, 2, 3)), coded.hyper_bits.sum((1, 2, 3)))

@@ -22,6 +22,7 @@ from learned_codec.entropy import (
 from learned_codec.entropy.tables import MAX_SYMBOL
 from learned_codec.errors import InvalidInputError, ModelError
 
+from . import rounding
 from .config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, arithmetic_is_exact, hyper_size
 from .hyperprior import HyperAnalysis, interpolate
@@ -29,13 +30,6 @@ from .resnet_lite import Analysis, Synthesis
 from .weights import Weights
 
 T = TypeVar("T", bound=torch.nn.Module)
-
-
-RDO_REACH = 15
-"""Symbols of larger magnitude are rounded plainly: there the tables are too flat for it to matter."""
-
-RDO_STRENGTH = 2.5
-"""How much error counts against rate in the rounding, relative to training; chosen on validation images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +61,7 @@ class Model:
         self.levels = {key: value.to(device) for key, value in weights.part("levels").items()}
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), device)
         self.coder_models = CoderModels(weights.scale_tables())
-        self.costs = torch.from_numpy(self.coder_models.tables.cost_matrix(RDO_REACH)).reshape(-1).to(device)
+        self.costs = torch.from_numpy(self.coder_models.tables.cost_matrix(rounding.REACH)).reshape(-1).to(device)
 
     def _load(self, module: T, transforms: dict[str, Tensor], name: str) -> T:
         state = {k.removeprefix(name + "."): v for k, v in transforms.items() if k.startswith(name + ".")}
@@ -115,7 +109,7 @@ class Model:
         height, width, _ = y.shape
         level = self.exact.level(step)
         scaled = y * torch.exp2(self._at("log2_gain", step))
-        error_cost = self._error_cost(step) if optimise else torch.full_like(self._at("log2_gain", step), torch.inf)
+        cost = self._error_cost(step) if optimise else torch.full_like(self._at("log2_gain", step), torch.inf)
         encoder = Encoder(self.coder_models)
 
         def push(symbols: Tensor, bins: NDArray[np.uint8]) -> None:
@@ -125,7 +119,8 @@ class Model:
             blocks = []
             for mean, scale_bin, place in zip(means, bins, places, strict=True):
                 residual = scaled[place] - mean * 2.0**-MEAN_BITS
-                blocks.append(self._quantise(residual, scale_bin.long(), error_cost[place[2]]))
+                symbols = rounding.rounded(residual, scale_bin.long(), cost[place[2]], self.costs)
+                blocks.append(symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL))
             push(torch.cat([b.reshape(-1) for b in blocks]), _bins(bins))
             return blocks
 
@@ -136,25 +131,9 @@ class Model:
         return Coded(encoder, decoded * 2.0**-MEAN_BITS)
 
     def _error_cost(self, step: int) -> Tensor:
-        """(latents,) the bits that a squared error of one quantisation step is worth, by the Lagrangian of training.
-
-        The skeleton is nearly orthonormal, so a squared error in the latents of a block is one in its pixels.
-        """
-        c = self.config
-        multiplier: float = c.lambda_min * (c.lambda_max / c.lambda_min) ** (step / self.max_step)
-        size = torch.exp2(self._at("log2_inverse", step) - self._at("log2_gain", step))
-        return RDO_STRENGTH * multiplier * 255**2 / c.bands * size.square()
-
-    def _quantise(self, residual: Tensor, scale_bin: Tensor, error_cost: Tensor) -> Tensor:
-        """Rate-distortion optimised rounding: towards zero by one step where that saves more bits than it costs."""
-        symbols = torch.round(residual).clamp(-MAX_SYMBOL, MAX_SYMBOL)
-        smaller = symbols - torch.sign(symbols)
-        more_error = error_cost * ((residual - smaller).square() - (residual - symbols).square())
-        magnitude = symbols.abs().clamp(max=RDO_REACH).long()
-        row = scale_bin * (RDO_REACH + 1)
-        saved = self.costs[row + magnitude] - self.costs[row + (magnitude - 1).clamp(min=0)]
-        symbols = torch.where((more_error < saved) & (symbols.abs() <= RDO_REACH), smaller, symbols)
-        return symbols * (scale_bin >= SKIPPED_BINS)
+        """(latents,) `rounding.error_cost` at a quality step."""
+        log2_size = self._at("log2_inverse", step) - self._at("log2_gain", step)
+        return rounding.error_cost(self.config.lagrangian(step / QUALITY_STEPS), self.config.bands, log2_size)
 
     def _hyper_latents(self, scaled: Tensor, step: int, level: LevelTables) -> Tensor:
         """Quantised hyper-latents (hz, wz, hyper_latents) of (h, w, latents) in quantisation steps."""

@@ -26,11 +26,15 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One stretch of the schedule, up to `until` (a fraction of the run): crops of `crop` pixels, `batch` of them."""
+    """One stretch of the schedule, up to `until` (a fraction of the run): crops of `crop` pixels, `batch` of them.
+
+    With `optimise`, latents are rounded as the encoder does it, rate against distortion, instead of plainly.
+    """
 
     until: float
     batch: int
     crop: int
+    optimise: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ class Trainer:
         level = (torch.rand(phase.batch) + torch.arange(phase.batch)) / phase.batch * (settings.model.levels - 1)
         level = level.to(self.device)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16):
-            output = self.forward(x, level)
+            output = self.forward(x, level, optimise=phase.optimise)
         loss, rate, mse = lagrangian(output, x, self.network.lagrangian(level), settings.loss)
         rates = self.learning_rate()
         for group in self.optimiser.param_groups:
@@ -236,7 +236,8 @@ class Trainer:
         with self.averaged() as network:
             crops = [_centre(self.validation.image(int(i))).to(self.device) for i in chosen]
             points = [
-                evaluate(network, [c for c in crops if c.numel()], level) for level in range(self.settings.model.levels)
+                evaluate(network, [c for c in crops if c.numel()], level, self.settings.phase(self.progress).optimise)
+                for level in range(self.settings.model.levels)
             ]
         return {
             "event": "validation",
@@ -293,14 +294,14 @@ class Trainer:
 
 
 @torch.inference_mode()
-def evaluate(network: Network, images: list[Tensor], level: float) -> tuple[float, float]:
+def evaluate(network: Network, images: list[Tensor], level: float, optimise: bool = False) -> tuple[float, float]:
     """Mean bits per pixel and PSNR in dB over (bands, H, W) images in [0, 1], sides multiples of 64."""
     rates, psnrs = [], []
     for image in images:
         x = image[None].contiguous(memory_format=torch.channels_last)
         levels = torch.full((1,), float(level), device=x.device)
         with torch.autocast(x.device.type, torch.bfloat16):
-            output = network(x, levels)
+            output = network(x, levels, optimise=optimise)
         error = (output.image.float().clamp(0, 1) - x).square().mean().clamp(min=1e-10)
         psnrs.append(-10 * math.log10(error.item()))
         rates.append((output.latent_bits + output.hyper_bits).item() / x[0, 0].numel())
