@@ -1,10 +1,13 @@
 """encode() and decode() as a user sees them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import learned_codec
 from learned_codec.demo import landscape
@@ -18,6 +21,7 @@ from learned_codec.errors import (
 )
 from learned_codec.models import registry
 
+GOLDEN = Path(__file__).parent / "golden" / "codec"
 SLOW_FIRST_CALL = settings(max_examples=25, deadline=None)
 
 
@@ -96,6 +100,31 @@ def test_grey_costs_less_than_colour(picture: np.ndarray) -> None:
     same = learned_codec.encode(np.repeat(grey[..., None], 3, 2), quality=50)
     assert abs(len(data) - len(same)) < 8
     assert psnr(grey, learned_codec.decode(data)) > 27
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.lci")), ids=lambda path: path.stem)
+def test_golden_files_decode_to_what_they_did(path: Path) -> None:
+    with Image.open(path.with_suffix(".png")) as expected:
+        error = np.abs(learned_codec.decode(path.read_bytes()).astype(int) - np.asarray(expected))
+    assert error.max() <= 1  # the synthesis is floating-point
+
+
+def test_processors_with_and_without_bf16_agree(monkeypatch: pytest.MonkeyPatch, picture: np.ndarray) -> None:
+    data = learned_codec.encode(picture, quality=80)
+    decoded = learned_codec.decode(data)
+    from learned_codec.models import runtime
+
+    for supported in (True, False):
+        monkeypatch.setattr(runtime, "has_bf16", lambda _, supported=supported: supported)
+        registry.load.cache_clear()
+        assert np.abs(learned_codec.decode(data).astype(int) - decoded).max() <= 1
+    registry.load.cache_clear()
+
+
+def test_every_model_has_golden_files() -> None:
+    stems = {path.stem for path in GOLDEN.glob("*.lci")}
+    for card in learned_codec.list_models():
+        assert {f"{card.name}-{kind}" for kind in ("colour", "tiles", "grey", "pixel")} <= stems
 
 
 # -- rate control ------------------------------------------------------------------------------------------------------
