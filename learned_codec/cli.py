@@ -186,14 +186,15 @@ def check(ctx: click.Context, file: str, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--device", help="Check this device too: cuda, cuda:1 …")
 @json_option
 @click.pass_context
-def selftest(ctx: click.Context, as_json: bool) -> None:
+def selftest(ctx: click.Context, device: str | None, as_json: bool) -> None:
     """Check that this machine decodes the same symbols as every other (exit code 1 if it doesn't)."""
     from learned_codec import selftest as tests
 
     with _progress("testing") as progress:
-        results = tests.run(progress)
+        results = tests.run(progress, device)
     if as_json:
         click.echo(json.dumps(dict(results)))
     else:
@@ -209,17 +210,28 @@ def selftest(ctx: click.Context, as_json: bool) -> None:
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Checkpoints and logs.  [default: runs/RECIPE]"
 )
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
+@click.option(
+    "--start", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Begin with another run's weights."
+)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after this long.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--compile", is_flag=True, help="Use torch.compile (pays on GPUs).")
 def train(
-    recipe: Path, data: Path, out: Path | None, resume: bool, minutes: float | None, device: str, compile: bool
+    recipe: Path,
+    data: Path,
+    out: Path | None,
+    resume: bool,
+    start: Path | None,
+    minutes: float | None,
+    device: str,
+    compile: bool,
 ) -> None:
     """Train a model as RECIPE.toml says, on the pictures in a folder."""
     from learned_codec.training import trainer
 
     folder = out if out is not None else Path("runs") / recipe.stem
-    trainer.train(recipe, data, out=folder, resume=resume, minutes=minutes, device=device, compile=compile)
+    options = {"resume": resume, "start": start, "minutes": minutes, "device": device, "compile": compile}
+    trainer.train(recipe, data, out=folder, **options)  # type: ignore[arg-type]  # named as they are typed above
 
 
 @main.command()

@@ -256,7 +256,7 @@ def test_selftest() -> None:
 
 
 def test_selftest_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("learned_codec.selftest.run", lambda _: [("first", True), ("second", False)])
+    monkeypatch.setattr("learned_codec.selftest.run", lambda *_: [("first", True), ("second", False)])
     result = run("selftest")
     assert result.exit_code == FOUND_WRONG
     assert result.stdout == "ok      first\nFAILED  second\n"
@@ -272,10 +272,28 @@ def test_train_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("")
     assert run("train", recipe, "--data", tmp_path).exit_code == OK
-    options = ("--out", tmp_path / "run", "--resume", "--minutes", 1.5, "--device", "cuda", "--compile")
+    options = (
+        "--out",
+        tmp_path / "run",
+        "--resume",
+        "--start",
+        recipe,
+        "--minutes",
+        1.5,
+        "--device",
+        "cuda",
+        "--compile",
+    )
     assert run("train", recipe, "--data", tmp_path, *options).exit_code == OK
-    plain = {"out": Path("runs/recipe"), "resume": False, "minutes": None, "device": "cpu", "compile": False}
-    full = {"out": tmp_path / "run", "resume": True, "minutes": 1.5, "device": "cuda", "compile": True}
+    plain = {
+        "out": Path("runs/recipe"),
+        "resume": False,
+        "start": None,
+        "minutes": None,
+        "device": "cpu",
+        "compile": False,
+    }
+    full = {"out": tmp_path / "run", "resume": True, "start": recipe, "minutes": 1.5, "device": "cuda", "compile": True}
     assert calls == [((recipe, tmp_path), plain), ((recipe, tmp_path), full)]
 
 

@@ -38,14 +38,14 @@ def train(
     recipe_path: str | Path,
     data_dir: str | Path,
     *,
-    out: str | Path = "runs",
+    out: str | Path,
     resume: bool = False,
     start: str | Path | None = None,
     minutes: float | None = None,
     device: str = "cpu",
     compile: bool = False,
 ) -> Path:
-    """Train by a recipe and return the folder with what came of it.
+    """Train by a recipe and return the folder `out` with what came of it.
 
     That is the weights and their card (`NAME.safetensors`, `NAME.json`), `checkpoint.pt`, `log.jsonl` and TensorBoard's
     events.
@@ -58,7 +58,7 @@ def train(
     settings = recipe.load(recipe_path)
     if minutes is not None:
         settings = recipe.replace_length(settings, minutes)
-    run = Trainer(settings, Path(data_dir), Path(out) / settings.name, device, compile)
+    run = Trainer(settings, Path(data_dir), Path(out), device, compile)
     if resume:
         run.restore()
     elif start is not None:

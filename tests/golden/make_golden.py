@@ -2,7 +2,7 @@
 
 python tests/golden/make_golden.py
 
-For each model: payloads with the digest of what they decode to, in the package (`learned_codec selftest` reads them), and
+For each model: payloads with the digest of what they decode to, in the package (for `learned-codec selftest`), and
 whole files with the pixels that they decode to, beside this script.
 """
 
