@@ -6,7 +6,8 @@ Only what needs the networks imports torch, inside the functions: a header can b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,14 @@ from numpy.typing import NDArray
 
 from learned_codec import bitstream
 from learned_codec.bitstream import TILE_UNIT, Container, Header
-from learned_codec.errors import BitstreamError, CorruptDataError, InvalidInputError, RateError, UnknownModelError
+from learned_codec.errors import (
+    BitstreamError,
+    CorruptDataError,
+    InvalidInputError,
+    RateError,
+    UnknownModelError,
+    UnsupportedVersionError,
+)
 from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.models.config import BLOCK
@@ -29,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["Info", "ModelCard", "Report", "check", "decode", "encode", "inspect", "list_models"]
 
 DEFAULT_TILE = 1024
+MAX_TILE = 4096
+"""Decoding takes memory in proportion to the tile; `Limits.max_tile_pixels` allows this much by default."""
+
 BPP_TOLERANCE = 0.03
 PSNR_TOLERANCE = 0.1
 
@@ -96,7 +107,7 @@ def encode(
         quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given.
         bpp: bits of the whole file per pixel (height x width), met from below, within 3 % on all but tiny images.
         psnr: in dB over all bands with the peak 255, met from above, within 0.1 dB.
-        model: a model's name (see `list_models`); by default the newest for the image's bands.
+        model: a model's name (see `list_models`); by default the newest for RGB, which codes a single band too.
         planar: the array is (C, H, W).
         tile_size: pixels a side of the independently coded tiles, a multiple of 64; 1024 by default.
         device: where the networks run, as torch names it. The entropy coder's symbols are the same everywhere.
@@ -110,6 +121,7 @@ def encode(
         InvalidInputError: the array, or an argument, is not one of the above.
         RateError: the bpp or PSNR is outside what the model reaches on this image; the message names the range.
         UnknownModelError: there is no such model.
+        LimitError: the image is larger than a decoder accepts by default (see `Limits`).
     """
     planes, layout = _planes(image, planar)
     card = registry.find(name=model) if model is not None else registry.find(bands=3)
@@ -124,6 +136,7 @@ def encode(
         tile_code=_tile_code(tile_size, planes.shape[1], planes.shape[2]),
         transform=values.choose(planes.shape[0], card.bands),
     )
+    header.validate(Limits())  # what no decoder would accept by default is better not written
     from learned_codec.models import runtime
 
     with runtime.threads(threads):
@@ -157,6 +170,8 @@ def decode(
     header = container.header
     card = registry.find(weights_id=header.weights_id)
     values.check(header.transform, header.bands, card.bands, header.dtype)
+    if container.mask is not None:
+        raise UnsupportedVersionError("the file has a mask, which needs a later version of this library")
     if header.level > card.max_step:
         raise CorruptDataError(f"quality step {header.level} is above the model's highest, {card.max_step}")
     from learned_codec.models import runtime
@@ -173,7 +188,8 @@ def decode(
 
 def inspect(data: bytes | bytearray | memoryview, *, limits: Limits | None = None) -> Info:
     """What the header of an LCI file says; takes microseconds and does not load torch. Raises as `decode`."""
-    header = bitstream.read_head(data, limits=limits or Limits()).header
+    container = bitstream.read_head(data, limits=limits or Limits())
+    header, size = container.header, container.size
     try:
         card = registry.find(weights_id=header.weights_id)
     except UnknownModelError:
@@ -186,11 +202,11 @@ def inspect(data: bytes | bytearray | memoryview, *, limits: Limits | None = Non
         layout=header.layout,
         model=card.name if card else None,
         weights_id=header.weights_id.hex(),
-        quality=round(1 + 99 * header.level / card.max_step, 3) if card else None,
+        quality=round(1 + 99 * header.level / card.max_step, 3) if card and header.level <= card.max_step else None,
         tile_size=header.tile_code * TILE_UNIT or None,
         tiles=header.tile_count,
-        bytes=len(data),
-        bpp=8 * len(data) / header.pixels,
+        bytes=size,
+        bpp=8 * size / header.pixels,
     )
 
 
@@ -217,6 +233,8 @@ def check(data: bytes | bytearray | memoryview, *, limits: Limits | None = None)
 def _planes(image: NDArray[Any] | Tensor, planar: bool) -> tuple[NDArray[np.uint8], str]:
     """The image as (bands, H, W), and its layout."""
     array = image if isinstance(image, np.ndarray) else _to_numpy(image)
+    if isinstance(array, np.ma.MaskedArray):
+        raise InvalidInputError("masked arrays can't be encoded yet: the mask would be lost; fill them first")
     if array.dtype != np.uint8:
         raise InvalidInputError(f"uint8 can be encoded so far, not {array.dtype}")
     if array.ndim not in (2, 3) or (planar and array.ndim != 3):
@@ -264,8 +282,8 @@ def _one_rate(quality: object, bpp: object, psnr: object) -> tuple[str, float]:
 def _tile_code(tile_size: object, height: int, width: int) -> int:
     """The header's tile code; 0 where one tile holds the image. `tile_size` comes from the user: it may be anything."""
     side = DEFAULT_TILE if tile_size is None else tile_size
-    if not isinstance(side, int) or side % TILE_UNIT or not TILE_UNIT <= side <= 255 * TILE_UNIT:
-        raise InvalidInputError(f"tile_size must be a multiple of {TILE_UNIT} up to {255 * TILE_UNIT}, not {side!r}")
+    if not isinstance(side, int) or side % TILE_UNIT or not TILE_UNIT <= side <= MAX_TILE:
+        raise InvalidInputError(f"tile_size must be a multiple of {TILE_UNIT} up to {MAX_TILE}, not {side!r}")
     return 0 if max(height, width) <= side else side // TILE_UNIT
 
 
@@ -326,6 +344,7 @@ class _Encoding:
             # 32 bits a tile for the coder's state and 40 bytes of container: an estimate to search with.
             return (sum(c.encoder.bits + 32 for c in self._coded(latents, step)) + 320) / pixels
 
+        @cache
         def write(step: int) -> bytes:
             return self._write(step, (c.encoder.finish() for c in self._coded(latents, step)))
 
@@ -349,6 +368,7 @@ class _Encoding:
     def _to_psnr(self, latents: list[Tensor], target: float) -> bytes:
         """The lowest step whose decoded image has at least `target` dB."""
 
+        @cache
         def psnr(step: int) -> float:
             header = _with_level(self.header, step)
             error = 0
@@ -375,8 +395,6 @@ class _Encoding:
 
 
 def _with_level(header: Header, level: int) -> Header:
-    from dataclasses import replace
-
     return replace(header, level=level)
 
 

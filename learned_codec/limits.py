@@ -23,6 +23,8 @@ class Limits:
         max_samples: height × width × bands, which is what is allocated. 2^32 is 4 GiB of 8-bit values, or 16 GiB of
             float32: admits every RGB picture that `max_pixels` does, and a 4096² scene of 256 bands.
         max_tiles: tiles. 2^18 is `max_pixels` in the smallest tiles of 64².
+        max_tile_pixels: height × width of one tile. 2^24 is 4096²: a tile is decoded as a whole, at some 100 bytes a
+            pixel.
         max_samples_per_byte: samples per byte of coded tiles. The flattest real picture, one constant colour, costs
             about 20 bytes per tile of 1024² × 3, or 2^17 samples a byte; 2^20 leaves a factor of 8.
         unchecked_samples: pictures up to this size may have any ratio. 2^26 is 64 MiB of 8-bit values, no burden to
@@ -36,6 +38,7 @@ class Limits:
     max_bands: int = 4096
     max_samples: int = 2**32
     max_tiles: int = 2**18
+    max_tile_pixels: int = 2**24
     max_samples_per_byte: int = 2**20
     unchecked_samples: int = 2**26
     max_metadata_bytes: int = 2**22

@@ -204,7 +204,8 @@ def test_spliced_files(data, draw):
         (Header(width=1, height=1, bands=2**31 - 1, weights_id=ID, level=0), "max_bands"),
         (Header(width=2**15, height=2**15, bands=5, weights_id=ID, level=0), "max_samples"),
         (Header(width=2**30, height=1, tile_code=1, weights_id=ID, level=0), "max_tiles"),
-        (Header(width=2**15, height=2**15, weights_id=ID, level=0), "max_samples_per_byte"),
+        (Header(width=2**15, height=2**15, weights_id=ID, level=0), "max_tile_pixels"),
+        (Header(width=2**12, height=2**12, bands=64, weights_id=ID, level=0), "max_samples_per_byte"),
         (Header(width=1, height=1, transform=255, parameters=bytes(2**20), weights_id=ID, level=0), "max_header_bytes"),
     ],
 )
@@ -223,11 +224,11 @@ def test_a_small_file_with_a_large_claim_is_refused_before_anything_is_allocated
 
 
 def test_a_claimed_tile_length_does_not_count_as_coded_bytes():
-    header = Header(width=2**15, height=2**15, weights_id=ID, level=0)
+    header = Header(width=2**12, height=2**12, bands=64, weights_id=ID, level=0)
     data = (
         MAGIC + chunks.pack(chunks.HEAD, header.to_bytes(), before=MAGIC) + chunks.Chunk(chunks.TILE, 0, 2**40).prefix
     )
-    with pytest.raises(LimitError):
+    with pytest.raises(LimitError, match="max_samples_per_byte"):
         read_head(data)
 
 
@@ -236,7 +237,7 @@ def test_limits_can_be_raised_and_lowered():
     data = write(header, [bytes(100)])
     with pytest.raises(LimitError):
         read(data)
-    read(data, limits=Limits(max_pixels=2**34, max_samples=2**36, max_samples_per_byte=2**30))
+    read(data, limits=Limits(max_pixels=2**34, max_samples=2**36, max_tile_pixels=2**34, max_samples_per_byte=2**30))
     with pytest.raises(LimitError):
         read(EXAMPLES["all"], limits=Limits(max_metadata_bytes=5))
     with pytest.raises(InvalidInputError):

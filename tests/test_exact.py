@@ -122,10 +122,18 @@ def test_mantissas_are_powers_of_two() -> None:
         assert abs(value - 2 ** (15 + i / 256)) <= 0.5001
 
 
-def test_shortened_products_are_noticed() -> None:
+@pytest.mark.parametrize("bits", [8, 11, 16])
+def test_shortened_products_are_noticed(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
+    """With operands cut to the significant bits of bf16, TF32 or a little more, the probe fails."""
     assert arithmetic_is_exact("cpu")
-    a = torch.full((256, 256), 1023.0).bfloat16().float()
-    assert float(a[0, 0]) != 1023.0  # what shortening would do to the probe's operands
+
+    def cut(x: torch.Tensor) -> torch.Tensor:
+        mantissa, exponent = torch.frexp(x)
+        return torch.ldexp(torch.round(mantissa * 2**bits) / 2**bits, exponent)
+
+    product = torch.Tensor.__matmul__
+    monkeypatch.setattr(torch.Tensor, "__matmul__", lambda a, b: product(cut(a), cut(b)))
+    assert arithmetic_is_exact("cpu") == (bits >= 15)
 
 
 def test_the_card_says_what_exactness_costs() -> None:

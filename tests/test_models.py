@@ -117,7 +117,6 @@ def test_missing_weights(tmp_path: Path) -> None:
 
 def test_the_registry_knows_its_models() -> None:
     cards = learned_codec.list_models()
-    assert [c.name for c in cards] == sorted(c.name for c in cards)
     for card in cards:
         assert registry.find(name=card.name) is card
         assert registry.find(weights_id=bytes.fromhex(card.weights_id)) is card

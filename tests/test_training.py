@@ -15,7 +15,7 @@ from learned_codec.models import weights
 from learned_codec.models.config import ModelConfig
 from learned_codec.models.network import Network
 from learned_codec.models.runtime import Model
-from learned_codec.training import data, recipe, trainer
+from learned_codec.training import data, export, recipe, trainer
 from learned_codec.training.checkpoint import load_checkpoint
 
 RECIPE = """
@@ -105,6 +105,13 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
     y = model.analyse(torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0)))
     coded = model.code(y, 200)
     assert torch.equal(model.decode(coded.encoder.finish(), 200, 4, 5), coded.decoded)
+    # The weights can be trained further: they hold the network, to float16.
+    network = export.network_of_weights(weights.read(folder / "tiny.safetensors"))
+    for name, value in network.state_dict().items():
+        assert torch.allclose(value, first["average"][name], rtol=2e-3, atol=1e-4), name
+    again = trainer.Trainer(recipe.load(root / "tiny.toml"), root, tmp_path / "again", "cpu", False)
+    again.start_from(folder / "tiny.safetensors")
+    assert same(again.average, network.state_dict())
     card = json.loads((folder / "tiny.json").read_text())
     assert card["steps"] == 20
     assert card["weights_id"] == model.id.hex()
@@ -278,6 +285,12 @@ def test_the_recipes_of_the_package_are_right() -> None:
 def test_missing_data_and_checkpoints(root: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no such data folder"):
         trainer.train(root / "tiny.toml", tmp_path, out=tmp_path)
+    (tmp_path / "checkpoint.pt").write_bytes(b"foreign")
+    with pytest.raises(TrainingError, match="holds a run already"):
+        trainer.train(root / "tiny.toml", root, out=tmp_path)
+    with pytest.raises(TrainingError, match="not a checkpoint"):
+        trainer.train(root / "tiny.toml", root, out=tmp_path, resume=True)
+    (tmp_path / "checkpoint.pt").unlink()
     with pytest.raises(TrainingError, match="no checkpoint"):
         trainer.train(root / "tiny.toml", root, out=tmp_path, resume=True)
     (tmp_path / "pictures").mkdir()

@@ -133,6 +133,8 @@ class Header:
         limits.check("max_bands", self.bands, "bands")
         limits.check("max_samples", self.pixels * self.bands, f"{self.width} × {self.height} × {self.bands} samples")
         limits.check("max_tiles", self.tile_count, "tiles")
+        tile = self.tile_box(0)
+        limits.check("max_tile_pixels", tile.height * tile.width, f"a tile of {tile.width} × {tile.height} pixels")
 
     def to_bytes(self) -> bytes:
         """The payload of HEAD."""

@@ -3,6 +3,8 @@
 import threading
 from typing import Protocol, cast
 
+from learned_codec.errors import InvalidInputError
+
 __all__ = ["BytesSource", "FileSource", "SeekableFile", "Source", "as_source"]
 
 _READ_AHEAD = 4096
@@ -74,5 +76,7 @@ def as_source(data: bytes | bytearray | memoryview | SeekableFile) -> Source:
     try:
         view = memoryview(data)  # type: ignore[arg-type] # that is the question
     except TypeError:
+        if not (hasattr(data, "read") and hasattr(data, "seek")):
+            raise InvalidInputError(f"bytes or a seekable file are needed, not {type(data).__name__}") from None
         return FileSource(cast("SeekableFile", data))
     return BytesSource(view)

@@ -94,7 +94,7 @@ class Decoder:
         self._models = models
         padded = bytes(payload) + b"\0" * (-len(payload) % 4)
         words = np.frombuffer(padded, "<u4").astype(np.uint32)
-        if words.size and words[-1] == 0:
+        if len(payload) and payload[-1] == 0:
             raise CorruptDataError("an entropy-coded payload ends in zero bytes")
         self._coder = constriction.stream.stack.AnsCoder(words)
 

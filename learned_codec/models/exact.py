@@ -52,7 +52,7 @@ HYPER_INPUT_BITS = 12
 
 MU_MAX = 1 << 16
 MEAN_MAX = 1 << 22
-S_MAX = 12 << LOG2_BITS
+S_MIN, S_MAX = -12 << LOG2_BITS, 6 << LOG2_BITS
 
 _BIN_SHIFT = 5  # 256ths of an octave to 8ths
 _SCALE_MIN = round(SCALE_LOG2_MIN * (1 << LOG2_BITS))
@@ -101,13 +101,14 @@ class Layer:
         """Take stored integers (int16, int32, int8), check the bound and add the rounding half."""
         if shift.numel() and int(shift.min()) < 1:
             raise WeightsError(f"exact layer {name}: shifts must be at least 1, got {int(shift.min())}")
-        rounded = bias.double() + torch.exp2(shift.double() - 1)
+        half = torch.from_numpy(np.ldexp(0.5, shift.numpy().astype(np.int64)))  # exact everywhere, unlike exp2
+        rounded = bias.double() + half
         reach = weight.double().abs().flatten(1).sum(1) * ACTIVATION_MAX + rounded.abs()
         if not bool((reach < 2**EXACT_BITS).all()):
             raise WeightsError(
                 f"exact layer {name}: sums may reach {reach.max().item():.0f}, beyond 2^{EXACT_BITS} = {2**EXACT_BITS}"
             )
-        scale = torch.exp2(-shift.float())
+        scale = (0.5 / half).float()
         return cls(weight.float() * scale.reshape(-1, *[1] * (weight.ndim - 1)), rounded.float() * scale, scale)
 
     def pointwise(self, x: Tensor) -> Tensor:
@@ -271,7 +272,7 @@ class ExactEntropyModel:
                 mu, s = self._leave[step][group].pointwise(hidden[place[:2]]).chunk(2, -1)
                 mean = mu.clamp_(-MU_MAX, MU_MAX).double().mul_(to_mean[channels]).floor_()
                 means.append(mean.clamp_(-MEAN_MAX, MEAN_MAX).float())
-                bins.append(to_bins(s.clamp_(-S_MAX, S_MAX).add_(unit[channels])))
+                bins.append(to_bins(s.clamp_(S_MIN, S_MAX).add_(unit[channels])))
                 places.append(place)
                 groups.append(group)
             for symbols, mean, place, group in zip(source(means, bins, places), means, places, groups, strict=True):
@@ -300,12 +301,15 @@ def hyper_size(height: int, width: int) -> tuple[int, int]:
 
 
 def arithmetic_is_exact(device: str) -> bool:
-    """Whether matrix products on `device` are computed in full float32 at this moment.
+    """Whether products and convolutions on `device` are computed in full float32 at this moment.
 
-    Global switches (`torch.set_float32_matmul_precision`, TF32, oneDNN's fast-math modes) may shorten them. The probe
-    has the shapes of the real work, and sums that need all 24 bits.
+    Global switches (`torch.set_float32_matmul_precision`, TF32, oneDNN's fast-math modes) may shorten them. The probes
+    have the shapes of the real work: weights of 15 bits, which every shorter float would round, and sums of 24 bits.
     """
-    a = torch.full((256, 256), 1023.0, device=device)
-    b = torch.full((256, 192), 63.0, device=device)
-    b[0] = 62.0
-    return bool((a @ b == 1023 * (63 * 255 + 62)).all())
+    weights, sums = torch.full((256, 192), 16411.0, device=device), torch.full((256, 192), 63.0, device=device)
+    ones = torch.ones(256, 256, device=device)
+    if not bool((ones @ weights == 256 * 16411).all() and ((1023 * ones) @ sums == 256 * 1023 * 63).all()):
+        return False
+    x = (torch.arange(8 * 8 * 192, device=device).reshape(8, 8, 192) % 113).float()
+    kernel = torch.full((192, 1, 3, 3), 16411.0, device=device)
+    return device != "cpu" or torch.equal(convolved(x, kernel), shifted(x, kernel))

@@ -37,10 +37,16 @@ def _folder() -> Path:
     return Path(str(resources.files("learned_codec"))) / "models" / "weights"
 
 
+def _version(path: Path) -> tuple[str, int]:
+    """NAME-12 -> (NAME, 12): version 12 is newer than version 2."""
+    family, _, number = path.stem.rpartition("-")
+    return family, int(number) if number.isdigit() else 0
+
+
 @lru_cache(maxsize=1)
 def _cards() -> tuple[ModelCard, ...]:
     cards = []
-    for path in sorted(_folder().glob("*.json")):
+    for path in sorted(_folder().glob("*.json"), key=_version):
         card = json.loads(path.read_text("utf-8"))
         try:
             cards.append(ModelCard(path.stem, card["weights_id"], card["bands"], card["max_step"], card))
@@ -64,7 +70,7 @@ def find(*, name: str | None = None, weights_id: bytes | None = None, bands: int
         if name == card.name or (weights_id is not None and weights_id.hex() == card.weights_id):
             return card
     if bands is not None:
-        # Names end in a version number, so the last one is the newest.
+        # By family and version, so the last one is the newest.
         fitting = [card for card in cards if card.bands == bands]
         if fitting:
             return fitting[-1]
@@ -76,8 +82,9 @@ def find(*, name: str | None = None, weights_id: bytes | None = None, bands: int
 def load(name: str, device: str = "cpu") -> Model:
     """A model ready for use, kept for the next call (it is immutable). Raises `WeightsError`, `UnknownModelError`."""
     from . import weights
-    from .runtime import Model
+    from .runtime import Model, check_device
 
+    check_device(device)
     card = find(name=name)
     found = weights.read(_folder() / f"{name}.safetensors")
     if found.id.hex() != card.weights_id:

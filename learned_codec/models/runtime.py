@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from learned_codec.entropy import (
     Encoder,
 )
 from learned_codec.entropy.tables import MAX_SYMBOL
-from learned_codec.errors import InvalidInputError, ModelError
+from learned_codec.errors import InvalidInputError, ModelError, WeightsError
 
 from . import rounding
 from .config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
@@ -30,6 +30,9 @@ from .resnet_lite import Analysis, Synthesis
 from .weights import Weights
 
 T = TypeVar("T", bound=torch.nn.Module)
+
+LEVELS = {"log2_gain", "log2_sigma", "log2_inverse", "hyper_gain", "hyper_bias", "synthesis_bias"}
+"""The tables by quality level that a weights file holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,16 @@ class Model:
         self.config: ModelConfig = weights.config
         self.id, self.device = weights.id, device
         self.dtype = torch.bfloat16 if has_bf16(device) else torch.float32
-        transforms = weights.part("transforms")
+        self.levels = {key: value.to(device) for key, value in weights.part("levels").items()}
+        if missing := LEVELS - self.levels.keys():
+            raise WeightsError(f"the weights lack levels.{', levels.'.join(sorted(missing))}")
+        transforms = weights.part("transforms") | {"synthesis.level_bias": self.levels["synthesis_bias"]}
         self.analysis = self._load(Analysis(self.config), transforms, "analysis")
         self.synthesis = self._load(Synthesis(self.config), transforms, "synthesis")
-        self.hyper_analysis = self._load(HyperAnalysis(self.config), transforms, "hyper_analysis").float()
-        # The skeleton carries the large coefficients, for which bf16's 8 bits are too few at high rates.
-        self.analysis.skeleton.float()
-        self.synthesis.skeleton.float()
-        self.levels = {key: value.to(device) for key, value in weights.part("levels").items()}
+        self.hyper_analysis = self._load(HyperAnalysis(self.config), transforms, "hyper_analysis")
+        # Not the skeletons: they carry the large coefficients, for which bf16's 8 bits are too few at high rates.
+        for module in (self.analysis.network, self.synthesis.enter, self.synthesis.network, self.synthesis.post_filter):
+            module.to(self.dtype)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), device)
         self.coder_models = CoderModels(weights.scale_tables())
         self.costs = torch.from_numpy(self.coder_models.tables.cost_matrix(rounding.REACH)).reshape(-1).to(device)
@@ -68,8 +73,8 @@ class Model:
         try:
             module.load_state_dict(state)
         except RuntimeError as error:
-            raise ModelError(f"the weights do not fit their configuration: {error}") from error
-        module = module.eval().requires_grad_(False).to(self.device, self.dtype)
+            raise WeightsError(f"the weights do not fit their configuration: {error}") from error
+        module = module.float().eval().requires_grad_(False).to(self.device)
         return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     @property
@@ -189,14 +194,25 @@ def has_bf16(device: str) -> bool:
     return device == "cpu" and any(probe is not None and probe() for probe in probes)
 
 
+def check_device(device: str) -> None:
+    """Raise `InvalidInputError` unless this torch can compute on `device` with what the codec needs."""
+    try:
+        (torch.zeros(1, device=device).double() + 1).item()
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        raise InvalidInputError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
+
+
 @contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """Let torch use `count` threads inside the block, and as many as before after it."""
+def threads(count: Any) -> Iterator[None]:
+    """Let torch use `count` threads (None: as many as it does) inside the block, and as many as before after it.
+
+    torch counts threads for the whole process: calls that overlap in time should not ask for different numbers.
+    """
     if count is None:
         yield
         return
-    if count < 1:
-        raise InvalidInputError(f"threads must be at least 1, got {count}")
+    if not isinstance(count, int) or count < 1:
+        raise InvalidInputError(f"threads must be an integer of at least 1, not {count!r}")
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -4,6 +4,7 @@
     levels.*       float32, what depends on the quality level and need not be exact
     exact.*        int16, int32 and int8, the integer entropy model (`exact.py`)
     tables.*       int32, the scale tables (`learned_codec.entropy`)
+    training.*     float16, what `exact` was made from: for training further, not for coding
 
 A file is known by the first 8 bytes of its SHA-256, which every bitstream carries.
 """

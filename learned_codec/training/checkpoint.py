@@ -23,7 +23,11 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     """Read a checkpoint (only tensors and plain values are accepted)."""
     if not path.exists():
         raise TrainingError(f"there is no checkpoint {path} to start from")
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state["network"], state["average"], state["model"]
+    except Exception as error:  # damaged bytes make torch raise anything
+        raise TrainingError(f"{path} is not a checkpoint of this trainer: {error}") from error
     return state
 
 

@@ -39,6 +39,39 @@ CLIP_QUANTILE = 0.9999
 """Activations beyond this quantile of the calibration images (and a margin of 1.25) are clipped."""
 
 
+LEVELS = {
+    "entropy.log2_gain": "log2_gain",
+    "entropy.log2_sigma": "log2_sigma",
+    "log2_inverse": "log2_inverse",
+    "entropy.hyper_gain": "hyper_gain",
+    "entropy.hyper_bias": "hyper_bias",
+    "synthesis.level_bias": "synthesis_bias",
+}
+"""The network's parameters that a weights file keeps in float32, and their names there."""
+
+
+def transform_name(key: str) -> str | None:
+    """A network parameter's name among the `transforms` of a weights file, or None if it is not there."""
+    name = key.removeprefix("entropy.")
+    kept = name.startswith(("analysis.", "synthesis.", "hyper_analysis.")) and key not in LEVELS
+    return name if kept else None
+
+
+def network_of_weights(source: Weights) -> Network:
+    """The floating-point network behind a weights file (to float16), to train further."""
+    network = Network(source.config)
+    parts = {part: source.part(part) for part in ("transforms", "levels", "training")}
+    state = {}
+    for key, value in network.state_dict().items():
+        name = transform_name(key)
+        part, name = ("transforms", name) if name else ("levels", LEVELS[key]) if key in LEVELS else ("training", key)
+        if name not in parts[part]:
+            raise TrainingError(f"the weights lack {part}.{name}: they cannot be trained further")
+        state[key] = parts[part][name].to(value.dtype)
+    network.load_state_dict(state)
+    return network.eval()
+
+
 class Ranges:
     """The ranges of the entropy networks' activations, seen by hooks while calibration images pass."""
 
@@ -172,29 +205,15 @@ def build(network: Network, images: list[Tensor], tables: ScaleTables) -> bytes:
         for level in np.linspace(0, network.config.levels - 1, 4):
             network(image[None], torch.tensor([level], dtype=torch.float32))
     ranges.close()
-    entropy = network.entropy
-    transforms = {
-        f"{name}.{key}": value.half()
-        for name, module in (
-            ("analysis", network.analysis),
-            ("synthesis", network.synthesis),
-            ("hyper_analysis", entropy.hyper_analysis),
-        )
-        for key, value in module.state_dict().items()
-    }
-    levels = {
-        "log2_gain": entropy.log2_gain,
-        "log2_sigma": entropy.log2_sigma,
-        "log2_inverse": network.log2_inverse,
-        "hyper_gain": entropy.hyper_gain,
-        "hyper_bias": entropy.hyper_bias,
-        "synthesis_bias": network.synthesis.level_bias,
-    }
-    exact = quantise_entropy(entropy, ranges)
+    state = network.state_dict()
+    transforms = {name: state.pop(key).half() for key in list(state) if (name := transform_name(key))}
+    levels = {name: state.pop(key).float() for key, name in LEVELS.items()}
+    exact = quantise_entropy(network.entropy, ranges)
     return weights.to_bytes(
         network.config,
         {f"transforms.{k}": v for k, v in transforms.items()}
-        | {f"levels.{k}": v.detach().float() for k, v in levels.items()}
+        | {f"levels.{k}": v for k, v in levels.items()}
+        | {f"training.{k}": v.half() for k, v in state.items()}
         | {f"exact.{k}": v for k, v in exact.items()}
         | {"tables.counts": torch.from_numpy(tables.counts), "tables.reaches": torch.from_numpy(tables.reaches)},
     )
@@ -242,10 +261,15 @@ def export(network: Network, images: list[Tensor]) -> Weights:
     return weights.from_bytes(build(network, images, fitted), "export")
 
 
-def write(network: Network, images: list[Tensor], folder: Path, name: str, facts: dict[str, Any]) -> Path:
-    """Export a network to `folder/name.safetensors`, with `facts` in its card `folder/name.json`."""
+def write(
+    network: Network, images: list[Tensor], held_out: list[Tensor], folder: Path, name: str, facts: dict[str, Any]
+) -> Path:
+    """Export a network to `folder/name.safetensors`, with `facts` in its card `folder/name.json`.
+
+    It is calibrated on `images`; what the integers cost is measured on `held_out` ones.
+    """
     exported = export(network, images)
-    cost = exactness_cost(network, Model(exported), images[:4])
+    cost = exactness_cost(network, Model(exported), held_out)
     data = weights.to_bytes(exported.config, exported.tensors)
     path = folder / f"{name}.safetensors"
     path.write_bytes(data)

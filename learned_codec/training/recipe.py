@@ -92,7 +92,17 @@ class Recipe:
             raise TrainingError("a recipe needs exactly one of `steps` and `minutes`")
         if not self.phases or self.phases[-1].until != 1.0:
             raise TrainingError("the last phase must run until 1.0")
+        if (self.steps is not None and self.steps < 1) or (self.minutes is not None and self.minutes <= 0):
+            raise TrainingError("a run must be longer than nothing")
+        if [p.until for p in self.phases] != sorted(p.until for p in self.phases):
+            raise TrainingError("phases must follow each other in time: `until` must rise")
+        if self.optimiser.decay not in ("linear", "cosine") or not 0 <= self.optimiser.decay_from < 1:
+            raise TrainingError("`decay` is linear or cosine, from a `decay_from` of 0 up to below 1")
+        if self.optimiser.warmup < 1:
+            raise TrainingError("`warmup` must be at least 1 step")
         for phase in self.phases:
+            if phase.batch < 1 or phase.crop < 64:
+                raise TrainingError(f"a batch needs at least one crop of 64 pixels, got {phase.batch} of {phase.crop}")
             if phase.crop % 64:
                 raise TrainingError(f"crops must be multiples of 64 pixels, got {phase.crop}")
 
@@ -119,8 +129,8 @@ def _build(kind: type[Any], values: dict[str, Any], where: str) -> Any:
 def load(path: str | Path) -> Recipe:
     """Read a recipe; anything unknown or missing is a `TrainingError` that names it."""
     try:
-        values = tomllib.loads(Path(path).read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TrainingError(f"cannot read the recipe {path}: {error}") from error
     for key, kind in (("data", Data), ("model", ModelConfig), ("loss", Loss), ("optimiser", Optimiser)):
         if key in values:

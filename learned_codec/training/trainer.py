@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from learned_codec.errors import TrainingError
+from learned_codec.models import weights
 from learned_codec.models.network import Network
 
 from . import data, export, recipe
@@ -50,14 +51,18 @@ def train(
     That is the weights and their card (`NAME.safetensors`, `NAME.json`), `checkpoint.pt`, `log.jsonl` and TensorBoard's
     events.
 
-    `resume` continues the run in `out` exactly; `start` begins a new run from another run's averaged weights;
-    `minutes` replaces the recipe's length.
+    `resume` continues the run in `out` exactly; `start` begins a new run from another run's checkpoint or from a
+    model's weights file; `minutes` replaces the recipe's length.
 
     Raises `TrainingError` on a bad recipe or data folder, and when the loss stays non-finite.
     """
     settings = recipe.load(recipe_path)
     if minutes is not None:
         settings = recipe.replace_length(settings, minutes)
+    if resume and start is not None:
+        raise TrainingError("a run is either resumed or started from other weights, not both")
+    if not resume and (Path(out) / "checkpoint.pt").exists():
+        raise TrainingError(f"{out} holds a run already: resume it, or choose another folder")
     run = Trainer(settings, Path(data_dir), Path(out), device, compile)
     if resume:
         run.restore()
@@ -231,12 +236,10 @@ class Trainer:
         """Rate (bpp) and PSNR (dB) at each quality level, the mean over held-out images, latents really rounded."""
         if self.validation is None:
             return {"event": "validation", "step": self.step}
-        count = min(self.settings.validation_images, len(self.validation))
-        chosen = np.linspace(0, len(self.validation) - 1, count).astype(int)
+        crops = [c.to(self.device) for c in _crops(self.validation, self.settings.validation_images, 512)]
         with self.averaged() as network:
-            crops = [_centre(self.validation.image(int(i))).to(self.device) for i in chosen]
             points = [
-                evaluate(network, [c for c in crops if c.numel()], level, self.settings.phase(self.progress).optimise)
+                evaluate(network, crops, level, self.settings.phase(self.progress).optimise)
                 for level in range(self.settings.model.levels)
             ]
         return {
@@ -248,12 +251,11 @@ class Trainer:
 
     def export(self) -> Path:
         """Write the averaged weights as a model, calibrated on training images, with its card."""
-        images = self.sampler.images
-        chosen = np.linspace(0, len(images) - 1, min(CALIBRATION_IMAGES, len(images))).astype(int)
-        crops = [_centre(images.image(int(i)).cpu(), 256) for i in chosen]
         network = network_of(self.checkpoint)
         facts = {"steps": self.step, "hours": round(self.elapsed / 3600, 2), "recipe": self.settings.to_dict()}
-        return export.write(network, [c for c in crops if c.numel()], self.folder, self.settings.name, facts)
+        images = _crops(self.sampler.images, CALIBRATION_IMAGES, 256)
+        held_out = _crops(self.validation, 4, 256) if self.validation is not None else images[:4]
+        return export.write(network, images, held_out, self.folder, self.settings.name, facts)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -281,13 +283,14 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.elapsed, self.skipped = state["step"], state["elapsed"], state["skipped"]
 
-    def start_from(self, checkpoint: Path) -> None:
-        state = load_checkpoint(checkpoint, self.device)
-        self._load_network(state["average"], state["average"])
+    def start_from(self, path: Path) -> None:
+        """Take the weights of a checkpoint (its averaged ones) or of a model's weights file."""
+        network = export.network_of_weights(weights.read(path)) if path.suffix == ".safetensors" else network_of(path)
+        self._load_network(network.state_dict(), network.state_dict())
 
-    def _load_network(self, weights: dict[str, Tensor], average: dict[str, Tensor]) -> None:
+    def _load_network(self, state: dict[str, Tensor], average: dict[str, Tensor]) -> None:
         try:
-            self.network.load_state_dict(weights)
+            self.network.load_state_dict(state)
         except RuntimeError as error:
             raise TrainingError(f"the checkpoint does not fit the recipe's [model]: {error}") from error
         self.average = {k: v.detach().clone() for k, v in average.items()}
@@ -308,11 +311,16 @@ def evaluate(network: Network, images: list[Tensor], level: float, optimise: boo
     return float(np.mean(rates)), float(np.mean(psnrs))
 
 
-def _centre(image: Tensor, most: int = 512) -> Tensor:
-    """The middle of an image, at most `most` pixels a side and a multiple of 64 (empty where it is smaller)."""
-    height, width = (min(most, side // 64 * 64) for side in image.shape[1:])
-    top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
-    return image[:, top : top + height, left : left + width]
+def _crops(images: data.Images, count: int, most: int) -> list[Tensor]:
+    """The middles of up to `count` images, at most `most` pixels a side and multiples of 64."""
+    found = []
+    for index in np.linspace(0, len(images) - 1, min(count, len(images))).astype(int):
+        image = images.image(int(index)).cpu()
+        height, width = (min(most, side // 64 * 64) for side in image.shape[1:])
+        if height and width:
+            top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
+            found.append(image[:, top : top + height, left : left + width])
+    return found
 
 
 def _tensorboard(folder: Path) -> Any:

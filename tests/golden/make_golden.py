@@ -25,10 +25,10 @@ FILES = Path(__file__).parent / "codec"
 def main() -> None:
     """Add what is missing for any model."""
     vectors = json.loads(VECTORS.read_text()) if VECTORS.exists() else []
-    have = {vector["model"] for vector in vectors}
+    have = {vector["weights_id"] for vector in vectors}
     FILES.mkdir(exist_ok=True)
     for card in learned_codec.list_models():
-        if card.name in have:
+        if card.weights_id in have:
             continue
         model = registry.load(card.name)
         picture = landscape(96, 176)[..., : card.bands]
