@@ -25,8 +25,9 @@ class Limits:
         max_tiles: tiles. 2^18 is `max_pixels` in the smallest tiles of 64².
         max_tile_pixels: height × width of one tile. 2^24 is 4096²: a tile is decoded as a whole, at some 100 bytes a
             pixel.
-        max_samples_per_byte: samples per byte of coded tiles. The flattest real picture, one constant colour, costs
-            about 20 bytes per tile of 1024² × 3, or 2^17 samples a byte; 2^20 leaves a factor of 8.
+        max_samples_per_byte: samples per byte of coded tiles. The format can code a constant
+            colour in some 20 bytes per tile of 1024² × 3, or 2^17 samples a byte (today's model takes kilobytes); 2^20
+            leaves a factor of 8.
         unchecked_samples: pictures up to this size may have any ratio. 2^26 is 64 MiB of 8-bit values, no burden to
             anybody, and lets flat pictures up to 22 megapixels be one tile of a handful of bytes.
         max_metadata_bytes: bytes of a META (or unknown ancillary) chunk. 4 MiB: colour profiles, XMP and RPCs come to

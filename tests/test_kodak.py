@@ -1,4 +1,4 @@
-"""What is claimed of the Kodak images. Skipped where they are not: set LEARNED_CODEC_DATA to the folder above `kodak`."""
+"""What is claimed of the Kodak images. Skipped without them: LEARNED_CODEC_DATA names the folder above `kodak`."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import learned_codec
+from learned_codec import bitstream
 from learned_codec.models import registry
 
 DATA = Path(os.environ.get("LEARNED_CODEC_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -21,11 +22,14 @@ def test_files_are_within_1_percent_of_the_estimated_bits() -> None:
     model = registry.load(learned_codec.list_models()[-1].name)
     pictures = [np.asarray(Image.open(path)) for path in IMAGES]
     latents = [model.analyse(torch.from_numpy(p.transpose(2, 0, 1).copy()).float() / 255) for p in pictures]
-    for quality in (1, 34, 67, 100):
+    for quality in (1, 10, 34, 67, 100):
         files = [learned_codec.encode(p, quality=quality) for p in pictures]
         step = round((quality - 1) / 99 * model.max_step)
         estimated = sum(model.code(y, step).encoder.bits for y in latents)
-        assert 8 * sum(map(len, files)) == pytest.approx(estimated, rel=0.01), quality
+        payload = sum(len(f) - bitstream.read(f).overhead for f in files)
+        assert 8 * payload == pytest.approx(estimated, rel=0.01), quality
+        if quality >= 10:  # below, at 0.05 bpp, the container's 37 bytes alone are 1.3 % of a Kodak image
+            assert 8 * sum(map(len, files)) == pytest.approx(estimated, rel=0.01), quality
 
 
 def test_one_model_spans_the_rates() -> None:

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 import learned_codec
+from learned_codec.demo import landscape
 from learned_codec.errors import UnknownModelError, WeightsError
 from learned_codec.models import complexity, registry, weights
 from learned_codec.models.config import ModelConfig
 from learned_codec.models.hyperprior import step_masks
 from learned_codec.models.network import Network
 from learned_codec.models.resnet_lite import lapped_matrix
+from learned_codec.models.runtime import Model
 
 SMALL = ModelConfig(
     latents=16,
@@ -59,7 +61,8 @@ def test_every_parameter_learns() -> None:
             parameter.add_(0.01 * torch.randn_like(parameter))
     output = made(torch.rand(4, 3, 64, 64), torch.tensor([0.0, 0.7, 1.5, 2.0]))
     (output.image.square().mean() + (output.latent_bits + output.hyper_bits).mean() / 64**2).backward()
-    without = [n for n, p in made.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    learning = {n: p for n, p in made.named_parameters() if p.requires_grad}
+    without = [n for n, p in learning.items() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
 
 
@@ -83,6 +86,24 @@ def test_decoders_stay_within_the_budget() -> None:
     by_hand += 16 * 12 / 256 + (9 * 12 + 2 * 12 * 24) / 256 + 12 * 32 / 256  # 1/16: enter, block, up
     by_hand += (9 * 8 + 2 * 8 * 16) / 64 + 8 * 192 / 64  # 1/8: block, leave
     assert counted.synthesis == pytest.approx(by_hand / 1000)
+
+
+def test_both_networks_are_at_work() -> None:
+    """A model whose networks were cut off in training would be a linear transform, and nothing else would tell."""
+    pixels = torch.from_numpy(landscape(192, 256)).permute(2, 0, 1).float() / 255
+
+    def error(model: Model) -> float:
+        decoded = model.code(model.analyse(pixels), 384).decoded
+        return float((model.synthesise(decoded, 384) - pixels).square().mean())
+
+    for card in learned_codec.list_models():
+        path = Path(registry.__file__).parent / "weights" / f"{card.name}.safetensors"
+        whole = error(Model(weights.read(path)))
+        for part in ("analysis", "synthesis"):
+            crippled = Model(weights.read(path))
+            for parameter in getattr(crippled, part).network.parameters():
+                parameter.zero_()
+            assert error(crippled) > 1.001 * whole, part
 
 
 def test_configurations_round_trip_and_refuse_what_they_do_not_know() -> None:

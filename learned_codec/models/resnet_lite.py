@@ -87,11 +87,12 @@ def lapped_matrix(size: int = PATCH) -> Tensor:
 
 
 class LappedPostFilter(nn.Module):
-    """One learned 8x8 matrix over every block boundary, along rows and along columns."""
+    """The lapped transform's 8x8 matrix over every block boundary, along rows and along columns."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.matrix = nn.Parameter(lapped_matrix())
+        # Fixed: when it learned with the rest, it shrank to zero within a few thousand steps and cut the network off.
+        self.matrix = nn.Parameter(lapped_matrix(), requires_grad=False)
 
     def _rows(self, x: Tensor) -> Tensor:
         half = PATCH // 2

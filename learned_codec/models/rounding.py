@@ -14,7 +14,7 @@ from learned_codec.entropy import SKIPPED_BINS
 REACH = 15
 """Symbols of larger magnitude are rounded plainly: there the tables are too flat for it to matter."""
 
-STRENGTH = 2.5
+STRENGTH = 1.7
 """How much error counts against rate, relative to the Lagrangian of training; chosen on validation images. Above 1,
 because a symbol made zero also misleads the contexts of its neighbours."""
 

@@ -39,6 +39,9 @@ CLIP_QUANTILE = 0.9999
 """Activations beyond this quantile of the calibration images (and a margin of 1.25) are clipped."""
 
 
+TABLE_FITS = 2
+"""The optimised rounding depends on the tables, and the tables on what it makes: a second fit lets them settle."""
+
 LEVELS = {
     "entropy.log2_gain": "log2_gain",
     "entropy.log2_sigma": "log2_sigma",
@@ -256,9 +259,11 @@ def exactness_cost(network: Network, model: Model, images: Iterable[Tensor]) -> 
 
 def export(network: Network, images: list[Tensor]) -> Weights:
     """Calibrate and quantise a trained network on training images (sides multiples of 64)."""
-    first = weights.from_bytes(build(network, images, gaussian_tables()), "export")
-    fitted = fitted_tables(histograms(Model(first), images))
-    return weights.from_bytes(build(network, images, fitted), "export")
+    exported = weights.from_bytes(build(network, images, gaussian_tables()), "export")
+    for _ in range(TABLE_FITS):
+        fitted = fitted_tables(histograms(Model(exported), images))
+        exported = weights.from_bytes(build(network, images, fitted), "export")
+    return exported
 
 
 def write(

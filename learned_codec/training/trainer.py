@@ -90,8 +90,9 @@ class Trainer:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         options = settings.optimiser
-        skeleton = [p for n, p in self.network.named_parameters() if ".skeleton." in n]
-        others = [p for n, p in self.network.named_parameters() if ".skeleton." not in n]
+        learning = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
+        skeleton = [p for n, p in learning.items() if ".skeleton." in n]
+        others = [p for n, p in learning.items() if ".skeleton." not in n]
         self.optimiser = torch.optim.AdamW(
             [{"params": others, "rate": 1.0}, {"params": skeleton, "rate": options.skeleton_rate}],
             options.learning_rate,
