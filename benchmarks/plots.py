@@ -253,7 +253,7 @@ def training(log: Path, out: Path) -> list[Path]:
     left.plot(steps, smooth, color=colour("ours"), linewidth=1.8)
     left.set_xlabel(f"steps ({max(s for _, s in losses.values()) / 3600:.2f} hours in all)")
     left.set_ylabel("training loss")
-    left.set_ylim(0.98 * min(values), smooth[min(9, len(smooth) - 1)])
+    left.set_ylim(0.98 * min(values), 1.02 * max(smooth[min(9, len(smooth) - 1) :]))
     for number, (step, row) in enumerate(sorted(validations.items())):
         shade = 0.85 - 0.85 * (number + 1) / len(validations)
         right.plot(

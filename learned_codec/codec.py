@@ -451,22 +451,24 @@ def _synthesise(
     tile = header.tile_code * TILE_UNIT
     step_y, step_x = (tile or tiles.latents_along(n) * BLOCK for n in (header.height, header.width))
     tile_columns = header.tile_grid[1]
-    strips: dict[int, Tensor] = {}  # first latent row -> the latents of a row of tiles
-    done = loaded = 0
+    found: dict[int, list[Tensor]] = {}  # a row of tiles -> the latents of each
+    done = 0
     for rows in tiles.ranges(header.height, step_y):
-        while loaded < rows.outer_stop:
-            strip = torch.cat([source(done + i) for i in range(tile_columns)], 1)
-            strips[loaded] = strip
-            loaded += len(strip)
-            done += tile_columns
-            if progress is not None:
-                progress(done, header.tile_count)
-        for first in [f for f, strip in strips.items() if f + len(strip) <= rows.outer_start]:
-            del strips[first]
-        first = min(strips)
-        area = torch.cat(list(strips.values()))[rows.outer_start - first : rows.outer_stop - first]
+        needed = [index for index, _, _ in tiles.overlaps(rows, step_y)]
+        for row in needed:
+            if row not in found:
+                found[row] = [source(row * tile_columns + column) for column in range(tile_columns)]
+                done += tile_columns
+                if progress is not None:
+                    progress(done, header.tile_count)
+        for row in found.keys() - needed:
+            del found[row]
         for columns in tiles.ranges(header.width, tiles.span(header.width, step_x)):
-            pixels = model.synthesise(area[:, columns.outer_start : columns.outer_stop], header.level)
+            area = torch.empty(rows.outer_length, columns.outer_length, model.config.latents, device=model.device)
+            for row, from_rows, to_rows in tiles.overlaps(rows, step_y):
+                for column, from_columns, to_columns in tiles.overlaps(columns, step_x):
+                    area[to_rows, to_columns] = found[row][column][from_rows, from_columns]
+            pixels = model.synthesise(area, header.level)
             inner_rows, inner_columns = (slice(r.inner.start * BLOCK, r.inner.stop * BLOCK) for r in (rows, columns))
             block = values.from_model(pixels[:, inner_rows, inner_columns], header.transform)
             top, left = rows.start * BLOCK, columns.start * BLOCK

@@ -17,6 +17,7 @@ from learned_codec.models.network import Network
 from learned_codec.models.runtime import Model
 from learned_codec.training import data, export, recipe, trainer
 from learned_codec.training.checkpoint import load_checkpoint
+from learned_codec.training.muon import Muon, orthogonalised
 
 RECIPE = """
 name = "tiny"
@@ -44,6 +45,8 @@ context_width = 16
 levels = 3
 [optimiser]
 warmup = 1
+transform_rate = 1.0
+skeleton_rate = 1.0
 """
 
 
@@ -95,6 +98,14 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
     resumed = run(root, tmp_path / "c", resume=True)
     assert same(first["network"], resumed["network"])
     assert same(first["average"], resumed["average"])
+
+    # Another recipe is another run; a longer one is not.
+    (tmp_path / "other.toml").write_text(RECIPE.format(steps=30).replace("seed = 3", "seed = 4"))
+    other = trainer.Trainer(recipe.load(tmp_path / "other.toml"), root, tmp_path / "c", "cpu", False)
+    with pytest.raises(TrainingError, match="another seed"):
+        other.restore()
+    (tmp_path / "longer.toml").write_text(RECIPE.format(steps=30))
+    trainer.Trainer(recipe.load(tmp_path / "longer.toml"), root, tmp_path / "c", "cpu", False).restore()
 
     # What it leaves: a log, and weights that code an image.
     folder = tmp_path / "a"
@@ -195,6 +206,16 @@ def test_crops_are_parts_of_the_images() -> None:
     assert steps == {(0,), (1,)}
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # a picture, not a map
+def test_colours_of_16_bits_stay_so(tmp_path: Path) -> None:
+    import rasterio
+
+    ramp = np.arange(3 * 20 * 30, dtype=np.uint16).reshape(3, 20, 30) * 30
+    with rasterio.open(tmp_path / "a.png", "w", driver="PNG", width=30, height=20, count=3, dtype="uint16") as target:
+        target.write(ramp)
+    assert np.array_equal(data.read_pixels(tmp_path / "a.png"), ramp.transpose(1, 2, 0))
+
+
 def test_16_bit_and_single_bands(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     ramp = (np.arange(80 * 90).reshape(80, 90) % 5000 + 100).astype(np.uint16)
@@ -223,39 +244,41 @@ def test_whole_scenes_are_held_out(tmp_path: Path) -> None:
     assert not {int(p.stem) // 10 for p in train} & {int(p.stem) // 10 for p in held}
 
 
-def test_growing_keeps_the_old_model_and_adds_what_it_lost() -> None:
-    from learned_codec.models.hyperprior import interpolate
-    from learned_codec.training.grow import grow
+@pytest.mark.parametrize("shape", [(6, 6), (5, 12), (12, 5)])
+def test_orthogonalised_matrices_have_singular_values_near_1(shape: tuple[int, int]) -> None:
+    matrices = list(torch.randn(3, *shape, generator=torch.Generator().manual_seed(1)))
+    values = torch.linalg.svdvals(orthogonalised(matrices))
+    assert values.median() == pytest.approx(1, abs=0.2)
+    assert values.max() < 1.3
 
-    torch.manual_seed(0)
-    config = ModelConfig(
-        latents=16, widths=(8, 12), analysis_blocks=(1, 1), synthesis_blocks=(1, 1), hyper_latents=8, context_width=8,
-        levels=3,
-    )  # fmt: skip
-    images = [torch.from_numpy(landscape(64, 128, seed=i)).permute(2, 0, 1)[None].float() / 255 for i in range(9)]
-    old = Network(config)
-    old.initialise(
-        torch.cat([i.unfold(2, 16, 16).unfold(3, 16, 16) for i in images]).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
-    )
-    grown = grow(old, 32, images)
 
-    def loss(network: Network) -> float:
-        """What is lost without any quantisation."""
-        total = 0.0
-        level = torch.tensor([2.0])
-        with torch.no_grad():
-            for x in images:
-                scaled = network.analysis(x) * torch.exp2(interpolate(network.entropy.log2_gain, level))
-                total += float((network.synthesise(scaled, level) - x).square().mean())
-        return total
+def test_muon_steps_downhill_as_far_as_adamw_would() -> None:
+    target = torch.randn(8, 12, 1, 1, generator=torch.Generator().manual_seed(2))
+    weight = torch.nn.Parameter(torch.zeros_like(target))
+    muon = Muon([weight], 0.01)
+    (weight - target).square().sum().backward()
+    muon.step()
+    assert (weight * target).sum() > 0
+    assert weight.detach().square().mean().sqrt() == pytest.approx(0.2 * 0.01, rel=0.25)
 
-    assert loss(grown) < 0.7 * loss(old)
-    # The old channels come first in each of the four groups, with what they were.
-    kept = torch.cat([torch.arange(4) + 8 * g for g in range(4)])
-    assert torch.equal(grown.analysis.skeleton.weight[kept], old.analysis.skeleton.weight)
-    assert torch.equal(grown.entropy.log2_sigma[kept], old.entropy.log2_sigma)
-    with pytest.raises(TrainingError, match="multiple of 4 above 16"):
-        grow(old, 16, images)
+
+def test_each_parameter_learns_at_its_rate() -> None:
+    network = Network(ModelConfig(latents=32, widths=(8, 12), hyper_latents=8, context_width=16, levels=3))
+    options = recipe.Optimiser(muon=True, transform_rate=0.25, skeleton_rate=0.0)
+    rates = {
+        id(parameter): (type(optimiser).__name__, group["rate"])
+        for optimiser in trainer.optimisers(network, options)
+        for group in optimiser.param_groups
+        for parameter in group["params"]
+    }
+    found = {name: rates.get(id(parameter)) for name, parameter in network.named_parameters()}
+    assert found["analysis.skeleton.weight"] is None
+    assert found["synthesis.enter.weight"] == ("AdamW", 0.25)
+    assert found["entropy.hyper_synthesis.leave.weight"] == ("Muon", 1.0)
+    assert found["entropy.log2_gain"] == ("AdamW", 1.0)
+    assert [name for name, rate in found.items() if rate is None] == [
+        "analysis.skeleton.weight", "synthesis.skeleton.weight",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from .config import BLOCK, CONTEXT_STEPS, ModelConfig
+from .lapping import Lapping
 from .network import Network
-from .resnet_lite import PATCH, LappedPostFilter, Synthesis
+from .resnet_lite import Synthesis
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ def count(config: ModelConfig) -> Complexity:
             hook(name, module)
         elif isinstance(module, Synthesis):  # its skeleton is computed as a matrix product
             add(f"{name}.skeleton", module.skeleton.weight.numel() * (size // BLOCK) ** 2)
-        elif isinstance(module, LappedPostFilter):
-            add(name, 2 * PATCH * config.bands * size**2)
+        elif isinstance(module, Lapping):
+            add(name, 2 * BLOCK * config.bands * size**2)
     with torch.inference_mode():
         network(torch.zeros(1, config.bands, size, size), torch.zeros(1))
 

@@ -19,8 +19,8 @@ QUALITY_STEPS = 128
 """Quality steps between two trained levels."""
 
 HALO = 5
-"""Latent positions around an area that the transforms must see for the area to come out right: their reach, 4.5
-(three blocks at 1/16, three at 1/8), rounded up."""
+"""Latent positions around an area that the transforms must see for the area to come out right: their reach (three
+blocks at 1/16, three at 1/8, half a block of lapping)."""
 
 
 @dataclass(frozen=True, slots=True)

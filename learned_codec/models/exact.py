@@ -214,8 +214,12 @@ class ExactEntropyModel:
         enter = [self.layers[f"steps.{step}.enter"].weight.T for step in range(CONTEXT_STEPS)]
         # Features into the sums of all steps; a group decoded in a step into the sums of all later ones.
         self._from_features = torch.cat([weight[:width] for weight in enter], 1)
+        # Rows: the group's latents, then their magnitudes.
         self._from_latents = [
-            [torch.cat([w[width:][group] for w in enter[step + 1 :]], 1) for group in self._groups]
+            [
+                torch.cat([w[width:].reshape(2, -1, width)[:, group].flatten(0, 1) for w in enter[step + 1 :]], 1)
+                for group in self._groups
+            ]
             for step in range(CONTEXT_STEPS - 1)
         ]
         self._leave = [
@@ -279,11 +283,10 @@ class ExactEntropyModel:
                 block_decoded = symbols * 2.0**MEAN_BITS + mean
                 decoded[place] = block_decoded
                 if step < CONTEXT_STEPS - 1:
-                    normalised = block_decoded.double().mul_(to_normalised[place[2]]).floor_()
+                    normalised = clip_(block_decoded.double().mul_(to_normalised[place[2]]).floor_()).float()
+                    seen = torch.cat([normalised, normalised.abs()], 2)
                     # All sums are exact, so it does not matter in which order and parts they are formed.
-                    parts = (clip_(normalised).float() @ self._from_latents[step][group]).chunk(
-                        CONTEXT_STEPS - 1 - step, 2
-                    )
+                    parts = (seen @ self._from_latents[step][group]).chunk(CONTEXT_STEPS - 1 - step, 2)
                     for later, part in enumerate(parts, step + 1):
                         sums[later][place[:2]] += part
         return decoded

@@ -74,6 +74,15 @@ def interpolate(table: Tensor, level: Tensor) -> Tensor:
     return (table[lower] * (1 - fraction) + table[lower + 1] * fraction)[:, :, None, None]
 
 
+def with_magnitudes(x: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, 2C, h, w): the values, then their magnitudes.
+
+    What tells the scale of a latent is how large those around it are, whatever their signs, and no sum of signed values
+    does (the first hyper-prior, Balle et al. 2018, saw magnitudes alone).
+    """
+    return torch.cat([x, x.abs()], 1)
+
+
 class ReluBlock(nn.Module):
     """`ResidualBlock` with a ReLU, which integers can follow exactly."""
 
@@ -98,7 +107,7 @@ class HyperAnalysis(nn.Module):
         super().__init__()
         width = config.hyper_latents
         self.network = nn.Sequential(
-            nn.Conv2d(config.latents, width, 1),
+            nn.Conv2d(2 * config.latents, width, 1),
             nn.LeakyReLU(0.1),
             Down(width, width),
             ResidualBlock(width),
@@ -107,7 +116,7 @@ class HyperAnalysis(nn.Module):
 
     def forward(self, scaled: Tensor) -> Tensor:
         """(B, latents, h, w) latents in quantisation steps, h and w multiples of 4 -> (B, hyper_latents, h/4, w/4)."""
-        result: Tensor = self.network(torch.asinh(scaled * 0.5))
+        result: Tensor = self.network(with_magnitudes(torch.asinh(scaled * 0.5)))
         return result.float()
 
 
@@ -145,7 +154,7 @@ class ContextStep(nn.Module):
         super().__init__()
         width = config.context_width
         self.from_features = nn.Conv2d(width, width, 1)
-        self.from_latents = None if first else nn.Conv2d(config.latents, width, 1, bias=False)
+        self.from_latents = None if first else nn.Conv2d(2 * config.latents, width, 1, bias=False)
         self.enter = nn.Identity()  # the sum of the two, for the hooks that calibrate its range
         self.block = ReluBlock(width)
         self.leave = nn.Conv2d(width, 2 * config.latents, 1)
@@ -155,7 +164,7 @@ class ContextStep(nn.Module):
     def forward(self, features: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
         x = self.from_features(features)
         if self.from_latents is not None:
-            x = x + self.from_latents(latents)
+            x = x + self.from_latents(with_magnitudes(latents))
         x = self.enter(x)
         mu, s = self.leave(F.relu(self.block(x))).float().chunk(2, 1)
         return mu, s

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from . import rounding
-from .config import BLOCK, ModelConfig
+from .config import BLOCK, CONTEXT_STEPS, ModelConfig
 from .hyperprior import EntropyModel, interpolate
-from .resnet_lite import Analysis, Synthesis
+from .lapping import autocorrelation, pre_filter
+from .resnet_lite import Analysis, Synthesis, separable_basis
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +36,30 @@ class Network(nn.Module):
         self.log2_inverse = nn.Parameter(torch.zeros(config.levels, config.latents))
 
     @torch.no_grad()
-    def initialise(self, patches: Tensor) -> None:
-        """Make the skeleton the KLT of (N, bands, 16, 16) patches in [0, 1]."""
-        rows = (patches - 0.5).flatten(1).double()
-        values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
-        order = torch.argsort(values, descending=True)[: self.config.latents]
-        basis = vectors[:, order].T.float().reshape(len(order), self.config.bands, BLOCK, BLOCK)
-        self.analysis.skeleton.weight.copy_(basis)
-        self.synthesis.skeleton.weight.copy_(basis)
-        self.entropy.log2_sigma.copy_(0.5 * torch.log2(values[order].float().clamp(min=1e-6)))
+    def initialise(self, images: Tensor) -> None:
+        """Make the skeleton a lapped DCT, for (N, bands, H, W) images in [0, 1], H and W multiples of 16 from 48 on.
+
+        Lapping, and which of the DCT's components become latents, are chosen for the images. The synthesis functions
+        have unit norm: an error in a latent is about as large in the pixels.
+        """
+        with torch.enable_grad():
+            matrix = pre_filter(autocorrelation(images - 0.5))
+        self.analysis.pre_filter.matrix.copy_(matrix)
+        self.synthesis.post_filter.matrix.copy_(torch.linalg.inv(matrix))
+        basis = separable_basis(self.config.bands)
+        norms = self.synthesis.post_filter(F.pad(basis, (BLOCK,) * 4)).flatten(1).norm(dim=1)
+        forward = basis * norms[:, None, None, None]
+        filtered = (self.analysis.pre_filter(part - 0.5) for part in torch.split(images, 64))
+        # The outer blocks lack a filter on one side.
+        energies = [F.conv2d(x[:, :, BLOCK:-BLOCK, BLOCK:-BLOCK], forward, stride=BLOCK).square() for x in filtered]
+        variance = torch.cat([energy.mean((2, 3)) for energy in energies]).mean(0)
+        order = torch.argsort(variance, descending=True)[: self.config.latents]
+        # Dealt out in turn: every channel group has strong and weak components, so that in each step of the context the
+        # groups known already tell of the others at the same position.
+        order = order.reshape(-1, CONTEXT_STEPS).T.flatten()
+        self.analysis.skeleton.weight.copy_(forward[order])
+        self.synthesis.skeleton.weight.copy_(basis[order] / norms[order, None, None, None])
+        self.entropy.log2_sigma.copy_(0.5 * torch.log2(variance[order].clamp(min=1e-6)))
 
     def lagrangian(self, level: Tensor) -> Tensor:
         """(B,) levels -> (B,) lambda."""

@@ -61,8 +61,8 @@ class Model:
         self.analysis = self._load(Analysis(self.config), transforms, "analysis")
         self.synthesis = self._load(Synthesis(self.config), transforms, "synthesis")
         self.hyper_analysis = self._load(HyperAnalysis(self.config), transforms, "hyper_analysis")
-        # Not the skeletons: they carry the large coefficients, for which bf16's 8 bits are too few at high rates.
-        for module in (self.analysis.network, self.synthesis.enter, self.synthesis.network, self.synthesis.post_filter):
+        # Not the linear paths: they carry the large coefficients, for which bf16's 8 bits are too few at high rates.
+        for module in (self.analysis.network, self.synthesis.enter, self.synthesis.network):
             module.to(self.dtype)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), device)
         self.coder_models = CoderModels(weights.scale_tables())
@@ -98,11 +98,12 @@ class Model:
     @torch.inference_mode()
     def synthesise(self, decoded: Tensor, step: int) -> Tensor:
         """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped."""
-        latents = decoded * torch.exp2(self._at("log2_inverse", step) - self._at("log2_gain", step))
-        sigma = torch.exp2(self.levels["log2_sigma"])
-        normalised = (latents / sigma.clamp(min=0.05) * 0.5).permute(2, 0, 1)[None]
-        bias = self._at("synthesis_bias", step)[None, :, None, None]
-        planes: Tensor = self.synthesis(latents.permute(2, 0, 1)[None], normalised.to(self.dtype), bias.to(self.dtype))
+        size = torch.exp2(self._at("log2_inverse", step) - self._at("log2_gain", step))
+        latents = (decoded * size).permute(2, 0, 1)[None]
+        unit = size * 0.5 / torch.exp2(self.levels["log2_sigma"]).clamp(min=0.05)
+        normalised = (decoded * unit).to(self.dtype).permute(2, 0, 1)[None]
+        bias = self._at("synthesis_bias", step)[None, :, None, None].to(self.dtype)
+        planes: Tensor = self.synthesis(latents, normalised, bias)
         return planes[0]
 
     # -- entropy coding -----------------------------------------------------------------------------------------------

@@ -30,6 +30,11 @@ class Range:
         """The range without halo, within the range with halo."""
         return slice(self.start - self.outer_start, self.stop - self.outer_start)
 
+    @property
+    def outer_length(self) -> int:
+        """Positions with the halo."""
+        return self.outer_stop - self.outer_start
+
 
 def latents_along(pixels: int) -> int:
     """Latent positions that cover so many pixels."""
@@ -42,6 +47,18 @@ def ranges(pixels: int, step: int) -> Iterator[Range]:
     for start in range(0, total, length):
         stop = min(start + length, total)
         yield Range(start, stop, max(0, start - HALO), min(total, stop + HALO))
+
+
+def overlaps(area: Range, step: int) -> Iterator[tuple[int, slice, slice]]:
+    """The tiles of `step` pixels that an area touches with its halo.
+
+    Yields the index of each, and in latent positions which part of the tile it is and where in the area that lies.
+    """
+    length = step // BLOCK
+    for index in range(area.outer_start // length, -(-area.outer_stop // length)):
+        tile = index * length
+        start, stop = max(tile, area.outer_start), min(tile + length, area.outer_stop)
+        yield index, slice(start - tile, stop - tile), slice(start - area.outer_start, stop - area.outer_start)
 
 
 def span(width: int, tile: int) -> int:

@@ -26,8 +26,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".avif", ".webp", ".tif", ".tiff"}
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """One image as (H, W, C) in its own dtype. TIFFs through rasterio, everything else through Pillow."""
-    if path.suffix.lower() in {".tif", ".tiff"}:
+    """One image as (H, W, C) in its own dtype. TIFFs and 16-bit PNGs through rasterio, all else through Pillow."""
+    if path.suffix.lower() in {".tif", ".tiff"} or _is_16_bit_png(path):
         import rasterio
         from rasterio.errors import NotGeoreferencedWarning
 
@@ -40,6 +40,13 @@ def read_pixels(path: Path) -> NDArray[Any]:
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _is_16_bit_png(path: Path) -> bool:
+    """Whether Pillow would cut a PNG's colours to 8 bits: its header has the bit depth in byte 24."""
+    with path.open("rb") as stream:
+        head = stream.read(25)
+    return head[:8] == b"\x89PNG\r\n\x1a\n" and head[24:] == b"\x10"
 
 
 def to_unit(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -178,15 +185,7 @@ class Sampler:
         axes = [axis for axis, flip in ((0, flip_rows), (1, flip_columns)) if flip]
         return pixels.flip(axes) if axes else pixels
 
-    def patches(self, count: int, side: int) -> Tensor:
-        """(count, bands, side, side) patches for the KLT, drawn like the batches but not part of their sequence."""
-        rng = np.random.default_rng([self.seed, 2**32])
-        crop = side * 8
-        areas = np.where(
-            np.minimum(self.images.heights, self.images.widths) >= crop, self.images.heights * self.images.widths, 0
-        )
-        found = []
-        for image in rng.choice(len(self.images), -(-count // 64), p=areas / areas.sum()):
-            pixels = self._crop(rng, int(image), crop, 1)
-            found.append(pixels.reshape(8, side, 8, side, -1).permute(0, 2, 4, 1, 3).reshape(64, -1, side, side))
-        return torch.cat(found)[:count]
+    def crops(self, count: int, side: int) -> Tensor:
+        """(count, bands, side, side) crops for the skeleton, like the batches but not part of their sequence."""
+        steps = range(2**32, 2**32 + -(-count // 64))
+        return torch.cat([self.batch(step, 64, side) for step in steps])[:count]

@@ -27,12 +27,16 @@ from learned_codec.models.network import Network
 from . import data, export, recipe
 from .checkpoint import load_checkpoint, network_of, save_checkpoint
 from .loss import lagrangian
+from .muon import Muon
 from .recipe import Recipe
 
 MAX_SKIPPED = 20
 """So many steps in a row without a finite gradient stop the run: the weights are then beyond repair."""
 
 CALIBRATION_IMAGES = 16
+
+SKELETON_CROPS = 2400
+"""Crops of 128 pixels for which the lapping and the components of the skeleton are chosen."""
 
 
 def train(
@@ -86,20 +90,10 @@ class Trainer:
         self.validation = data.load(held, settings.model.bands) if held else None
         torch.manual_seed(settings.seed)
         network = Network(settings.model)
-        network.initialise(self.sampler.patches(60_000, 16).cpu())
+        network.initialise(self.sampler.crops(SKELETON_CROPS, 128).cpu())
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        options = settings.optimiser
-        learning = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
-        skeleton = [p for n, p in learning.items() if ".skeleton." in n]
-        others = [p for n, p in learning.items() if ".skeleton." not in n]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": others, "rate": 1.0}, {"params": skeleton, "rate": options.skeleton_rate}],
-            options.learning_rate,
-            betas=options.betas,
-            weight_decay=0.0,
-            fused=True,
-        )
+        self.optimisers = optimisers(self.network, settings.optimiser)
         self.forward = torch.compile(self.network) if compile else self.network
         self.step, self.elapsed, self.skipped = 0, 0.0, 0
 
@@ -137,16 +131,18 @@ class Trainer:
             output = self.forward(x, level, optimise=phase.optimise)
         loss, rate, mse = lagrangian(output, x, self.network.lagrangian(level), settings.loss)
         rates = self.learning_rate()
-        for group in self.optimiser.param_groups:
-            group["lr"] = rates * group["rate"]
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+            for group in optimiser.param_groups:
+                group["lr"] = rates * group["rate"]
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.optimiser.clip)
         self.step += 1
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             self.skipped += 1
             return None
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self._update_average()
         return {"loss": loss.item(), "bpp": rate.mean().item(), "psnr": (-10 * torch.log10(mse)).mean().item()}
 
@@ -214,10 +210,14 @@ class Trainer:
 
     def _write(self, log: Any, board: Any, row: dict[str, Any]) -> None:
         log.write(json.dumps(row) + "\n")
-        if board is not None:
-            for key, value in row.items():
-                if isinstance(value, int | float) and key != "step":
-                    board.add_scalar(key, value, self.step)
+        if board is None:
+            return
+        for key, value in row.items():
+            if isinstance(value, int | float) and key != "step":
+                board.add_scalar(key, value, self.step)
+            elif isinstance(value, list):  # validation: a value per quality level
+                for level, one in enumerate(value):
+                    board.add_scalar(f"{key}/{level}", one, self.step)
 
     # -- validation ---------------------------------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class Trainer:
         state = {
             "network": self.network.state_dict(),
             "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "step": self.step,
             "elapsed": self.elapsed,
             "skipped": self.skipped,
@@ -280,8 +280,17 @@ class Trainer:
 
     def restore(self) -> None:
         state = load_checkpoint(self.checkpoint, self.device)
+        before, now = json.loads(state["recipe"]), json.loads(json.dumps(asdict(self.settings)))
+        # A run may be made longer or shorter, and be looked after differently; anything else would be another run.
+        free = {"name", "steps", "minutes", "checkpoint_minutes", "validate_minutes", "validation_images"}
+        if changed := [key for key in now if key not in free and now[key] != before.get(key)]:
+            raise TrainingError(
+                f"{self.checkpoint} was made by a recipe with another {', '.join(changed)}: resume it with that one, "
+                "or begin a new run with --start"
+            )
         self._load_network(state["network"], state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
         self.step, self.elapsed, self.skipped = state["step"], state["elapsed"], state["skipped"]
 
     def start_from(self, path: Path) -> None:
@@ -295,6 +304,28 @@ class Trainer:
         except RuntimeError as error:
             raise TrainingError(f"the checkpoint does not fit the recipe's [model]: {error}") from error
         self.average = {k: v.detach().clone() for k, v in average.items()}
+
+
+def optimisers(network: Network, options: recipe.Optimiser) -> list[torch.optim.Optimizer]:
+    """Each group of parameters with its `rate`, relative to the schedule's."""
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        transform = name.startswith(("analysis.", "synthesis.", "log2_inverse"))
+        rate = options.skeleton_rate if ".skeleton." in name else options.transform_rate if transform else 1.0
+        pointwise = parameter.ndim == 4 and parameter.shape[2:] == (1, 1)
+        muon = options.muon and pointwise and not transform
+        if rate > 0:
+            groups.setdefault((muon, rate), []).append(parameter)
+        else:
+            parameter.requires_grad_(False)
+    adamw, muon_groups = (
+        [{"params": parameters, "rate": rate} for (muon, rate), parameters in groups.items() if muon == wanted]
+        for wanted in (False, True)
+    )
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(adamw, options.learning_rate, betas=options.betas, weight_decay=0.0, fused=True)
+    ]
+    return [*found, Muon(muon_groups, options.learning_rate)] if muon_groups else found
 
 
 @torch.inference_mode()
