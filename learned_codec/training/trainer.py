@@ -307,7 +307,10 @@ class Trainer:
 
 
 def optimisers(network: Network, options: recipe.Optimiser) -> list[torch.optim.Optimizer]:
-    """Each group of parameters with its `rate`, relative to the schedule's."""
+    """What trains a network: each group of parameters has its `rate`, relative to the schedule's.
+
+    Parameters whose rate is 0 are frozen here, which also saves their gradients.
+    """
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         transform = name.startswith(("analysis.", "synthesis.", "log2_inverse"))
