@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -75,8 +76,18 @@ def rd_command(
     if dataset is None:
         raise click.UsageError("--dataset DIR is needed (or --quick)")
     cells = CellCache(cache or default_cache())
+    items = None
+    if sar.is_sar(dataset):
+        # the table of backscatter in dB; what isn't a GeoTIFF is measured as it is
+        for patch in (sar.PATCH, None):
+            _sar(Path(dataset), names or ("ours", "jpeg2000", "jpegxl"), patch, out)
+        items = [item for item in datasets.find(dataset) if not item.path.lower().endswith((".tif", ".tiff"))]
+        if not items:
+            return
     try:
-        results = rd.run(dataset, names, cache=cells, jobs=jobs, points=points, limit=limit, command=_command())
+        results = rd.run(
+            dataset, names, cache=cells, jobs=jobs, points=points, limit=limit, command=_command(), items=items
+        )
     except (datasets.DatasetError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     for result, path in zip(results, rd.save(results, out), strict=True):
@@ -84,6 +95,23 @@ def rd_command(
         if with_report:
             for file in report.write(path, out, dataset=dataset, speed=speed_file, complexity=complexity_file):
                 click.echo(f"-> {file}")
+
+
+def _sar(dataset: Path, names: Sequence[str], patch: int | None, out: Path) -> None:
+    """Measures and writes one SAR table: JSON, CSV, Markdown and figures."""
+    try:
+        result = sar.run(dataset, names, patch=patch, command=_command())
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    path = out / f"{result['dataset']}-{f'patch{patch}' if patch else 'whole'}.json"
+    write_json(path, result)
+    write_atomically(path.with_suffix(".csv"), sar.to_csv(result))
+    write_atomically(path.with_suffix(".md"), sar.table(result) + "\n")
+    click.echo(sar.table(result))
+    for row in result["skipped"]:
+        click.echo(f"left out: {row['codec']} ({row['reason']})")
+    for file in (path, path.with_suffix(".csv"), path.with_suffix(".md"), *plots.sar(result, path.with_suffix(""))):
+        click.echo(f"-> {file}")
 
 
 @main.command("sar")
@@ -95,17 +123,7 @@ def rd_command(
 )
 def sar_command(dataset: Path, names: list[str] | None, out: Path, patch: int) -> None:
     """Sentinel-1 mode: dB clipped to its 1st–99th percentile, at 0.25, 0.5, 1 and 2 bit/pixel."""
-    try:
-        result = sar.run(dataset, names or ("ours", "jpeg2000", "jpegxl"), patch=patch or None, command=_command())
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-    stem = f"{result['dataset']}-{f'patch{patch}' if patch else 'whole'}"
-    write_json(out / f"{stem}.json", result)
-    write_atomically(out / f"{stem}.md", sar.table(result) + "\n")
-    click.echo(sar.table(result))
-    for row in result["skipped"]:
-        click.echo(f"left out: {row['codec']} ({row['reason']})")
-    click.echo(f"-> {out / stem}.json, .md")
+    _sar(dataset, names or ("ours", "jpeg2000", "jpegxl"), patch or None, out)
 
 
 @main.command("speed")

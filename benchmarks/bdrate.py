@@ -55,20 +55,22 @@ class Comparison:
     mean_curve_bd_psnr: dict[str, float] | None
     mean_of_images: float | None
     images: int
+    per_image: dict[str, float] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def curve(rate: Sequence[float], quality: Sequence[float]) -> Curve:
-    """Sorts by rate and leaves out points that cost more without being better, and lossless (infinite) ones.
+def curve(rate: Sequence[float], quality: Sequence[float | None]) -> Curve:
+    """Sorts by rate and leaves out points that cost more without being better, and lossless ones (infinite, or null).
 
     What remains rises in both, as the interpolation over quality needs.
     """
     kept: list[tuple[float, float]] = []
-    for r, q in sorted(zip(rate, quality, strict=True)):
-        if math.isfinite(q) and r > 0 and (not kept or (q > kept[-1][1] and r > kept[-1][0])):
+    known = [(r, q) for r, q in zip(rate, quality, strict=True) if q is not None and math.isfinite(q)]
+    for r, q in sorted(known):
+        if r > 0 and (not kept or (q > kept[-1][1] and r > kept[-1][0])):
             kept.append((r, q))
     return Curve(tuple(r for r, _ in kept), tuple(q for _, q in kept))
 
@@ -128,9 +130,13 @@ def compare(
     metric: str = "psnr",
     method: str = "pchip",
     min_overlap: float = MIN_OVERLAP,
+    no_mean_curve: str = "",
 ) -> Comparison:
-    """Compares two codecs' entries of a results file (`name`, `results`, `images`), on the images that both have."""
-    refused: dict[str, str] = {}
+    """Compares two codecs' entries of a results file (`name`, `results`, `images`), on the images that both have.
+
+    `no_mean_curve` is the reason, if there is one, why an average of their rates means nothing.
+    """
+    refused: dict[str, str] = {"mean curve": no_mean_curve} if no_mean_curve else {}
 
     def delta(a: Points, b: Points, of: Quantity, label: str) -> Delta | None:
         try:
@@ -141,11 +147,13 @@ def compare(
             refused[label] = str(reason)
             return None
 
-    whole = delta(anchor["results"], test["results"], "rate", "mean curve")
-    quality = delta(anchor["results"], test["results"], "quality", "mean curve, BD-PSNR")
+    whole = quality = None
+    if not no_mean_curve:
+        whole = delta(anchor["results"], test["results"], "rate", "mean curve")
+        quality = delta(anchor["results"], test["results"], "quality", "mean curve, BD-PSNR")
     shared = [name for name in anchor.get("images", {}) if name in test.get("images", {})]
-    singles = [delta(anchor["images"][name], test["images"][name], "rate", name) for name in shared]
-    values = [single.value for single in singles if single is not None]
+    singles = {name: delta(anchor["images"][name], test["images"][name], "rate", name) for name in shared}
+    values = {name: single.value for name, single in singles.items() if single is not None}
     return Comparison(
         codec=str(test["name"]),
         anchor=str(anchor["name"]),
@@ -153,7 +161,8 @@ def compare(
         method=method,
         mean_curve=_summary(whole) if whole else None,
         mean_curve_bd_psnr=_summary(quality) if quality else None,
-        mean_of_images=sum(values) / len(values) if values else None,
+        mean_of_images=sum(values.values()) / len(values) if values else None,
         images=len(values),
+        per_image=values,
         refused=refused,
     )

@@ -28,6 +28,16 @@ def bands_of(image: Array) -> int:
     return 1 if image.ndim == 2 else int(image.shape[2])
 
 
+def fill_with_mean(image: Array, valid: Array | None) -> Array:
+    """The image with each band's mean of the valid pixels in place of the others."""
+    if valid is None or valid.all():
+        return image
+    mean = image[valid].astype(np.float64).mean(axis=0)
+    filled = image.copy()
+    filled[~valid] = mean if image.dtype.kind == "f" else np.rint(mean).astype(image.dtype)
+    return filled
+
+
 class Codec(ABC):
     """A codec with its fixed options; `setting` is the one number that moves along its ladder."""
 
@@ -57,6 +67,18 @@ class Codec(ABC):
 
     @abstractmethod
     def decode(self, data: bytes, threads: int = 1) -> Array: ...
+
+    def encode_valid(self, image: Array, setting: float, valid: Array | None, threads: int = 1) -> bytes:
+        """Encodes an image of which only the pixels that `valid` marks count.
+
+        A codec without masks gets the others as the mean of each band, which costs it next to nothing, and isn't
+        charged for a mask.
+        """
+        return self.encode(fill_with_mean(image, valid), setting, threads)
+
+    def within(self, image: Array, nbytes: int, valid: Array | None = None, *, sar: bool = False) -> bytes:
+        """At most about `nbytes` bytes, by bisection over real encodes. Raises ValueError if that is too few."""
+        return setting_for_bytes(self, fill_with_mean(image, valid), nbytes, tolerance=0.005, max_trials=16)[1]
 
     def unavailable(self) -> str | None:
         """Why it cannot run here; None if it can."""
@@ -118,6 +140,41 @@ class Ours(Codec):
 
     def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
         return (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
+
+    def takes_masks(self) -> bool:
+        """Whether this version of the library has them; without, it is fed as every other codec is."""
+        return "mask" in inspect.signature(importlib.import_module("learned_codec").encode).parameters
+
+    def _masked(self, image: Array, valid: Array | None) -> tuple[Array, dict[str, Any]]:
+        """The array and arguments for an image that isn't all valid. `mask` is True where there is data."""
+        if valid is None or valid.all():
+            return image, {}
+        return (image, {"mask": valid}) if self.takes_masks() else (fill_with_mean(image, valid), {})
+
+    def encode_valid(self, image: Array, setting: float, valid: Array | None, threads: int = 1) -> bytes:
+        """With the mask in the file, and so in the rate."""
+        module = importlib.import_module("learned_codec")
+        image, options = self._masked(image, valid)
+        return bytes(self._call(module.encode, image, quality=float(setting), threads=threads, **options))
+
+    def within(self, image: Array, nbytes: int, valid: Array | None = None, *, sar: bool = False) -> bytes:
+        """By the library's own rate control, which meets a rate from below; at best quality if that takes less.
+
+        `sar`: the values are backscatter, linear in dB.
+        """
+        module = importlib.import_module("learned_codec")
+        image, options = self._masked(image, valid)
+        known = inspect.signature(module.encode).parameters
+        if sar:
+            options |= {key: value for key, value in (("kind", "sar"), ("unit", "db")) if key in known}
+        bpp = 8 * nbytes / (image.shape[0] * image.shape[1])
+        try:
+            return bytes(self._call(module.encode, image, bpp=bpp, threads=1, **options))
+        except ValueError:  # out of reach: more than its best quality takes, or less than its worst
+            best = bytes(self._call(module.encode, image, quality=100.0, threads=1, **options))
+            if len(best) <= nbytes:
+                return best
+            raise
 
     def _call(self, function: Callable[..., Any], *args: Any, threads: int, **kwargs: Any) -> Any:
         if "threads" in inspect.signature(function).parameters:

@@ -24,10 +24,10 @@ ARCHITECTURES = {"bmshj2018-hyperprior": 3, "mbt2018-mean": 3, "cheng2020-anchor
 @lru_cache(maxsize=4)
 def model(architecture: str) -> Any:
     torch = importlib.import_module("torch")
-    zoo = importlib.import_module("compressai.zoo")
     torch.manual_seed(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # compressai warns about its own deprecated calls at construction
+        warnings.simplefilter("ignore")  # compressai warns about its own deprecated calls, at import and construction
+        zoo = importlib.import_module("compressai.zoo")
         network = zoo.image_models[architecture](quality=ARCHITECTURES[architecture], metric="mse", pretrained=False)
         network.eval().update(force=True)
     return network

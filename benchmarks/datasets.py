@@ -6,11 +6,11 @@ import hashlib
 import importlib
 import importlib.util
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from .codecs import Array, bands_of
 
@@ -27,8 +27,16 @@ _QUICK: tuple[tuple[str, tuple[int, int, int, int]], ...] = (
 _MOSAIC = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png", "ihc.png")
 
 
+#: Below so many pixels a side a file is mostly headers, and no metric with a window means much.
+MIN_SIDE = 32
+
+
 class DatasetError(ValueError):
     """A data set that cannot be read, or holds no image."""
+
+
+class UnfitError(DatasetError):
+    """An image whose rate and distortion would say nothing; a run lists it, with this reason, and goes on."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,31 @@ class Loaded:
         return f"{self.image.dtype}x{bands_of(self.image)}"
 
     @property
+    def group(self) -> Group:
+        return group_of(self.image.dtype, bands_of(self.image))
+
+    @property
     def pixels(self) -> int:
         return int(self.image.shape[0] * self.image.shape[1])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images whose figures may stand in one table: `title` for people, `slug` for file names."""
+
+    slug: str
+    title: str
+
+
+def group_of(dtype: npt.DTypeLike, bands: int) -> Group:
+    """By type and number of bands; every image of several bands that isn't 8-bit RGB is multi-band."""
+    dtype = np.dtype(dtype)
+    depth, name = ("float", "float") if dtype.kind == "f" else (str(8 * dtype.itemsize), f"{8 * dtype.itemsize}-bit")
+    if bands == 1:
+        return Group(f"mono{depth}", f"{name}, one band")
+    if dtype == np.uint8 and bands == 3:
+        return Group("rgb8", "8-bit RGB")
+    return Group("multi", "multi-band") if dtype.kind in "iu" else Group("multifloat", "multi-band, float")
 
 
 def skimage_folder() -> Path:
@@ -93,10 +124,14 @@ def dataset_name(dataset: str | Path) -> str:
 
 def _read_tiff(path: str) -> tuple[Array, Array | None]:
     rasterio = importlib.import_module("rasterio")
-    unplaced = importlib.import_module("rasterio.errors").NotGeoreferencedWarning
+    errors = importlib.import_module("rasterio.errors")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", unplaced)
+        warnings.simplefilter("ignore", errors.NotGeoreferencedWarning)
+        # a nodata value counts before an alpha band, which is what is wanted
+        warnings.simplefilter("ignore", errors.NodataShadowWarning)
         with rasterio.open(path) as source:
+            if "palette" in {interpretation.name for interpretation in source.colorinterp}:
+                raise UnfitError("a colour table: its values are classes, which have no distortion")
             planes: Array = source.read()
             valid: Array = source.dataset_mask() != 0
     image = planes[0] if planes.shape[0] == 1 else np.ascontiguousarray(np.moveaxis(planes, 0, 2))
@@ -105,29 +140,36 @@ def _read_tiff(path: str) -> tuple[Array, Array | None]:
     return image, None if valid.all() else valid
 
 
+def _check_fit(image: Array, valid: Array | None) -> None:
+    if min(image.shape[:2]) < MIN_SIDE:
+        raise UnfitError(f"{image.shape[1]}×{image.shape[0]} pixels, fewer than {MIN_SIDE} a side")
+    if valid is not None and not valid.any():
+        raise UnfitError("no pixel holds data")
+    values = image if valid is None else image[valid]
+    if values.min() == values.max():
+        raise UnfitError("every pixel has the same value")
+
+
 def load(item: Item) -> Loaded:
+    """Reads an image. Raises `UnfitError` for one that no codec should be judged by."""
     valid: Array | None = None
     if Path(item.path).suffix.lower() in (".tif", ".tiff"):
         image, valid = _read_tiff(item.path)
     else:
         with importlib.import_module("PIL.Image").open(item.path) as file:
             if file.mode in ("P", "1", "CMYK"):
-                raise DatasetError(f"{item.path}: mode {file.mode} would need a conversion; convert it yourself")
+                raise UnfitError(f"mode {file.mode} would need a conversion")
             image = np.asarray(file)
     if item.crop is not None:
         row, column, height, width = item.crop
         image = image[row : row + height, column : column + width]
         valid = None if valid is None else valid[row : row + height, column : column + width]
     image = np.ascontiguousarray(image)
+    _check_fit(image, valid)
     digest = hashlib.sha256(f"{image.dtype}{image.shape}".encode() + image.tobytes())
     if valid is not None:
         digest.update(np.packbits(valid).tobytes())
     return Loaded(item.name, image, valid, digest.hexdigest()[:16])
-
-
-def load_all(items: list[Item]) -> Iterator[Loaded]:
-    for item in items:
-        yield load(item)
 
 
 def mosaic(height: int, width: int) -> Array:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 _PACKAGES = (
     "learned-codec", "numpy", "torch", "pillow", "glymur", "rasterio", "imagecodecs", "compressai", "bjontegaard",
-    "scikit-image",
+    "scikit-image", "pillow-heif",
 )  # fmt: skip
 
 

@@ -27,7 +27,14 @@ RGB_LADDER = (0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
 GRAY_LADDER = (0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
 
 
-def rate_ladder(bands: int) -> tuple[float, ...]:
+#: Of each band of 16-bit data, whose noise asks for more bits than photographs do.
+DEEP_LADDER = (0.03, 0.06, 0.1, 0.2, 0.35, 0.6, 1.0, 1.5, 2.0, 3.0, 4.0)
+
+
+def rate_ladder(dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
+    """Targets in bits per pixel, all bands together."""
+    if np.dtype(dtype) != np.uint8:
+        return tuple(round(rate * bands, 6) for rate in DEEP_LADDER)
     return GRAY_LADDER if bands == 1 else tuple(round(rate * bands / 3, 6) for rate in RGB_LADDER)
 
 
@@ -73,7 +80,7 @@ class _Glymur(Codec):
         return np.dtype(dtype) in (np.uint8, np.uint16, np.int16)
 
     def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
-        return rate_ladder(bands)
+        return rate_ladder(dtype, bands)
 
     def _write(self, image: Array, threads: int, **options: Any) -> bytes:
         options = {"irreversible": True, "numres": self._resolutions(image), **options}
@@ -145,7 +152,7 @@ class Jpeg2000Gdal(Codec):
         return np.dtype(dtype) in (np.uint8, np.uint16, np.int16)
 
     def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
-        return rate_ladder(bands)
+        return rate_ladder(dtype, bands)
 
     def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
         memory = importlib.import_module("rasterio.io").MemoryFile

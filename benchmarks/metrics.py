@@ -16,7 +16,9 @@ Array: TypeAlias = npt.NDArray[Any]
 Float: TypeAlias = npt.NDArray[np.float64]
 
 #: Bumped when a definition here changes, so that cached cells are measured again.
-VERSION = 1
+VERSION = 2
+
+PEAK_PERCENTILES = (0.1, 99.9)
 
 _SSIM_WINDOW, _SSIM_SIGMA, _K1, _K2 = 11, 1.5, 0.01, 0.03
 _MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -52,14 +54,27 @@ def _blur(plane: Float) -> Float:
     return cast(Float, ndimage.correlate1d(rows, taps, axis=1)[:, radius:-radius])
 
 
-def _ssim_terms(x: Float, y: Float, peak: float) -> tuple[float, float]:
-    """Mean SSIM and mean contrast-structure term of one plane."""
+def _ssim_terms(x: Float, y: Float, peak: float, valid: Array | None = None) -> tuple[float, float]:
+    """Mean SSIM and mean contrast-structure term of one plane, over the windows without an invalid pixel."""
     c1, c2 = (_K1 * peak) ** 2, (_K2 * peak) ** 2
     mx, my = _blur(x), _blur(y)
     vx, vy, cov = _blur(x * x) - mx * mx, _blur(y * y) - my * my, _blur(x * y) - mx * my
     structure = (2 * cov + c2) / (vx + vy + c2)
     luminance = (2 * mx * my + c1) / (mx * mx + my * my + c1)
-    return float(np.mean(luminance * structure)), float(np.mean(structure))
+    if valid is None:
+        return float(np.mean(luminance * structure)), float(np.mean(structure))
+    radius = _SSIM_WINDOW // 2
+    whole = ndimage.minimum_filter(valid, _SSIM_WINDOW)[radius:-radius, radius:-radius]
+    if not whole.any():
+        return math.nan, math.nan
+    return float(np.mean((luminance * structure)[whole])), float(np.mean(structure[whole]))
+
+
+def _blank(image: Array, valid: Array | None) -> Array:
+    """Zeros where there is no data: what stands there may be nan, which a sliding window would smear."""
+    if valid is None:
+        return image
+    return np.where(valid if image.ndim == 2 else valid[..., None], image, np.zeros((), image.dtype))
 
 
 def _planes(image: Array) -> list[Float]:
@@ -73,35 +88,41 @@ def _halve(plane: Float) -> Float:
     return cast(Float, blocks.mean(axis=(1, 3)))
 
 
-def ssim(original: Array, decoded: Array, peak: float) -> float:
+def ssim(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
     """Structural similarity: 11×11 Gaussian window (σ 1.5), K 0.01 and 0.03, mean over bands; nan below 11 pixels.
+
+    With `valid`, over the windows that hold valid pixels only; nan if there is none.
 
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
     TIP 13(4), 2004.
     """
     if min(original.shape[:2]) < _SSIM_WINDOW:
         return math.nan
-    pairs = zip(_planes(original), _planes(decoded), strict=True)
-    return float(np.mean([_ssim_terms(x, y, peak)[0] for x, y in pairs]))
+    pairs = zip(_planes(_blank(original, valid)), _planes(_blank(decoded, valid)), strict=True)
+    return float(np.mean([_ssim_terms(x, y, peak, valid)[0] for x, y in pairs]))
 
 
-def ms_ssim(original: Array, decoded: Array, peak: float) -> float:
+def ms_ssim(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
     """Multi-scale SSIM: five scales by 2×2 means, mean over bands; nan below 176 pixels, where the fifth has no window.
 
-    Negative terms count as 0. Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality
-    assessment", Asilomar 2003.
+    Negative terms count as 0. `valid` as for `ssim`; a mean of four is valid if all four are.
+
+    Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment", Asilomar 2003.
     """
     if min(original.shape[:2]) < _SSIM_WINDOW * 2 ** (len(_MS_WEIGHTS) - 1):
         return math.nan
     values = []
-    for x, y in zip(_planes(original), _planes(decoded), strict=True):
-        product = 1.0
+    for x, y in zip(_planes(_blank(original, valid)), _planes(_blank(decoded, valid)), strict=True):
+        product, mask = 1.0, valid
         for scale, weight in enumerate(_MS_WEIGHTS):
-            whole, structure = _ssim_terms(x, y, peak)
+            whole, structure = _ssim_terms(x, y, peak, mask)
+            if math.isnan(whole):
+                return math.nan
             last = scale == len(_MS_WEIGHTS) - 1
             product *= max(whole if last else structure, 0.0) ** weight
             if not last:
                 x, y = _halve(x), _halve(y)
+                mask = None if mask is None else _halve(mask.astype(np.float64)) == 1
         values.append(product)
     return float(np.mean(values))
 
@@ -178,8 +199,10 @@ def enl_ratio(
     return float(np.median(ratios)) if ratios else math.nan
 
 
-def edge_preservation(original: Array, decoded: Array) -> float:
+def edge_preservation(original: Array, decoded: Array, valid: Array | None = None) -> float:
     """Edge preservation index: correlation of the two images' 3×3 Laplacians; 1 is perfect, nan if there are no edges.
+
+    With `valid`, where the pixel and its eight neighbours are.
 
     Sattar, Floreby, Salomonsson, Lövström, "Image enhancement based on a nonlinear multiscale method", IEEE TIP 6(6),
     1997 (its β).
@@ -187,26 +210,38 @@ def edge_preservation(original: Array, decoded: Array) -> float:
     kernel = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float64)
     x = ndimage.convolve(original.astype(np.float64), kernel)[1:-1, 1:-1]
     y = ndimage.convolve(decoded.astype(np.float64), kernel)[1:-1, 1:-1]
+    if valid is not None:
+        inner = ndimage.minimum_filter(valid, 3)[1:-1, 1:-1]
+        x, y = x[inner], y[inner]
+    if x.size == 0:
+        return math.nan
     x, y = x - x.mean(), y - y.mean()
     energy = math.sqrt(float((x * x).sum()) * float((y * y).sum()))
     return math.nan if energy == 0 else float((x * y).sum()) / energy
 
 
 def peak_of(image: Array, valid: Array | None = None) -> tuple[float, str]:
-    """The peak that PSNR and SSIM use for such data, and how to state it."""
+    """The peak that PSNR and SSIM use for such data, and how to state it.
+
+    Sensors rarely fill their 16 bits, and one hot pixel can be far above all others: the peak is the distance between
+    two percentiles of the image's valid values, all bands together, or its whole range if those two are equal. A peak
+    shifts all codecs' PSNR of an image alike, so no BD-rate depends on it.
+    """
     if image.dtype == np.uint8:
         return 255.0, "255"
     values = image if valid is None else image[valid]
-    span = float(np.max(values)) - float(np.min(values))
-    return max(span, 1e-12), "range of each image's valid data"
+    low, high = (float(v) for v in np.percentile(values, PEAK_PERCENTILES))
+    if high <= low:
+        low, high = float(np.min(values)), float(np.max(values))
+    return max(high - low, 1e-12), "0.1 to 99.9 percentile range of each image's valid data"
 
 
 def all_metrics(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> dict[str, float]:
-    """What every cell of a rate-distortion run records. PSNR, max error and angle are over valid pixels only."""
+    """What every cell of a rate-distortion run records, all of it over valid pixels only."""
     values = {
         "psnr": psnr(original, decoded, peak, valid),
-        "ssim": ssim(original, decoded, peak),
-        "ms-ssim": ms_ssim(original, decoded, peak),
+        "ssim": ssim(original, decoded, peak, valid),
+        "ms-ssim": ms_ssim(original, decoded, peak, valid),
         "max-error": max_error(original, decoded, valid),
     }
     if original.ndim == 3 and original.shape[2] >= 4:

@@ -147,6 +147,87 @@ def rate_distortion(result: Mapping[str, Any], out: Path, metric: str = "psnr") 
     return _finish(figure, out)
 
 
+def _grid(panels: int, columns: int = 3) -> tuple[Any, list[Any]]:
+    """A figure of so many small panels."""
+    matplotlib = importlib.import_module("matplotlib")
+    matplotlib.use("Agg")
+    pyplot = importlib.import_module("matplotlib.pyplot")
+    columns = min(columns, panels)
+    rows = -(-panels // columns)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(3.5 * columns + 0.4, 2.7 * rows + 0.6), layout="constrained", squeeze=False
+    )
+    for ax in axes.flat[panels:]:
+        ax.set_visible(False)
+    for ax in axes.flat[:panels]:
+        ax.grid(visible=True, color="#E6E6E6", linewidth=0.8)
+        ax.set_axisbelow(True)
+        ax.tick_params(labelsize=8)
+        for side in ("top", "right"):
+            ax.spines[side].set_visible(False)
+    return figure, list(axes.flat[:panels])
+
+
+def _curve(axes: Any, points: Sequence[tuple[float, float]], codec: str) -> None:
+    mine = codec == "ours"
+    style = {"linewidth": 2.0 if mine else 1.2, "markersize": 3.5 if mine else 2.5, "zorder": 4 if mine else 3}
+    axes.plot(*zip(*points, strict=True), marker="o", color=colour(codec), label=label(codec), **style)
+
+
+def _log_rate(axes: Any) -> None:
+    """A log axis of rates with few, plain ticks."""
+    axes.set_xscale("log")  # before the limits are asked for: a linear axis begins below nothing
+    low, high = axes.get_xlim()
+    ticks = [t for t in (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 50) if low <= t <= high]
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.set_xticks([], minor=True)
+
+
+def _one_legend(figure: Any, axes: Sequence[Any]) -> None:
+    handles: dict[str, Any] = {}
+    for ax in axes:
+        for handle, text in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(text, handle)
+    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+
+
+def each_image(result: Mapping[str, Any], out: Path) -> list[Path]:
+    """PSNR over rate, a panel per image: for images whose rates and peaks have no common mean."""
+    figure, panels = _grid(len(result["images"]))
+    for axes, name in zip(panels, result["images"], strict=True):
+        for entry in result["codecs"]:
+            values = entry["images"].get(name)
+            if values is None:
+                continue
+            points = [(r, q) for r, q in zip(values["bpp"], values["psnr"], strict=True) if q is not None]
+            if points:
+                _curve(axes, points, entry["name"])
+        _log_rate(axes)
+        axes.set_title(name, loc="left", fontsize=8)
+    figure.supxlabel("bits per pixel, all bands together (real files, log scale)", fontsize=10)
+    figure.supylabel("PSNR, dB", fontsize=10)
+    _one_legend(figure, panels)
+    return _finish(figure, out)
+
+
+def sar(result: Mapping[str, Any], out: Path) -> list[Path]:
+    """PSNR over rate of the SAR table, a panel per scene."""
+    scenes = list(dict.fromkeys(row["scene"] for row in result["rows"]))
+    figure, panels = _grid(len(scenes))
+    for axes, scene in zip(panels, scenes, strict=True):
+        for codec in dict.fromkeys(row["codec"] for row in result["rows"]):
+            rows = [row for row in result["rows"] if row["scene"] == scene and row["codec"] == codec]
+            points = [(row["bpp"], row["psnr"]) for row in rows if math.isfinite(row["psnr"])]
+            if points:
+                _curve(axes, points, codec)
+        _log_rate(axes)
+        axes.set_title(scene, loc="left", fontsize=8)
+    figure.supxlabel("bits per pixel (real files, log scale)", fontsize=10)
+    figure.supylabel("PSNR of the clipped dB values, dB", fontsize=10)
+    _one_legend(figure, panels)
+    return _finish(figure, out)
+
+
 def bd_bars(result: Mapping[str, Any], out: Path) -> list[Path]:
     """BD-rate of every measured codec against the anchor: of the mean curve, and mean of images."""
     rows = [
@@ -156,7 +237,8 @@ def bd_bars(result: Mapping[str, Any], out: Path) -> list[Path]:
     figure, axes = _figure(7.4, 1.4 + 0.55 * max(len(rows), 1))
     for i, bd in enumerate(rows):
         whole = bd["mean_curve"]["value"] if bd["mean_curve"] else None
-        for value, offset, alpha in ((whole, 0.19, 1.0), (bd["mean_of_images"], -0.19, 0.5)):
+        pair = [(whole, 0.19, 1.0), (bd["mean_of_images"], -0.19, 0.5)]
+        for value, offset, alpha in [(bd["mean_of_images"], 0.0, 0.5)] if whole is None else pair:
             if value is None:
                 continue
             axes.barh(i + offset, value, 0.36, color=colour(bd["codec"]), alpha=alpha)
@@ -169,8 +251,12 @@ def bd_bars(result: Mapping[str, Any], out: Path) -> list[Path]:
     axes.margins(x=0.16)
     axes.set_xlabel(f"BD-rate against {label(result['anchor'])}, % (negative: smaller files at equal PSNR)")
     axes.set_title(
-        f"{result['dataset']}, {result['kind']}: full colour, mean curve; pale, mean of images", loc="left", fontsize=10
+        f"{result['dataset']}, {result['kind']}: "
+        + ("mean of images" if result.get("mixed") else "full colour, mean curve; pale, mean of images"),
+        loc="left",
+        fontsize=10,
     )
+    axes.set_ylim(-0.6, max(len(rows), 1) - 0.4)
     return _finish(figure, out)
 
 
@@ -181,7 +267,11 @@ def _scatter(points: Sequence[tuple[float, float, str, str, bool]], axes: Any) -
         face = "none" if published else shade
         axes.scatter([x], [y], s=40, facecolors=face, edgecolors=shade, zorder=3)
         near = any(math.log10(x / a) < 0.06 + 0.045 * n and 0 <= b - y < 2.5 for a, b, n in placed)
-        axes.annotate(text, (x, y), (6, -9 if near else 3), textcoords="offset points", fontsize=8, color=shade)
+        # a label that would run over a point to the right goes to the left
+        width = 0.06 + 0.045 * len(text)
+        over = any(0.02 < math.log10(a / x) < width and abs(b - y) < 2.5 for a, b, *_ in points)
+        place = {"ha": "right", "xytext": (-6, 3)} if over else {"ha": "left", "xytext": (6, -9 if near else 3)}
+        axes.annotate(text, (x, y), textcoords="offset points", fontsize=8, color=shade, **place)
         placed.append((x, y, len(text)))
 
 

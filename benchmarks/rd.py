@@ -26,8 +26,8 @@ from . import bdrate, codecs, datasets, environment, metrics
 from .storage import CellCache, write_atomically, write_json
 
 ANCHOR = "jpeg2000"
-#: With this many bands or more, plain JPEG 2000 would be a straw man.
-KLT_FROM_BANDS = 4
+#: Where plain JPEG 2000 would be a straw man.
+KLT_GROUPS = ("multi", "multifloat")
 #: The mean of these over images is reported per setting; `psnr-rgb` and `ms-ssim-rgb` are CompressAI's names.
 MEASURED = ("bpp", "psnr", "ssim", "ms-ssim", "max-error", "spectral-angle", "encoding_time", "decoding_time")
 
@@ -44,11 +44,31 @@ class Job:
 
 @dataclass(frozen=True)
 class Skip:
-    """An image or a data set that a codec is left out of, and why."""
+    """A codec that is left out of some images of a group, or an image that is left out altogether, and why."""
 
     codec: str
-    kind: str
+    group: str
     reason: str
+    images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image of a group, without its pixels: the workers read them again."""
+
+    item: datasets.Item
+    digest: str
+    dtype: str
+    bands: int
+    masked: bool
+
+
+@dataclass
+class Plan:
+    """What a codec measures in a group: by image, its settings and where their cells lie."""
+
+    settings: dict[str, tuple[float, ...]]
+    paths: dict[str, list[Path]]
 
 
 @lru_cache(maxsize=2)
@@ -60,7 +80,7 @@ def measure(codec: codecs.Codec, loaded: datasets.Loaded, setting: float) -> dic
     """Encodes, decodes and measures one cell."""
     image = loaded.image
     start = time.perf_counter()
-    data = codec.encode(image, setting)
+    data = codec.encode_valid(image, setting, loaded.valid)
     middle = time.perf_counter()
     decoded = codec.decode(data)
     end = time.perf_counter()
@@ -117,11 +137,19 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _entry(codec: codecs.Codec, settings: Sequence[float], cells: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """One codec's part of the results: mean curve and per-image values, in the keys that CompressAI's plots read."""
-    first = next(iter(cells.values()))[0]
-    keys = [key for key in MEASURED if key in first]
+def _entry(
+    codec: codecs.Codec, settings: dict[str, tuple[float, ...]], cells: dict[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
+    """One codec's part of the results: mean curve and per-image values, in the keys that CompressAI's plots read.
+
+    A codec whose ladder isn't the same for all images has the place in the ladder as its setting.
+    """
+    keys = [key for key in MEASURED if all(key in cell for row in cells.values() for cell in row)]
     images = {name: {key: [cell[key] for cell in row] for key in keys} for name, row in cells.items()}
+    ladders = set(settings.values())
+    if len(ladders) > 1:
+        for name, row in settings.items():
+            images[name]["setting"] = list(row)
     results: dict[str, list[float | None]] = {}
     for key in keys:
         columns = list(zip(*(image[key] for image in images.values()), strict=True))
@@ -133,27 +161,82 @@ def _entry(codec: codecs.Codec, settings: Sequence[float], cells: dict[str, list
         "description": codec.description,
         "version": codec.version(),
         "options": codec.options,
-        "settings": list(settings),
+        "settings": list(ladders.pop()) if len(ladders) == 1 else list(range(1, len(ladders.pop()) + 1)),
         "results": results,
         "images": images,
     }
 
 
-def anchor_of(bands: int, entries: Iterable[dict[str, Any]]) -> str:
-    """JPEG 2000, behind a spectral KLT if there are many bands and it was measured."""
+def anchor_of(group: datasets.Group, entries: Iterable[dict[str, Any]]) -> str:
+    """JPEG 2000, behind a spectral KLT if there are several bands and it was measured."""
     klt = f"{ANCHOR}-klt"
-    return klt if bands >= KLT_FROM_BANDS and any(entry["name"] == klt for entry in entries) else ANCHOR
+    return klt if group.slug in KLT_GROUPS and any(entry["name"] == klt for entry in entries) else ANCHOR
 
 
-def _compare(entries: list[dict[str, Any]], anchor: str) -> list[dict[str, Any]]:
+def _compare(entries: list[dict[str, Any]], anchor: str, no_mean_curve: str) -> list[dict[str, Any]]:
     base = next((entry for entry in entries if entry["name"] == anchor), None)
     if base is None:
         return []
     rows = []
     for entry in entries:
         if entry is not base:
-            rows += [bdrate.compare(base, entry, method=method).to_json() for method in bdrate.METHODS]
+            rows += [
+                bdrate.compare(base, entry, method=method, no_mean_curve=no_mean_curve).to_json()
+                for method in bdrate.METHODS
+            ]
     return rows
+
+
+def _sort(items: Iterable[datasets.Item]) -> tuple[dict[datasets.Group, list[Member]], list[Skip]]:
+    """The images by group, and those that no codec should be judged by."""
+    groups: dict[datasets.Group, list[Member]] = {}
+    unfit = []
+    for item in items:
+        try:
+            loaded = datasets.load(item)
+        except datasets.UnfitError as reason:
+            unfit.append(Skip("every codec", "any", str(reason), (item.name,)))
+            continue
+        member = Member(
+            item, loaded.digest, loaded.image.dtype.str, codecs.bands_of(loaded.image), loaded.valid is not None
+        )
+        groups.setdefault(loaded.group, []).append(member)
+    return groups, unfit
+
+
+def _plan(
+    codec: codecs.Codec, group: datasets.Group, members: list[Member], cache: CellCache, points: int | None
+) -> tuple[Plan | None, list[Job], list[Skip]]:
+    """A codec's cells in one group, and the images it cannot code."""
+    plan, jobs, misfits = Plan({}, {}), [], dict[str, list[str]]()
+    for member in members:
+        name = member.item.name
+        if not codec.accepts(member.dtype, member.bands):
+            reason = f"does not code {member.bands} band(s) of {np.dtype(member.dtype)}"
+            misfits.setdefault(reason, []).append(name)
+            continue
+        plan.settings[name] = _thin(codec.ladder(member.dtype, member.bands), points)
+        plan.paths[name] = [
+            cache.path(codec.key(), setting, member.digest, metrics.VERSION) for setting in plan.settings[name]
+        ]
+        pairs = zip(plan.settings[name], plan.paths[name], strict=True)
+        jobs += [Job(codec.name, setting, member.item, str(path)) for setting, path in pairs]
+    skipped = [Skip(codec.name, group.slug, reason, tuple(names)) for reason, names in misfits.items()]
+    return plan if plan.paths else None, jobs, skipped
+
+
+def _nodata(members: list[Member], entries: list[dict[str, Any]]) -> str:
+    """How images with pixels that hold no data were fed and measured."""
+    masked = sum(member.masked for member in members)
+    if not masked:
+        return "none"
+    text = (
+        f"{masked} of {len(members)} images have pixels without data. No quality counts them; the rate is over all "
+        "pixels. Codecs without masks get them as the mean of each band and are not charged for a mask"
+    )
+    ours = any(entry["name"] == "ours" for entry in entries)
+    masks = ours and getattr(codecs.get("ours"), "takes_masks", lambda: False)()
+    return text + ("; ours stores the mask, and its bytes count." if masks else ".")
 
 
 def run(
@@ -166,58 +249,55 @@ def run(
     limit: int | None = None,
     command: str = "",
     progress: bool = True,
+    items: Sequence[datasets.Item] | None = None,
 ) -> list[dict[str, Any]]:
-    """Runs the ladders and returns one result per kind of image (type × bands) in the data set."""
-    chosen, skipped = choose(names)
-    items = datasets.find(dataset)[:limit]
-    kinds: dict[str, list[tuple[datasets.Item, str, Any]]] = {}
-    for item in items:
-        loaded = datasets.load(item)
-        # pixels only: what the workers need again, they read again
-        kinds.setdefault(loaded.kind, []).append(
-            (item, loaded.digest, (loaded.image.dtype, codecs.bands_of(loaded.image)))
-        )
-
-    plan: dict[str, dict[str, tuple[tuple[float, ...], dict[str, list[Path]]]]] = {}
+    """Runs the ladders and returns one result per group of images (see `datasets.group_of`) in the data set."""
+    chosen, unavailable = choose(names)
+    groups, unfit = _sort((datasets.find(dataset) if items is None else items)[:limit])
+    if not groups:
+        raise datasets.DatasetError(f"no image of {dataset} can be used: {unfit[0].reason if unfit else 'it is empty'}")
+    plans: dict[str, dict[str, Plan]] = {}
     todo: list[Job] = []
-    for kind, members in kinds.items():
-        plan[kind] = {}
-        dtype, bands = members[0][2]
+    skipped = [*unavailable, *unfit]
+    for group, members in groups.items():
+        plans[group.slug] = {}
         for codec in chosen:
-            if not codec.accepts(dtype, bands):
-                skipped.append(Skip(codec.name, kind, f"does not code {bands} band(s) of {dtype}"))
-                continue
-            settings = _thin(codec.ladder(dtype, bands), points)
-            paths = {
-                item.name: [cache.path(codec.key(), s, digest, metrics.VERSION) for s in settings]
-                for item, digest, _ in members
-            }
-            plan[kind][codec.name] = (settings, paths)
-            for item, _, _ in members:
-                todo += [Job(codec.name, s, item, str(p)) for s, p in zip(settings, paths[item.name], strict=True)]
-
+            plan, cells, misfits = _plan(codec, group, members, cache, points)
+            skipped += misfits
+            todo += cells
+            if plan is not None:
+                plans[group.slug][codec.name] = plan
     _fill(todo, cache, jobs, progress)
     results = []
-    for kind, members in kinds.items():
+    for group, members in groups.items():
         entries = [
-            _entry(codec, settings, {name: [_cell(cache, p) for p in row] for name, row in paths.items()})
+            _entry(codec, plan.settings, {name: [_cell(cache, p) for p in row] for name, row in plan.paths.items()})
             for codec in chosen
-            if codec.name in plan[kind]
-            for settings, paths in [plan[kind][codec.name]]
+            if codec.name in plans[group.slug]
+            for plan in [plans[group.slug][codec.name]]
         ]
-        anchor = anchor_of(members[0][2][1], entries)
+        anchor = anchor_of(group, entries)
+        kinds = sorted({f"{np.dtype(member.dtype)}×{member.bands}" for member in members})
+        mixed = "images of different types or numbers of bands have no common rate" if len(kinds) > 1 else ""
+        # uint8 means 255, everything else the data's range
+        peaks = {metrics.peak_of(np.zeros(2, np.dtype(member.dtype)))[1] for member in members}
         results.append(
             {
                 "dataset": datasets.dataset_name(dataset),
-                "kind": kind,
-                "images": [item.name for item, _, _ in members],
-                "peak": "255" if kind.startswith("uint8") else "range of each image's valid data",
+                "group": group.slug,
+                "kind": group.title,
+                "kinds": kinds,
+                "mixed": bool(mixed),
+                "images": [member.item.name for member in members],
+                "peak": " (8-bit images), ".join(sorted(peaks, reverse=True)),
+                "rate": "bits per pixel over all bands, whole files",
+                "nodata": _nodata(members, entries),
                 "anchor": anchor,
                 "command": command,
                 "environment": environment.describe(),
                 "codecs": entries,
-                "skipped": [vars(s) for s in skipped if s.kind in (kind, "any")],
-                "bd": _compare(entries, anchor),
+                "skipped": [vars(s) for s in skipped if s.group in (group.slug, "any")],
+                "bd": _compare(entries, anchor, mixed),
             }
         )
     return results
@@ -259,22 +339,25 @@ def to_csv(result: dict[str, Any]) -> str:
             for i, setting in enumerate(codec["settings"]):
                 row = [values[key][i] if key in values else None for key in keys]
                 cells = ["" if v is None else f"{v:.6g}" for v in row]
-                writer.writerow([codec["name"], codec["version"], image, f"{setting:g}", *cells])
+                own = values["setting"][i] if "setting" in values else setting
+                writer.writerow([codec["name"], codec["version"], image, f"{own:g}", *cells])
     return out.getvalue()
 
 
 def save(results: list[dict[str, Any]], out: Path) -> list[Path]:
-    """Writes per kind: `<dataset>.json` with everything, `.csv` per image, and one CompressAI-shaped file per codec.
+    """Writes per group: `<dataset>.json` with everything, `.csv` per image, `.md` with the BD-rates.
 
-    The kind is part of the name when the data set has more than one.
+    And one file per codec in CompressAI's shape, unless the images have no common rate. The group is part of the name
+    when the data set has more than one.
     """
     written = []
     for result in results:
-        stem = result["dataset"] if len(results) == 1 else f"{result['dataset']}-{result['kind']}"
+        stem = result["dataset"] if len(results) == 1 else f"{result['dataset']}-{result['group']}"
         path = out / f"{stem}.json"
         write_json(path, result)
         write_atomically(path.with_suffix(".csv"), to_csv(result))
-        for codec in result["codecs"]:
+        write_atomically(path.with_suffix(".md"), bd_markdown(result) + "\n")
+        for codec in [] if result["mixed"] else result["codecs"]:
             shape = {key: codec[key] for key in ("name", "description", "results")}
             write_json(out / stem / f"{codec['name']}.json", shape)
         written.append(path)
@@ -303,8 +386,41 @@ def bd_table(result: dict[str, Any]) -> str:
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [_cells(row, widths) for row in rows]
-    left_out = [f"left out: {s['codec']} ({s['reason']})" for s in result["skipped"]]
+    left_out = left_out_lines(result)
     title = (
         f"{result['dataset']}, {result['kind']}: BD-rate against {result['anchor']}, PSNR with peak {result['peak']}"
     )
     return "\n".join([title, *lines, *left_out])
+
+
+def left_out_lines(result: dict[str, Any]) -> list[str]:
+    """Who is left out of what, and why; the images are named unless all are meant."""
+    lines = []
+    for s in result["skipped"]:
+        some = s.get("images") or ()
+        of = f" of {', '.join(some)}" if some and set(some) != set(result["images"]) else ""
+        lines.append(f"left out: {s['codec']}{of} ({s['reason']})")
+    return lines
+
+
+def bd_markdown(result: dict[str, Any]) -> str:
+    """BD-rates (PCHIP) of every image and codec as Markdown, with their mean and the number of images it is of."""
+    rows = [bd for bd in result["bd"] if bd["method"] == "pchip"]
+    lines = [
+        f"{result['dataset']}, {result['kind']} ({', '.join(result['kinds'])}): BD-rate against {result['anchor']}, "
+        f"PCHIP, {result['rate']}. PSNR with peak {result['peak']}. Pixels without data: {result['nodata']}",
+        "",
+        "| image | " + " | ".join(bd["codec"] for bd in rows) + " |",
+        "|---" * (len(rows) + 1) + "|",
+    ]
+    for name in result["images"]:
+        cells = [f"{bd['per_image'][name]:+.1f} %" if name in bd["per_image"] else "–" for bd in rows]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    means = ["–" if bd["mean_of_images"] is None else f"{bd['mean_of_images']:+.1f} % ({bd['images']})" for bd in rows]
+    lines.append("| **mean (number of images)** | " + " | ".join(means) + " |")
+    whole = [f"{bd['mean_curve']['value']:+.1f} %" if bd["mean_curve"] else "–" for bd in rows]
+    if not result["mixed"]:
+        lines.append("| **mean curve** | " + " | ".join(whole) + " |")
+    for s in left_out_lines(result):
+        lines += ["", f"- {s}"]
+    return "\n".join(lines)

@@ -99,6 +99,24 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
 
 
+def _from_markdown(text: str) -> str:
+    """Paragraphs and tables of the Markdown that this package writes itself."""
+    out = []
+    for block in text.split("\n\n"):
+        lines = block.splitlines()
+        if lines and lines[0].startswith("|"):
+            head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+            out.append(f'<div class="scroll">{_table(head, rows)}</div>')
+        else:
+            out += [f"<p>{html.escape(line)}</p>" for line in lines]
+    return "".join(out)
+
+
+def _environment(found: Mapping[str, Any]) -> str:
+    rows = [[name, str(value)] for name, value in found.items() if name != "packages"]
+    return _table(["", ""], rows + [[name, str(version)] for name, version in found.get("packages", {}).items()])
+
+
 def _bd_rows(result: Mapping[str, Any]) -> list[list[str]]:
     rows = []
     for bd in result["bd"]:
@@ -115,6 +133,20 @@ def _bd_rows(result: Mapping[str, Any]) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def _of_images(result: Mapping[str, Any]) -> str:
+    """The BD-rate of each image; nothing for results of before they were kept."""
+    found = [bd for bd in result["bd"] if bd["method"] == "pchip" and bd.get("per_image")]
+    if not found:
+        return ""
+    rows = [
+        [name, *(f"{bd['per_image'][name]:+.1f} %" if name in bd["per_image"] else "–" for bd in found)]
+        for name in result["images"]
+    ]
+    rows.append(["mean (images)", *(f"{bd['mean_of_images']:+.1f} % ({bd['images']})" for bd in found)])
+    head = ["image", *(plots.label(bd["codec"]) for bd in found)]
+    return f'<h2>BD-rate of each image (PCHIP)</h2><div class="scroll">{_table(head, rows)}</div>'
 
 
 def _curve_rows(result: Mapping[str, Any]) -> list[list[str]]:
@@ -149,7 +181,7 @@ def _published(result: Mapping[str, Any]) -> str:
     head = ["codec", "BD-rate, mean curve (PCHIP)", "decoder kMAC/px", "what", "source of the points"]
     return (
         "<h2>Published, not measured here</h2><p>Mean curves as their authors give them, against this run's "
-        f'{html.escape(plots.label(result["anchor"]))}.</p><div class="scroll">{_table(head, rows)}</div>'
+        f'{html.escape(plots.label(result["anchor"]))}.</p><div class="scroll wrap">{_table(head, rows)}</div>'
     )
 
 
@@ -169,6 +201,7 @@ pre { overflow-x: auto; padding: .7rem; border: 1px solid var(--line); border-ra
   pointer-events: none; }
 .controls { display: flex; flex-wrap: wrap; gap: 1rem; align-items: center; margin: .6rem 0; }
 #split { width: 100%; }
+.wrap td { white-space: normal; overflow-wrap: anywhere; min-width: 5rem; }
 .scroll { overflow-x: auto; } small { opacity: .75; }
 """
 
@@ -205,6 +238,10 @@ function show() {
 }
 if (views.length) {
   views.forEach((v, i) => $('image').add(new Option(v.name, i)));
+  // a link can name a state: #image=2&pair=lo&gain=8&split=30
+  new URLSearchParams(location.hash.slice(1)).forEach((v, k) => {
+    if (['image', 'pair', 'gain', 'split'].includes(k)) $(k).value = v;
+  });
   for (const id of ['image', 'pair', 'gain']) $(id).addEventListener('input', show);
   $('split').addEventListener('input', split);
   show();
@@ -255,7 +292,7 @@ def page(
         ["codec", "what", "version"],
         [[plots.label(c["name"]), c["description"], c["version"]] for c in result["codecs"]],
     )
-    left_out = [[s["codec"], s["reason"]] for s in result["skipped"]]
+    left_out = [[s["codec"], ", ".join(s.get("images", ())) or "all", s["reason"]] for s in result["skipped"]]
     bd_head = [
         "codec",
         "interpolation",
@@ -266,26 +303,26 @@ def page(
         "PSNR range shared",
     ]
     curve_head = ["codec", "setting", "bpp", "PSNR", "SSIM", "MS-SSIM", "max error", "encode s", "decode s"]
-    more = "".join(f"<h2>{html.escape(head)}</h2><pre>{html.escape(text)}</pre>" for head, text in extra)
+    curves = f'<div class="scroll">{_table(curve_head, _curve_rows(result))}</div>'
+    more = "".join(f"<h2>{html.escape(head)}</h2>{_from_markdown(text)}" for head, text in extra)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Benchmarks: {html.escape(title)}</title><style>{_STYLE}</style></head><body>
 <h1>Benchmarks: {html.escape(title)}</h1>
 <p>Rates are of real files, qualities of real decodes. PSNR is over all bands, peak {html.escape(str(result["peak"]))};
 a mean curve averages rate and quality over the images at each setting. Negative BD-rates are smaller files at equal
-PSNR.</p>
+PSNR. Pixels without data: {html.escape(result.get("nodata", "none"))}</p>
 {pictures}
 <h2>Look for yourself: equal bytes</h2>{_viewer(found, *pair)}
 <h2>BD-rate against {html.escape(plots.label(result["anchor"]))}</h2>
 <div class="scroll">{_table(bd_head, _bd_rows(result))}</div>
-<h2>Mean curves</h2><div class="scroll">{_table(curve_head, _curve_rows(result))}</div>
+{_of_images(result)}
+{"" if result.get("mixed") else "<h2>Mean curves</h2>" + curves}
 {more}
 {_published(result)}
 <h2>Codecs</h2><div class="scroll">{versions}</div>
-<h2>Left out</h2>{_table(["codec", "why"], left_out) if left_out else "<p>None.</p>"}
-<h2>Environment</h2><pre>{html.escape(result["command"])}
-
-{html.escape(json.dumps(result["environment"], indent=1))}</pre>
+<h2>Left out</h2>{_table(["codec", "images", "why"], left_out) if left_out else "<p>None.</p>"}
+<h2>Environment</h2><pre>{html.escape(result["command"])}</pre>{_environment(result["environment"])}
 <script>{_SCRIPT}</script></body></html>
 """
 
@@ -316,9 +353,14 @@ def write(
     measured = {entry["name"] for entry in result["codecs"]}
     if not measured:
         return []
-    written = plots.rate_distortion(result, out / f"{stem}-rd")
-    figures = [("Rate and PSNR; published curves are thin and grey", out / f"{stem}-rd.png")]
-    if any(v is not None for entry in result["codecs"] for v in entry["results"].get("ms-ssim", [])):
+    mixed = bool(result.get("mixed"))
+    if mixed:
+        written = plots.each_image(result, out / f"{stem}-rd")
+        figures = [("Rate and PSNR of each image", out / f"{stem}-rd.png")]
+    else:
+        written = plots.rate_distortion(result, out / f"{stem}-rd")
+        figures = [("Rate and PSNR; published curves are thin and grey", out / f"{stem}-rd.png")]
+    if not mixed and any(v is not None for entry in result["codecs"] for v in entry["results"].get("ms-ssim", [])):
         written += plots.rate_distortion(result, out / f"{stem}-ms-ssim", "ms-ssim")
         figures.append(("Rate and MS-SSIM", out / f"{stem}-ms-ssim.png"))
     if result["bd"]:
@@ -326,7 +368,7 @@ def write(
         figures.append(("BD-rate, PCHIP", out / f"{stem}-bd.png"))
     extra = []
     times, macs = _read(speed), _read(complexity)
-    if times is not None:
+    if times is not None and not mixed:
         written += plots.rate_against_speed(result, times, out / f"{stem}-speed")
         figures.append(("Rate against speed", out / f"{stem}-speed.png"))
         extra.append(("Speed", importlib.import_module("benchmarks.speed").table(times)))

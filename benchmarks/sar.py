@@ -1,14 +1,20 @@
 """Sentinel-1 mode: backscatter in dB, clipped to the 1st–99th percentile and scaled to [0, 1], at fixed rates.
 
-Every codec gets the same 16-bit array of the first band. JPEG 2000 is given the rate, every other codec the bytes that
-JPEG 2000 then took, found by bisection over its setting. PSNR and SSIM have the clipped range as peak (1.0); ENL ratio
-and edge preservation are of the dB values. The published rows of the project's auto-encoders (2 bit/pixel, latents not
-entropy-coded, on patches of other scenes) stand beside as reference lines.
+Every codec gets the same uint16 array of the first band; 0 and 65535 are the ends of the clip. JPEG 2000 is given the
+rate, every other codec the bytes that JPEG 2000 then took: ours by its own rate control, which stays below, the others
+by bisection over their setting. A codec without masks gets the mean of the others in place of pixels without data, and
+isn't charged; ours stores the mask and pays for it. No quality counts them; rates are over all pixels.
+
+PSNR and SSIM have the clipped range as peak (1.0); ENL ratio and edge preservation are of the dB values. The published
+rows of the project's auto-encoders (2 bit/pixel, latents not entropy-coded, on patches of other scenes) stand beside as
+reference lines.
 """
 
 from __future__ import annotations
 
+import csv
 import importlib
+import io
 import math
 import warnings
 from collections.abc import Iterable, Sequence
@@ -35,7 +41,7 @@ PUBLISHED = (
     {"name": "auto-encoder, ResNet-Lite v1 (5.6 M)", "bpp": 2.0, "psnr": 21.24, "ssim": 0.725},
     {"name": "auto-encoder, ResNet-Lite v2 (5.6 M)", "bpp": 2.0, "psnr": 21.20, "ssim": 0.726},
     {"name": "auto-encoder, ResNet base 64 (22.4 M)", "bpp": 2.0, "psnr": 21.13, "ssim": 0.739},
-    {"name": "target of that project", "bpp": 2.0, "psnr": 25.0, "ssim": 0.85},
+    {"name": "target of that project: more than", "bpp": 2.0, "psnr": 25.0, "ssim": 0.85, "epi": 0.85},
 )
 
 
@@ -68,12 +74,12 @@ def to_db(values: Array, unit: str) -> tuple[Array, Array]:
 
 
 def scene(name: str, values: Array, valid: Array) -> Scene:
-    """Clips dB values at the percentiles of the valid ones and codes them; invalid pixels get the low end."""
+    """Clips dB values at the percentiles of the valid ones and codes them; the others get the mean of those."""
     if not valid.any():
         raise DatasetError(f"{name}: no valid pixel")
     low, high = (float(v) for v in np.percentile(values[valid], CLIP))
     unit = np.clip((np.where(valid, values, low) - low) / max(high - low, 1e-9), 0, 1)
-    return Scene(name, np.rint(unit * 65535).astype(np.uint16), valid, low, high)
+    return Scene(name, codecs.fill_with_mean(np.rint(unit * 65535).astype(np.uint16), valid), valid, low, high)
 
 
 def read(path: Path) -> tuple[Array, Array]:
@@ -106,19 +112,17 @@ def patches(name: str, values: Array, valid: Array, size: int) -> list[Scene]:
 
 def measure(codec: codecs.Codec, part: Scene, rate: float, nbytes: int | None) -> dict[str, float]:
     """One cell: at `rate` for JPEG 2000, within `nbytes` for the others. Raises ValueError if it cannot go so low."""
-    if nbytes is None:
-        data = codec.encode(part.codes, rate)
-    else:
-        _, data = codecs.setting_for_bytes(codec, part.codes, nbytes, tolerance=0.005, max_trials=16)
+    codes = part.codes
+    data = codec.encode(codes, rate) if nbytes is None else codec.within(codes, nbytes, part.valid, sar=True)
     decoded = codec.decode(data)
     before, after = part.to_unit(part.codes), part.to_unit(decoded)
     return {
         "bytes": len(data),
         "bpp": 8 * len(data) / part.codes.size,
         "psnr": metrics.psnr(before, after, 1.0, part.valid),
-        "ssim": metrics.ssim(before, after, 1.0),
+        "ssim": metrics.ssim(before, after, 1.0, part.valid),
         "enl-ratio": metrics.enl_ratio(part.to_db(part.codes), part.to_db(decoded), valid=part.valid),
-        "epi": metrics.edge_preservation(before, after),
+        "epi": metrics.edge_preservation(before, after, part.valid),
     }
 
 
@@ -174,6 +178,7 @@ def run(
         "patch": patch,
         "clip": "first band, dB, 1st to 99th percentile of each " + ("patch" if patch else "image"),
         "peak": "1.0 (the clipped range)",
+        "input": "uint16, one band, the same array for every codec",
         "command": command,
         "environment": environment.describe(),
         "versions": versions,
@@ -183,30 +188,75 @@ def run(
     }
 
 
+def is_sar(folder: str | Path) -> bool:
+    """Whether a data set's `SOURCES.csv` has a column of polarisations: only then are its GeoTIFFs backscatter."""
+    sources = Path(folder) / "SOURCES.csv"
+    return sources.is_file() and "polarisation" in sources.read_text("utf-8").partition("\n")[0].split(",")
+
+
+def means(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row per codec and rate: the means over the scenes that every codec has at that rate."""
+    rows = result["rows"]
+    names = list(dict.fromkeys(row["codec"] for row in rows))
+    out = []
+    for rate in sorted({row["rate"] for row in rows}):
+        scenes = [{row["scene"] for row in rows if row["rate"] == rate and row["codec"] == name} for name in names]
+        shared = set.intersection(*scenes)
+        for name in names if shared else []:
+            cells = [r for r in rows if r["rate"] == rate and r["codec"] == name and r["scene"] in shared]
+            out.append({"scene": f"mean of {len(shared)}", "rate": rate, "codec": name, **_mean(cells)})
+    return out
+
+
+def to_csv(result: dict[str, Any]) -> str:
+    """One row per scene, rate and codec."""
+    out = io.StringIO()
+    keys = ["scene", "codec", "rate", "patches", "bytes", "bpp", *MEASURED]
+    writer = csv.DictWriter(out, keys, lineterminator="\n")
+    writer.writeheader()
+    for row in result["rows"]:
+        writer.writerow({key: f"{v:.6g}" if isinstance(v := row[key], float) else v for key in keys})
+    return out.getvalue()
+
+
 def table(result: dict[str, Any]) -> str:
-    """Markdown: a row per scene and codec, PSNR / SSIM at each rate, ENL ratio and EPI at each too."""
-    rates = sorted({row["rate"] for row in result["rows"]})
-    head = ["scene", "codec"] + [f"{rate:g} bpp: PSNR / SSIM / ENL / EPI" for rate in rates]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    cells = {(row["scene"], row["codec"], row["rate"]): row for row in result["rows"]}
-    for name in dict.fromkeys(row["scene"] for row in result["rows"]):
-        for codec in dict.fromkeys(row["codec"] for row in result["rows"]):
-            found = [cells.get((name, codec, rate)) for rate in rates]
-            if any(found):
-                lines.append("| " + " | ".join([name, codec, *(_cell(c) for c in found)]) + " |")
+    """Markdown: a row per scene and codec, PSNR and SSIM at each rate, ENL ratio and EPI at the highest."""
+    rows = [*result["rows"], *means(result)]
+    rates = sorted({row["rate"] for row in rows})
+    top = f"at {rates[-1]:g} bpp"
+    head = ["scene", "codec", *(f"{rate:g} bpp: PSNR / SSIM" for rate in rates), f"ENL ratio {top}", f"EPI {top}"]
+    parts = "non-overlapping patches of " + f"{result['patch']} pixels" if result["patch"] else "whole images"
+    lines = [
+        f"{result['dataset']}, {parts}: {result['clip']}; {result['input']}; PSNR in dB with peak {result['peak']}.",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+    ]
+    cells: dict[tuple[str, str], dict[float, dict[str, Any]]] = {}
+    for row in rows:
+        # the scenes that all codecs share can be fewer at one rate than at another
+        scene_name = "mean" if row["scene"].startswith("mean of ") else row["scene"]
+        cells.setdefault((scene_name, row["codec"]), {})[row["rate"]] = row
+    for (scene_name, codec), found in cells.items():
+        last = found.get(rates[-1], {})
+        pairs = [_pair(found.get(rate)) for rate in rates]
+        lines.append(_line(scene_name, codec, *pairs, _show(last.get("enl-ratio"), 2), _show(last.get("epi"), 3)))
     for row in result["published"]:
-        text = f"{row['psnr']:.2f} / {row['ssim']:.3f} / – / –"
-        lines.append(
-            "| " + " | ".join(["published", row["name"], *(text if r == row["bpp"] else "" for r in rates)]) + " |"
-        )
+        pairs = [_pair(row) if rate == row["bpp"] else "" for rate in rates]
+        lines.append(_line("published", row["name"], *pairs, "", _show(row.get("epi"), 3) if "epi" in row else ""))
     return "\n".join(lines)
 
 
-def _cell(row: dict[str, Any] | None) -> str:
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _show(value: float | None, digits: int) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _pair(row: dict[str, Any] | None) -> str:
     if row is None:
         return "–"
-
-    def show(value: float | None, digits: int) -> str:
-        return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-    return f"{show(row['psnr'], 2)} / {show(row['ssim'], 3)} / {show(row['enl-ratio'], 2)} / {show(row['epi'], 3)}"
+    text = f"{_show(row['psnr'], 2)} / {_show(row['ssim'], 3)}"
+    return text + (f" ({row['scene'][8:]})" if str(row.get("scene", "")).startswith("mean of ") else "")

@@ -73,12 +73,15 @@ def perform(task: Task) -> dict[str, float]:
     codec = codecs.get(task.codec)
     image = np.load(task.image)
     if task.mode == "calibrate":
+        ladder = codec.ladder(image.dtype, codecs.bands_of(image))
+        if len(ladder) == 1:  # random weights have one rate, and can take minutes to say so
+            return {"setting": ladder[0]}
         crop = centre(image, _CALIBRATION)
         target = task.bpp * crop.shape[0] * crop.shape[1] / 8
         try:
             return {"setting": codecs.setting_for_bytes(codec, crop, target, tolerance=0.03, threads=task.threads)[0]}
         except ValueError:  # its smallest file is larger than that: the table shows the rate it has
-            return {"setting": codec.ladder(image.dtype, codecs.bands_of(image))[0]}
+            return {"setting": ladder[0]}
     codec.decode(codec.encode(centre(image, _WARM_UP), task.setting, task.threads), task.threads)
     before = peak_memory()
     start = time.perf_counter()
@@ -238,6 +241,15 @@ def run(
     }
 
 
+def _speed(value: float) -> str:
+    """MP/s with two decimals, or two digits where that would be nothing."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if not value else f"{value:.2f}×" if value >= 0.1 else f"{value:.2g}×"
+
+
 def table(result: dict[str, Any]) -> str:
     """Markdown of one run and its scaling."""
     height, width = result["image"]["shape"][:2]
@@ -251,21 +263,22 @@ def table(result: dict[str, Any]) -> str:
     ]
     for row in result["rows"]:
         name = row["codec"] + (" (random weights)" if row["random_weights"] else "")
-        ratios = [f"{row[k]:.2f}×" if row[k] else "–" for k in ("encode_ratio", "decode_ratio")]
+        ratios = [_ratio(row[k]) for k in ("encode_ratio", "decode_ratio")]
         lines.append(
-            f"| {name} | {row['threads']} | {row['bpp']:.2f} | {row['encode_mp_s']:.2f} | {row['decode_mp_s']:.2f} | "
-            f"{ratios[0]} | {ratios[1]} | {row['peak_memory_mib']:.0f} |"
+            f"| {name} | {row['threads']} | {row['bpp']:.2f} | {_speed(row['encode_mp_s'])} | "
+            f"{_speed(row['decode_mp_s'])} | {ratios[0]} | {ratios[1]} | {row['peak_memory_mib']:.0f} |"
         )
     if result["scaling"]:
         lines += [
             "",
-            "| MP | codec | encode s | decode s | encode MP/s | decode MP/s | peak MiB |",
-            "|---|---|---|---|---|---|---|",
+            "| MP | codec | encode s | decode s | encode MP/s | decode MP/s | encode ratio | decode ratio | peak MiB |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         for row in result["scaling"]:
             lines.append(
                 f"| {row['megapixels']:g} | {row['codec']} | {row['encode_s']:.3f} | {row['decode_s']:.3f} | "
-                f"{row['encode_mp_s']:.2f} | {row['decode_mp_s']:.2f} | {row['peak_memory_mib']:.0f} |"
+                f"{_speed(row['encode_mp_s'])} | {_speed(row['decode_mp_s'])} | {_ratio(row['encode_ratio'])} | "
+                f"{_ratio(row['decode_ratio'])} | {row['peak_memory_mib']:.0f} |"
             )
     lines += ["", *(f"left out: {s['codec']} ({s['reason']})" for s in result["skipped"])]
     return "\n".join(lines).rstrip()

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from learned_codec.errors import LearnedCodecError
     from learned_codec.files import decode_file, encode_file
     from learned_codec.limits import Limits
+    from learned_codec.reader import Reader, open
 
 __version__ = "0.1.0"
 
 __all__ = [
     "LearnedCodecError",
     "Limits",
+    "Reader",
     "__version__",
     "check",
     "decode",
@@ -33,12 +35,14 @@ __all__ = [
     "errors",
     "inspect",
     "list_models",
+    "open",
 ]
 
 # Public name -> the module it lives in; the same names as under TYPE_CHECKING, which is for type checkers and editors.
 _HOME = {
     "LearnedCodecError": "learned_codec.errors",
     "Limits": "learned_codec.limits",
+    "Reader": "learned_codec.reader",
     "check": "learned_codec.codec",
     "decode": "learned_codec.codec",
     "decode_file": "learned_codec.files",
@@ -46,6 +50,7 @@ _HOME = {
     "encode_file": "learned_codec.files",
     "inspect": "learned_codec.codec",
     "list_models": "learned_codec.codec",
+    "open": "learned_codec.reader",
 }
 
 

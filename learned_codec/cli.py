@@ -23,7 +23,8 @@ from typing import Any, BinaryIO, TypeVar
 import click
 
 import learned_codec
-from learned_codec.errors import LearnedCodecError
+from learned_codec.errors import FileError, LearnedCodecError
+from learned_codec.profiles import PROFILES
 
 DEFAULT_QUALITY = 60.0
 EXIT_FOUND_WRONG, EXIT_ERROR, EXIT_INTERRUPTED = 1, 3, 130
@@ -73,6 +74,7 @@ def machine_options(command: _F) -> _F:
     return command
 
 
+jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Files at a time.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing destination.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -80,96 +82,115 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 @click.group(cls=_Group, epilog=__doc__ and "\b\n" + __doc__.split("\n\n")[1].replace("`", ""))
 @click.version_option(learned_codec.__version__, prog_name="learned-codec")
 def main() -> None:
-    """Encode pictures into small files, and decode them.
+    """Encode images into small files, and decode them: pictures and rasters of any size, bands and type.
 
     SRC and DST may be "-" for standard input and output.
     """
 
 
-@main.command()
-@click.argument("src")
+@main.command(epilog="\b\nProfiles:\n" + "".join(f"  {n:<8}{p.purpose}\n" for n, p in PROFILES.items()))
+@click.argument("src", nargs=-1, required=True)
 @click.argument("dst")
 @rate_options
-@click.option("--model", help="A model's id (see `learned_codec.list_models()`).  [default: by the picture's bands]")
+@click.option("--profile", type=click.Choice(list(PROFILES)), help="Settings for a product, below.")
+@click.option("--kind", type=click.Choice(["sar"]), help="Radar backscatter, coded in dB.")
+@click.option(
+    "--unit", type=click.Choice(["power", "amplitude", "db"]), help="Of radar.  [default: the file's, or a guess]"
+)
+@click.option("--nodata", type=float, help="The value of pixels that don't exist, where the file doesn't say it.")
+@click.option("--effort", type=click.IntRange(0, 3), help="Smaller files for much more time.  [default: 0]")
+@click.option("--force", is_flag=True, help="Encode rasters of classes, too.")
+@click.option("--tile-size", type=int, help="Pixels a side of the tiles.  [default: 1024, less for many bands]")
+@click.option("--model", help="A model's id (see `learned_codec.list_models()`).  [default: by bands and type]")
+@jobs_option
 @overwrite_option
 @json_option
 @machine_options
 def encode(
-    src: str,
+    src: tuple[str, ...],
     dst: str,
     quality: float | None,
     bpp: float | None,
     psnr: float | None,
-    model: str | None,
+    profile: str | None,
+    kind: str | None,
+    unit: str | None,
+    jobs: int,
     overwrite: bool,
     as_json: bool,
-    threads: int | None,
-    device: str,
+    **others: Any,
 ) -> None:
-    """Encode the picture SRC (PNG, JPEG, TIFF …) into the LCI file DST."""
-    rate = _rate(quality, bpp, psnr)
-    with _progress("encoding") as progress:
-        info = learned_codec.encode_file(
-            _source(src),
-            _destination(dst),
-            overwrite=overwrite,
-            model=model,
-            threads=threads,
-            device=device,
-            progress=progress,
-            **rate,
-        )
-    # Where the file itself goes to standard output, what is said of it can't.
-    click.echo(json.dumps(info.to_dict()) if as_json else f"{_name(dst)}: {_summary(info)}", err=dst == "-")
+    """Encode the image SRC (GeoTIFF, PNG, JPEG …) into the LCI file DST, or several into the folder DST."""
+    rate = _rate(quality, bpp, psnr, default=profile is None)
+    options = dict(PROFILES[profile].options) if profile else {}
+    if rate:
+        options.pop("quality", None)
+    given = {"kind": kind or ("sar" if unit else None), "unit": unit, **others}
+    options |= rate | {name: value for name, value in given.items() if value is not None} | {"overwrite": overwrite}
+    tasks = [(source, target, options) for source, target in zip(src, _targets(src, dst, "lci"), strict=True)]
+
+    def report(name: str, info: Any) -> None:
+        # Where the file itself goes to standard output, what is said of it can't.
+        click.echo(json.dumps(info.to_dict()) if as_json else f"{_name(name)}: {_summary(info)}", err=dst == "-")
+
+    _run_all(tasks, "encoding", _encode_one, jobs, report)
 
 
 @main.command()
-@click.argument("src")
+@click.argument("src", nargs=-1, required=True)
 @click.argument("dst")
-@click.option("--format", help="png, tif, webp …  [default: by DST's extension; png on standard output]")
-@click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures.  [default: 2^30]")
+@click.option(
+    "--format", help="png, tif, webp …  [default: by DST's extension; png on standard output; tif of several]"
+)
+@click.option("--window", type=int, nargs=4, help="ROW COLUMN HEIGHT WIDTH: decode only that.")
+@click.option("--bands", help="Only these, counted from 1: 4,3,2.")
+@click.option("--overviews", is_flag=True, help="Build the overviews that the original had.")
+@click.option(
+    "--errors", type=click.Choice(["raise", "fill"]), help="Stop at a damaged tile, or fill it.  [default: raise]"
+)
+@click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger images.  [default: 2^30]")
+@jobs_option
 @overwrite_option
 @machine_options
 def decode(
-    src: str,
+    src: tuple[str, ...],
     dst: str,
     format: str | None,
+    window: tuple[int, int, int, int] | None,
+    bands: str | None,
+    errors: str | None,
     max_pixels: int | None,
-    overwrite: bool,
-    threads: int | None,
-    device: str,
+    jobs: int,
+    **others: Any,
 ) -> None:
-    """Decode the LCI file SRC into the picture DST (PNG, TIFF …, by its extension)."""
+    """Decode the LCI file SRC into the image DST (GeoTIFF, PNG …, by its extension), or several into the folder DST."""
     limits = learned_codec.Limits()
     if max_pixels is not None:  # who asks for more pixels means all their bands
         limits = replace(limits, max_pixels=max_pixels, max_samples=max(limits.max_samples, 3 * max_pixels))
-    with _progress("decoding") as progress:
-        learned_codec.decode_file(
-            _source(src),
-            _destination(dst),
-            overwrite=overwrite,
-            format=format,
-            limits=limits,
-            threads=threads,
-            device=device,
-            progress=progress,
-        )
+    options = {"limits": limits, "window": window, "bands": _band_list(bands), "format": format}
+    options |= {name: value for name, value in others.items() if value is not None} | (
+        {"errors": errors} if errors else {}
+    )
+    targets = _targets(src, dst, format or "tif")
+    _run_all([(s, t, options) for s, t in zip(src, targets, strict=True)], "decoding", _decode_one, jobs, None)
 
 
 @main.command()
 @click.argument("file")
 @json_option
 def info(file: str, as_json: bool) -> None:
-    """Say what an LCI file holds, from its header alone."""
-    from learned_codec.files import read_bytes
-
-    found = learned_codec.inspect(read_bytes(_source(file))).to_dict()
+    """Say what an LCI file holds, from its head alone."""
+    found = _opened(file, learned_codec.inspect).to_dict()
     if as_json:
         click.echo(json.dumps(found))
-    else:
-        width = max(map(len, found))
-        for key, value in found.items():
-            click.echo(f"{key:<{width}}  {value:.4f}" if isinstance(value, float) else f"{key:<{width}}  {value}")
+        return
+    metadata = found.pop("metadata")
+    width = max(map(len, found))
+    for key, value in found.items():
+        click.echo(f"{key:<{width}}  {value:.4f}" if isinstance(value, float) else f"{key:<{width}}  {value}")
+    for key, value in metadata.items():
+        text = " ".join(str(value).split())
+        click.echo(f"{key:<{width}}  {text if len(text) <= 300 else text[:297] + '...'}")
 
 
 @main.command()
@@ -178,9 +199,7 @@ def info(file: str, as_json: bool) -> None:
 @click.pass_context
 def check(ctx: click.Context, file: str, as_json: bool) -> None:
     """Say whether an LCI file is whole, and which tiles are damaged (exit code 1) if it isn't."""
-    from learned_codec.files import read_bytes
-
-    report = learned_codec.check(read_bytes(_source(file)))
+    report = _opened(file, learned_codec.check)
     click.echo(json.dumps(report.to_dict()) if as_json else f"{_name(file)}: {report.message}")
     ctx.exit(0 if report.ok else EXIT_FOUND_WRONG)
 
@@ -265,14 +284,127 @@ def demo(
     click.echo(json.dumps(result.to_dict()) if as_json else result.report())
 
 
-def _rate(quality: float | None, bpp: float | None, psnr: float | None) -> dict[str, float]:
+def _rate(quality: float | None, bpp: float | None, psnr: float | None, *, default: bool = True) -> dict[str, float]:
     """The one rate control that was given, or the default, as keyword arguments for `encode`."""
     given = {name: value for name, value in (("quality", quality), ("bpp", bpp), ("psnr", psnr)) if value is not None}
     if len(given) > 1:
         raise click.UsageError(f"--{' and --'.join(given)} exclude each other.")
     if any(not math.isfinite(value) for value in given.values()):
         raise click.UsageError("a rate must be a finite number.")
-    return given or {"quality": DEFAULT_QUALITY}
+    return given or ({"quality": DEFAULT_QUALITY} if default else {})
+
+
+def _band_list(bands: str | None) -> list[int] | None:
+    if bands is None:
+        return None
+    try:
+        return [int(part) for part in bands.split(",")]
+    except ValueError:
+        raise click.UsageError(f"--bands are numbers with commas between them, not {bands!r}.") from None
+
+
+# -- one file, or many -------------------------------------------------------------------------------------------------
+
+Task = tuple[str, str, dict[str, Any]]
+"""Source, destination, and the arguments of `encode_file` or `decode_file`."""
+
+
+def _targets(sources: tuple[str, ...], dst: str, extension: str) -> list[str]:
+    """Where each source goes: to `dst`, or of several, or if `dst` is a folder, into that."""
+    folder = Path(dst)
+    if dst == "-" or (len(sources) == 1 and not folder.is_dir() and not dst.endswith(("/", "\\"))):
+        if len(sources) > 1:
+            raise click.UsageError("several files need a folder to go to, not standard output.")
+        return [dst]
+    if folder.exists() and not folder.is_dir():
+        raise click.UsageError(f"several files need a folder to go to; {dst} is a file.")
+    if "-" in sources:
+        raise click.UsageError("standard input has no name to give a file in a folder.")
+    targets = [str(folder / f"{Path(source).stem}.{extension.lstrip('.')}") for source in sources]
+    if twice := sorted({target for target in targets if targets.count(target) > 1}):
+        raise click.UsageError(f"several of the files would become {twice[0]}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return targets
+
+
+def _encode_one(task: Task, progress: Callable[[int, int], None] | None = None) -> Any:
+    source, target, options = task
+    return learned_codec.encode_file(_source(source), _destination(target), progress=progress, **options)
+
+
+def _decode_one(task: Task, progress: Callable[[int, int], None] | None = None) -> Any:
+    source, target, options = task
+    return learned_codec.decode_file(_source(source), _destination(target), progress=progress, **options)
+
+
+def _run_all(
+    tasks: list[Task],
+    label: str,
+    function: Callable[..., Any],
+    jobs: int,
+    report: Callable[[str, Any], None] | None,
+) -> None:
+    """Do all tasks. Of a single one an error is an error; of several, the others are done, and what failed is told."""
+    if len(tasks) == 1:
+        with _progress(label) as progress:
+            result = function(tasks[0], progress)
+        if report is not None:
+            report(tasks[0][1], result)
+        return
+    failed = []
+    with _progress(label) as progress:
+        for done, (task, result) in enumerate(_each(tasks, function, jobs), 1):
+            if isinstance(result, LearnedCodecError):
+                failed.append((task[0], result))
+            elif report is not None:
+                report(task[1], result)
+            progress(done, len(tasks))
+    if failed:
+        for source, error in failed:
+            click.echo(f"error: {source}: {' '.join(str(error).split())}", err=True)
+        click.echo(f"{len(failed)} of {len(tasks)} files failed, the others are done", err=True)
+        raise SystemExit(EXIT_ERROR)
+
+
+def _each(tasks: list[Task], function: Callable[..., Any], jobs: int) -> Iterator[tuple[Task, Any]]:
+    """Each task with its result or its error, as they come; in processes if there are several jobs."""
+    if jobs == 1:
+        for task in tasks:
+            try:
+                yield task, function(task)
+            except LearnedCodecError as error:
+                yield task, error
+        return
+    import multiprocessing
+    import os
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    # Together they use the processors that there are.
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in the middle of what they do
+    with ProcessPoolExecutor(min(jobs, len(tasks)), context) as pool:
+        futures = {
+            pool.submit(function, (s, t, {"threads": threads, **options})): (s, t, options) for s, t, options in tasks
+        }
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except LearnedCodecError as error:
+                yield futures[future], error
+
+
+_T = TypeVar("_T")
+
+
+def _opened(file: str, function: Callable[[Any], _T]) -> _T:
+    """What a function says of an LCI file, of which it reads what it needs."""
+    if file == "-":
+        return function(sys.stdin.buffer.read())
+    try:
+        with Path(file).open("rb") as stream:
+            return function(stream)
+    except OSError as error:
+        raise FileError(f"{file}: {error.strerror or error}") from error
 
 
 def _source(argument: str) -> str | BinaryIO:
@@ -289,7 +421,7 @@ def _name(argument: str) -> str:
 
 def _summary(info: Any) -> str:
     return (
-        f"{info.width} × {info.height} pixels, {info.bytes:,} bytes, {info.bpp:.3f} bpp, "
+        f"{info.width} × {info.height} pixels, {info.bands} × {info.dtype}, {info.bytes:,} bytes, {info.bpp:.3f} bpp, "
         f"quality {info.quality:.4g}, model {info.model}"
     )
 

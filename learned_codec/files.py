@@ -1,7 +1,9 @@
-"""Files in, files out: what joins picture files, the codec and the file system.
+"""Files in, files out: what joins image files, the codec and the file system.
 
     learned_codec.encode_file("photo.png", "photo.lci", quality=60)
     learned_codec.decode_file("photo.lci", "photo.png")
+    learned_codec.encode_file("scene.tif", "scene.lci", kind="sar")
+    learned_codec.decode_file("scene.lci", "chip.tif", window=(0, 0, 512, 512))
 
 A destination appears whole or not at all, and an existing one is only replaced where `overwrite=True` says so. Sources
 and destinations may be binary file objects, such as `sys.stdin.buffer`; those get nothing before there is everything,
@@ -11,7 +13,9 @@ and aren't closed.
 import io
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
@@ -25,55 +29,108 @@ Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 Destination: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 
-def encode_file(src: Source, dst: Destination, *, overwrite: bool = False, **options: Any) -> "Info":
-    """Encode a picture file.
+def encode_file(
+    src: Source, dst: Destination, *, overwrite: bool = False, force: bool = False, **options: Any
+) -> "Info":
+    """Encode an image file: a picture (PNG, JPEG, WebP, AVIF …) or a raster (GeoTIFF, whatever rasterio opens).
+
+    What belongs to the image beside its pixels is kept (see `learned_codec.raster.metadata`), nodata, masks and alpha
+    exactly. Rasters are read window by window, so memory is bounded by tiles, not by the image; of what is written,
+    only the coded bytes are in memory.
 
     Args:
-        src: a PNG, JPEG, WebP, AVIF, TIFF … of 8-bit grey or RGB (see `learned_codec.raster.images`).
+        src: the image.
         dst: where the LCI file goes.
         overwrite: replace an existing destination.
-        options: as for `encode`.
+        force: encode rasters of classes and colour tables, too, in which lossy coding will invent some.
+        options: as for `encode`: `quality`, `bpp`, `psnr`, `model`, `kind`, `unit`, `tile_size`, `device`, `threads`,
+            `progress`; and `nodata` and `kind` where the file should say something and doesn't.
 
     Returns:
         What `inspect` says of the file.
 
     Raises:
         FileError: something can't be read or written, or the destination exists.
-        InvalidInputError: the source isn't a picture that can be coded without converting it.
+        InvalidInputError: the source isn't an image that can be coded without converting it.
     """
     from learned_codec import codec
-    from learned_codec.raster.images import read_image
+    from learned_codec.raster.files import open_source
 
+    nodata = options.pop("nodata", None)
     with atomic_write(dst, overwrite=overwrite) as stream:  # first: a refusal should come before the work
-        data = codec.encode(read_image(Path(src) if isinstance(src, os.PathLike) else src), **options)
+        with open_source(Path(src) if isinstance(src, os.PathLike) else src, force=force) as source:
+            if nodata is not None:
+                source.nodata = nodata
+            data = codec.encode_source(source, **options)
         stream.write(data)
     return codec.inspect(data)
 
 
 def decode_file(
-    src: Source, dst: Destination, *, overwrite: bool = False, format: str | None = None, **options: Any
+    src: Source,
+    dst: Destination,
+    *,
+    overwrite: bool = False,
+    format: str | None = None,
+    window: tuple[int, int, int, int] | None = None,
+    bands: Sequence[int] | None = None,
+    overviews: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> None:
-    """Decode an LCI file into a picture file.
+    """Decode an LCI file into an image file.
+
+    A GeoTIFF gets everything that the original had beside its pixels, a picture what its format can hold. GeoTIFFs are
+    written window by window, so memory is bounded by tiles, not by the image.
 
     Args:
         src: the LCI file.
-        dst: where the picture goes; its extension chooses the format.
+        dst: where the image goes; its extension chooses the format.
         overwrite: replace an existing destination.
         format: the format ("png", "tif", …) where the extension shouldn't choose; "png" if `dst` is a file object.
-        options: as for `decode`.
+        window: (row, column, height, width), to decode only that; the georeference moves with it.
+        bands: counted from 1, to write only these.
+        overviews: rebuild the overviews that the original had.
+        progress: as for `decode`.
+        options: as for `open`: `errors`, `limits`, `device`, `threads`.
 
     Raises:
         FileError: something can't be read or written, or the destination exists.
         BitstreamError: the source isn't an LCI file, or is damaged.
-        InvalidInputError: no picture of that format can be written.
+        InvalidInputError: no file of that format can hold the image.
     """
-    from learned_codec import codec
-    from learned_codec.raster.images import output_format, write_image
+    from learned_codec.raster.files import open_sink
+    from learned_codec.raster.images import output_format
+    from learned_codec.raster.placement import moved, only_bands
+    from learned_codec.reader import open as open_lci
 
     named = isinstance(dst, (str, os.PathLike))
     chosen = output_format(Path(dst) if named else "", format if named else format or "png")  # type: ignore[arg-type]
-    with atomic_write(dst, overwrite=overwrite) as stream:
-        write_image(codec.decode(read_bytes(src), **options), stream, chosen)
+    if not isinstance(src, (str, os.PathLike)) and not (hasattr(src, "seekable") and src.seekable()):
+        src = io.BytesIO(src.read())  # a pipe
+    with atomic_path(dst, overwrite=overwrite) as path, open_lci(src, **options) as reader:
+        row, column, height, width = reader.checked_window(window)
+        indices = reader.checked_bands(bands)
+        metadata = moved(reader.metadata, row, column)
+        if bands is not None:
+            metadata = only_bands(metadata, indices)
+        with open_sink(
+            path,
+            chosen,
+            height=height,
+            width=width,
+            bands=len(indices),
+            dtype=reader.dtype,
+            nodata=reader.nodata,
+            plane=reader.plane,
+            metadata=metadata,
+            overviews=overviews,
+            name=Path(dst).name if isinstance(dst, (str, os.PathLike)) else "output",
+        ) as sink:
+            for part in reader.parts((row, column, height, width), progress):
+                rows = slice(part.rows.start - row, part.rows.stop - row)
+                columns = slice(part.columns.start - column, part.columns.stop - column)
+                sink.write(rows, columns, part.values[indices], part.plane)
 
 
 def read_bytes(src: Source) -> bytes:
@@ -90,11 +147,7 @@ def read_bytes(src: Source) -> bytes:
 def atomic_write(dst: Destination, *, overwrite: bool = False) -> Iterator[BinaryIO]:
     """A binary stream whose content becomes `dst` when the block ends well, and vanishes when it doesn't.
 
-    A path is written beside itself under another name and then renamed, so no reader ever sees half of it. A file
-    object, or a path that is a device or a pipe, gets everything at the end.
-
-    Raises:
-        FileError: `dst` exists and `overwrite` is false, or can't be written.
+    As `atomic_path`, for who writes bytes.
     """
     if not isinstance(dst, (str, os.PathLike)):
         buffer = io.BytesIO()
@@ -102,13 +155,36 @@ def atomic_write(dst: Destination, *, overwrite: bool = False) -> Iterator[Binar
         dst.write(buffer.getvalue())
         dst.flush()
         return
+    with atomic_path(dst, overwrite=overwrite) as path, path.open("r+b") as stream:
+        yield stream
+
+
+@contextmanager
+def atomic_path(dst: Destination, *, overwrite: bool = False) -> Iterator[Path]:
+    """The path of an empty file whose content becomes `dst` when the block ends well, and vanishes when it doesn't.
+
+    A path is written beside itself under another name and then renamed, so no reader ever sees half of it. A file
+    object, or a path that is a device or a pipe, gets everything at the end.
+
+    Raises:
+        FileError: `dst` exists and `overwrite` is false, or can't be written.
+    """
+    if not isinstance(dst, (str, os.PathLike)):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "content"
+            path.touch()
+            yield path
+            with path.open("rb") as stream:
+                shutil.copyfileobj(stream, dst)
+        dst.flush()
+        return
 
     path = Path(os.path.realpath(dst))  # a symbolic link stays one
     if path.is_dir():
         raise FileError(f"{path}: is a directory")
     if path.exists() and not path.is_file():  # renaming onto /dev/stdout or a named pipe would destroy it
-        with path.open("wb") as special, atomic_write(special) as stream:
-            yield stream
+        with path.open("wb") as special, atomic_path(special) as temporary:
+            yield temporary
         return
     if path.exists() and not overwrite:
         raise FileError(f"{path}: exists; say overwrite to replace it")
@@ -116,14 +192,13 @@ def atomic_write(dst: Destination, *, overwrite: bool = False) -> Iterator[Binar
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
     try:
         # O_EXCL and the usual mode: `tempfile` would leave the file readable to its owner alone.
-        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666))
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}") from error
     try:
-        with os.fdopen(number, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(number)  # or a power cut could leave the name with nothing behind it
+        yield temporary
+        with temporary.open("r+b") as stream:
+            os.fsync(stream.fileno())  # or a power cut could leave the name with nothing behind it
         _publish(temporary, path, overwrite=overwrite)
     except LearnedCodecError:
         raise

@@ -92,7 +92,7 @@ def _cases(device: str | None) -> Iterator[tuple[str, Callable[[], bool]]]:
         with setting():
             model = registry.load(vector["model"], where)
             payload = base64.b64decode(vector["payload"])
-            decoded = model.decode(payload, vector["step"], vector["height"], vector["width"])
+            (decoded,) = model.decode(payload, vector["step"], vector["height"], vector["width"])
         right: bool = digest(decoded) == vector["sha256"]
         return right
 

@@ -34,6 +34,7 @@ def test_half_the_rate_is_minus_fifty_percent(method):
     assert (result.mean_curve["low"], result.mean_curve["high"]) == (30, 42)
     assert result.mean_of_images == pytest.approx(-50)
     assert result.images == 3
+    assert result.per_image == pytest.approx({"i0": -50, "i1": -50, "i2": -50})
     assert result.mean_curve_bd_psnr["value"] == pytest.approx(3)
     assert not result.refused
 
@@ -79,8 +80,19 @@ def test_too_few_points_are_refused():
 
 
 def test_curve_sorts_and_leaves_out_dominated_and_lossless_points():
-    cleaned = bdrate.curve([0.4, 0.1, 0.3, 0.2, 8], [36, 30, 33, 34, float("inf")])
+    cleaned = bdrate.curve([0.4, 0.1, 0.3, 0.2, 8, 9], [36, 30, 33, 34, float("inf"), None])
     assert cleaned == bdrate.Curve((0.1, 0.2, 0.4), (30, 34, 36))
+
+
+def test_images_of_different_kinds_have_no_mean_curve_but_a_mean():
+    test = entry("test", scale=0.5)
+    test["images"]["i2"] = entry("x", scale=0.8)["results"]
+    result = bdrate.compare(entry("anchor"), test, no_mean_curve="no common rate")
+    assert result.mean_curve is None
+    assert result.mean_curve_bd_psnr is None
+    assert result.refused == {"mean curve": "no common rate"}
+    assert result.per_image == pytest.approx({"i0": -50, "i1": -50, "i2": -20})
+    assert result.mean_of_images == pytest.approx(-40)
 
 
 def test_only_shared_images_count():

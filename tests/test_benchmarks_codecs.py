@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,12 +25,14 @@ def picture(dtype=np.uint8, bands=3, height=72, width=100):
     planes = [0.5 + 0.3 * np.sin(x / (7 + b) + b) * np.cos(y / 11) for b in range(bands)]
     noise = np.random.default_rng(0).normal(0, 0.01, (height, width, bands))
     unit = np.clip(np.stack(planes, 2) + noise, 0, 1)
+    if np.dtype(dtype).kind == "f":
+        return (unit[..., 0] if bands == 1 else unit).astype(dtype)
     limits = np.iinfo(dtype)
     image = (limits.min + unit * (limits.max - limits.min)).astype(dtype)
     return image[..., 0] if bands == 1 else image
 
 
-INPUTS = [(np.uint8, 3), (np.uint8, 1), (np.uint16, 1), (np.uint16, 5), (np.int16, 4)]
+INPUTS = [(np.uint8, 3), (np.uint8, 1), (np.uint16, 1), (np.uint16, 5), (np.int16, 4), (np.float32, 1)]
 
 
 def adapter(name):
@@ -105,8 +108,61 @@ def test_setting_for_bytes_stays_under_and_close():
 
 
 def test_ladders_scale_with_bands():
-    assert jpeg2000.rate_ladder(3) == jpeg2000.RGB_LADDER
-    assert jpeg2000.rate_ladder(6) == tuple(2 * r for r in jpeg2000.RGB_LADDER)
+    assert jpeg2000.rate_ladder(np.uint8, 3) == jpeg2000.RGB_LADDER
+    assert jpeg2000.rate_ladder(np.uint8, 6) == tuple(2 * r for r in jpeg2000.RGB_LADDER)
+    deep = jpeg2000.rate_ladder("<i2", 13)
+    assert deep[0] / 13 < 0.1
+    assert deep[-1] / 13 == 4
+
+
+def test_pixels_without_data_are_the_mean_of_the_others_for_free():
+    codec = adapter("jpeg")
+    image = picture(np.uint8, 3, 64, 64)
+    valid = np.ones((64, 64), bool)
+    valid[:, 40:] = False
+    wild = image.copy()
+    wild[~valid] = np.random.default_rng(1).integers(0, 255, (int((~valid).sum()), 3))
+    filled = codecs.fill_with_mean(wild, valid)
+    assert np.array_equal(filled[valid], image[valid])
+    assert (filled[~valid] == np.rint(image[:, :40].reshape(-1, 3).mean(axis=0))).all()
+    assert codec.encode_valid(wild, 50, valid) == codec.encode(filled, 50)  # what stood there doesn't matter
+    assert codecs.fill_with_mean(image, None) is image
+    holed = np.array([[1.0, np.nan], [3.0, 2.0]], np.float32)
+    assert codecs.fill_with_mean(holed, np.isfinite(holed)).tolist() == [[1, 2], [3, 2]]
+
+
+def test_ours_is_fed_pixels_without_data_and_meets_bytes_from_below():
+    codec = adapter("ours")
+    image = picture(np.uint8, 1, 96, 128)
+    valid = np.ones(image.shape, bool)
+    valid[20:60, 30:90] = False
+    wild = image.copy()
+    wild[~valid] = 255
+    decoded = codec.decode(codec.encode_valid(wild, 80, valid))
+    error = np.abs(decoded.astype(float) - image)[valid]
+    assert error.mean() < 6  # had the mask been taken the other way round, only the hole would have been coded
+    best = len(codec.encode_valid(wild, 100, valid))
+    assert 0.35 * best < len(codec.within(wild, best // 2, valid)) <= best // 2
+    assert len(codec.within(wild, 3 * best, valid)) == best
+    with pytest.raises(ValueError, match=r"out of reach"):
+        codec.within(image, 20)
+
+
+def test_heic_keeps_colour_at_full_resolution():
+    codec = adapter("heic")
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, ::2] = (255, 0, 0)
+    image[:, 1::2] = (0, 0, 255)  # halved chroma would make all of it purple
+    decoded = codec.decode(codec.encode(image, 95)).astype(int)
+    assert (decoded[:, ::2, 0] - decoded[:, 1::2, 0]).mean() > 200
+    assert "libheif" in codec.version()
+
+
+def test_versions_name_the_library_that_does_the_work():
+    words = {"jpeg": "jpeg", "webp": "webp", "avif": "avif", "jpegxl": "libjxl", "jpeg2000": "OpenJPEG"}
+    for name, word in words.items():
+        if not codecs.get(name).unavailable():
+            assert re.search(rf"{word}\S* \d+\.\d+", codecs.get(name).version()), name
 
 
 def test_unknown_codec_names_the_known_ones():
@@ -143,3 +199,18 @@ def test_glymur_is_led_to_a_wheel_without_touching_the_user(tmp_path):
     assert version.startswith("2.")
     assert unchanged
     assert not list(tmp_path.iterdir())
+
+
+def test_the_documented_codec_is_short_and_works():
+    text = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    [program] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert program.count("\n") < 40
+    names = dict(vars(codecs))
+    exec(program, names)  # noqa: S102  # our own documentation
+    codec = names["Png8"]()
+    image = picture(np.uint8, 3)
+    errors = [
+        np.abs(codec.decode(codec.encode(image, s)).astype(int) - image).mean() for s in codec.ladder(np.uint8, 3)
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert "Pillow" in codec.version()

@@ -123,8 +123,30 @@ def test_peak_is_255_for_bytes_and_the_valid_range_otherwise():
     assert metrics.peak_of(np.zeros((2, 2), np.uint8)) == (255.0, "255")
     image = np.array([[0, 100], [300, 65535]], np.uint16)
     valid = np.array([[False, True], [True, False]])
-    assert metrics.peak_of(image)[0] == 65535
-    assert metrics.peak_of(image, valid)[0] == 200
+    low, high = np.percentile([0, 100, 300, 65535], [0.1, 99.9])
+    assert metrics.peak_of(image)[0] == pytest.approx(high - low)
+    assert metrics.peak_of(image, valid)[0] == pytest.approx(200 * 0.998)  # two values: linear between them
+    hot = np.linspace(0, 1000, 100_000).reshape(250, 400)
+    hot[0, 0] = 60_000  # one pixel doesn't set the peak
+    assert metrics.peak_of(hot)[0] == pytest.approx(998, abs=0.1)
+    almost = np.zeros((100, 100), np.uint16)
+    almost[0, 0] = 9
+    assert metrics.peak_of(almost)[0] == 9
+
+
+def test_only_windows_without_an_invalid_pixel_count():
+    a, b = scene(192, 400, 1)
+    a, b = a[..., 0], b[..., 0]
+    valid = np.ones(a.shape, bool)
+    valid[:, 192:] = False
+    b = np.where(valid, b, 0).astype(np.uint8)
+    assert metrics.ssim(a, b, 255, valid) == pytest.approx(metrics.ssim(a[:, :192], b[:, :192], 255))
+    assert metrics.ms_ssim(a, b, 255, valid) == pytest.approx(metrics.ms_ssim(a[:, :192], b[:, :192], 255))
+    assert metrics.edge_preservation(a, b, valid) == pytest.approx(metrics.edge_preservation(a[:, :192], b[:, :192]))
+    assert math.isnan(metrics.ssim(a, b, 255, np.zeros_like(valid)))
+    assert math.isnan(metrics.ms_ssim(a, b, 255, np.arange(400) % 11 < 6 & np.ones_like(valid)))
+    empty = np.where(valid, a, np.nan).astype(np.float32)
+    assert metrics.ssim(empty, empty, 255, valid) == pytest.approx(1)  # nan outside doesn't reach in
 
 
 def test_all_metrics_names():

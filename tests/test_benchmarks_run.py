@@ -131,7 +131,8 @@ def test_results_files(toys, folder, tmp_path):
     whole = json.loads(path.read_text())
     assert path.name == "pictures.json"
     assert whole["images"] == ["p0", "p1"]
-    assert (whole["kind"], whole["peak"], whole["command"]) == ("uint8x3", "255", "the command")
+    assert (whole["kind"], whole["peak"], whole["command"]) == ("8-bit RGB", "255", "the command")
+    assert (whole["kinds"], whole["mixed"], whole["nodata"]) == (["uint8×3"], False, "none")
     ours = next(codec for codec in whole["codecs"] if codec["name"] == "ours")
     for key in ("bpp", "psnr", "psnr-rgb", "ms-ssim-rgb", "encoding_time", "decoding_time"):
         assert len(ours["results"][key]) == len(ours["settings"]) == 5
@@ -147,25 +148,92 @@ def test_results_files(toys, folder, tmp_path):
     assert [bd["codec"] for bd in whole["bd"]] == ["ours", "ours"]
     assert whole["bd"][0]["images"] == 2
     assert "2 of 2" in rd.bd_table(result)
+    markdown = (tmp_path / "out" / "pictures.md").read_text()
+    bd = whole["bd"][0]
+    assert bd["mean_of_images"] == pytest.approx(sum(bd["per_image"].values()) / 2, abs=1e-5)
+    assert f"| p0 | {bd['per_image']['p0']:+.1f} % |" in markdown
+    assert f"| {bd['mean_of_images']:+.1f} % (2) |" in markdown
 
 
-def test_kinds_are_kept_apart_and_misfits_listed(toys, folder, tmp_path, monkeypatch):
+def test_groups_are_kept_apart_and_misfits_listed(toys, folder, tmp_path, monkeypatch):
     pytest.importorskip("bjontegaard")
     pil.fromarray(np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)).save(folder / "deep.png")
     monkeypatch.setattr(toys["ours"], "accepts", lambda dtype, bands: bands == 3)
     results = run(folder, tmp_path / "cells")
-    assert sorted(r["kind"] for r in results) == ["uint16x1", "uint8x3"]
-    deep = next(r for r in results if r["kind"] == "uint16x1")
+    assert sorted(r["group"] for r in results) == ["mono16", "rgb8"]
+    deep = next(r for r in results if r["group"] == "mono16")
     assert [codec["name"] for codec in deep["codecs"]] == ["jpeg2000"]
-    assert deep["skipped"] == [{"codec": "ours", "kind": "uint16x1", "reason": "does not code 1 band(s) of uint16"}]
-    assert {p.name for p in rd.save(results, tmp_path / "o")} == {"pictures-uint16x1.json", "pictures-uint8x3.json"}
+    assert rd.left_out_lines(deep) == ["left out: ours (does not code 1 band(s) of uint16)"]
+    assert {p.name for p in rd.save(results, tmp_path / "o")} == {"pictures-mono16.json", "pictures-rgb8.json"}
 
 
-def test_many_bands_are_compared_with_jpeg2000_behind_a_klt():
+def test_what_makes_no_sense_is_left_out_with_the_reason(toys, folder, tmp_path):
+    pytest.importorskip("bjontegaard")
+    rasterio = pytest.importorskip("rasterio")
+    pil.new("P", (64, 64)).save(folder / "classes.png")
+    pil.fromarray(np.full((2, 3), 7, np.uint8)).save(folder / "specks.png")
+    pil.fromarray(np.full((64, 64), 7, np.uint8)).save(folder / "flat.png")
+    place = {"transform": rasterio.Affine(10, 0, 0, 0, -10, 0), "driver": "GTiff", "height": 64, "width": 64}
+    with rasterio.open(folder / "empty.tif", "w", dtype="uint16", count=2, nodata=0, **place) as file:
+        file.write(np.zeros((2, 64, 64), np.uint16))
+    with rasterio.open(folder / "table.tif", "w", dtype="uint8", count=1, **place) as file:
+        file.write(np.arange(64 * 64, dtype=np.uint8).reshape(1, 64, 64))
+        file.write_colormap(1, {i: (i, i, i, 255) for i in range(256)})
+    [result] = run(folder, tmp_path / "cells")
+    assert result["images"] == ["p0", "p1"]
+    assert sorted(rd.left_out_lines(result)) == [
+        "left out: every codec of classes (mode P would need a conversion)",
+        "left out: every codec of empty (no pixel holds data)",
+        "left out: every codec of flat (every pixel has the same value)",
+        "left out: every codec of specks (3×2 pixels, fewer than 32 a side)",
+        "left out: every codec of table (a colour table: its values are classes, which have no distortion)",
+    ]
+
+
+def test_bands_of_all_numbers_and_types_make_one_group(toys, tmp_path):
+    pytest.importorskip("bjontegaard")
+    pytest.importorskip("matplotlib")
+    rasterio = pytest.importorskip("rasterio")
+    rng = np.random.default_rng(0)
+    (tmp_path / "eo").mkdir()
+    for dtype, bands, scale in (("uint8", 4, 1), ("uint16", 3, 100)):
+        planes = scale * (100 + 40 * np.sin(np.arange(96) / 9) + rng.normal(0, 4, (bands, 64, 96)))
+        planes[:, :, :8] = 0  # no data
+        profile = {"driver": "GTiff", "dtype": dtype, "count": bands, "height": 64, "width": 96, "nodata": 0}
+        path = tmp_path / "eo" / f"{dtype}.tif"
+        with rasterio.open(path, "w", transform=rasterio.Affine(10, 0, 0, 0, -10, 0), **profile) as file:
+            file.write(planes.astype(dtype))
+    [result] = run(tmp_path / "eo", tmp_path / "cells")
+    assert (result["group"], result["kinds"]) == ("multi", ["uint16×3", "uint8×4"])
+    assert result["peak"].startswith("255 (8-bit images), 0.1 to 99.9 percentile")
+    assert result["nodata"].startswith("2 of 2 images have pixels without data.")
+    ours = next(codec for codec in result["codecs"] if codec["name"] == "ours")
+    assert ours["images"]["uint8"]["setting"] == list(toys["ours"].ladder("uint8", 4))
+    for bd in result["bd"]:
+        assert bd["mean_curve"] is None
+        assert set(bd["per_image"]) == {"uint8", "uint16"}
+    [path] = rd.save([result], tmp_path / "out")
+    assert not (tmp_path / "out" / "eo").exists()  # CompressAI's shape is a mean curve
+    row = (tmp_path / "out" / "eo.csv").read_text().splitlines()[1]
+    assert row.startswith("ours,1,uint16,-8192,")
+    written = report.write(path, tmp_path / "out", dataset=str(tmp_path / "eo"))
+    assert {p.name for p in written} >= {"eo-rd.svg", "eo-bd.svg", "eo.html"}
+
+
+def test_groups_by_type_and_bands():
+    cases = {
+        ("uint8", 3): "rgb8", ("uint8", 1): "mono8", ("uint16", 1): "mono16", ("int16", 1): "mono16",
+        ("float32", 1): "monofloat", ("uint8", 4): "multi", ("uint16", 3): "multi", ("int16", 13): "multi",
+        ("float32", 2): "multifloat",
+    }  # fmt: skip
+    assert {case: datasets.group_of(*case).slug for case in cases} == cases
+
+
+def test_bands_are_compared_with_jpeg2000_behind_a_klt():
     both = [{"name": "jpeg2000"}, {"name": "jpeg2000-klt"}]
-    assert rd.anchor_of(3, both) == "jpeg2000"
-    assert rd.anchor_of(4, both) == "jpeg2000-klt"
-    assert rd.anchor_of(4, both[:1]) == "jpeg2000"
+    assert rd.anchor_of(datasets.group_of("uint8", 3), both) == "jpeg2000"
+    assert rd.anchor_of(datasets.group_of("uint16", 3), both) == "jpeg2000-klt"
+    assert rd.anchor_of(datasets.group_of("uint8", 4), both[:1]) == "jpeg2000"
 
 
 def test_a_codec_that_returns_something_else_is_an_error(toys, folder, tmp_path, monkeypatch):
@@ -235,10 +303,22 @@ def test_command_line(toys, folder, tmp_path):
     assert "jpeg2000: 1" in runner.invoke(command.main, ["codecs"]).output
 
 
+def test_every_documented_command_has_its_options():
+    text = (ROOT / "docs" / "benchmarks.md").read_text("utf-8").replace("\\\n", " ")
+    lines = re.findall(r"python -m benchmarks ([^`\n]+)", text)
+    assert len(lines) >= 12
+    for line in lines:
+        name, *words = line.split()
+        known = {option for p in command.main.commands[name].params for option in p.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
+        for value in (words[i + 1] for i, word in enumerate(words) if word == "--codecs"):
+            assert set(value.split(",")) <= set(codecs.names()), line
+
+
 def test_quick_images_come_with_scikit_image():
     pytest.importorskip("skimage")
     loaded = [datasets.load(item) for item in datasets.quick()]
-    assert {image.kind for image in loaded} == {"uint8x3", "uint8x1"}
+    assert {image.group.slug for image in loaded} == {"rgb8", "mono8"}
     assert len({image.digest for image in loaded}) == len(loaded)
     assert all(min(image.image.shape[:2]) >= 176 for image in loaded)  # large enough for MS-SSIM
 
@@ -266,6 +346,26 @@ def test_speed_in_its_own_processes():
     assert rows[0]["decode_ratio"] is None  # no anchor in this run
     assert rows[0]["peak_memory_mib"] > 10
     assert rows[0]["threads"] == 1
+
+
+def test_speed_scales(tmp_path):
+    pytest.importorskip("skimage")
+    if codecs.get("jpeg").unavailable() or codecs.get("jpeg2000").unavailable():
+        pytest.skip("no JPEG or no JPEG 2000")
+    image = datasets.mosaic(48, 64)
+    found = speed.run(["jpeg", "jpeg2000"], image=image, threads=1, repeats=1, scales=(0.01,), timeout=60)
+    assert not found["skipped"]
+    assert [(row["megapixels"], row["codec"]) for row in found["scaling"]] == [(0.01, "jpeg"), (0.01, "jpeg2000")]
+    assert found["scaling"][1]["decode_ratio"] == 1
+    assert found["scaling"][0]["encode_ratio"] > 0
+    lines = speed.table(found).splitlines()
+    assert sum(line.startswith("| 0.01 |") for line in lines) == 2
+    assert all(line.count("|") == 10 for line in lines if line.startswith(("| MP", "| 0.01")))
+
+
+def test_speed_of_slow_codecs_keeps_its_digits():
+    assert [speed._speed(v) for v in (12.345, 0.0034)] == ["12.35", "0.0034"]
+    assert [speed._ratio(v) for v in (None, 0.5, 0.00042)] == ["–", "0.50×", "0.00042×"]
 
 
 def test_speed_reports_what_failed(toys):
@@ -315,9 +415,39 @@ def test_sar_table_beside_jpeg2000_at_equal_bytes(toys, tmp_path, monkeypatch):
         assert theirs["patches"] == ours["patches"] == 6
         assert ours["bytes"] <= 1.006 * theirs["bytes"]
         assert 0 < ours["epi"] <= 1
-    text = sar.table({**result, "rows": result["rows"]})
+    text = sar.table(result)
     assert "| s | ours |" in text
+    assert "| mean | ours |" in text
     assert text.count("published") == len(sar.PUBLISHED)
+    assert sar.to_csv(result).count("\n") == 1 + len(result["rows"])
+    assert not sar.is_sar(tmp_path)
+    (tmp_path / "SOURCES.csv").write_text("file,sensor,polarisation,unit\n")
+    assert sar.is_sar(tmp_path)
+
+
+def test_sar_means_are_over_the_scenes_that_all_codecs_have():
+    cell = {"bytes": 1.0, "bpp": 1.0, "ssim": 0.5, "enl-ratio": 1.0, "epi": 0.5}
+    psnrs = {("a", "x"): 10.0, ("b", "x"): 20.0, ("c", "x"): 90.0, ("a", "y"): 12.0, ("b", "y"): 24.0}
+    rows = [{"scene": s, "codec": c, "rate": 1.0, "psnr": v, **cell} for (s, c), v in psnrs.items()]
+    found = {row["codec"]: (row["scene"], row["psnr"]) for row in sar.means({"rows": rows})}
+    assert found == {"x": ("mean of 2", 15.0), "y": ("mean of 2", 18.0)}
+
+
+def test_sar_pixels_without_data_are_the_mean_and_count_nowhere():
+    rng = np.random.default_rng(0)
+    values, valid = rng.normal(-12, 3, (48, 64)), np.ones((48, 64), bool)
+    valid[:, :20] = False
+    part = sar.scene("s", np.where(valid, values, np.nan), valid)
+    assert (part.codes[~valid] == np.rint(part.codes[valid].mean())).all()
+
+    class Forgetful(Toy):
+        def decode(self, data, threads=1):
+            return np.where(valid, part.codes, 0).astype(np.uint16)
+
+    cell = sar.measure(Forgetful(), part, -1.0, None)
+    assert cell["psnr"] == np.inf
+    assert cell["ssim"] == pytest.approx(1)
+    assert cell["epi"] == pytest.approx(1)
 
 
 def test_macs_by_hand():

@@ -214,7 +214,7 @@ def test_interrupted(tmp_path: Path, png: Path, monkeypatch: pytest.MonkeyPatch)
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("learned_codec.codec.encode", interrupt)
+    monkeypatch.setattr("learned_codec.codec.encode_source", interrupt)
     result = run("encode", png, tmp_path / "x.lci")
     assert (result.exit_code, result.stderr) == (INTERRUPTED, "interrupted\n")
     assert list(tmp_path.iterdir()) == [png]
@@ -223,10 +223,11 @@ def test_interrupted(tmp_path: Path, png: Path, monkeypatch: pytest.MonkeyPatch)
 def test_warning_is_one_line(tmp_path: Path, picture: np.ndarray) -> None:
     source = tmp_path / "wide.png"
     Image.fromarray(picture).save(source, icc_profile=b"Display P3, or so")
-    result = run("encode", source, tmp_path / "x.lci")
+    assert run("encode", source, tmp_path / "x.lci").stderr == ""
+    result = run("decode", tmp_path / "x.lci", tmp_path / "x.bmp")
     assert result.exit_code == OK
     assert result.stderr.startswith("warning: ")
-    assert "colour profile" in result.stderr
+    assert "profile" in result.stderr
     assert result.stderr.count("\n") == 1
 
 

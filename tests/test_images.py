@@ -1,24 +1,29 @@
 """Reading and writing pictures: nothing is converted silently, and no half-written file is left."""
 
+import base64
 import io
+import json
 import os
 import stat
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from rasterio.errors import NotGeoreferencedWarning
 
-from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError
+from learned_codec.errors import CorruptDataError, FileError, InvalidInputError, LearnedCodecError
 from learned_codec.files import atomic_write
-from learned_codec.raster.images import MetadataLostWarning, output_format, read_image, write_image
+from learned_codec.raster.files import open_sink, open_source
+from learned_codec.raster.images import MetadataLostWarning, output_format, read_image, upright_exif, write_image
+from learned_codec.raster.sources import PixelSource, PlaneKind
 
 
 @pytest.fixture
@@ -173,7 +178,7 @@ def tiff(bands: np.ndarray, **profile: object) -> bytes:
 
 
 @pytest.mark.parametrize(("stream", "what"), [pytest.param(s, what, id=name) for name, s, what in refused()])
-def test_what_would_need_converting_is_refused(stream: io.BytesIO, what: str) -> None:
+def test_what_no_plain_array_can_be_is_refused(stream: io.BytesIO, what: str) -> None:
     with pytest.raises(InvalidInputError, match=what) as caught:
         read_image(stream)
     assert "are accepted" in str(caught.value)
@@ -251,6 +256,252 @@ def test_formats_have_limits_of_their_own() -> None:
         write_image(np.zeros((4, 4), np.uint8), io.BytesIO(), "webp")
     with pytest.raises(InvalidInputError, match="webp"):
         write_image(np.zeros((1, 17000, 3), np.uint8), io.BytesIO(), "webp")
+
+
+# --- as sources and sinks ---
+
+
+def all_of(source: io.BytesIO | Path, **options: bool) -> tuple[PixelSource, np.ndarray, np.ndarray | None]:
+    """A source, its bands and its plane."""
+    with open_source(source, **options) as found:
+        everything = slice(0, found.height), slice(0, found.width)
+        return found, found.read(*everything), None if found.plane is None else found.read_plane(*everything)
+
+
+def save(
+    path: Path, bands: np.ndarray, plane: np.ndarray | None = None, *, kind: PlaneKind | None = None, **options: object
+) -> None:
+    height, width = bands.shape[1:]
+    with open_sink(
+        path,
+        output_format(path),
+        height=height,
+        width=width,
+        bands=len(bands),
+        dtype=bands.dtype,
+        plane=kind or (None if plane is None else "alpha"),
+        **options,
+    ) as sink:
+        for top in range(0, height, 2):
+            rows = slice(top, min(top + 2, height))
+            sink.write(rows, slice(0, width), bands[:, rows], None if plane is None else plane[rows])
+
+
+@pytest.mark.parametrize(
+    ("format", "mode"), [(f, m) for f in ("PNG", "TIFF", "WEBP") for m in ("LA", "RGBA") if (f, m) != ("WEBP", "LA")]
+)
+def test_alpha(tmp_path: Path, format: str, mode: str) -> None:
+    channels = np.random.default_rng(0).integers(0, 256, (5, 7, len(mode)), dtype=np.uint8)
+    channels[0, :, -1] = 0  # whose colours have to survive
+    options = {"lossless": True, "exact": True} if format == "WEBP" else {}
+    source, bands, alpha = all_of(stored(Image.fromarray(channels), format, **options))
+    assert (source.plane, source.bands) == ("alpha", len(mode) - 1)
+    np.testing.assert_array_equal(np.concatenate([bands, alpha[None]]), np.moveaxis(channels, 2, 0))
+    path = tmp_path / f"again.{format.lower()}"
+    save(path, bands, alpha, metadata=source.metadata)
+    _, again, alpha_again = all_of(path)
+    np.testing.assert_array_equal(again, bands)
+    np.testing.assert_array_equal(alpha_again, alpha)
+    with Image.open(path) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), channels)
+
+
+def test_mask_becomes_alpha(rgb: np.ndarray, tmp_path: Path) -> None:
+    mask = np.where(rgb[:, :, 0] > 100, np.uint8(255), np.uint8(0))
+    save(tmp_path / "a.png", np.moveaxis(rgb, 2, 0), mask, kind="mask")
+    source, _, alpha = all_of(tmp_path / "a.png")
+    assert source.plane == "alpha"
+    np.testing.assert_array_equal(alpha, mask)
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6" dc:title="t"/></x:xmpmeta>'
+
+
+def photograph(format: str, orientation: int) -> io.BytesIO:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "Maker"
+    exif.get_ifd(0x8825)[1] = "N"  # GPS
+    exif.get_ifd(0x8769)[0x829A] = 0.01  # exposure time
+    extra: dict[str, object] = {"xmp": XMP}
+    if format == "PNG":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", XMP.decode())
+        extra = {"pnginfo": info}
+    elif format == "TIFF":
+        exif[700] = XMP
+        for tag in (0x8825, 0x8769):
+            exif[tag] = exif.get_ifd(tag)
+        extra = {}
+    picture = Image.fromarray(np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3))
+    return stored(
+        picture,
+        format,
+        exif=exif if format == "TIFF" else exif.tobytes(),
+        icc_profile=b"profile",
+        dpi=(300, 300),
+        **extra,
+    )
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("target", ["png", "tif", "jpg", "webp"])
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG", "WEBP"])
+def test_profile_exif_xmp_and_resolution(tmp_path: Path, format: str, target: str, orientation: int) -> None:
+    source, bands, _ = all_of(photograph(format, orientation))
+    assert bands.shape == ((3, 6, 4) if orientation == 6 else (3, 4, 6))
+    metadata = json.loads(json.dumps(source.metadata, allow_nan=False))
+    path = tmp_path / f"again.{target}"
+    lost = target == "webp" and "dpi" in metadata
+    with pytest.warns(MetadataLostWarning, match="resolution") if lost else nullcontext():
+        save(path, bands, metadata=metadata)
+    with Image.open(path) as picture:
+        exif = picture.getexif()
+        assert picture.info["icc_profile"] == b"profile"
+        assert exif.get(0x0112, 1) == 1
+        assert exif[0x010F] == "Maker"
+        assert exif.get_ifd(0x8825)[1] == "N"
+        assert float(exif.get_ifd(0x8769)[0x829A]) == pytest.approx(0.01)
+        if not lost and "dpi" in metadata:
+            assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+    again, values, _ = all_of(path)
+    xmp = base64.b64decode(again.metadata["xmp"])
+    assert xmp == XMP.replace(b'"6"', b'"1"')
+    if target != "jpg":
+        np.testing.assert_array_equal(values, bands)
+
+
+def test_exif_is_only_changed_in_its_orientation() -> None:
+    for order, start in (("<", b"II*\0"), (">", b"MM\0*")):
+        entries = [(271, 2, 4, b"abc\0"), (0x0112, 3, 1, struct.pack(order + "H", 8) + b"\0\0")]
+        exif = start + struct.pack(order + "IH", 8, 2)
+        exif += (
+            b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries) + b"\0\0\0\0maker's own"
+        )
+        upright = upright_exif(exif)
+        assert upright == exif[:30] + struct.pack(order + "H", 1) + exif[32:]
+        for length in range(len(exif)):
+            assert len(upright_exif(exif[:length])) == length
+
+
+def test_16_bit_grey_png(tmp_path: Path) -> None:
+    values = np.arange(48, dtype=np.uint16).reshape(1, 6, 8) * 1000
+    path = tmp_path / "a.png"
+    save(path, values)
+    source, again, _ = all_of(path)
+    assert source.dtype == np.uint16
+    np.testing.assert_array_equal(again, values)
+    _, again, _ = all_of(io.BytesIO(path.read_bytes()))
+    np.testing.assert_array_equal(again, values)
+
+
+def test_16_bit_pictures_are_read() -> None:
+    source, values, _ = all_of(io.BytesIO(rgb16_png()))
+    assert source.dtype == np.uint16
+    assert values.tolist() == [[[0x1234]]] * 3
+    source, values, _ = all_of(io.BytesIO(b"P6 1 1 65535 \0\1\0\2\0\3"))
+    assert source.dtype == np.uint16
+    assert values.tolist() == [[[1]], [[2]], [[3]]]
+
+
+@pytest.mark.parametrize(
+    ("name", "bands", "dtype", "kind", "said"),
+    [
+        ("a.jpg", 3, np.uint8, "alpha", "jpg can't hold an alpha channel"),
+        ("a.jpg", 3, np.uint8, "mask", "jpg can't hold a mask"),
+        ("a.bmp", 3, np.uint8, "alpha", "alpha"),
+        ("a.png", 3, np.uint16, None, "3 bands of uint16.*tif"),
+        ("a.png", 1, np.uint16, "alpha", "1 bands of uint16 and a plane.*tif"),
+        ("a.jpg", 1, np.uint16, None, "tif"),
+        ("a.png", 1, np.int16, None, "int16.*tif"),
+        ("a.png", 1, np.float32, None, "float32.*tif"),
+        ("a.png", 5, np.uint8, None, "5 bands.*tif"),
+        ("a.webp", 1, np.uint8, "alpha", "single-band"),
+        ("a.tif", 1, np.int32, None, "int32.*uint8, uint16, int16"),
+        ("a.tif", 1, np.float32, "alpha", "float32.*uint8 and uint16"),
+    ],
+)
+def test_what_a_format_cannot_hold(
+    tmp_path: Path, name: str, bands: int, dtype: type, kind: PlaneKind | None, said: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        save(
+            tmp_path / name,
+            np.zeros((bands, 4, 4), dtype),
+            None if kind is None else np.zeros((4, 4), np.uint8),
+            kind=kind,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_lost_is_told(rgb: np.ndarray, tmp_path: Path) -> None:
+    bands = np.moveaxis(rgb, 2, 0)
+    path = tmp_path / "a.tif"
+    path.write_bytes(
+        tiff(bands, photometric="RGB", crs="EPSG:32632", transform=Affine(10, 0, 4e5, 0, -10, 5e6), nodata=0)
+    )
+    source, _, _ = all_of(path)
+    with pytest.warns(MetadataLostWarning, match=r"loses: georeference, nodata value \(0\)$"):
+        save(tmp_path / "a.png", bands, nodata=source.nodata, metadata=source.metadata)
+    plain, _, _ = all_of(io.BytesIO(tiff(bands, photometric="RGB")))
+    save(tmp_path / "b.png", bands, metadata=plain.metadata)  # nothing: warnings are errors here
+    with pytest.warns(MetadataLostWarning, match="EXIF"):
+        save(tmp_path / "b.tif", bands, nodata=0, metadata={"exif": "AAAA"})
+
+
+def test_exif_that_makes_no_sense(rgb: np.ndarray, tmp_path: Path) -> None:
+    for number, exif in enumerate((b"II*\0\xff\xff\xff\xff", b"nonsense", b"II*\0\x08\0\0\0\xff\xff")):
+        with suppress(CorruptDataError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            metadata = {"exif": base64.b64encode(exif).decode()}
+            save(tmp_path / f"{number}.tif", np.moveaxis(rgb, 2, 0), metadata=metadata)
+
+
+def test_an_unfinished_picture_is_not_written(rgb: np.ndarray, tmp_path: Path) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        open_sink(tmp_path / "a.png", "png", height=5, width=7, bands=3, dtype=np.uint8),
+    ):
+        _ = 1 / 0
+    with (
+        pytest.raises(InvalidInputError, match=r"shape \(3, 5, 7\)"),
+        open_sink(tmp_path / "a.png", "png", height=5, width=7, bands=3, dtype=np.uint8) as sink,
+    ):
+        sink.write(slice(0, 5), slice(0, 7), rgb, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"not a picture", b"II*\0", b"\x89PNG\r\n\x1a\n", b"<VRTDataset/>"])
+def test_no_picture_as_a_source(data: bytes) -> None:
+    with pytest.raises(InvalidInputError, match="not a"), open_source(io.BytesIO(data)):
+        pass
+
+
+STILL_REFUSED = {
+    "palette",
+    "gif",
+    "transparent colour",
+    "bilevel",
+    "cmyk jpeg",
+    "cmyk tiff",
+    "lab tiff",
+    "two pages",
+    "animation",
+    "0 is white",
+}
+
+
+@pytest.mark.parametrize(
+    ("stream", "what"), [pytest.param(s, what, id=name) for name, s, what in refused() if name in STILL_REFUSED]
+)
+def test_what_a_source_refuses(stream: io.BytesIO, what: str) -> None:
+    stream.seek(0)
+    with pytest.raises(InvalidInputError, match=what) as caught, open_source(stream):
+        pass
+    assert "are accepted" in str(caught.value)
+
+
+# --- files as a whole ---
 
 
 def test_atomic_write(tmp_path: Path) -> None:

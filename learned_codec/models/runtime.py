@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,11 +23,13 @@ from learned_codec.entropy import (
 from learned_codec.entropy.tables import MAX_SYMBOL
 from learned_codec.errors import InvalidInputError, ModelError, WeightsError
 
-from . import rounding
+from . import refine, rounding
 from .config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, arithmetic_is_exact, hyper_size
 from .hyperprior import HyperAnalysis, interpolate
+from .network import Network
 from .resnet_lite import Analysis, Synthesis
+from .twin import network_of_weights
 from .weights import Weights
 
 T = TypeVar("T", bound=torch.nn.Module)
@@ -52,6 +55,7 @@ class Model:
 
     def __init__(self, weights: Weights, device: str = "cpu") -> None:
         self.config: ModelConfig = weights.config
+        self._weights = weights
         self.id, self.device = weights.id, device
         self.dtype = torch.bfloat16 if has_bf16(device) else torch.float32
         self.levels = {key: value.to(device) for key, value in weights.part("levels").items()}
@@ -106,17 +110,43 @@ class Model:
         planes: Tensor = self.synthesis(latents, normalised, bias)
         return planes[0]
 
+    @cached_property
+    def _twin(self) -> Network:
+        """The floating-point network, for who has time to refine latents."""
+        network = network_of_weights(self._weights).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.entropy.train()
+        return network.requires_grad_(False)  # type: ignore[no-any-return]
+
+    def refine(
+        self, pixels: Tensor, latents: Tensor, inner: tuple[slice, slice], step: int, effort: int, weight: Tensor
+    ) -> Tensor:
+        """Analysed latents of an area, its inner rows and columns refined for a quality step: see `refine.refine`."""
+        bf16 = self.dtype == torch.bfloat16
+        return refine.refine(self._twin, pixels, latents, inner, step, effort, weight=weight, bf16=bf16)
+
     # -- entropy coding -----------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def code(self, y: Tensor, step: int, *, optimise: bool = True) -> Coded:
-        """Quantise and code (h, w, latents) analysed latents at a quality step; plainly rounded unless `optimise`."""
+    def code(
+        self,
+        y: Tensor,
+        step: int,
+        *,
+        encoder: Encoder | None = None,
+        importance: Tensor | None = None,
+        optimise: bool = True,
+    ) -> Coded:
+        """Quantise and code (h, w, latents) analysed latents at a quality step; plainly rounded unless `optimise`.
+
+        With `encoder`, that of another component of the same tile, the symbols follow those that it has. `importance`
+        (h, w) is how much errors count, 1 by default.
+        """
         self.require_exact()
         height, width, _ = y.shape
         level = self.exact.level(step)
         scaled = y * torch.exp2(self._at("log2_gain", step))
         cost = self._error_cost(step) if optimise else torch.full_like(self._at("log2_gain", step), torch.inf)
-        encoder = Encoder(self.coder_models)
+        encoder = encoder or Encoder(self.coder_models)
 
         def push(symbols: Tensor, bins: NDArray[np.uint8]) -> None:
             encoder.push(symbols.reshape(-1).to("cpu", torch.int32).numpy(), bins)
@@ -125,7 +155,10 @@ class Model:
             blocks = []
             for mean, scale_bin, place in zip(means, bins, places, strict=True):
                 residual = scaled[place] - mean * 2.0**-MEAN_BITS
-                symbols = rounding.rounded(residual, scale_bin.long(), cost[place[2]], self.costs)
+                error_cost = cost[place[2]]
+                if importance is not None:
+                    error_cost = error_cost * importance[place[:2]][..., None]
+                symbols = rounding.rounded(residual, scale_bin.long(), error_cost, self.costs)
                 blocks.append(symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL))
             push(torch.cat([b.reshape(-1) for b in blocks]), _bins(bins))
             return blocks
@@ -152,8 +185,10 @@ class Model:
         return z.clamp(-MAX_SYMBOL, MAX_SYMBOL) * coded
 
     @torch.inference_mode()
-    def decode(self, payload: bytes | memoryview, step: int, height: int, width: int) -> Tensor:
-        """A payload of `code` -> (height, width, latents) decoded latents in quantisation steps.
+    def decode(
+        self, payload: bytes | memoryview, step: int, height: int, width: int, components: int = 1
+    ) -> list[Tensor]:
+        """A payload of `code` -> each component's (height, width, latents) decoded latents in quantisation steps.
 
         Raises `CorruptDataError` where the payload does not end with its last symbol.
         """
@@ -162,16 +197,19 @@ class Model:
         decoder = Decoder(self.coder_models, payload)
         hz, wz = hyper_size(height, width)
         hyper_bins = np.broadcast_to(level.hyper_bins, (hz, wz, len(level.hyper_bins)))
-        hyper = torch.from_numpy(decoder.pop(hyper_bins.reshape(-1))).reshape(hyper_bins.shape)
 
         def read(_means: list[Tensor], bins: list[Tensor], _places: list[tuple[slice, slice, slice]]) -> list[Tensor]:
             symbols = torch.from_numpy(decoder.pop(_bins(bins))).to(self.device, torch.float32)
             parts = torch.split(symbols, [b.numel() for b in bins])
             return [part.reshape(b.shape) for part, b in zip(parts, bins, strict=True)]
 
-        decoded = self.exact.latents(hyper.to(self.device, torch.float32), level, height, width, read)
+        found = []
+        for _ in range(components):
+            hyper = torch.from_numpy(decoder.pop(hyper_bins.reshape(-1))).reshape(hyper_bins.shape)
+            decoded = self.exact.latents(hyper.to(self.device, torch.float32), level, height, width, read)
+            found.append(decoded * 2.0**-MEAN_BITS)
         decoder.finish()
-        return decoded * 2.0**-MEAN_BITS
+        return found
 
     def require_exact(self) -> None:
         """Raise `ModelError` where global switches make matrix products inexact: files would not decode elsewhere."""

@@ -1,40 +1,46 @@
-"""8-bit pictures in and out: PNG, JPEG, WebP, AVIF, TIFF … <-> uint8 arrays (H, W) or (H, W, 3).
+"""8-bit pictures in and out, through Pillow: PNG, JPEG, WebP, AVIF, BMP … as a `PixelSource` and a `PixelSink`.
 
-Nothing is converted behind the caller's back. A palette, an alpha channel, CMYK, more than 8 bits or more than one
-page is an `InvalidInputError` that says what the picture is and what would be accepted, because each has several
-reasonable conversions and none is ours to choose. Two things that aren't conversions are done: the EXIF orientation is
-applied, so that the array is the picture as viewers show it, and of a camera's multi-picture JPEG (MPO: the rest are
-previews and depth maps) the primary picture is taken, as everywhere.
+Nothing is converted behind the caller's back. A palette, CMYK, more than 8 bits or more than one page is an
+`InvalidInputError` that says what the picture is and what would be accepted, because each has several reasonable
+conversions and none is ours to choose. Two things that aren't conversions are done: the EXIF orientation is applied, so
+that the array is the picture as viewers show it, and of a camera's multi-picture JPEG (MPO: the rest are previews and
+depth maps) the primary picture is taken, as everywhere.
 
-What lies beside the pixels (a georeference, a colour profile) isn't kept; where that changes what the picture means, a
-`MetadataLostWarning` says so. Other sample types, any number of bands, nodata and georeferences are for rasters:
-they belong into `geotiff.py` beside this module, and META chunks.
+Beside the pixels, the ICC profile, EXIF (with its orientation set to "upright"), XMP and the resolution are kept, as
+far as the format that is written has them. `read_image` and `write_image` are for arrays, without all that.
+
+Other sample types, any number of bands, nodata and georeferences are for `geotiff.py`; `files.py` chooses.
 """
 
 import io
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from learned_codec.errors import FileError, InvalidInputError
+from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
+from learned_codec.raster import metadata as meta
+from learned_codec.raster.metadata import MetadataLostWarning as MetadataLostWarning
+from learned_codec.raster.sources import PlaneKind, Unit
 
-ACCEPTED = "8-bit grey or RGB pictures with one page and no alpha channel are accepted"
+ACCEPTED = "8-bit grey or RGB pictures with one page are accepted"
 
-# What Pillow calls a mode, in words. "L" and "RGB" are the two that are read.
+RASTER_KEYS = {"crs", "transform", "gcps", "rpcs", "bands", "tags", "overviews", "colormap"}
+"""Metadata that only rasterio can write."""
+
+# What Pillow calls a mode, in words. "L", "RGB", "LA" and "RGBA" are the four that are read.
 _REFUSED_MODES = {
     "1": "a bilevel (1-bit) picture",
     "P": "a palette picture",
     "PA": "a palette picture with an alpha channel",
-    "LA": "a grey picture with an alpha channel",
-    "La": "a grey picture with an alpha channel",
-    "RGBA": "an RGB picture with an alpha channel",
-    "RGBa": "an RGB picture with an alpha channel",
+    "La": "a grey picture multiplied by its alpha channel",
+    "RGBa": "an RGB picture multiplied by its alpha channel",
     "RGBX": "an RGB picture with a fourth channel",
     "CMYK": "a CMYK picture",
     "YCbCr": "a YCbCr picture",
@@ -43,12 +49,13 @@ _REFUSED_MODES = {
     "F": "a floating-point picture",
 }
 
-# Extension -> Pillow's format and the options that make it lossless. JPEG can't be; its best is what it gets.
+# Extension -> Pillow's format and the options that make it lossless. JPEG can't be; its best is what it gets. "exact"
+# keeps the colours of transparent pixels.
 _WRITERS: dict[str, tuple[str, dict[str, object]]] = {
     "png": ("PNG", {}),
     "tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     "tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    "webp": ("WEBP", {"lossless": True}),
+    "webp": ("WEBP", {"lossless": True, "exact": True}),
     "bmp": ("BMP", {}),
     "pgm": ("PPM", {}),
     "ppm": ("PPM", {}),
@@ -56,20 +63,87 @@ _WRITERS: dict[str, tuple[str, dict[str, object]]] = {
     "jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
 }
 
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Beside pixels, what the formats have.
+_HOLDS = {
+    "PNG": {"icc", "exif", "xmp", "dpi"},
+    "TIFF": {"icc", "exif", "xmp", "dpi"},
+    "JPEG": {"icc", "exif", "xmp", "dpi"},
+    "WEBP": {"icc", "exif", "xmp"},
+    "BMP": {"dpi"},
+    "PPM": set[str](),
+}
+_WITH_ALPHA = {"PNG", "TIFF", "WEBP"}
+_NAMES = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP", "dpi": "resolution"}
+_MARKER = 65533  # bytes that one segment of a JPEG holds
+_EXIF_START = b"Exif\0\0"
+_XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
+
 _TAG_BITS_PER_SAMPLE = 258
-# A georeference (pixel scale, tie points, matrix, geo keys), GDAL's metadata and nodata: rasterio's to read.
-_GEO_TAGS = {33550, 33922, 34264, 34735, 42112, 42113}
+_TAG_ORIENTATION = 0x0112
+_TAG_XMP = 700
+# What the first directory of EXIF, which in a TIFF is the file's own, says about the photograph and not about the file:
+# description, maker, model, software, date, artist, computer, ratings, copyright, what Windows adds.
+_DESCRIPTIVE_TAGS = (270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096))
+_SUB_IFDS = (0x8769, 0x8825)  # EXIF, GPS
 
 
-class MetadataLostWarning(UserWarning):
-    """The pixels are read as they are, but something beside them that gives them meaning isn't kept."""
+class PictureSource:
+    """A `PixelSource` over a decoded picture. See `open_source`.
+
+    Args:
+        pixels: (H, W, channels), uint8.
+        metadata: see `learned_codec.raster.metadata`.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], metadata: dict[str, Any]) -> None:
+        self._pixels = pixels
+        self.height, self.width, channels = pixels.shape
+        self.plane: PlaneKind | None = "alpha" if channels in (2, 4) else None
+        self.bands = channels - (self.plane is not None)
+        self.dtype: np.dtype[Any] = np.dtype(np.uint8)
+        self.nodata: float | None = None
+        self.unit: Unit | None = None
+        self.metadata = metadata
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """(bands, h, w) values."""
+        return np.ascontiguousarray(np.moveaxis(self._pixels[rows, columns, : self.bands], 2, 0))
+
+    def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w) of the opacity."""
+        return np.ascontiguousarray(self._pixels[rows, columns, self.bands])
+
+
+@contextmanager
+def open_source(source: str | Path | BinaryIO, *, name: str | None = None) -> Iterator[PictureSource]:
+    """Read a picture.
+
+    Args:
+        source: a path, or a binary file object (read to its end).
+        name: of the source in messages, if not its own.
+
+    Raises:
+        FileError: the file can't be opened or read.
+        InvalidInputError: it isn't a picture, is damaged, or is of a kind that would have to be converted first.
+    """
+    if isinstance(source, (str, Path)):
+        name = name or str(source)
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise FileError(f"{name}: {error.strerror or error}") from error
+    else:
+        name = name or str(getattr(source, "name", "") or "input")
+        data = source.read()
+    yield _read_pillow(data, name)
 
 
 def read_image(source: str | Path | BinaryIO) -> NDArray[np.uint8]:
-    """Read a picture into an array (H, W) or (H, W, 3).
+    """Read a picture, or a raster that is like one, into an array (H, W) or (H, W, 3).
 
-    The EXIF orientation is applied: the array is the picture as viewers show it.
+    The EXIF orientation is applied: the array is the picture as viewers show it. An array has no room for what lies
+    beside the pixels: opacity, masks and nodata values are refused, and a `MetadataLostWarning` tells of a georeference
+    or a colour profile other than sRGB.
 
     Args:
         source: a path, or a binary file object (read to its end).
@@ -78,18 +152,33 @@ def read_image(source: str | Path | BinaryIO) -> NDArray[np.uint8]:
         FileError: the file can't be opened or read.
         InvalidInputError: it isn't a picture, is damaged, or is of a kind that would have to be converted first.
     """
-    if isinstance(source, (str, Path)):
-        name = str(source)
-        try:
-            data = Path(source).read_bytes()
-        except OSError as error:
-            raise FileError(f"{name}: {error.strerror or error}") from error
-    else:
-        name = str(getattr(source, "name", "") or "input")
-        data = source.read()
-    if data.startswith(_TIFF_STARTS) and _is_raster(data):
-        return _read_tiff(data, name)
-    return _read_pillow(data, name)
+    from learned_codec.raster import files
+
+    name = str(source if isinstance(source, (str, Path)) else getattr(source, "name", "") or "input")
+    with files.open_source(source) as opened:
+        refused = None
+        if opened.dtype != np.uint8:
+            refused = f"a picture of {8 * opened.dtype.itemsize} bits a sample ({opened.dtype})"
+        elif opened.plane == "alpha":
+            refused = "a picture with an alpha channel"
+        elif opened.bands not in (1, 3):
+            refused = f"a raster of {opened.bands} bands"
+        elif opened.nodata is not None:
+            # A nodata value or a mask says which pixels don't exist; an array can't.
+            refused = f"a raster with a nodata value ({opened.nodata:g})"
+        elif opened.plane is not None:
+            refused = "a raster with a mask"
+        if refused:
+            raise InvalidInputError(f"{name}: {refused}; {ACCEPTED} as an array, with no alpha channel")
+        pixels: NDArray[np.uint8] = opened.read(slice(0, opened.height), slice(0, opened.width))
+        found = opened.metadata
+    if found.keys() & {"crs", "transform", "gcps", "rpcs"}:
+        meta.lose(f"{name}: its georeference isn't kept")
+    profile = meta.raw(found.get("icc", ""), "icc")
+    # Profiles name themselves in ASCII (version 2) or UTF-16 (version 4).
+    if profile and b"sRGB" not in profile and "sRGB".encode("utf-16-be") not in profile:
+        meta.lose(f"{name}: its colour profile isn't sRGB and isn't kept; viewers will show other colours")
+    return pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
 
 
 def output_format(name: str | Path, format: str | None = None) -> str:
@@ -121,17 +210,195 @@ def write_image(image: NDArray[np.uint8], stream: BinaryIO, format: str) -> None
         raise InvalidInputError(
             f"a picture file holds uint8 of shape (H, W) or (H, W, 3); this is {image.dtype} of shape {image.shape}"
         )
-    pillow_format, options = _WRITERS[output_format("", format)]
-    if pillow_format == "WEBP" and image.ndim == 2:
+    stream.write(_encode(image, output_format("", format), {}))
+
+
+class PictureSink:
+    """A `PixelSink` that collects a picture. See `open_sink`."""
+
+    def __init__(self, pixels: NDArray[Any], bands: int) -> None:
+        self._pixels = pixels
+        self._bands = bands
+
+    def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> None:
+        """Take (bands, h, w) values, and (h, w) of the plane if there is one.
+
+        Raises:
+            InvalidInputError: they are of another shape or dtype than was announced.
+        """
+        target = self._pixels[rows, columns]
+        wanted = (self._bands, *target.shape[:2])
+        if values.shape != wanted or values.dtype != self._pixels.dtype:
+            raise InvalidInputError(
+                f"{values.dtype} of shape {values.shape} for {self._pixels.dtype} of shape {wanted}"
+            )
+        if (plane is None) != (self._bands == target.shape[2]) or (plane is not None and plane.shape != wanted[1:]):
+            raise InvalidInputError(
+                f"a plane of shape {getattr(plane, 'shape', None)} for a picture of {target.shape[2]} channels"
+            )
+        target[:, :, : self._bands] = np.moveaxis(values, 0, 2)
+        if plane is not None:
+            target[:, :, self._bands] = plane
+
+
+@contextmanager
+def open_sink(
+    path: Path,
+    format: str,
+    *,
+    height: int,
+    width: int,
+    bands: int,
+    dtype: Any,
+    nodata: float | None = None,
+    plane: PlaneKind | None = None,
+    metadata: dict[str, Any] | None = None,
+    name: str | None = None,
+) -> Iterator[PictureSink]:
+    """Write a picture, losslessly unless `format` is jpg. It is in memory until the end.
+
+    Args:
+        path: replaced if it exists.
+        format: a key that `output_format` knows.
+        height: pixels.
+        width: pixels.
+        bands: without an alpha channel.
+        dtype: uint8, or uint16 for a png of one band.
+        nodata: can't be kept; a warning says so.
+        plane: becomes the alpha channel; for a mask that is 0 or 255, too.
+        metadata: as `learned_codec.raster.metadata` has it; not trusted.
+        name: of the file in warnings, if not its own.
+
+    Raises:
+        CorruptDataError: metadata makes no sense.
+        InvalidInputError: the format can't hold such a picture.
+        FileError: the file can't be written.
+    """
+    kind = np.dtype(dtype)
+    key = output_format("", format)
+    pillow_format, _ = _WRITERS[key]
+    grey16 = kind == np.uint16 and bands == 1 and plane is None and pillow_format == "PNG"
+    if not grey16 and (kind != np.uint8 or bands not in (1, 3)):
+        raise InvalidInputError(
+            f"{key} can't hold {bands} bands of {kind}{' and a plane' if plane else ''}: it holds 1 or 3 of uint8"
+            f"{', or 1 of uint16 alone' if pillow_format == 'PNG' else ''}; tif holds everything"
+        )
+    if plane is not None and pillow_format not in _WITH_ALPHA:
+        raise InvalidInputError(
+            f"{key} can't hold {'an alpha channel' if plane == 'alpha' else 'a mask'}; png and tif can"
+        )
+    _check_bands(pillow_format, bands)
+    extras = _extras(meta.checked({} if metadata is None else metadata), nodata, pillow_format, name or path.name)
+    pixels = np.zeros((height, width, bands + (plane is not None)), kind)
+    yield PictureSink(pixels, bands)
+    data = _encode(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, key, extras)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from error
+
+
+def _check_bands(pillow_format: str, bands: int) -> None:
+    if pillow_format == "WEBP" and bands == 1:
         raise InvalidInputError("WebP has no single-band pictures; png and tif have")
+
+
+def _extras(metadata: dict[str, Any], nodata: float | None, pillow_format: str, name: str) -> dict[str, Any]:
+    """What is to be written beside the pixels: bytes, and a pair of numbers; a warning tells of the rest."""
+    found: dict[str, Any] = {k: meta.raw(metadata[k], f"metadata.{k}") for k in ("icc", "exif", "xmp") if k in metadata}
+    lost = []
+    if "dpi" in metadata:
+        found["dpi"] = tuple(meta.real(x, "metadata.dpi") for x in meta.sequence(metadata["dpi"], "metadata.dpi", 2))
+        if not all(1 <= x <= 65535 for x in found["dpi"]):
+            del found["dpi"]
+            lost.append(_NAMES["dpi"])
+    lost += [_NAMES[k] for k in found if k not in _HOLDS[pillow_format]]
+    extras = {k: v for k, v in found.items() if k in _HOLDS[pillow_format] and v}
+    for key, start in (("exif", _EXIF_START), ("xmp", _XMP_START)):
+        if pillow_format == "JPEG" and len(extras.get(key, b"")) + len(start) > _MARKER:
+            del extras[key]
+            lost.append(_NAMES[key])
+    lost += _lost_of_a_raster(metadata, nodata)
+    if lost:
+        meta.lose(f"{name}: {pillow_format} doesn't hold, and so loses: {', '.join(lost)}")
+    return extras
+
+
+def _lost_of_a_raster(metadata: dict[str, Any], nodata: float | None) -> list[str]:
+    """What no picture format holds. Where pixels lie is told in any case, what says nothing isn't."""
+    lost = []
+    if metadata.keys() & {"crs", "transform", "gcps", "rpcs"}:
+        lost.append("georeference")
+    if nodata is not None:
+        lost.append(f"nodata value ({nodata:g})")
+    bands = metadata.get("bands")
+    described = [b for b in bands if isinstance(b, dict)] if isinstance(bands, list) else []
+    if any(b.keys() & {"description", "unit", "scale", "offset"} for b in described):
+        lost.append("descriptions, units and scales of bands")
+    tags = metadata.get("tags")
+    namespaces = tags if isinstance(tags, dict) else {}
+    plain = namespaces.get("")
+    own = {k for k in plain if k not in ("AREA_OR_POINT", "INTERLEAVE")} if isinstance(plain, dict) else set()
+    if own or namespaces.keys() - {""} or any("tags" in b for b in described):
+        lost.append("tags")
+    if "colormap" in metadata:
+        lost.append("colour table")
+    return lost
+
+
+def _encode(image: NDArray[Any], key: str, extras: dict[str, Any]) -> memoryview:
+    """The bytes of a picture file, with what `_extras` gave."""
+    pillow_format, fixed = _WRITERS[key]
+    _check_bands(pillow_format, 1 if image.ndim == 2 or image.shape[2] == 2 else 3)
+    options = dict(fixed)
+    if "icc" in extras:
+        options["icc_profile"] = extras["icc"]
+    if "dpi" in extras:
+        options["dpi"] = extras["dpi"]
     buffer = io.BytesIO()  # the writers seek, which standard output can't
     try:
+        options.update(_exif_and_xmp(extras, pillow_format))
         Image.fromarray(np.ascontiguousarray(image)).save(buffer, format=pillow_format, **options)
     except (OSError, ValueError) as error:  # beyond the format's own limits, such as 16383 pixels a side in WebP
-        raise InvalidInputError(
-            f"{image.shape[1]} × {image.shape[0]} pixels don't fit into {format}: {error}"
-        ) from error
-    stream.write(buffer.getbuffer())
+        raise InvalidInputError(f"{image.shape[1]} × {image.shape[0]} pixels don't fit into {key}: {error}") from error
+    except (
+        SyntaxError,
+        KeyError,
+        TypeError,
+        IndexError,
+        OverflowError,
+        struct.error,
+    ) as error:  # EXIF is parsed for TIFF
+        raise CorruptDataError(f"metadata.exif: can't be written into {key}: {error!r}") from error
+    return buffer.getbuffer()
+
+
+def _exif_and_xmp(extras: dict[str, Any], pillow_format: str) -> dict[str, Any]:
+    """As Pillow wants them for each format."""
+    exif, xmp = extras.get("exif"), extras.get("xmp")
+    options: dict[str, Any] = {}
+    if pillow_format == "TIFF":
+        stored = Image.Exif()
+        if exif:
+            stored.load(exif)
+        described = _descriptive(stored)
+        if xmp:
+            described[_TAG_XMP] = xmp
+        options["exif"] = described
+        if any(tag in described for tag in _SUB_IFDS):
+            options["compression"] = (
+                "raw"  # Pillow compresses TIFFs through libtiff, to which it can't give directories
+            )
+        return options
+    if exif:
+        options["exif"] = _EXIF_START + exif
+    if xmp and pillow_format == "PNG":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+        options["pnginfo"] = chunks
+    elif xmp:
+        options["xmp"] = xmp
+    return options
 
 
 def _refuse(name: str, what: str) -> InvalidInputError:
@@ -139,18 +406,18 @@ def _refuse(name: str, what: str) -> InvalidInputError:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what readers say about files that are fine for us: large ones, odd EXIF, no georeference."""
+def quiet() -> Iterator[None]:
+    """Silence what readers say about files that are fine for us: large ones, odd EXIF."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _read_pillow(data: bytes, name: str) -> NDArray[np.uint8]:
+def _read_pillow(data: bytes, name: str) -> PictureSource:
     try:
-        with _quiet(), Image.open(io.BytesIO(data)) as picture:
+        with quiet(), Image.open(io.BytesIO(data)) as picture:
             _check_kind(picture, data, name)
-            profile = picture.info.get("icc_profile")
+            found = _metadata(picture)
             pixels = np.array(ImageOps.exif_transpose(picture))
     except InvalidInputError:
         raise
@@ -161,31 +428,78 @@ def _read_pillow(data: bytes, name: str) -> NDArray[np.uint8]:
     # Pillow's readers report damage in all of these ways.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
         raise InvalidInputError(f"{name}: damaged or truncated: {error}") from error
-    # Profiles name themselves in ASCII (version 2) or UTF-16 (version 4).
-    if profile and b"sRGB" not in profile and "sRGB".encode("utf-16-be") not in profile:
-        warnings.warn(
-            f"{name}: its colour profile isn't sRGB and isn't kept; viewers will show other colours",
-            MetadataLostWarning,
-            stacklevel=3,
-        )
-    return pixels
+    return PictureSource(pixels.reshape(*pixels.shape[:2], -1), meta.bounded(found, name))
+
+
+def _metadata(picture: Image.Image) -> dict[str, Any]:
+    """What lies beside the pixels, for pixels that have been turned upright."""
+    found: dict[str, Any] = {}
+    info = picture.info
+    exif = info.get("exif")
+    if picture.format == "TIFF":
+        described = _descriptive(picture.getexif())
+        exif = described.tobytes() if len(described) else None
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    for key, value in (("icc", info.get("icc_profile")), ("exif", exif), ("xmp", xmp)):
+        data = value.encode() if isinstance(value, str) else value
+        if isinstance(data, bytes) and data:
+            if key == "exif":
+                data = upright_exif(data.removeprefix(_EXIF_START))
+            elif key == "xmp":
+                data = meta.upright_xmp(data)
+            found[key] = meta.binary(data)
+    dpi = info.get("dpi")
+    if isinstance(dpi, tuple) and len(dpi) == 2:
+        values = [float(x) for x in dpi]
+        if all(0 < x < 1e6 for x in values):
+            found["dpi"] = values
+    return found
+
+
+def _descriptive(stored: Image.Exif) -> Image.Exif:
+    """EXIF less what describes a file, such as its width or where its strips are, and less its thumbnail."""
+    exif = Image.Exif()
+    for tag in _DESCRIPTIVE_TAGS:
+        if tag in stored:
+            exif[tag] = stored[tag]
+    for tag in _SUB_IFDS:
+        if values := dict(stored.get_ifd(tag)):
+            exif.get_ifd(tag).update(values)
+            exif[tag] = exif.get_ifd(tag)
+    return exif
+
+
+def upright_exif(exif: bytes) -> bytes:
+    """EXIF (a TIFF header and directories) with its orientation, if there is one, set to 1; the rest byte for byte."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None or len(exif) < 10:
+        return exif
+    (start,) = struct.unpack_from(order + "I", exif, 4)
+    if start + 2 > len(exif):
+        return exif
+    (count,) = struct.unpack_from(order + "H", exif, start)
+    result = bytearray(exif)
+    for at in range(start + 2, min(start + 2 + 12 * count, len(exif) - 11), 12):
+        if struct.unpack_from(order + "H", exif, at)[0] == _TAG_ORIENTATION:
+            struct.pack_into(order + "HIHH", result, at + 2, 3, 1, 1, 0)  # one SHORT, 1
+    return bytes(result)
 
 
 def _check_kind(picture: Image.Image, data: bytes, name: str) -> None:
-    """Refuse what `np.array(picture)` would convert, or what isn't one grey or RGB picture."""
+    """Refuse what `np.array(picture)` would convert, or what isn't one grey or RGB picture, with or without alpha."""
     pages = getattr(picture, "n_frames", 1)
     if pages > 1 and picture.format != "MPO":
         raise _refuse(name, f"{pages} pages or frames")
-    bits = _bits(picture, data)
-    if bits > 8 or picture.mode.startswith("I"):
-        raise _refuse(name, f"a picture of {max(bits, 16)} bits a sample")
-    if picture.mode not in ("L", "RGB"):
+    depth = bits(picture, data)
+    if depth > 8 or picture.mode.startswith("I"):
+        raise _refuse(name, f"a picture of {max(depth, 16)} bits a sample")
+    if picture.mode not in ("L", "RGB", "LA", "RGBA"):
         raise _refuse(name, _REFUSED_MODES.get(picture.mode, f"a picture of Pillow's mode {picture.mode!r}"))
-    if picture.has_transparency_data:  # a colour that stands for "transparent", in PNG and GIF
+    if picture.info.get("transparency") is not None:  # a colour that stands for "transparent", in PNG and GIF
         raise _refuse(name, "a picture with a transparent colour")
 
 
-def _bits(picture: Image.Image, data: bytes) -> int:
+def bits(picture: Image.Image, data: bytes) -> int:
     """Bits a sample as stored. Pillow hands out 16-bit RGB as 8 bits without a word, so its mode can't be asked."""
     match picture.format:
         case "PNG":
@@ -193,9 +507,6 @@ def _bits(picture: Image.Image, data: bytes) -> int:
         case "TIFF":
             stored = getattr(picture, "tag_v2", {}).get(_TAG_BITS_PER_SAMPLE, (1,))
             return max(stored) if isinstance(stored, tuple) else int(stored)
-        case "JPEG2000":
-            siz = data.find(b"\xff\x4f\xff\x51")  # the codestream's start and its size marker
-            return (data[siz + 42] & 0x7F) + 1 if 0 <= siz < len(data) - 42 else 8
         case "AVIF":
             av1c = data.find(b"av1C")
             return 10 if 0 <= av1c < len(data) - 6 and data[av1c + 6] & 0x40 else 8
@@ -205,46 +516,3 @@ def _bits(picture: Image.Image, data: bytes) -> int:
             peak = arguments[-1] if isinstance(arguments, tuple) and arguments else 255
             return 16 if isinstance(peak, int) and peak > 255 else 8
     return 8
-
-
-def _is_raster(data: bytes) -> bool:
-    """Is this TIFF better read by rasterio: georeferenced, of several pages (overviews?), or unknown to Pillow?"""
-    try:
-        with _quiet(), Image.open(io.BytesIO(data)) as picture:
-            tags = set(getattr(picture, "tag_v2", ()))
-            return bool(tags & _GEO_TAGS) or getattr(picture, "n_frames", 1) > 1
-    except Exception:  # noqa: BLE001  # Pillow raises many kinds on TIFFs it can't read; rasterio then says what is wrong
-        return True
-
-
-def _read_tiff(data: bytes, name: str) -> NDArray[np.uint8]:
-    import rasterio  # costs 0.1 s and GDAL's memory, which photographs need not pay
-    from rasterio.enums import ColorInterp, MaskFlags
-    from rasterio.errors import RasterioError
-
-    try:
-        with _quiet(), rasterio.MemoryFile(data) as memory, memory.open(driver="GTiff") as raster:
-            if raster.subdatasets:  # overviews and masks aren't listed here, other pages are
-                raise _refuse(name, f"{len(raster.subdatasets)} pages")
-            if any(kind != "uint8" for kind in raster.dtypes):
-                raise _refuse(name, f"a raster of {'/'.join(sorted(set(raster.dtypes)))} samples")
-            if ColorInterp.palette in raster.colorinterp:
-                raise _refuse(name, "a palette raster")
-            if ColorInterp.alpha in raster.colorinterp:
-                raise _refuse(name, "a raster with an alpha channel")
-            if raster.count not in (1, 3):
-                raise _refuse(name, f"a raster of {raster.count} bands")
-            if raster.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
-                raise _refuse(name, "a raster in which 0 is white")
-            # A nodata value or a mask says which pixels don't exist; lossy coding would blur them into the others.
-            if raster.nodata is not None:
-                raise _refuse(name, f"a raster with a nodata value ({raster.nodata:g})")
-            if any(MaskFlags.all_valid not in flags for flags in raster.mask_flag_enums):
-                raise _refuse(name, "a raster with a mask")
-            georeferenced = raster.crs is not None or not raster.transform.is_identity or bool(raster.gcps[0])
-            pixels: NDArray[np.uint8] = raster.read()
-    except RasterioError as error:
-        raise InvalidInputError(f"{name}: not a TIFF that can be read: {error}") from error
-    if georeferenced:
-        warnings.warn(f"{name}: its georeference isn't kept", MetadataLostWarning, stacklevel=3)
-    return pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2))

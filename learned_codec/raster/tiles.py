@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from learned_codec.bitstream import TILE_UNIT, Header
 from learned_codec.models.config import BLOCK, HALO
 
 MAX_SPAN = 2048
@@ -35,18 +36,39 @@ class Range:
         """Positions with the halo."""
         return self.outer_stop - self.outer_start
 
+    def pixels(self, length: int) -> slice:
+        """The range in pixels, of an axis of so many."""
+        return slice(self.start * BLOCK, min(self.stop * BLOCK, length))
+
+    def outer_pixels(self, length: int) -> slice:
+        """Likewise with the halo."""
+        return slice(self.outer_start * BLOCK, min(self.outer_stop * BLOCK, length))
+
+    def inner_pixels(self, length: int) -> slice:
+        """The range without halo, in pixels within the range with halo."""
+        start, stop = self.pixels(length).start, self.pixels(length).stop
+        return slice(start - self.outer_start * BLOCK, stop - self.outer_start * BLOCK)
+
 
 def latents_along(pixels: int) -> int:
     """Latent positions that cover so many pixels."""
     return -(-pixels // BLOCK)
 
 
-def ranges(pixels: int, step: int) -> Iterator[Range]:
-    """Cut an axis of so many pixels into ranges of `step` pixels (a multiple of BLOCK)."""
+def steps(header: Header) -> tuple[int, int]:
+    """Height and width of a tile in pixels, whole blocks where the image is one tile."""
+    tile = header.tile_code * TILE_UNIT
+    return tile or latents_along(header.height) * BLOCK, tile or latents_along(header.width) * BLOCK
+
+
+def ranges(pixels: int, step: int, window: slice | None = None) -> Iterator[Range]:
+    """Cut an axis of so many pixels into ranges of `step` pixels (a multiple of BLOCK), those within a window alone."""
     total, length = latents_along(pixels), step // BLOCK
-    for start in range(0, total, length):
-        stop = min(start + length, total)
-        yield Range(start, stop, max(0, start - HALO), min(total, stop + HALO))
+    first, last = (0, total) if window is None else (window.start // BLOCK, latents_along(window.stop))
+    for tile in range(0, total, length):
+        start, stop = max(tile, first), min(tile + length, last)
+        if start < stop:
+            yield Range(start, stop, max(0, start - HALO), min(total, stop + HALO))
 
 
 def overlaps(area: Range, step: int) -> Iterator[tuple[int, slice, slice]]:
@@ -61,6 +83,7 @@ def overlaps(area: Range, step: int) -> Iterator[tuple[int, slice, slice]]:
         yield index, slice(start - tile, stop - tile), slice(start - area.outer_start, stop - area.outer_start)
 
 
-def span(width: int, tile: int) -> int:
-    """The width in pixels of the spans in which a row of tiles of `tile` pixels is transformed."""
-    return max(1, MAX_SPAN // tile) * tile if width > tile else latents_along(width) * BLOCK
+def span(width: int, tile: int, bands: int = 3) -> int:
+    """The width in pixels of the spans in which a row of tiles of `tile` pixels is transformed; less of many bands."""
+    count = MAX_SPAN // tile // -(-bands // 8)
+    return max(1, count) * tile if width > tile else latents_along(width) * BLOCK

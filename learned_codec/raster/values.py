@@ -1,20 +1,36 @@
-"""Array values <-> the model's domain: (bands, H, W) float32, about [0, 1].
+"""Array values <-> the model's domain: (components, H, W) float32, about [0, 1].
 
-Now: uint8 with the model's own number of bands, and one uint8 band through a three-band model. 16-bit, signed and
-floating-point values, SAR in dB and the spectral transform for many bands get their codes here.
+    uint8 with the model's own number of bands      value / 255
+    one uint8 band through a three-band model       the same, repeated
+    everything else                                 (radar: decibels) -> scaled by a robust range -> outliers compressed
+                                                    -> of several bands, their spectral components
+
+Each component of the last kind goes through a one-band model by itself. All bands have one scale, so that the error is
+uniform in the units of the data.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.errors import InvalidInputError, UnsupportedVersionError
+from learned_codec.bitstream import varint
+from learned_codec.errors import BitstreamError, CorruptDataError, InvalidInputError, UnsupportedVersionError
+
+from .mask import fill
+from .sources import Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from learned_codec.bitstream import Header
 
 PLAIN = 0
 """Each band divided by 255."""
@@ -22,39 +38,337 @@ PLAIN = 0
 GREY = 1
 """One band, divided by 255, repeated for each band of the model; decoded as their mean."""
 
+SCALED = 0x81
+"""By parameters: see `ValueTransform`."""
 
-def choose(image_bands: int, model_bands: int) -> int:
-    """The transform code for an image of so many bands. Raises `InvalidInputError` where there is none."""
-    if image_bands == model_bands:
-        return PLAIN
-    if image_bands == 1:
-        return GREY
-    raise InvalidInputError(f"images of 1 or {model_bands} bands can be encoded so far, not of {image_bands}")
+MAX_BANDS = 256
+"""The spectral transform takes time in proportion to the square of the bands."""
 
+KNEE = 1.5
+"""Distance from the middle of the range (in ranges) from where on values are compressed."""
 
-def check(transform: int, image_bands: int, model_bands: int, dtype: str) -> None:
-    """Raise `UnsupportedVersionError` unless this version can undo what a header declares."""
-    if transform not in (PLAIN, GREY) or dtype != "uint8":
-        raise UnsupportedVersionError(f"value transform {transform} of {dtype} needs a later version of this library")
-    if image_bands != (model_bands if transform == PLAIN else 1):
-        raise UnsupportedVersionError(f"{image_bands} bands under value transform {transform} need a later version")
+MATRIX_ONE = 1 << 14
+"""What 1 is in the spectral transform's coefficients, 16-bit integers."""
 
+NEGLIGIBLE = 1e-4
+"""Components whose standard deviation is below this share of the range are left out: 80 dB down."""
 
-def to_model(planes: NDArray[np.uint8], transform: int, model_bands: int) -> Tensor:
-    """(bands, H, W) uint8 -> (model_bands, H, W) float32 in [0, 1]."""
-    import torch
+FINEST, LARGEST = 1e-37, float(np.finfo(np.float32).max)
+"""Bounds of the scale: float32 divides by both."""
 
-    unit = torch.from_numpy(np.ascontiguousarray(planes)).float() / 255
-    return unit.expand(model_bands, -1, -1) if transform == GREY else unit
+UNITS: tuple[Unit | None, ...] = (None, "power", "amplitude", "db")  # the index is the code in the file
 
 
-def from_model(pixels: Tensor, transform: int) -> NDArray[np.uint8]:
-    """(model_bands, H, W) float32 -> (bands, H, W) uint8, rounded and clipped."""
-    if transform == GREY:
-        pixels = pixels.mean(0, keepdim=True)
-    import torch
+@dataclass(frozen=True)
+class ValueTransform:
+    """How values became what the model codes.
 
-    # Rounded by the conversion, which cuts off what follows the point.
-    levels = pixels.mul(255).add_(0.5).clamp_(0, 255.5).to("cpu", torch.uint8)
-    result: NDArray[np.uint8] = levels.numpy()
+    Attributes:
+        code: `PLAIN`, `GREY` or `SCALED`; the others only matter for the last.
+        dtype: of the array.
+        bands: of the array.
+        unit: of radar backscatter; `power` and `amplitude` are coded in dB.
+        scale: what one unit of the model's domain is in values (or dB); above 0.
+        offsets: (bands,) the values that become 0.
+        floor: dB below which power and amplitude are not told apart, zero among them.
+        matrix: (components, bands) integers, the spectral transform's rows times `MATRIX_ONE`; None for one band.
+    """
+
+    code: int
+    dtype: np.dtype[Any]
+    bands: int
+    unit: Unit | None = None
+    scale: float = 255.0
+    offsets: tuple[float, ...] = ()
+    floor: float = 0.0
+    matrix: NDArray[np.int16] | None = None
+
+    @property
+    def components(self) -> int:
+        """How many planes the model sees, each of one band; 1 for `PLAIN` and `GREY`, whose bands it sees together."""
+        return 1 if self.matrix is None else len(self.matrix)
+
+    @property
+    def decibels(self) -> bool:
+        """Whether values are coded as decibels without being decibels."""
+        return self.unit in ("power", "amplitude")
+
+    @property
+    def peak(self) -> float:
+        """The peak of the PSNR: 255 or 65535 for integers, the robust range of floats and of radar."""
+        if self.dtype.kind == "f" or self.unit is not None:
+            return self.scale
+        return float(2 ** (8 * self.dtype.itemsize) - 1)
+
+    # -- forward ------------------------------------------------------------------------------------------------------
+
+    def to_model(self, values: NDArray[Any], valid: NDArray[np.bool_] | None, model_bands: int) -> Tensor:
+        """(bands, H, W) values -> (components * model_bands, H, W) float32.
+
+        What lies outside `valid` (bands, H, W), None for everything, is filled smoothly.
+        """
+        import torch
+
+        if self.code == SCALED:
+            return torch.from_numpy(self._scaled(values, valid))
+        unit = np.ascontiguousarray(values)
+        if valid is None:
+            planes = torch.from_numpy(unit).float() / 255
+        else:
+            planes = torch.from_numpy(_filled((unit / np.float32(255)).astype(np.float32), valid))
+        return planes.expand(model_bands, -1, -1) if self.code == GREY else planes
+
+    def _scaled(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+        units = _to_units(self.linear(values), self._offsets, self.scale)
+        if valid is not None:
+            units = _filled(units, valid)
+        if self.matrix is None:
+            return units
+        centred = units - np.float32(0.5)
+        components = np.tensordot(self._forward, centred, 1) + np.float32(0.5)
+        return np.ascontiguousarray(components, np.float32)
+
+    def linear(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """(bands, H, W) values in the domain in which errors count: dB for radar, else the values; float32."""
+        linear = values.astype(np.float32)
+        if not self.decibels:
+            return linear
+        with np.errstate(divide="ignore", invalid="ignore"):
+            decibels = (10 if self.unit == "power" else 20) * np.log10(linear)
+        # NaN is masked; what isn't positive has the floor's power.
+        floored: NDArray[np.float32] = np.fmax(decibels, np.float32(self.floor)).astype(np.float32)
+        return floored
+
+    # -- backward -----------------------------------------------------------------------------------------------------
+
+    def from_model(self, planes: Tensor) -> NDArray[Any]:
+        """(components * model bands, H, W) float32 -> (bands, H, W) values, rounded and clipped to the dtype."""
+        import torch
+
+        if self.code == SCALED:
+            return self._unscaled(planes.cpu().numpy())
+        if self.code == GREY:
+            planes = planes.mean(0, keepdim=True)
+        # Rounded by the conversion, which cuts off what follows the point.
+        levels: NDArray[Any] = planes.mul(255).add_(0.5).clamp_(0, 255.5).to("cpu", torch.uint8).numpy()
+        return levels
+
+    def _unscaled(self, components: NDArray[np.float32]) -> NDArray[Any]:
+        units = components
+        if self.matrix is not None:
+            back = self.matrix.T.astype(np.float32) / MATRIX_ONE
+            units = np.tensordot(back, components - np.float32(0.5), 1) + np.float32(0.5)
+        values = _from_units(units, self._offsets, self.scale)
+        if self.decibels:
+            exponent = np.maximum(values, np.float32(self.floor)) / (10 if self.unit == "power" else 20)
+            values = 10 ** np.minimum(exponent, np.float32(38.5))
+        if self.dtype.kind == "f":
+            most: Any = np.finfo(np.float32).max
+            least = -most
+        else:
+            values, limits = np.rint(values), np.iinfo(self.dtype)
+            least, most = limits.min, limits.max
+        result: NDArray[Any] = np.clip(values, least, most).astype(self.dtype)
+        return result
+
+    @cached_property
+    def _offsets(self) -> NDArray[np.float32]:
+        return np.array(self.offsets, np.float32)[:, None, None]
+
+    @cached_property
+    def _forward(self) -> NDArray[np.float32]:
+        """The inverse of what a decoder does with the rounded matrix."""
+        back = np.asarray(self.matrix, np.float64).T / MATRIX_ONE
+        return np.linalg.pinv(back).astype(np.float32)
+
+    # -- in the header ------------------------------------------------------------------------------------------------
+
+    def parameters(self) -> bytes:
+        """The parameters in HEAD; empty unless the code is `SCALED`."""
+        if self.code != SCALED:
+            return b""
+        out = bytes([UNITS.index(self.unit)]) + struct.pack(f"<{1 + self.bands}f", self.scale, *self.offsets)
+        if self.decibels:
+            out += struct.pack("<f", self.floor)
+        if self.matrix is not None:
+            out += varint.encode(self.components) + self.matrix.astype("<i2").tobytes()
+        return out
+
+    @classmethod
+    def of_header(cls, header: Header, model_bands: int) -> ValueTransform:
+        """The transform that a header declares.
+
+        Raises:
+            UnsupportedVersionError: this version can't undo it.
+            CorruptDataError: its parameters make no sense.
+        """
+        dtype = np.dtype(header.dtype)
+        if header.transform in (PLAIN, GREY):
+            wanted = model_bands if header.transform == PLAIN else 1
+            if header.dtype != "uint8" or header.bands != wanted:
+                raise UnsupportedVersionError(
+                    f"value transform {header.transform} of {header.bands} bands of {header.dtype} needs a later "
+                    "version of this library"
+                )
+            return cls(header.transform, dtype, header.bands)
+        if header.transform != SCALED or model_bands != 1 or header.bands > MAX_BANDS:
+            raise UnsupportedVersionError(
+                f"value transform {header.transform} of {header.bands} bands needs a later version of this library"
+            )
+        return cls._parse(header.parameters, dtype, header.bands)
+
+    @classmethod
+    def _parse(cls, data: bytes, dtype: np.dtype[Any], bands: int) -> ValueTransform:
+        try:
+            if data[0] >= len(UNITS):
+                raise UnsupportedVersionError(f"unit {data[0]} of values needs a later version of this library")
+            unit = UNITS[data[0]]
+            scale, *offsets = struct.unpack_from(f"<{1 + bands}f", data, 1)
+            at = 1 + 4 * (1 + bands)
+            floor = 0.0
+            if unit in ("power", "amplitude"):
+                (floor,) = struct.unpack_from("<f", data, at)
+                at += 4
+            matrix = None
+            if bands > 1:
+                count, at = varint.decode(data, at)
+                if not 1 <= count <= bands:
+                    raise CorruptDataError(f"{count} spectral components of {bands} bands")
+                matrix = np.frombuffer(data, "<i2", count * bands, at).reshape(count, bands).astype(np.int16)
+                at += 2 * count * bands
+        except BitstreamError:
+            raise
+        except (IndexError, ValueError, struct.error) as error:
+            raise CorruptDataError(f"the value transform's parameters make no sense: {error}") from error
+        if at != len(data) or not (scale > 0 and all(map(math.isfinite, (scale, floor, *offsets)))):
+            raise CorruptDataError("the value transform's parameters make no sense")
+        return cls(SCALED, dtype, bands, unit, scale, tuple(offsets), floor, matrix)
+
+
+def _filled(planes: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return np.stack([fill(plane, mask) for plane, mask in zip(planes, valid, strict=True)])
+
+
+def _to_units(linear: NDArray[np.float32], offsets: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    """Values to about [0, 1], far outside it by their logarithm: an outlier's error is in proportion to it.
+
+    `offsets` broadcast against the values. No step grows with an outlier.
+    """
+    with np.errstate(over="ignore"):  # nodata is often -3.4e38
+        units = (linear - offsets) / np.float32(scale)
+        beyond = np.abs(units - np.float32(0.5)) > KNEE
+    if beyond.any():
+        # In double precision: a distance may be more ranges than float32 holds.
+        distance = (linear[beyond].astype(np.float64) - np.broadcast_to(offsets, linear.shape)[beyond]) / scale - 0.5
+        units[beyond] = np.copysign(KNEE + np.log1p(np.maximum(np.abs(distance) - KNEE, 0)), distance) + 0.5
+    return units
+
+
+def _from_units(units: NDArray[np.float32], offsets: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    """The inverse of `_to_units`; what no float32 is becomes infinite."""
+    with np.errstate(over="ignore"):
+        values = units * np.float32(scale) + offsets
+        beyond = np.abs(units - np.float32(0.5)) > KNEE
+        if beyond.any():
+            distance = units[beyond].astype(np.float64) - 0.5
+            far = np.copysign(KNEE + np.expm1(np.clip(np.abs(distance) - KNEE, 0, 600)), distance) + 0.5
+            values[beyond] = (far * scale + np.broadcast_to(offsets, units.shape)[beyond]).astype(np.float32)
+    return values
+
+
+# -- choosing the transform for an image ------------------------------------------------------------------------------
+
+
+def choose(
+    dtype: np.dtype[Any], bands: int, model_bands: int, unit: Unit | None, samples: Sequence[NDArray[Any]]
+) -> ValueTransform:
+    """The transform for an image.
+
+    `samples` are the valid values of each band (all of them, or enough to tell their range); of several bands the
+    values at the same pixels where these are equally many, which the spectral transform is made for.
+
+    Raises `InvalidInputError` where the model can't code such an image.
+    """
+    if model_bands != 1:
+        if dtype == np.uint8 and unit is None and bands in (1, model_bands):
+            return ValueTransform(PLAIN if bands == model_bands else GREY, dtype, bands)
+        kind = f"{bands} bands of {dtype}" + (f" ({unit})" if unit else "")
+        raise InvalidInputError(f"a model of {model_bands} bands codes uint8 of 1 or {model_bands} bands, not {kind}")
+    if dtype == np.uint8 and unit is None and bands == 1:
+        return ValueTransform(PLAIN, dtype, 1)
+    if bands > MAX_BANDS:
+        raise InvalidInputError(f"up to {MAX_BANDS} bands can be encoded, not {bands}")
+    plain = ValueTransform(SCALED, dtype, bands, unit)
+    floor = 0.0
+    if plain.decibels:
+        positive = [values[values > 0] for values in samples]
+        lowest = [float(np.percentile(values, 0.01, method="lower")) for values in positive if values.size]
+        floor = (10 if unit == "power" else 20) * math.log10(min(lowest, default=1e-10 if dtype.kind == "f" else 1))
+    plain = ValueTransform(SCALED, dtype, bands, unit, floor=floor)
+    linear = [plain.linear(values[None])[0] for values in samples]
+    ranges = [robust_range(values) if values.size else (0.0, 1.0) for values in linear]
+    if dtype == np.uint8 and unit is None:
+        scale, offsets = 255.0, (0.0,) * bands
+    else:
+        widths = [high - low for low, high in ranges]
+        integral = dtype.kind != "f" and not plain.decibels
+        scale = max(*widths, 1.0 if integral else 1e-6 * max(abs(low) for low, _ in ranges), FINEST)
+        scale = min(scale, LARGEST)
+        offsets = tuple((low + high - scale) / 2 for low, high in ranges)
+    scale, *rounded = struct.unpack(f"<{1 + bands}f", struct.pack(f"<{1 + bands}f", scale, *offsets))
+    found = ValueTransform(SCALED, dtype, bands, unit, scale, tuple(rounded), floor)
+    if bands == 1:
+        return found
+    units = np.zeros((bands, 1), np.float32)
+    if len({values.size for values in samples}) == 1 and samples[0].size:
+        units = _to_units(np.stack(linear), np.array(rounded, np.float32)[:, None], scale)
+    rows = spectral_klt(units)
+    deviation = np.sqrt(np.maximum(np.square(rows @ (units - units.mean(1, keepdims=True))).mean(1), 0))
+    kept = max(1, int((deviation > NEGLIGIBLE).sum()))
+    # A component that is left out is 0.5 everywhere: its mean must be in the offsets.
+    means = rows[kept:].T @ (rows[kept:] @ (units.mean(1) - 0.5))
+    moved = tuple(
+        float(np.float32(np.clip(o + scale * m, -LARGEST, LARGEST))) for o, m in zip(rounded, means, strict=True)
+    )
+    matrix = np.rint(rows[:kept] * MATRIX_ONE).astype(np.int16)
+    return ValueTransform(SCALED, dtype, bands, unit, scale, moved, floor, matrix)
+
+
+def guess_unit(dtype: np.dtype[Any], samples: Sequence[NDArray[Any]]) -> Unit:
+    """The unit of radar values of which nothing is said: dB if any is negative, else DN for integers, else power."""
+    if any((values < 0).any() for values in samples):
+        return "db"
+    return "power" if dtype.kind == "f" else "amplitude"
+
+
+def robust_range(values: NDArray[Any]) -> tuple[float, float]:
+    """The low and high end that become 0 and 1: the 0.1 and 99.9 percentile, unless a few outliers set them.
+
+    Neither end is further from the 1st to 99th percentile than these are from each other, so that hot pixels cannot
+    blow up the quantisation step. Where nearly all are one value, the others say what the range is, unless there are
+    so few of them that they are outliers, too.
+    """
+    # Not between values: a difference may be more than their type holds.
+    lowest, low, high, highest = np.percentile(values, [0.1, 1, 99, 99.9], method="nearest").astype(float)
+    width = high - low
+    if width > 0:
+        return max(lowest, low - width), min(highest, high + width)
+    others = values[values != low]
+    if others.size > values.size / 1000:
+        least, most = robust_range(others)
+        return min(low, least), max(low, most)
+    nearest = np.abs(others.astype(np.float64) - low).min(initial=0)
+    return low, low + 1e-6 * nearest
+
+
+def spectral_klt(samples: NDArray[Any]) -> NDArray[np.float64]:
+    """(N, P) samples of N bands -> (N, N) orthonormal rows, the components of largest variance first.
+
+    The Karhunen-Loeve transform over the bands; each row's largest element is positive.
+    """
+    centred = samples.astype(np.float64) - samples.mean(1, keepdims=True, dtype=np.float64)
+    _, vectors = np.linalg.eigh(centred @ centred.T)
+    rows = vectors.T[::-1]
+    signs = np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(1)])
+    result: NDArray[np.float64] = rows * signs[:, None]
     return result

@@ -16,12 +16,18 @@ class Data:
     """Which images.
 
     `folders` below the data directory; `holdout`, the share kept for validation (whole scene groups where a SOURCES.csv
-    names them); `downscale`, the probabilities of box-downscaling by 1, 2, 3 …
+    names them); `downscale`, the probabilities of box-downscaling by 1, 2, 3 …; `simulated`, those of the folders from
+    which radar scenes are simulated, too (`speckle`; each counts as one more folder, after the others); `shares`, how
+    often each folder is drawn (by default as often as its area says); `contrast`, the share of crops whose contrast and
+    brightness are changed.
     """
 
     folders: tuple[str, ...]
     holdout: float = 0.03
     downscale: tuple[float, ...] = (0.6, 0.3, 0.1)
+    simulated: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
+    contrast: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

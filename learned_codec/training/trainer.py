@@ -23,12 +23,14 @@ from tqdm import tqdm
 from learned_codec.errors import TrainingError
 from learned_codec.models import weights
 from learned_codec.models.network import Network
+from learned_codec.models.twin import network_of_weights
 
 from . import data, export, recipe
 from .checkpoint import load_checkpoint, network_of, save_checkpoint
 from .loss import lagrangian
 from .muon import Muon
 from .recipe import Recipe
+from .transplant import to_one_band
 
 MAX_SKIPPED = 20
 """So many steps in a row without a finite gradient stop the run: the weights are then beyond repair."""
@@ -85,8 +87,12 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         paths, held = data.find(data_dir, settings.data.folders, settings.data.holdout)
         with tqdm(total=len(paths), desc="reading images", unit="file", leave=False) as bar:
-            images = data.load(paths, settings.model.bands, lambda done, _: bar.update(done - bar.n)).to(device)
-        self.sampler = data.Sampler(images, settings.data.downscale, settings.seed)
+            images = data.load(
+                paths, settings.model.bands, settings.data.simulated, lambda done, _: bar.update(done - bar.n)
+            ).to(device)
+        self.sampler = data.Sampler(
+            images, settings.data.downscale, settings.seed, settings.data.shares, settings.data.contrast
+        )
         self.validation = data.load(held, settings.model.bands) if held else None
         torch.manual_seed(settings.seed)
         network = Network(settings.model)
@@ -294,8 +300,14 @@ class Trainer:
         self.step, self.elapsed, self.skipped = state["step"], state["elapsed"], state["skipped"]
 
     def start_from(self, path: Path) -> None:
-        """Take the weights of a checkpoint (its averaged ones) or of a model's weights file."""
-        network = export.network_of_weights(weights.read(path)) if path.suffix == ".safetensors" else network_of(path)
+        """Take the weights of a checkpoint (its averaged ones) or of a model's weights file.
+
+        A model of one band can start from one of three bands, too.
+        """
+        network = network_of_weights(weights.read(path)) if path.suffix == ".safetensors" else network_of(path)
+        if (network.config.bands, self.settings.model.bands) == (3, 1):
+            to_one_band(network, self.network)
+            network = self.network
         self._load_network(network.state_dict(), network.state_dict())
 
     def _load_network(self, state: dict[str, Tensor], average: dict[str, Tensor]) -> None:

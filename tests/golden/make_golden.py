@@ -39,13 +39,34 @@ def main() -> None:
         for name, image, options in (
             ("colour", picture, {"quality": 60}),
             ("tiles", picture, {"quality": 25, "tile_size": 64}),
-            ("grey", picture[..., 1], {"quality": 85}),
+            ("grey", picture[..., -1], {"quality": 85}),
             ("pixel", np.full((1, 1, card.bands), 77, np.uint8), {"quality": 100}),
         ):
             data = learned_codec.encode(image, model=card.name, **options)
             (FILES / f"{card.name}-{name}.lci").write_bytes(data)
-            Image.fromarray(learned_codec.decode(data)).save(FILES / f"{card.name}-{name}.png")
+            decoded = learned_codec.decode(data)
+            one_band = decoded.ndim == 3 and decoded.shape[2] == 1
+            Image.fromarray(decoded[..., 0] if one_band else decoded).save(FILES / f"{card.name}-{name}.png")
+        if card.bands == 1:
+            make_rasters(card.name)
     VECTORS.write_text(json.dumps(vectors, indent=1) + "\n")
+
+
+def make_rasters(name: str) -> None:
+    """What only a one-band model codes: several bands of 16 bits with nodata, and radar with NaN."""
+    picture = landscape(96, 176).astype(np.float32)
+    bands = np.stack([picture[..., 0], picture[..., 1], picture[..., 2], 255 - picture[..., 0]], -1)
+    scene = (bands * 30 + 100).astype(np.uint16)
+    scene[:40, :70] = 0
+    radar = 10 ** (picture[..., 1] / 100 - 2)
+    radar[50:, 100:] = np.nan
+    for kind, image, options in (
+        ("bands", scene, {"quality": 60, "nodata": 0, "tile_size": 64}),
+        ("radar", radar.astype(np.float32), {"quality": 60, "kind": "sar"}),
+    ):
+        data = learned_codec.encode(image, model=name, **options)
+        (FILES / f"{name}-{kind}.lci").write_bytes(data)
+        np.savez_compressed(FILES / f"{name}-{kind}.npz", learned_codec.decode(data))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,374 @@
+"""Pixels into payloads, tile by tile, and the search for a rate or a quality."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec import bitstream
+from learned_codec.bitstream import Header, varint
+from learned_codec.decoding import synthesise
+from learned_codec.errors import RateError
+from learned_codec.models.config import BLOCK
+from learned_codec.raster import tiles
+from learned_codec.raster.mask import VALID, MaskLayout, Side
+from learned_codec.raster.sources import PixelSource
+from learned_codec.raster.values import ValueTransform
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from learned_codec.entropy import Encoder
+    from learned_codec.models.runtime import Model
+
+BPP_TOLERANCE = 0.03
+PSNR_TOLERANCE = 0.1
+
+SAMPLE_WINDOW, SAMPLE_GRID = 256, 8
+"""Images beyond four megapixels show their range and spectrum in a grid of 8 x 8 windows of 256 pixels."""
+
+IN_MEMORY = 2**28
+"""Bytes of latents that a search for a rate keeps in memory; beyond, they go to a temporary file."""
+
+EDGE_IMPORTANCE = 4.0
+"""How much more errors count in blocks at the edge of a mask. What is filled in there is smoother than the rest, so
+coefficients are smaller, and more of them would become zero: valid pixels near the edge would lose 0.6 dB."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of tiles done and of all tiles."""
+
+
+def samples(source: PixelSource, layout: MaskLayout) -> list[NDArray[Any]]:
+    """The valid values of each band, as many as tell their range and how they go together.
+
+    Where most pixels have a value in all bands, only these.
+    """
+    found, valid = [], []
+    for rows, columns in _sample_windows(source.height, source.width):
+        values = source.read(rows, columns)
+        side = layout.classify(values, source.read_plane(rows, columns) if source.plane else None)
+        mask = layout.valid(side, source.bands)
+        found.append(values.reshape(source.bands, -1))
+        valid.append(np.ones(found[-1].shape, bool) if mask is None else mask.reshape(source.bands, -1))
+    every, real = np.concatenate(found, 1), np.concatenate(valid, 1)
+    common = real.all(0)
+    if 2 * common.sum() > real.any(0).sum():
+        return list(every[:, common])
+    return [band[mask] for band, mask in zip(every, real, strict=True)]
+
+
+def _sample_windows(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    side = SAMPLE_WINDOW
+    if height * width <= (SAMPLE_GRID * side) ** 2:
+        yield slice(0, height), slice(0, width)
+        return
+    starts = [
+        np.unique(np.linspace(0, max(0, length - side), min(SAMPLE_GRID, -(-length // side))).astype(int))
+        for length in (height, width)
+    ]
+    for top in starts[0].tolist():
+        for left in starts[1].tolist():
+            yield slice(top, min(top + side, height)), slice(left, min(left + side, width))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile on its way.
+
+    Its side in bytes, each component's (h, w, latents), none where nothing in it shows, and the (h, w) `_importance` of
+    its blocks, None where all are alike.
+    """
+
+    side: bytes
+    latents: Sequence[Tensor]
+    importance: Tensor | None = None
+
+
+class Encoding:
+    """One image on its way into bytes.
+
+    `header` is complete but for the level; `layout` says what masks there may be, None for none.
+    """
+
+    def __init__(
+        self,
+        source: PixelSource,
+        header: Header,
+        transform: ValueTransform,
+        layout: MaskLayout | None,
+        model: Model,
+        effort: int,
+        progress: Progress | None,
+    ) -> None:
+        self.source, self.header, self.transform, self.layout = source, header, transform, layout
+        self.model, self.effort, self.progress = model, effort, progress
+
+    def run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
+        """The file, at a `quality`, or searched for a `bpp` or `psnr`."""
+        self.metadata = metadata
+        if control == "quality":
+            step = round((value - 1) / 99 * self.model.max_step)
+            # Tile by tile: neither latents nor symbols of the whole image are ever in memory.
+            return self._write(step, self._tiles(step))
+        search = self._to_bpp if control == "bpp" else self._to_psnr
+        with _Store(self._tiles(None)) as stored:
+            step = search(stored, value)
+            if self.effort == 0:
+                return self._write(step, stored)
+        # Refined for about the right step, latents need fewer bits: another step is the right one.
+        with _Store(self._tiles(step)) as stored:
+            return self._write(search(stored, value), stored)
+
+    # -- analysis -----------------------------------------------------------------------------------------------------
+
+    def _tiles(self, step: int | None) -> Iterator[Tile]:
+        """Every tile, analysed, in the order of tiles; refined for a quality step if there is one, by the effort."""
+        height, width = self.header.height, self.header.width
+        step_y, step_x = tiles.steps(self.header)
+        for rows in tiles.ranges(height, step_y):
+            for columns in tiles.ranges(width, tiles.span(width, step_x, self.header.bands)):
+                yield from self._span(rows, columns, step_x, step)
+
+    def _span(self, rows: tiles.Range, columns: tiles.Range, step_x: int, step: int | None) -> Iterator[Tile]:
+        """The tiles of one stretch of a row of tiles."""
+        import torch
+
+        outer = rows.outer_pixels(self.header.height), columns.outer_pixels(self.header.width)
+        values = self.source.read(*outer)
+        side, valid = Side(None, None), None
+        if self.layout is not None:
+            side = self.layout.classify(values, self.source.read_plane(*outer) if self.source.plane else None)
+            valid = self.layout.valid(side, self.header.bands)
+        planes = _whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
+        needed = None if valid is None else torch.from_numpy(_needed(valid))[rows.inner, columns.inner]
+        components = []
+        for component in torch.split(planes, self.model.config.bands):
+            pixels = component.to(self.model.device)
+            latents = self.model.analyse(pixels)
+            if self.effort and step is not None:
+                weight = self._weight(values.shape[1:], valid, pixels)
+                latents = self.model.refine(pixels, latents, (rows.inner, columns.inner), step, self.effort, weight)
+            latents = latents[rows.inner, columns.inner]
+            if needed is not None:
+                latents = latents * needed.to(latents.device)[..., None]
+            components.append(torch.split(latents, step_x // BLOCK, 1))
+        shown: Sequence[Tensor] | None = None
+        important: Sequence[Tensor | None] = [None] * len(components[0])
+        if needed is not None and valid is not None:
+            shown = torch.split(needed, step_x // BLOCK, 1)
+            importance = torch.from_numpy(_importance(valid))[rows.inner, columns.inner].to(self.model.device)
+            important = torch.split(importance, step_x // BLOCK, 1)
+        inner = [r.inner_pixels(n) for r, n in ((rows, self.header.height), (columns, self.header.width))]
+        for index, parts in enumerate(zip(*components, strict=True)):
+            left = inner[1].start + index * step_x
+            part = side.crop(inner[0], slice(left, min(left + step_x, inner[1].stop)))
+            if part.classes is not None and (part.classes == VALID).all():
+                part = Side(None, part.plane)
+            packed = self.layout.pack(part) if self.layout is not None else b""
+            yield Tile(packed, parts if shown is None or shown[index].any() else (), important[index])
+
+    @staticmethod
+    def _weight(shape: tuple[int, ...], valid: NDArray[np.bool_] | None, pixels: Tensor) -> Tensor:
+        """Which of the pixels of whole blocks count: those of the image that have a value in any band."""
+        weight = pixels.new_zeros(pixels.shape[1:])
+        weight[: shape[0], : shape[1]] = 1 if valid is None else pixels.new_tensor(valid.any(0))
+        return weight
+
+    # -- coding -------------------------------------------------------------------------------------------------------
+
+    def _coded(self, tile: Tile, step: int) -> tuple[Encoder | None, list[Tensor]]:
+        """A tile's encoder (None if nothing in it shows), and its latents as a decoder will see them."""
+        encoder, decoded = None, []
+        for latents in tile.latents:
+            coded = self.model.code(latents, step, encoder=encoder, importance=tile.importance)
+            encoder = coded.encoder
+            decoded.append(coded.decoded)
+        return encoder, decoded
+
+    def _write(self, step: int, found: Iterable[Tile]) -> bytes:
+        sides, payloads = [], []
+        for tile in found:
+            encoder, _ = self._coded(tile, step)
+            sides.append(tile.side)
+            payloads.append(b"" if encoder is None else encoder.finish())
+            if self.progress is not None:
+                self.progress(len(payloads), self.header.tile_count)
+        header = replace(self.header, level=step)
+        # Without a nodata value to avoid, and with nothing masked, nobody needs to know what might have been.
+        if self.layout is None or not (self.source.nodata is not None or self.layout.plane or any(sides)):
+            return bitstream.write(header, payloads, metadata=self.metadata)
+        both = [varint.encode(len(s)) + s + p for s, p in zip(sides, payloads, strict=True)]
+        return bitstream.write(header, both, metadata=self.metadata, mask=self.layout.to_bytes())
+
+    # -- rate control -------------------------------------------------------------------------------------------------
+
+    def _to_bpp(self, stored: Sequence[Tile], target: float) -> int:
+        """The highest step whose file is not above `target` bits per pixel."""
+        pixels = self.header.pixels
+
+        def rate(step: int) -> float:
+            # 32 bits a tile for the coder's state and 40 bytes of container: an estimate to search with.
+            encoders = (self._coded(tile, step)[0] for tile in stored)
+            bits = sum(encoder.bits + 32 for encoder in encoders if encoder is not None)
+            return (bits + 8 * sum(len(tile.side) for tile in stored) + 320) / pixels
+
+        @cache
+        def real(step: int) -> float:
+            return 8 * len(self._write(step, stored)) / pixels
+
+        top = self.model.max_step
+        step = _search(rate, target, top, np.log)
+        while step > 0 and real(step) > target:  # the estimate may be a little low, or high
+            step -= 1
+        while step < top and real(step + 1) <= target:
+            step += 1
+        if real(step) > target or (step == top and real(step) < target * (1 - BPP_TOLERANCE)):
+            raise RateError(
+                f"{target:g} bpp is out of reach: on this image the model spans {real(0):.4f} to {real(top):.4f} bpp"
+            )
+        return step
+
+    def _to_psnr(self, stored: Sequence[Tile], target: float) -> int:
+        """The lowest step whose decoded image has at least `target` dB."""
+
+        @cache
+        def psnr(step: int) -> float:
+            return self._psnr(stored, step)
+
+        top = self.model.max_step
+        step = min(_search(psnr, target, top, lambda x: x) + 1, top)
+        while step > 0 and psnr(step - 1) >= target:
+            step -= 1
+        while step < top and psnr(step) < target:
+            step += 1
+        reached = psnr(step)
+        if reached < target or (step == 0 and reached > target + PSNR_TOLERANCE):
+            raise RateError(
+                f"{target:g} dB is out of reach: on this image the model spans {psnr(0):.2f} to {psnr(top):.2f} dB"
+            )
+        return step
+
+    def _psnr(self, stored: Sequence[Tile], step: int) -> float:
+        """Of the valid pixels, decoded at a step; peak and domain are `ValueTransform`'s."""
+        header = replace(self.header, level=step)
+        total, count = 0.0, 0
+        blocks = synthesise(self.model, header, self.transform, lambda i: self._coded(stored[i], step)[1])
+        for rows, columns, decoded in blocks:
+            original = self.source.read(rows, columns)
+            error = self.transform.linear(original).astype(np.float64) - self.transform.linear(decoded)
+            if self.layout is not None:
+                plane = self.source.read_plane(rows, columns) if self.source.plane else None
+                valid = self.layout.valid(self.layout.classify(original, plane), header.bands)
+                error = error if valid is None else error[valid]
+            total += float(np.square(error).sum())
+            count += error.size
+        if total == 0:
+            return 300.0
+        return 10 * math.log10(self.transform.peak**2 * count / total)
+
+
+def _whole_blocks(planes: Tensor) -> Tensor:
+    """(C, H, W) with the last row and column repeated up to whole blocks: that costs the fewest bits."""
+    from torch.nn import functional
+
+    height, width = planes.shape[1:]
+    padding = (0, -width % BLOCK, 0, -height % BLOCK)
+    return functional.pad(planes[None], padding, mode="replicate")[0] if any(padding) else planes
+
+
+def _needed(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(bands, h, w) validity -> (rows, columns) of blocks: those with a valid pixel in them or in a neighbour.
+
+    Through the lapping, a block shows in its neighbours' pixels, too. All others may be anything, and become zeros.
+    """
+    any_band = valid.any(0)
+    rows, columns = (tiles.latents_along(n) for n in any_band.shape)
+    padded = np.zeros((rows * BLOCK, columns * BLOCK), bool)
+    padded[: any_band.shape[0], : any_band.shape[1]] = any_band
+    blocks = np.pad(padded.reshape(rows, BLOCK, columns, BLOCK).any((1, 3)), 1)
+    around = [blocks[i : i + rows, j : j + columns] for i in range(3) for j in range(3)]
+    result: NDArray[np.bool_] = np.logical_or.reduce(around)
+    return result
+
+
+def _importance(valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(bands, h, w) validity -> (rows, columns) of blocks: more than 1 for those at the edge of what is valid."""
+    shape = [tiles.latents_along(n) * BLOCK for n in valid.shape[1:]]
+    padding = [(0, whole - n) for whole, n in zip(shape, valid.shape[1:], strict=True)]
+    blocks = shape[0] // BLOCK, BLOCK, shape[1] // BLOCK, BLOCK
+    some, every = (np.pad(plane, padding, "edge").reshape(blocks) for plane in (valid.any(0), valid.all(0)))
+    edge = some.any((1, 3)) & ~every.all((1, 3))
+    return np.where(edge, np.float32(EDGE_IMPORTANCE), np.float32(1))
+
+
+class _Store(Sequence[Tile]):
+    """Tiles kept for a search, the latents beyond `IN_MEMORY` in a temporary file."""
+
+    def __init__(self, found: Iterable[Tile]) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._tiles: list[tuple[Tile, list[Any]]] = []
+        used = 0
+        for tile in found:
+            kept: list[Any] = []
+            for latents in tile.latents:
+                array = latents.cpu().numpy()
+                if used + array.nbytes <= IN_MEMORY:
+                    used += array.nbytes
+                    kept.append(latents)
+                else:
+                    kept.append((self._file.tell(), array.shape))
+                    array.tofile(self._file)
+            self._tiles.append((replace(tile, latents=()), kept))
+
+    def __len__(self) -> int:
+        return len(self._tiles)
+
+    def __getitem__(self, index: Any) -> Any:
+        tile, kept = self._tiles[index]
+        return replace(tile, latents=[self._load(item) if isinstance(item, tuple) else item for item in kept])
+
+    def _load(self, item: tuple[int, tuple[int, ...]]) -> Tensor:
+        import torch
+
+        offset, shape = item
+        self._file.seek(offset)
+        return torch.from_numpy(np.fromfile(self._file, np.float32, math.prod(shape)).reshape(shape))
+
+    def __enter__(self) -> _Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _search(function: Callable[[int], float], target: float, top: int, shape: Callable[[Any], Any]) -> int:
+    """The highest step in 0 … top where a rising `function` is at most `target`; 0 if there is none.
+
+    Interpolates on `shape(function)`, which is nearly linear in the step, so a handful of evaluations do; every second
+    one halves the interval all the same.
+    """
+    low, high = 0, top
+    value_low, value_high = function(low), function(high)
+    if value_low > target:
+        return low
+    if value_high <= target:
+        return high
+    turn = 0
+    while high - low > 1:
+        span = shape(value_high) - shape(value_low)
+        guess = low + (high - low) * (shape(target) - shape(value_low)) / span if span > 0 and turn % 3 < 2 else 0
+        middle = int(np.clip(round(guess) if guess else (low + high) // 2, low + 1, high - 1))
+        value = function(middle)
+        if value <= target:
+            low, value_low = middle, value
+        else:
+            high, value_high = middle, value
+        turn += 1
+    return low

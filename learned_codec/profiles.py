@@ -1,0 +1,41 @@
+"""Settings that have proved themselves for common products; each is a set of arguments for `encode_file`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from learned_codec.errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a profile is for, and its arguments; an argument that the user gives himself counts more."""
+
+    purpose: str
+    options: Mapping[str, Any]
+
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        "s1-grd": Profile(
+            "Sentinel-1 GRD or RTC backscatter (power, amplitude DN or dB): speckle kept, about 1 bpp a band",
+            MappingProxyType({"kind": "sar", "quality": 45.0}),
+        ),
+        "s2-l2a": Profile(
+            "Sentinel-2 L1C or L2A reflectance, uint16 with nodata 0, any bands",
+            MappingProxyType({"nodata": 0, "quality": 60.0}),
+        ),
+        "aerial": Profile("Aerial and satellite images of 8 bits", MappingProxyType({"quality": 60.0})),
+        "photo": Profile("Photographs for the screen", MappingProxyType({"quality": 50.0})),
+    }
+)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The arguments of a profile. Raises `InvalidInputError`, which lists what there is."""
+    if name not in PROFILES:
+        raise InvalidInputError(f"no profile {name!r}; here are: {', '.join(PROFILES)}")
+    return dict(PROFILES[name].options)

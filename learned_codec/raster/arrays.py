@@ -1,0 +1,112 @@
+"""Arrays as images: what shapes and dtypes are accepted, and where their pixels are."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.errors import InvalidInputError
+
+from .sources import PlaneKind, Unit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DTYPES = ("uint8", "uint16", "int16", "float32")
+
+
+class ArraySource:
+    """A `PixelSource` over an array in memory.
+
+    Args:
+        image: (H, W), (H, W, C), or with `planar` (C, H, W); numpy's, a masked array, or torch's. float64 is taken as
+            float32, with a warning where that changes a value by more than rounding.
+        mask: (H, W) bool or uint8: which pixels exist; kept exactly.
+        nodata: the value of those that don't.
+
+    Raises:
+        InvalidInputError: the array is none of these.
+    """
+
+    plane: PlaneKind | None
+    unit: Unit | None = None
+
+    def __init__(
+        self,
+        image: NDArray[Any] | Tensor,
+        *,
+        planar: bool = False,
+        mask: NDArray[Any] | None = None,
+        nodata: float | None = None,
+    ) -> None:
+        self.metadata: dict[str, Any] = {}
+        array = _to_numpy(image)
+        if isinstance(array, np.ma.MaskedArray):
+            if mask is not None:
+                raise InvalidInputError("a masked array has its mask already: `mask` can't be given, too")
+            array, mask = _unmask(array, planar)
+        array = _known_dtype(array)
+        if array.ndim not in (2, 3) or (planar and array.ndim != 3):
+            wanted = "(C, H, W)" if planar else "(H, W) or (H, W, C)"
+            raise InvalidInputError(f"the array must be {wanted}, not of shape {array.shape}")
+        if 0 in array.shape:
+            raise InvalidInputError(f"the array is empty: its shape is {array.shape}")
+        self.layout = "HW" if array.ndim == 2 else "CHW" if planar else "HWC"
+        self.planes = array[None] if array.ndim == 2 else array if planar else array.transpose(2, 0, 1)
+        self.bands, self.height, self.width = self.planes.shape
+        self.dtype = array.dtype
+        self.nodata = nodata
+        self._mask = None if mask is None else _known_mask(mask, (self.height, self.width))
+        self.plane = None if self._mask is None else "mask"
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """As `PixelSource.read`; a view."""
+        return self.planes[:, rows, columns]
+
+    def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """As `PixelSource.read_plane`; a view."""
+        if self._mask is None:
+            raise InvalidInputError("there is no mask")
+        return self._mask[rows, columns]
+
+
+def _to_numpy(image: Any) -> NDArray[Any]:
+    """Numpy's arrays as they are, else a torch tensor, or whatever else numpy understands."""
+    if isinstance(image, np.ndarray):
+        return image
+    try:
+        return np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInputError(f"{type(image).__name__} is not an array: {error}") from error
+
+
+def _known_dtype(array: NDArray[Any]) -> NDArray[Any]:
+    native = array.dtype.newbyteorder("=")
+    if native.name in DTYPES:
+        return array.astype(native, copy=False)
+    if native == np.float64:
+        if array.size and array.ndim in (2, 3) and np.abs(np.nan_to_num(array, posinf=0, neginf=0)).max() > 3e38:
+            raise InvalidInputError("float64 is stored as float32, whose largest value is 3.4e38; the array has larger")
+        warnings.warn("float64 is stored as float32", UserWarning, stacklevel=4)
+        return array.astype(np.float32)
+    raise InvalidInputError(f"{', '.join(DTYPES)} (and float64 as float32) can be encoded, not {array.dtype}")
+
+
+def _unmask(array: np.ma.MaskedArray[Any, Any], planar: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The data under a masked array, and (H, W) which pixels exist: a pixel of which any band is masked doesn't."""
+    hidden: NDArray[np.bool_] = np.ma.getmaskarray(array)
+    if hidden.ndim == 3:
+        hidden = np.any(hidden, axis=0 if planar else 2)
+    return array.data, ~hidden
+
+
+def _known_mask(mask: Any, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    found = _to_numpy(mask)
+    if found.shape != shape or found.dtype not in (np.bool_, np.uint8):
+        raise InvalidInputError(
+            f"the mask must be bool or uint8 of shape {shape}, not {found.dtype} of shape {found.shape}"
+        )
+    return np.where(found != 0, np.uint8(255), np.uint8(0))

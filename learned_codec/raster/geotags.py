@@ -1,0 +1,366 @@
+"""What a GDAL raster says beside its pixels -> metadata (see `metadata.py`), and back into a GeoTIFF."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
+from rasterio.rpc import RPC
+
+from learned_codec.errors import CorruptDataError
+from learned_codec.raster import metadata as meta
+from learned_codec.raster.sources import PlaneKind
+
+# Namespaces that describe the file rather than the image, that are kept under keys of their own, or that point to
+# other files on the machine where they were written.
+_STRUCTURAL = {
+    "COLOR_PROFILE",
+    "DERIVED_SUBDATASETS",
+    "GEOLOCATION",
+    "IMAGE_STRUCTURE",
+    "RPC",
+    "SUBDATASETS",
+    "new_vrt_sources",
+    "vrt_sources",
+    "xml:VRT",
+    "xml:XMP",
+}
+_RESOLUTION = {"TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION", "TIFFTAG_RESOLUTIONUNIT"}
+_CENTIMETRES = {"2": 1.0, "3": 2.54}
+
+MAX_OVERVIEWS = 32
+
+
+# --- from a raster ---
+
+
+def collect(raster: Any, alpha: int | None, name: str) -> dict[str, Any]:
+    """Everything beside the pixels of a rasterio dataset, bounded in size.
+
+    Args:
+        raster: open for reading.
+        alpha: the band with the opacity, from 1.
+        name: of the file, for warnings.
+    """
+    found: dict[str, Any] = {}
+    if raster.crs is not None and raster.crs.wkt:
+        found["crs"] = _wkt(raster.crs)
+    if not raster.transform.is_identity:
+        found["transform"] = [meta.number(x) for x in raster.transform[:6]]
+    points, points_crs = raster.gcps
+    if points:
+        found["gcps"] = {
+            "crs": _wkt(points_crs) if points_crs is not None and points_crs.wkt else None,
+            "points": [[*(meta.number(x or 0) for x in _place(p)), str(p.id), str(p.info or "")] for p in points],
+        }
+    if rpcs := _namespace(raster, "RPC", name):
+        found["rpcs"] = rpcs
+    tags = _all_tags(raster, name)
+    if dpi := _pop_resolution(tags.get("", {})):
+        found["dpi"] = dpi
+    tags = {namespace: items for namespace, items in tags.items() if items}
+    if tags:
+        found["tags"] = tags
+    bands = [_band(raster, index, name) for index in raster.indexes]
+    found["bands"] = bands
+    if alpha is not None:
+        found["alpha"] = alpha - 1
+    if factors := raster.overviews(1):
+        found["overviews"] = [int(f) for f in factors][:MAX_OVERVIEWS]
+    if profile := _namespace(raster, "COLOR_PROFILE", name).get("SOURCE_ICC_PROFILE"):
+        found["icc"] = profile  # base64 already
+    if xmp := _namespace(raster, "xml:XMP", name).get("xml:XMP"):
+        found["xmp"] = meta.binary(meta.upright_xmp(xmp.encode()))  # GDAL doesn't turn pictures
+    with suppress(ValueError):  # what rasterio raises where there is none
+        table = raster.colormap(1)
+        colours = np.zeros((max(table) + 1, 4), np.uint8)
+        for value, colour in table.items():
+            colours[value] = colour
+        found["colormap"] = meta.binary(colours.tobytes())
+    return meta.bounded(found, name)
+
+
+def _wkt(crs: Any) -> str:
+    wkt: str = crs.to_wkt(version="WKT2_2019")
+    return wkt
+
+
+def _place(point: Any) -> tuple[float, ...]:
+    return point.row, point.col, point.x, point.y, point.z
+
+
+def _band(raster: Any, index: int, name: str) -> dict[str, Any]:
+    """One band; what is as it is without being said, isn't said."""
+    at = index - 1
+    band: dict[str, Any] = {"color": raster.colorinterp[at].name}
+    texts = {"description": raster.descriptions[at], "unit": raster.units[at]}
+    band.update({key: value for key, value in texts.items() if value})
+    for key, value, usual in (("scale", raster.scales[at], 1), ("offset", raster.offsets[at], 0)):
+        if value != usual:
+            band[key] = meta.number(value)
+    if tags := {key: items for key, items in _all_tags(raster, name, index).items() if items}:
+        band["tags"] = tags
+    return band
+
+
+def _all_tags(raster: Any, name: str, index: int = 0) -> dict[str, dict[str, str]]:
+    namespaces = {"", *raster.tag_namespaces(index)} - _STRUCTURAL
+    # "json:" domains hold a driver's dump of its file's structure.
+    return {n: _namespace(raster, n, name, index) for n in sorted(namespaces) if not n.startswith("json:")}
+
+
+def _namespace(raster: Any, namespace: str, name: str, index: int = 0) -> dict[str, str]:
+    try:
+        return dict(raster.tags(index, ns=namespace or None))
+    except ValueError:  # UnicodeDecodeError: GDAL hands out whatever bytes the file has
+        meta.lose(f"{name}: the tags {namespace or '(default namespace)'} aren't text, and aren't kept")
+        return {}
+
+
+def _pop_resolution(tags: dict[str, str]) -> list[float] | None:
+    """Take dots an inch out of TIFF's tags, where they have a unit; other formats have fields for them."""
+    factor = _CENTIMETRES.get(tags.get("TIFFTAG_RESOLUTIONUNIT", "")[:1])
+    try:
+        dpi = [float(tags[f"TIFFTAG_{axis}RESOLUTION"]) for axis in "XY"]
+    except (KeyError, ValueError):
+        return None
+    if factor is None or not all(0 < x < 1e9 for x in dpi):
+        return None
+    for key in _RESOLUTION:
+        del tags[key]
+    return [x * factor for x in dpi]
+
+
+# --- into a GeoTIFF ---
+
+
+@dataclass(slots=True)
+class Band:
+    """One band of the file to be written."""
+
+    color: Any = ColorInterp.undefined
+    description: str = ""
+    unit: str = ""
+    scale: float = 1.0
+    offset: float = 0.0
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Georeference:
+    """Metadata, checked and in rasterio's terms. `alpha` is the index of the alpha band, from 1."""
+
+    bands: list[Band]
+    alpha: int | None = None
+    crs: Any = None
+    transform: Affine | None = None
+    points: list[Any] = field(default_factory=list)
+    points_crs: Any = None
+    rpcs: Any = None
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    overviews: list[int] = field(default_factory=list)
+    colormap: NDArray[np.uint8] | None = None
+    icc: str | None = None
+    xmp: str | None = None
+
+
+def parse(metadata: Any, bands: int, plane: PlaneKind | None) -> Georeference:
+    """Check metadata for an image of so many bands, not counting an alpha band.
+
+    Raises:
+        CorruptDataError: it isn't as `metadata.py` describes it.
+    """
+    found = meta.checked(metadata)
+
+    def get(key: str, read: Callable[[Any, str], Any], default: Any = None) -> Any:
+        value = found.get(key)
+        return default if value is None else read(value, f"metadata.{key}")
+
+    listed, alpha = _bands(found, bands, plane)
+    result = Georeference(listed, alpha)
+    result.crs = get("crs", _crs)
+    result.transform = get("transform", _transform)
+    result.points, result.points_crs = get("gcps", _points, ([], None))
+    result.rpcs = get("rpcs", _rpcs)
+    result.tags = get("tags", _tags, {})
+    result.tags.setdefault("", {}).update(get("dpi", _resolution, {}))
+    result.overviews = get("overviews", _overviews, [])
+    result.colormap = get("colormap", _colormap)
+    if (icc := get("icc", meta.raw)) is not None:
+        result.icc = meta.binary(icc)
+    result.xmp = get("xmp", _xmp)
+    if result.colormap is None:
+        for band in listed:
+            if band.color == ColorInterp.palette:
+                band.color = ColorInterp.undefined
+    return result
+
+
+def _bands(found: dict[str, Any], count: int, plane: PlaneKind | None) -> tuple[list[Band], int | None]:
+    """The bands of the file in order, and which is the alpha band, from 1."""
+    if found.get("bands") is None:
+        kinds = [ColorInterp.red, ColorInterp.green, ColorInterp.blue] if count == 3 else [ColorInterp.gray]
+        listed = [Band(color) for color in kinds] + [Band() for _ in range(count - len(kinds))]
+        at = None
+    else:
+        listed = [_one_band(b, f"metadata.bands[{i}]") for i, b in enumerate(meta.sequence(found["bands"], "bands"))]
+        at = found.get("alpha")
+        if at is not None:
+            at = meta.whole(at, "metadata.alpha", 0, len(listed) - 1)
+    alpha_band = listed.pop(at) if at is not None else Band()
+    if len(listed) != count:
+        raise CorruptDataError(f"metadata.bands: {len(listed)} bands are described, but the image has {count}")
+    for band in listed:
+        if band.color == ColorInterp.alpha:
+            band.color = ColorInterp.undefined  # GDAL would take it for the mask
+    if plane != "alpha":
+        return listed, None
+    alpha_band.color = ColorInterp.alpha
+    at = len(listed) if at is None else at
+    listed.insert(at, alpha_band)
+    return listed, at + 1
+
+
+def _one_band(value: Any, what: str) -> Band:
+    found = meta.mapping(value, what)
+    band = Band()
+    if (color := found.get("color")) is not None:
+        try:
+            band.color = ColorInterp[meta.text(color, f"{what}.color")]
+        except KeyError:
+            raise CorruptDataError(f"{what}.color: {color!r} isn't a colour interpretation") from None
+    band.description = meta.text(found.get("description") or "", f"{what}.description")
+    band.unit = meta.text(found.get("unit") or "", f"{what}.unit")
+    band.scale = meta.real(found.get("scale", 1), f"{what}.scale", finite=False)
+    band.offset = meta.real(found.get("offset", 0), f"{what}.offset", finite=False)
+    band.tags = _tags(found.get("tags", {}), f"{what}.tags")
+    return band
+
+
+def _crs(value: Any, what: str) -> Any:
+    wkt = meta.text(value, what)
+    try:
+        return CRS.from_wkt(wkt)  # never from_user_input, which takes what isn't WKT for names and files
+    except Exception as error:  # noqa: BLE001  # CRSError, but also PROJ's own
+        raise CorruptDataError(f"{what}: not WKT: {error}") from None
+
+
+def _transform(value: Any, what: str) -> Affine:
+    numbers = [meta.real(x, f"{what}[{i}]") for i, x in enumerate(meta.sequence(value, what, 6))]
+    if abs(numbers[0] * numbers[4] - numbers[1] * numbers[3]) == 0:
+        raise CorruptDataError(f"{what}: {numbers} has no inverse")
+    return Affine(*numbers)
+
+
+def _points(value: Any, what: str) -> tuple[list[Any], Any]:
+    found = meta.mapping(value, what)
+    points = []
+    for i, item in enumerate(meta.sequence(found.get("points"), f"{what}.points")):
+        *place, label, info = meta.sequence(item, f"{what}.points[{i}]", 7)
+        row, column, x, y, z = (meta.real(v, f"{what}.points[{i}]") for v in place)
+        points.append(
+            GroundControlPoint(row, column, x, y, z, id=meta.text(label, what), info=meta.text(info, what) or None)
+        )
+    crs = found.get("crs")
+    return points, None if crs is None else _crs(crs, f"{what}.crs")
+
+
+def _rpcs(value: Any, what: str) -> Any:
+    found = _texts(value, what)
+    try:
+        return RPC.from_gdal(found)
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise CorruptDataError(f"{what}: not rational polynomial coefficients: {error!r}") from None
+
+
+def _tags(value: Any, what: str) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for namespace, items in meta.mapping(value, what).items():
+        if namespace not in _STRUCTURAL and not namespace.startswith("json:"):
+            found[meta.text(namespace, what)] = _texts(items, f"{what}.{namespace}")
+    return found
+
+
+def _texts(value: Any, what: str) -> dict[str, str]:
+    found = {meta.text(k, what): meta.text(v, f"{what}.{k}") for k, v in meta.mapping(value, what).items()}
+    if "" in found or any("=" in key for key in found):
+        raise CorruptDataError(f"{what}: a key is empty or contains '='")
+    return found
+
+
+def _resolution(value: Any, what: str) -> dict[str, str]:
+    dpi = [meta.real(x, what) for x in meta.sequence(value, what, 2)]
+    return {
+        "TIFFTAG_XRESOLUTION": f"{dpi[0]:.9g}",
+        "TIFFTAG_YRESOLUTION": f"{dpi[1]:.9g}",
+        "TIFFTAG_RESOLUTIONUNIT": "2",
+    }
+
+
+def _overviews(value: Any, what: str) -> list[int]:
+    factors = [meta.whole(f, f"{what}[{i}]", 2, 2**20) for i, f in enumerate(meta.sequence(value, what))]
+    if len(factors) > MAX_OVERVIEWS:
+        raise CorruptDataError(f"{what}: {len(factors)} factors; {MAX_OVERVIEWS} are accepted")
+    return sorted(set(factors))
+
+
+def _colormap(value: Any, what: str) -> NDArray[np.uint8]:
+    data = meta.raw(value, what)
+    if len(data) % 4 or not 0 < len(data) <= 4 * 65536:
+        raise CorruptDataError(f"{what}: {len(data)} bytes; 4 for each of 1 to 65536 values are expected")
+    return np.frombuffer(data, np.uint8).reshape(-1, 4)
+
+
+def _xmp(value: Any, what: str) -> str:
+    try:
+        return meta.text(meta.raw(value, what).decode(), what)
+    except UnicodeDecodeError:
+        raise CorruptDataError(f"{what}: not UTF-8") from None
+
+
+def apply(given: Georeference, raster: Any, name: str) -> None:
+    """Write all of it, but for what has to be given when a file is created, into a dataset that is open for writing."""
+    raster.colorinterp = [band.color for band in given.bands]
+    if given.points:
+        if given.transform is not None:
+            meta.lose(f"{name}: a TIFF has a transform or ground control points; the points aren't kept")
+        else:
+            raster.gcps = (given.points, given.points_crs if given.points_crs is not None else CRS())
+    if given.rpcs is not None:
+        raster.rpcs = given.rpcs
+    for namespace, items in given.tags.items():
+        _update(raster, 0, namespace, items)
+    if given.xmp:
+        _update(raster, 0, "xml:XMP", {"xml:XMP": given.xmp})
+    if given.colormap is not None:
+        raster.write_colormap(1, dict(enumerate(map(tuple, given.colormap.tolist()))))
+    if any(band.scale != 1 for band in given.bands):
+        raster.scales = [band.scale for band in given.bands]
+    if any(band.offset != 0 for band in given.bands):
+        raster.offsets = [band.offset for band in given.bands]
+    for index, band in enumerate(given.bands, 1):
+        if band.description:
+            raster.set_band_description(index, band.description)
+        if band.unit:
+            raster.set_band_unit(index, band.unit)
+        for namespace, items in band.tags.items():
+            _update(raster, index, namespace, items)
+
+
+def _update(raster: Any, index: int, namespace: str, items: dict[str, str]) -> None:
+    """Set tags, which rasterio from keys and values by "="; a document (XML) has to be cut in two at one of its own."""
+    if namespace.startswith("xml:"):
+        document = next(iter(items.values()), "")
+        match = re.match(r"([^=]+)=(.*)", document, re.DOTALL)
+        items = {match[1]: match[2]} if match else {}
+    if items:
+        raster.update_tags(index, ns=namespace or None, **items)

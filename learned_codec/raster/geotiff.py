@@ -1,0 +1,492 @@
+"""Rasters in and GeoTIFFs out, through rasterio (GDAL), window by window.
+
+In: GeoTIFF, 16-bit PNG, JPEG 2000, VRT and whatever else GDAL opens, with bands of one of uint8, uint16, int16, float32
+or float64. An alpha band becomes the plane "alpha", a mask (internal, .msk, or of GDAL's NODATA_VALUES) the plane
+"mask"; everything else that belongs to the image becomes metadata. Where there is a nodata value *and* a mask, GDAL
+shows the mask alone; here both are kept, and both come back, so that whoever reads the file again sees the same.
+
+Out: a tiled GeoTIFF, losslessly compressed, with all of that inside the one file.
+
+A dataset belongs to one thread at a time: GDAL's, and the settings that are made for it here, are the thread's.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
+from learned_codec.raster import geotags
+from learned_codec.raster import metadata as meta
+from learned_codec.raster.sources import PlaneKind, Unit
+from learned_codec.raster.units import radar_unit
+
+READABLE = ("uint8", "uint16", "int16", "float32", "float64")
+ACCEPTED = "bands of the same one of uint8, uint16, int16, float32 and float64 are accepted"
+
+_INKS = {ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black}
+_TILE = 256  # pixels a side
+# Beyond so many bands, a tile with all of them is no longer a handy unit of reading.
+_INTERLEAVED = 4
+
+
+class RasterSource:
+    """A `PixelSource` over an open rasterio dataset; nothing is read before it is asked for. See `open_source`."""
+
+    def __init__(self, raster: Any, name: str, *, force: bool) -> None:
+        _check_kind(raster, name, force=force)
+        self._raster = raster
+        self._name = name
+        alpha = _alpha(raster, name)
+        self._alpha = alpha
+        self._indexes = [i for i in raster.indexes if i != alpha]
+        self.height: int = raster.height
+        self.width: int = raster.width
+        self.bands = len(self._indexes)
+        self.dtype: np.dtype[Any] = np.dtype(raster.dtypes[0])
+        self.plane: PlaneKind | None = _plane(raster, self._indexes, alpha, name)
+        self._out_of_float: float | None = None
+        self.nodata: float | None = self._nodata()
+        self.metadata: dict[str, Any] = geotags.collect(raster, alpha, name)
+        self.unit: Unit | None = radar_unit(self.metadata, self.dtype)
+        if self.dtype.kind in "iu" and not force:
+            _check_continuous(raster, self.metadata, name)
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """(bands, h, w) values as stored, without scale and offset.
+
+        Raises:
+            InvalidInputError: the file is damaged there.
+        """
+        values: NDArray[Any] = self._checked_read(self._raster.read, self._indexes, rows, columns)
+        if self._out_of_float is not None:
+            values[values == self._out_of_float] = np.nan
+        return values
+
+    def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w) of the mask, 0 or 255, or of the opacity.
+
+        Raises:
+            InvalidInputError: the file is damaged there, or has more than 8 bits of opacity.
+        """
+        if self.plane == "mask":
+            mask = self._checked_read(self._raster.read_masks, self._indexes[0], rows, columns)
+            return np.where(mask != 0, np.uint8(255), np.uint8(0))  # a .msk file may hold any value
+        alpha: NDArray[Any] = self._checked_read(self._raster.read, self._alpha, rows, columns)
+        if alpha.dtype == np.uint8:
+            return alpha
+        opaque = np.iinfo(alpha.dtype).max
+        between = (alpha != 0) & (alpha != opaque)
+        if between.any():
+            raise InvalidInputError(
+                f"{self._name}: an alpha band of {alpha.dtype} with a value of {alpha[between][0]}; 8-bit alpha bands, "
+                f"and {alpha.dtype} of only 0 and {opaque}, are accepted"
+            )
+        return np.where(alpha != 0, np.uint8(255), np.uint8(0))
+
+    def _checked_read(self, read: Any, indexes: Any, rows: slice, columns: slice) -> NDArray[Any]:
+        window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        try:
+            values: NDArray[Any] = read(indexes, window=window)
+        except RasterioError as error:
+            raise InvalidInputError(f"{self._name}: damaged or truncated: {error.__cause__ or error}") from error
+        return values
+
+    def _nodata(self) -> float | None:
+        values = {repr(self._raster.nodatavals[i - 1]): self._raster.nodatavals[i - 1] for i in self._indexes}
+        if len(values) > 1:
+            raise InvalidInputError(
+                f"{self._name}: bands with different nodata values ({', '.join(values)}); one for all bands is accepted"
+            )
+        (value,) = values.values()
+        if value is None:
+            return None
+        if self.dtype == np.float64 and not fits(value, np.dtype(np.float32)):
+            # It is coded as float32, in which this value would be an infinity.
+            self._out_of_float = value
+            return float("nan")
+        # A pixel can't have a value that doesn't fit its type (-9999 of a uint8), and a TIFF by rasterio can't say so.
+        return float(value) if fits(value, self.dtype) else None
+
+
+@contextmanager
+def open_source(
+    source: str | Path | BinaryIO, *, force: bool = False, name: str | None = None
+) -> Iterator[RasterSource]:
+    """Open a raster for reading.
+
+    Args:
+        source: a path, or a binary file object; one that can seek and stands at its start is read lazily, any other to
+            its end. An XML description of a raster (VRT), which can name other files, is only read from a path that
+            ends in ".vrt".
+        force: also read rasters of classes (a colour table, category names, LAYER_TYPE=thematic), in which lossy coding
+            will invent some.
+        name: of the source in messages, if not its own.
+
+    Raises:
+        FileError: the path can't be read.
+        InvalidInputError: it isn't a raster, is damaged, or is of a kind that would have to be converted first.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(rasterio.Env())  # or GDAL prints its errors
+        opener, own_name, head = _opener(source, stack)
+        name = name or own_name
+        if not head:
+            raise InvalidInputError(f"{name}: empty, not an image")
+        if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<") and Path(name).suffix.lower() != ".vrt":
+            raise InvalidInputError(f"{name}: not an image but XML; descriptions of rasters are only read from .vrt")
+        try:
+            with _quiet():
+                raster = stack.enter_context(opener())
+                opened = RasterSource(raster, name, force=force)
+        except RasterioError as error:
+            said = str(error.__cause__ or error)
+            if "not recognized as" in said:  # with an internal name, which helps nobody
+                said = "in no format that is known"
+            raise InvalidInputError(f"{name}: not an image that can be read: {said}") from error
+        yield opened
+
+
+def fits(value: float, dtype: np.dtype[Any]) -> bool:
+    """Can samples of this dtype have this value, after rounding if they are floating-point?"""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return not np.isfinite(value) or bool(np.isfinite(dtype.type(value)))
+    limits = np.iinfo(dtype)
+    return float(value).is_integer() and limits.min <= value <= limits.max
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, bytes]:
+    """What opens the dataset, its name for messages, and its first bytes."""
+    if isinstance(source, (str, os.PathLike)):
+        name = str(source)
+        path = os.path.abspath(source)  # noqa: PTH100  # absolute, so that no part of a name is taken for a scheme
+        try:
+            if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116  # some formats are folders
+                return lambda: rasterio.open(path), name, b"folder"
+            with open(path, "rb") as stream:  # noqa: PTH123
+                if stream.seekable():
+                    return lambda: rasterio.open(path), name, stream.read(64)
+                data = stream.read()
+        except OSError as error:
+            raise FileError(f"{name}: {error.strerror or error}") from error
+    else:
+        name = str(getattr(source, "name", "") or "input")
+        if hasattr(source, "seekable") and source.seekable() and source.tell() == 0:
+            head = source.read(64)
+            # A name that nothing else has: rasterio keeps openers by name.
+            alias = f"{secrets.token_hex(16)}/image"
+
+            def reopen(path: str, mode: str = "rb") -> _View:
+                if not path.endswith(alias) or "w" in mode:  # GDAL also looks for files beside it
+                    raise FileNotFoundError(path)
+                return _View(source)
+
+            return lambda: rasterio.open(alias, opener=reopen), name, head
+        data = source.read()
+    if not data:
+        return None, name, data
+    return stack.enter_context(rasterio.MemoryFile(data)).open, name, data[:64]
+
+
+class _View(io.RawIOBase):
+    """A file object as GDAL may open it any number of times: each has its own position, and closing closes nothing."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_CUR:
+            offset += self._position
+        self._position = offset if whence != os.SEEK_END else self._stream.seek(offset, os.SEEK_END)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        self._stream.seek(self._position)
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+def _refuse(name: str, what: str) -> InvalidInputError:
+    return InvalidInputError(f"{name}: {what}; {ACCEPTED}")
+
+
+def _check_kind(raster: Any, name: str, *, force: bool) -> None:
+    if raster.subdatasets:  # overviews and masks aren't listed here, other pages are
+        raise _refuse(name, f"{len(raster.subdatasets)} pages or subdatasets; save the one to be coded by itself")
+    if not raster.count:
+        raise _refuse(name, "a raster without bands")
+    kinds = sorted(set(raster.dtypes))
+    if len(kinds) > 1 or kinds[0] not in READABLE:
+        raise _refuse(name, f"a raster of {' and '.join(kinds)} samples")
+    structure = raster.tags(ns="IMAGE_STRUCTURE")
+    if structure.get("MINISWHITE") == "YES":
+        raise _refuse(name, "a raster in which 0 is white (MINISWHITE)")
+    # GDAL turns the CMYK of a TIFF into RGBA without further words.
+    if _INKS & set(raster.colorinterp) or structure.get("SOURCE_COLOR_SPACE") == "CMYK":
+        raise _refuse(name, "a CMYK raster")
+    if str(raster.photometric or "").lower().endswith("lab"):
+        raise _refuse(name, "a CIELAB raster")
+    if raster.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "1" and not force:
+        raise _refuse(name, "a bilevel (1-bit) raster")
+
+
+def _alpha(raster: Any, name: str) -> int | None:
+    """The index of the alpha band, from 1."""
+    found = [i for i, kind in zip(raster.indexes, raster.colorinterp, strict=True) if kind == ColorInterp.alpha]
+    if not found:
+        return None
+    if len(found) > 1 or raster.count == 1:
+        raise _refuse(name, f"{len(found)} alpha bands among {raster.count} bands")
+    if raster.dtypes[0] not in ("uint8", "uint16"):
+        raise _refuse(name, f"an alpha band of {raster.dtypes[0]}")
+    index: int = found[0]
+    return index
+
+
+def _plane(raster: Any, indexes: list[int], alpha: int | None, name: str) -> PlaneKind | None:
+    """What the plane beside the bands is, by the flags with which GDAL says what each band's mask comes from."""
+    flags = [set(raster.mask_flag_enums[i - 1]) for i in indexes]
+    if any(not f for f in flags):
+        raise _refuse(name, "a raster with a mask for each band")
+    masked = any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in flags)
+    if alpha is not None:
+        if masked:
+            raise _refuse(name, "a raster with both an alpha band and a mask")
+        if raster.driver == "PNG" and raster.nodata is not None:
+            raise _refuse(name, "a picture with a transparent colour")
+        return "alpha"
+    if raster.driver == "PNG" and (masked or raster.nodata is not None):
+        raise _refuse(name, "a picture with a transparent colour")
+    return "mask" if masked else None
+
+
+def _check_continuous(raster: Any, metadata: dict[str, Any], name: str) -> None:
+    """Refuse classes: half way between forest and water isn't the class whose number is half way between theirs."""
+    bands = metadata["bands"]
+    tags = [t for holder in (metadata, *bands) for t in holder.get("tags", {}).get("", {}).items()]
+    if "colormap" in metadata or any(b["color"] == "palette" for b in bands):
+        what = "a palette (colour table)"
+    elif any(key.upper() == "LAYER_TYPE" and value.lower() == "thematic" for key, value in tags):
+        what = "LAYER_TYPE=thematic"
+    elif _has_categories(raster):
+        what = "category names"
+    else:
+        return
+    raise InvalidInputError(
+        f"{name}: a raster of classes: it has {what}. Lossy coding would invent classes; only rasters of measured "
+        "values are accepted, unless force=True says that these are"
+    )
+
+
+def _has_categories(raster: Any) -> bool:
+    """Has any band category names? rasterio doesn't hand them out, but GDAL's description of the dataset has them."""
+    with rasterio.MemoryFile(ext=".vrt") as memory:
+        try:
+            rasterio.shutil.copy(raster, memory.name, driver="VRT")
+            return b"<CategoryNames>" in memory.read()
+        except RasterioError:  # some drivers' datasets can't be described
+            return False
+
+
+class GeoTiffSink:
+    """A `PixelSink` into an open rasterio dataset. See `open_sink`."""
+
+    def __init__(self, raster: Any, given: geotags.Georeference, plane: PlaneKind | None) -> None:
+        self._raster = raster
+        self._alpha = given.alpha
+        self._plane = plane
+        self._indexes = [i for i in raster.indexes if i != given.alpha]
+        self._dtype = np.dtype(raster.dtypes[0])
+
+    def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> None:
+        """Take (bands, h, w) values, and (h, w) of the plane if there is one.
+
+        Raises:
+            InvalidInputError: they are of another shape or dtype than was announced.
+            FileError: they can't be written.
+        """
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        if values.shape != (len(self._indexes), *size) or values.dtype != self._dtype:
+            raise InvalidInputError(
+                f"{values.dtype} of shape {values.shape} for {self._dtype} of shape {(len(self._indexes), *size)}"
+            )
+        if (plane is None) != (self._plane is None) or (plane is not None and plane.shape != size):
+            raise InvalidInputError(
+                f"a plane of shape {getattr(plane, 'shape', None)} for {self._plane} of shape {size}"
+            )
+        window = Window(columns.start, rows.start, size[1], size[0])
+        try:
+            self._raster.write(values, self._indexes, window=window)
+            if plane is not None and self._alpha is not None:
+                opaque = np.iinfo(self._dtype).max // 255
+                self._raster.write(plane.astype(self._dtype) * self._dtype.type(opaque), self._alpha, window=window)
+            elif plane is not None:
+                self._raster.write_mask(plane != 0, window=window)
+        except RasterioError as error:
+            raise FileError(f"{self._raster.name}: {error.__cause__ or error}") from error
+
+
+@contextmanager
+def open_sink(
+    path: Path,
+    *,
+    height: int,
+    width: int,
+    bands: int,
+    dtype: Any,
+    nodata: float | None = None,
+    plane: PlaneKind | None = None,
+    metadata: dict[str, Any] | None = None,
+    overviews: bool = False,
+    name: str | None = None,
+) -> Iterator[GeoTiffSink]:
+    """Write a tiled GeoTIFF (BigTIFF where 4 GiB may not do), compressed losslessly, and no other file beside it.
+
+    Args:
+        path: replaced if it exists. After an exception it is incomplete, and the caller's to delete.
+        height: pixels.
+        width: pixels.
+        bands: without an alpha band, which is the plane.
+        dtype: uint8, uint16, int16, float32 or float64.
+        nodata: the value of pixels that don't exist.
+        plane: "alpha" becomes an alpha band (of uint16, 0 and 65535 for 0 and 255), "mask" an internal mask.
+        metadata: as `learned_codec.raster.metadata` has it; not trusted.
+        overviews: rebuild those that `metadata` records.
+        name: of the file in warnings, if not its own.
+
+    Raises:
+        CorruptDataError: metadata or nodata make no sense.
+        InvalidInputError: a GeoTIFF can't hold this dtype, or not with an alpha band.
+        FileError: the file can't be written.
+    """
+    kind = np.dtype(dtype)
+    if kind.name not in READABLE:
+        raise InvalidInputError(f"a GeoTIFF of {kind} samples; {', '.join(READABLE)} are accepted")
+    if plane == "alpha" and kind.name not in ("uint8", "uint16"):
+        raise InvalidInputError(f"{kind} samples with an alpha band; uint8 and uint16 can have one")
+    if nodata is not None and not fits(nodata, kind):
+        raise CorruptDataError(f"nodata value {nodata:g}: not a value that {kind} samples can have")
+    with ExitStack() as stack:
+        # Masks and everything else go inside the file: GDAL would leave .msk and .aux.xml files beside it.
+        stack.enter_context(rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"))
+        given = geotags.parse({} if metadata is None else metadata, bands, plane)
+        if given.colormap is not None and (bands > 1 or kind.name not in ("uint8", "uint16") or plane == "alpha"):
+            raise CorruptDataError(f"metadata.colormap: {bands} bands of {kind} with a colour table")
+        raster = _create(path, height, width, kind, nodata, given)
+        try:
+            _apply(given, raster, name or str(path))
+            yield GeoTiffSink(raster, given, plane)
+        except BaseException:
+            with suppress(FileError):
+                _close(raster, path)
+            raise
+        _close(raster, path)
+        factors = [f for f in given.overviews if f < max(height, width)]
+        if overviews and factors:
+            _build_overviews(path, factors, averaged=nodata is None and plane is None and given.colormap is None)
+
+
+def _create(
+    path: Path, height: int, width: int, dtype: np.dtype[Any], nodata: float | None, given: geotags.Georeference
+) -> Any:
+    options: dict[str, Any] = {}
+    colours = [band.color for band in given.bands]
+    if given.colormap is not None:
+        options["photometric"] = "PALETTE"
+    elif colours[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue]:
+        options["photometric"] = "RGB"
+    else:
+        options["photometric"] = "MINISBLACK"  # GDAL then calls a first band of undefined colour grey
+    if given.icc:
+        options["SOURCE_ICC_PROFILE"] = given.icc
+    if given.transform is not None:
+        options["transform"] = given.transform
+    try:
+        with _quiet():
+            return rasterio.open(
+                os.path.abspath(path),  # noqa: PTH100
+                "w",
+                driver="GTiff",
+                height=height,
+                width=width,
+                count=len(given.bands),
+                dtype=dtype.name,
+                crs=given.crs,
+                nodata=nodata,
+                tiled=True,
+                blockxsize=_TILE,
+                blockysize=_TILE,
+                interleave="pixel" if len(given.bands) <= _INTERLEAVED else "band",
+                compress="deflate",
+                predictor=3 if dtype.kind == "f" else 2,
+                bigtiff="IF_SAFER",
+                **options,
+            )
+    except RasterioError as error:
+        raise FileError(f"{path}: {error.__cause__ or error}") from error
+
+
+def _apply(given: geotags.Georeference, raster: Any, name: str) -> None:
+    try:
+        with _quiet():
+            geotags.apply(given, raster, name)
+    except meta.MetadataLostWarning:  # where the caller has made errors of them
+        raise
+    except Exception as error:  # rasterio and GDAL report in a dozen unrelated ways
+        raise CorruptDataError(f"metadata that a GeoTIFF can't hold: {error}") from error
+
+
+def _close(raster: Any, path: Path) -> None:
+    try:
+        with _quiet():
+            raster.close()
+    except RasterioError as error:
+        raise FileError(f"{path}: {error.__cause__ or error}") from error
+
+
+def _build_overviews(path: Path, factors: list[int], *, averaged: bool) -> None:
+    """Overviews inside the file. A mean over a hole's edge needs care that nearest neighbours don't."""
+    try:
+        with (
+            _quiet(),
+            rasterio.Env(COMPRESS_OVERVIEW="DEFLATE", GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"),
+            rasterio.open(os.path.abspath(path), "r+") as raster,  # noqa: PTH100
+        ):
+            raster.build_overviews(factors, Resampling.average if averaged else Resampling.nearest)
+    except RasterioError as error:
+        raise FileError(f"{path}: {error.__cause__ or error}") from error

@@ -1,0 +1,315 @@
+"""Pixels that don't exist: how they are filled before coding, and how they are kept.
+
+What is coded in place of a masked pixel is free, so it is chosen to cost nothing and to leave its neighbours alone: a
+smooth continuation of the valid pixels.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.bitstream import varint
+from learned_codec.errors import CorruptDataError, TruncatedError, UnsupportedVersionError
+
+from .sources import PlaneKind
+
+
+def fill(plane: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(H, W) values with those outside `valid` replaced by a smooth continuation of the valid ones.
+
+    Valid values are averaged in a pyramid of 2x2 blocks, and holes are filled from the coarsest level down ("pull and
+    push", Gortler et al., "The lumigraph", 1996). Nothing valid at all gives zeros.
+    """
+    if valid.all():
+        return plane
+    if not valid.any():
+        return np.zeros_like(plane)
+    weight = valid.astype(np.float32)
+    return _fill(np.where(valid, plane, np.float32(0)), weight)
+
+
+def _fill(total: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means total / weight where the weight is positive, and filled from a level of half the size elsewhere."""
+    means: NDArray[np.float32] = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+    if weight.all():
+        return means
+    height, width = total.shape
+    padding = ((0, height % 2), (0, width % 2))
+    quarters = [
+        np.pad(values, padding).reshape(-(-height // 2), 2, -(-width // 2), 2).sum((1, 3)) for values in (total, weight)
+    ]
+    # Weights saturate, or far away regions would be dominated by where there are most valid pixels.
+    scale = np.minimum(1, 1 / np.maximum(quarters[1], 1e-9))
+    coarse = _fill(quarters[0] * scale, quarters[1] * scale)
+    holes = weight <= 0
+    means[holes] = _double(coarse, height, width)[holes]
+    return means
+
+
+def _double(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Twice the size, bilinearly (weights 3/4 and 1/4), cut to (height, width)."""
+    for axis, length in ((0, height), (1, width)):
+        padded = np.concatenate([plane.take([0], axis), plane, plane.take([-1], axis)], axis)
+        middle, before, after = (padded.take(range(start, start + plane.shape[axis]), axis) for start in (1, 0, 2))
+        both = np.stack([0.75 * middle + 0.25 * before, 0.75 * middle + 0.25 * after], axis + 1)
+        shape = list(plane.shape)
+        shape[axis] *= 2
+        plane = both.reshape(shape).take(range(length), axis).astype(np.float32)
+    return plane
+
+
+# -- kept exactly -----------------------------------------------------------------------------------------------------
+
+VALID = 255
+"""In a plane of classes: the pixel has a value."""
+
+_PLANES: tuple[PlaneKind | None, ...] = (None, "mask", "alpha")  # the index is the code in the file
+_CONSTANT, _BILEVEL, _LEVELS, _EDGES = range(4)
+MAX_EDGES = 16
+"""Edges in a row, on average, up to which they are worth listing."""
+
+_NO_CLASSES, _SHARED, _PER_BAND = range(3)
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a tile has beside its latents.
+
+    `classes` (1 or bands, h, w) uint8, the class of each pixel or `VALID`, None where all are valid; `plane` (h, w)
+    uint8, a mask or an alpha channel.
+    """
+
+    classes: NDArray[np.uint8] | None
+    plane: NDArray[np.uint8] | None
+
+    def crop(self, rows: slice, columns: slice) -> Side:
+        """The same of a rectangle."""
+        return Side(
+            None if self.classes is None else self.classes[:, rows, columns],
+            None if self.plane is None else self.plane[rows, columns],
+        )
+
+
+@dataclass(frozen=True)
+class MaskLayout:
+    """What a file's masks mean: the payload of MASK. Each tile has a `Side` of this layout.
+
+    Attributes:
+        fills: the value of each class of pixels that have none: nodata, NaN, infinity; up to 255.
+        plane: what the plane beside the bands is, if there is one.
+    """
+
+    fills: tuple[float, ...]
+    plane: PlaneKind | None = None
+
+    def check(self, dtype: np.dtype[Any]) -> None:
+        """Raise `CorruptDataError` unless values of the dtype can be all of `fills`."""
+        for value in self.fills:
+            if not holds(dtype, value):
+                raise CorruptDataError(f"MASK makes no sense: {value:g} isn't a value that {dtype} can have")
+
+    def classify(self, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> Side:
+        """The side of (bands, h, w) values and the (h, w) plane."""
+        classes = np.full(values.shape, VALID, np.uint8)
+        for number, value in enumerate(self.fills):
+            classes[np.isnan(values) if np.isnan(value) else values == values.dtype.type(value)] = number
+        if (classes == VALID).all():
+            return Side(None, plane)
+        shared = bool((classes == classes[:1]).all())
+        return Side(classes[:1] if shared else classes, plane)
+
+    @staticmethod
+    def valid(side: Side, bands: int) -> NDArray[np.bool_] | None:
+        """(bands, h, w): which values are real and visible; None where all are."""
+        if side.classes is None and (side.plane is None or side.plane.all()):
+            return None
+        parts = [] if side.classes is None else [side.classes == VALID]
+        if side.plane is not None:
+            parts.append(side.plane[None] > 0)
+        return np.broadcast_to(np.logical_and.reduce(np.broadcast_arrays(*parts)), (bands, *parts[0].shape[1:]))
+
+    def restore(self, values: NDArray[Any], side: Side) -> None:
+        """Put back into (bands, h, w) decoded values, in place, what has no value; hidden pixels become 0.
+
+        A valid pixel that happens to have a fill's value is moved to the next one: it must not become nodata.
+        """
+        for value in self.fills:
+            if not np.isnan(value):
+                stray = values == values.dtype.type(value)
+                if stray.any():
+                    values[stray] = _next(values.dtype, value)
+        if side.plane is not None:
+            values[:, side.plane == 0] = 0  # after the above: where 0 is nodata, it may well be so here
+        if side.classes is not None:
+            classes = np.broadcast_to(side.classes, values.shape)
+            for number, value in enumerate(self.fills):
+                values[classes == number] = value
+
+    # -- in the file --------------------------------------------------------------------------------------------------
+
+    def to_bytes(self) -> bytes:
+        """The payload of MASK."""
+        return bytes([_PLANES.index(self.plane), len(self.fills)]) + struct.pack(f"<{len(self.fills)}d", *self.fills)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> MaskLayout:
+        """The layout in the payload of MASK. Raises `CorruptDataError` or `UnsupportedVersionError`."""
+        if len(data) < 2 or len(data) != 2 + 8 * data[1] or data[1] == VALID:
+            raise CorruptDataError("MASK makes no sense: its length is wrong")
+        if data[0] >= len(_PLANES):
+            raise UnsupportedVersionError(f"a mask of kind {data[0]} needs a later version of this library")
+        return cls(struct.unpack(f"<{data[1]}d", data[2:]), _PLANES[data[0]])
+
+    def pack(self, side: Side) -> bytes:
+        """A tile's side in bytes; empty where everything is valid and there is no plane."""
+        if side.classes is None and self.plane is None:
+            return b""
+        planes = [] if side.classes is None else list(side.classes)
+        kind = _NO_CLASSES if side.classes is None else _SHARED if len(planes) == 1 else _PER_BAND
+        if side.plane is not None:
+            planes.append(side.plane)
+        return bytes([kind]) + b"".join(map(_pack_plane, planes))
+
+    def unpack(self, data: bytes, bands: int, height: int, width: int) -> Side:
+        """The side in a tile's bytes. Raises `CorruptDataError`; takes no more memory than the tile's pixels."""
+        if not data:
+            data = bytes([_NO_CLASSES])
+            if self.plane is not None:
+                raise CorruptDataError("a tile lacks its mask")
+        if data[0] > _PER_BAND or (data[0] != _NO_CLASSES and not self.fills):
+            raise CorruptDataError("a tile's mask makes no sense")
+        count = (0, 1, bands)[data[0]]
+        at, planes = 1, []
+        for _ in range(count + (self.plane is not None)):
+            plane, at = _unpack_plane(data, at, height, width)
+            planes.append(plane)
+        if at != len(data):
+            raise CorruptDataError("bytes follow a tile's mask")
+        classes = np.stack(planes[:count]) if count else None
+        if classes is not None and ((classes >= len(self.fills)) & (classes != VALID)).any():
+            raise CorruptDataError("a tile's mask has a class that the file doesn't declare")
+        return Side(classes, planes[count] if self.plane is not None else None)
+
+
+def holds(dtype: np.dtype[Any], value: float) -> bool:
+    """Whether an array of the dtype can have this value, rounded if it is floating-point."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return not np.isfinite(value) or bool(np.isfinite(dtype.type(value)))
+    limits = np.iinfo(dtype)
+    return float(value).is_integer() and bool(limits.min <= value <= limits.max)
+
+
+def _next(dtype: np.dtype[Any], value: float) -> Any:
+    """The nearest other value of a dtype; upwards where there is one."""
+    if dtype.kind == "f":
+        return np.nextafter(dtype.type(value), dtype.type(np.inf if value < np.finfo(dtype).max else -np.inf))
+    return value + 1 if value < np.iinfo(dtype).max else value - 1
+
+
+def _pack_plane(plane: NDArray[np.uint8]) -> bytes:
+    """A kind, its one or two levels, and for all but constant planes the length of a zlib stream and the stream.
+
+    Of two levels, where each row changes between them, or a bit for each pixel that differs from the one above it,
+    whichever is shorter; of more, differences to the left.
+    """
+    low, high = int(plane.min()), int(plane.max())
+    if low == high:
+        return bytes([_CONSTANT, low])
+    if ((plane == low) | (plane == high)).all():
+        bits = plane == high
+        changed = bits.copy()
+        changed[1:] ^= bits[:-1]
+        found = [_stream(bytes([_BILEVEL, low, high]), np.packbits(changed, axis=1).tobytes())]
+        if (bits[:, 1:] != bits[:, :-1]).sum() <= MAX_EDGES * len(bits):
+            found.append(_stream(bytes([_EDGES, low, high]), _edges(bits)))
+        return min(found, key=len)
+    return _stream(bytes([_LEVELS]), np.diff(plane, axis=1, prepend=np.uint8(0)).tobytes())
+
+
+def _stream(head: bytes, body: bytes) -> bytes:
+    stream = zlib.compress(body, 9)
+    return head + varint.encode(len(stream)) + stream
+
+
+def _edges(bits: NDArray[np.bool_]) -> bytes:
+    """For each row how many edges it has, and where; relative to the row above where that has as many, else in turn.
+
+    An edge is a column from which on bits differ from those before, which are False before the first.
+    """
+    out = bytearray()
+    above = np.zeros(0, np.int64)
+    for row in bits:
+        edges = np.flatnonzero(np.diff(row, prepend=False))
+        out += varint.encode(len(edges))
+        if len(edges) == len(above):
+            numbers = np.where(edges >= above, 2 * (edges - above), 2 * (above - edges) - 1)
+        else:
+            numbers = np.diff(edges, prepend=0)
+        for number in numbers.tolist():
+            out += varint.encode(number)
+        above = edges
+    return bytes(out)
+
+
+def _of_edges(body: bytes, height: int, width: int) -> NDArray[np.bool_]:
+    """The (height, width) bits of `_edges`."""
+    bits = np.zeros((height, width), bool)
+    above: list[int] = []
+    at = 0
+    for row in bits:
+        count, at = varint.decode(body, at)
+        if count > width:
+            raise CorruptDataError("a mask's row has more edges than pixels")
+        edges: list[int] = []
+        for index in range(count):
+            number, at = varint.decode(body, at)
+            if count == len(above):
+                edge = above[index] + (number // 2 if number % 2 == 0 else -(number + 1) // 2)
+            else:
+                edge = number + (edges[-1] if edges else 0)
+            if not (edges[-1] if edges else -1) < edge < width:
+                raise CorruptDataError("a mask's edges aren't in order")
+            edges.append(edge)
+        for start, stop in zip(edges[::2], [*edges[1::2], width][: len(edges[::2])], strict=True):
+            row[start:stop] = True
+        above = edges
+    if at != len(body):
+        raise CorruptDataError("bytes follow a mask's edges")
+    return bits
+
+
+def _unpack_plane(data: bytes, at: int, height: int, width: int) -> tuple[NDArray[np.uint8], int]:
+    """The (height, width) plane at data[at:], and where it ends."""
+    try:
+        kind = data[at]
+        if kind == _CONSTANT:
+            return np.full((height, width), data[at + 1], np.uint8), at + 2
+        if kind not in (_BILEVEL, _LEVELS, _EDGES):
+            raise CorruptDataError(f"a mask's plane of kind {kind}")
+        low, high = (data[at + 1], data[at + 2]) if kind != _LEVELS else (0, 0)
+        length, at = varint.decode(data, at + (1 if kind == _LEVELS else 3))
+        row = -(-width // 8) if kind == _BILEVEL else width
+        most = height * (1 + (MAX_EDGES + 1) * varint.MAX_BYTES) if kind == _EDGES else height * row
+        inflater = zlib.decompressobj()
+        body = inflater.decompress(data[at : at + length], most + 1)
+        at += length
+        wrong_size = len(body) > most if kind == _EDGES else len(body) != most
+        if at > len(data) or wrong_size or not inflater.eof or inflater.unused_data:
+            raise CorruptDataError("a mask's plane has the wrong size")
+        if kind == _EDGES:
+            bits = _of_edges(body, height, width)
+        else:
+            rows = np.frombuffer(body, np.uint8).reshape(height, row)
+            if kind == _LEVELS:
+                return np.cumsum(rows, 1, np.uint8), at
+            bits = np.bitwise_xor.accumulate(np.unpackbits(rows, axis=1, count=width), 0) > 0
+    except (IndexError, zlib.error, TruncatedError) as error:
+        raise CorruptDataError(f"a mask's plane is damaged: {error}") from error
+    return np.where(bits, np.uint8(high), np.uint8(low)), at

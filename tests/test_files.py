@@ -1,0 +1,498 @@
+"""encode_file() and decode_file(): of rasters, everything but the pixels comes back exactly."""
+
+import io
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from affine import Affine
+from PIL import Image
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.rpc import RPC
+
+import learned_codec
+from learned_codec import bitstream, files
+from learned_codec.errors import BitstreamError, CorruptDataError, FileError, InvalidInputError
+from learned_codec.models import registry
+from learned_codec.raster.images import MetadataLostWarning
+
+DATA = Path(os.environ.get("LEARNED_CODEC_DATA", Path(__file__).parents[2] / "shared" / "data"))
+FILES = sorted(
+    path
+    for folder in ("optical_test", "optical_test/special", "sar_test")
+    for pattern in ("*.tif", "*.png")
+    for path in (DATA / folder).glob(pattern)
+)
+UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Rasters without a place are none of rasterio's business here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def scene(bands: int, dtype: str, height: int = 90, width: int = 110) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    level = 3000 if dtype in ("uint16", "int16") else 128
+    planes = [level * (1 + 0.3 * np.sin(x / (5 + i) + y / 17)) for i in range(bands)]
+    return np.array(planes).astype(dtype)
+
+
+def write(path: Path, bands: np.ndarray, **profile: Any) -> Any:
+    """A new GeoTIFF of (bands, height, width), still open."""
+    count, height, width = bands.shape
+    raster = rasterio.open(
+        path, "w", driver="GTiff", count=count, height=height, width=width, dtype=bands.dtype.name, **UTM | profile
+    )
+    raster.write(bands)
+    return raster
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """All that a file says beside its pixels, by rasterio."""
+    with rasterio.open(path) as raster:
+        points, points_crs = raster.gcps
+        found = {
+            "size": (raster.height, raster.width, raster.count),
+            "dtypes": raster.dtypes,
+            "nodata": repr(raster.nodatavals),
+            "crs": raster.crs,
+            "transform": raster.transform,
+            "points": [(p.row, p.col, p.x, p.y, p.z) for p in points],
+            "points crs": points_crs,
+            "rpcs": raster.rpcs.to_dict() if raster.rpcs else None,
+            "descriptions": raster.descriptions,
+            "units": raster.units,
+            "scales": repr(raster.scales),
+            "offsets": repr(raster.offsets),
+            # GDAL can't write a TIFF whose first band is of undefined colour, unless it copies one.
+            "colours": [
+                "gray" if (i, c.name) == (0, "undefined") else c.name for i, c in enumerate(raster.colorinterp)
+            ],
+            "masks": raster.mask_flag_enums,
+            "colormap": raster.colormap(1) if ColorInterp.palette in raster.colorinterp else None,
+        }
+        for index in range(raster.count + 1):
+            for namespace in {None, *raster.tag_namespaces(index)} - {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS"}:
+                if tags := raster.tags(index, ns=namespace):
+                    found[f"tags {index} {namespace}"] = tags
+        return found
+
+
+def assert_only_pixels_differ(path: Path, again: Path) -> None:
+    expected, found = describe(path), describe(again)
+    for key in expected.keys() | found.keys():
+        assert found.get(key) == expected.get(key), key
+    with rasterio.open(path) as one, rasterio.open(again) as other:
+        np.testing.assert_array_equal(other.read_masks(), one.read_masks())
+        np.testing.assert_array_equal(other.dataset_mask(), one.dataset_mask())
+        if one.dtypes[0] == "float32":
+            for special in (np.isnan, np.isposinf, np.isneginf):
+                np.testing.assert_array_equal(special(other.read()), special(one.read()))
+
+
+def there_and_back(path: Path, tmp_path: Path, **options: Any) -> Path:
+    """Through an LCI file into another folder, where nothing else may be left."""
+    folder = tmp_path / "again"
+    folder.mkdir()
+    info = files.encode_file(path, tmp_path / "a.lci", **options)
+    assert info.to_dict() == learned_codec.inspect((tmp_path / "a.lci").read_bytes()).to_dict()
+    files.decode_file(tmp_path / "a.lci", folder / "again.tif")
+    assert list(folder.iterdir()) == [folder / "again.tif"]
+    return folder / "again.tif"
+
+
+def error_of(path: Path, again: Path) -> float:
+    """Mean absolute error of valid values, as a share of their range."""
+    with rasterio.open(path) as one, rasterio.open(again) as other:
+        a, b = (raster.read(masked=True).astype(float) for raster in (one, other))
+    return float(np.ma.abs(a - b).mean() / max(np.ma.ptp(a), 1e-9))
+
+
+# -- real files --------------------------------------------------------------------------------------------------------
+
+
+class Hollow:
+    """In place of a model: codes nothing, and decodes to 0.5. All but pixels then takes no time."""
+
+    max_step, device = 1152, "cpu"
+
+    def __init__(self, bands: int) -> None:
+        self.config = SimpleNamespace(bands=bands, latents=1)
+
+    def analyse(self, pixels: torch.Tensor) -> torch.Tensor:
+        assert torch.isfinite(pixels).all()
+        return torch.zeros(pixels.shape[1] // 16, pixels.shape[2] // 16, 1)
+
+    def code(self, latents: torch.Tensor, _step: int, **_: Any) -> SimpleNamespace:
+        return SimpleNamespace(encoder=SimpleNamespace(finish=lambda: b"\1", bits=8.0), decoded=latents)
+
+    def decode(self, payload: bytes, _step: int, height: int, width: int, components: int = 1) -> list[torch.Tensor]:
+        assert bytes(payload) == b"\1"
+        return [torch.zeros(height, width, 1)] * components
+
+    def synthesise(self, area: torch.Tensor, _step: int) -> torch.Tensor:
+        return torch.full((self.config.bands, 16 * area.shape[0], 16 * area.shape[1]), 0.5)
+
+
+@pytest.fixture
+def hollow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "load", lambda name, _device="cpu": Hollow(registry.find(name=name).bands))
+
+
+@pytest.mark.skipif(not FILES, reason="no test images")
+@pytest.mark.usefixtures("hollow")
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_of_real_files_only_pixels_differ(path: Path, tmp_path: Path) -> None:
+    if path.suffix == ".png":
+        files.encode_file(path, tmp_path / "a.lci")
+        files.decode_file(tmp_path / "a.lci", tmp_path / "again.png")
+        with Image.open(path) as one, Image.open(tmp_path / "again.png") as other:
+            assert (one.size, one.mode, one.info.keys()) == (other.size, other.mode, other.info.keys())
+        return
+    again = there_and_back(path, tmp_path, force="colour_table" in path.name)
+    assert_only_pixels_differ(path, again)
+
+
+SMALL = [path for path in FILES if path.name in ("tiny_64px_u8_nodata0.tif", "rotated_geotransform_tiny.tif")]
+
+
+@pytest.mark.skipif(not SMALL, reason="no test images")
+@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.name)
+def test_small_real_files_with_the_real_model(path: Path, tmp_path: Path) -> None:
+    again = there_and_back(path, tmp_path, quality=80)
+    assert_only_pixels_differ(path, again)
+    assert error_of(path, again) < 0.05
+
+
+# -- one feature each --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bands", "dtype", "nodata"),
+    [(1, "uint8", None), (3, "uint8", 0), (4, "uint8", 255), (2, "uint16", 0), (1, "int16", -32768),
+     (2, "float32", float("nan")), (1, "float32", -3.4028234663852886e38), (1, "float32", -9999)],
+)  # fmt: skip
+def test_dtypes_and_nodata(tmp_path: Path, bands: int, dtype: str, nodata: float | None) -> None:
+    path, values = tmp_path / "a.tif", scene(bands, dtype)
+    if nodata is not None:
+        values[:, :30, 20:] = nodata
+        values[-1, 60:, :40] = nodata
+    write(path, values, nodata=nodata, photometric="MINISBLACK").close()
+    again = there_and_back(path, tmp_path, quality=70)
+    assert_only_pixels_differ(path, again)
+    assert error_of(path, again) < 0.04
+
+
+def test_everything_that_a_geotiff_can_say(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        write(path, scene(4, "uint16"), transform=Affine(8, 3, 4e5, 2, -9, 5e6)) as raster,
+    ):
+        raster.descriptions = ("blue", "grün", "", "nir")
+        raster.units = ("m", "", "K", "")
+        raster.scales, raster.offsets = (0.5, 1, 1, 1e-4), (0, -273.15, 0, 2)
+        raster.colorinterp = [ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.nir]
+        raster.update_tags(TIFFTAG_SOFTWARE="mine", AREA_OR_POINT="Point")
+        raster.update_tags(ns="MINE", a="1", b="x = y")
+        raster.update_tags(2, wavelength="560")
+        raster.write_mask(np.arange(90 * 110).reshape(90, 110) % 7 > 0)
+    again = there_and_back(path, tmp_path, tile_size=64)
+    assert_only_pixels_differ(path, again)
+
+
+def test_alpha(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.tif", scene(4, "uint8")
+    values[3] = np.random.default_rng(0).integers(0, 256, values.shape[1:])
+    values[3, :20] = 0
+    write(path, values, alpha="YES", photometric="RGB").close()
+    again = there_and_back(path, tmp_path)
+    assert_only_pixels_differ(path, again)
+    with rasterio.open(again) as raster:
+        np.testing.assert_array_equal(raster.read(4), values[3])
+        assert not raster.read(1)[:20].any()
+    with pytest.warns(MetadataLostWarning, match="^a.png: PNG doesn't hold.*georeference"):
+        files.decode_file(tmp_path / "a.lci", tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == "RGBA"
+        np.testing.assert_array_equal(np.asarray(picture)[..., 3], values[3])
+
+
+def test_radar_by_its_tags(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    values = (10 ** (scene(1, "float32") / 128 - 3)).astype(np.float32)
+    values[:, :9] = 0
+    with write(path, values) as raster:
+        raster.update_tags(UNIT="gamma0 linear power", POL="VV")
+    again = there_and_back(path, tmp_path, nodata=0)
+    assert learned_codec.inspect((tmp_path / "a.lci").read_bytes()).unit == "power"
+    with rasterio.open(again) as raster:
+        back = raster.read()
+        assert raster.nodata == 0
+        assert raster.tags()["UNIT"] == "gamma0 linear power"
+    np.testing.assert_array_equal(back == 0, values == 0)
+    assert np.abs(10 * np.log10(back[:, 9:] / values[:, 9:])).mean() < 0.5
+
+
+def test_float64_says_that_it_becomes_float32(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.tif", scene(1, "float64")
+    values[0, :8] = lowest = np.finfo(np.float64).min
+    write(path, values, nodata=lowest).close()
+    with pytest.warns(UserWarning, match="float64 is stored as float32"):
+        files.encode_file(path, tmp_path / "a.lci")
+    files.decode_file(tmp_path / "a.lci", tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as raster:
+        assert raster.dtypes == ("float32",)
+        np.testing.assert_array_equal(np.isnan(raster.read()), values == lowest)
+
+
+def test_windows_move_the_georeference(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.tif", tmp_path / "b.tif"
+    transform = Affine(8, 3, 4e5, 2, -9, 5e6)
+    values = scene(2, "uint16", 200, 150)
+    values[:, 100:120] = 0
+    write(path, values, transform=transform, nodata=0).close()
+    files.encode_file(path, tmp_path / "a.lci", tile_size=64)
+    files.decode_file(tmp_path / "a.lci", out, window=(70, 41, 90, 30))
+    whole = learned_codec.decode((tmp_path / "a.lci").read_bytes())
+    with rasterio.open(out) as raster:
+        assert raster.transform == Affine(8, 3, 4e5 + 8 * 41 + 3 * 70, 2, -9, 5e6 + 2 * 41 - 9 * 70)
+        assert (raster.height, raster.width, raster.nodata) == (90, 30, 0)
+        part = raster.read().astype(int)
+    assert np.abs(part - whole.transpose(2, 0, 1)[:, 70:160, 41:71]).max() <= 1
+    with rasterio.open(path) as one:
+        np.testing.assert_array_equal(part == 0, one.read()[:, 70:160, 41:71] == 0)
+
+
+def test_windows_move_points_and_polynomials(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.tif", tmp_path / "b.tif"
+    values = scene(1, "uint8", 60, 60)[0]
+    points = [GroundControlPoint(r, c, 10 + c / 7, 50 - r / 9, 3.5) for r in (0, 7.5) for c in (0.5, 8)]
+    with rasterio.open(path, "w", driver="GTiff", count=1, height=60, width=60, dtype="uint8") as raster:
+        raster.write(values, 1)
+        raster.gcps = (points, CRS.from_epsg(4326))
+    files.encode_file(path, tmp_path / "a.lci")
+    files.decode_file(tmp_path / "a.lci", out, window=(4, 5, 20, 30))
+    with rasterio.open(out) as raster:
+        assert [(p.row, p.col, p.x, p.y) for p in raster.gcps[0]] == [(p.row - 4, p.col - 5, p.x, p.y) for p in points]
+
+    terms = [i / 7 for i in range(20)]
+    with rasterio.open(path, "w", driver="GTiff", count=1, height=60, width=60, dtype="uint8") as raster:
+        raster.write(values, 1)
+        raster.rpcs = RPC(1.5, 2, 3, 40, terms, terms, 5, 6, 7, 8, terms, terms, 9, 10, err_bias=11, err_rand=0.25)
+    with rasterio.open(path) as raster:
+        before = raster.rpcs.to_dict()
+    files.encode_file(path, tmp_path / "a.lci", overwrite=True)
+    files.decode_file(tmp_path / "a.lci", out, window=(4, 5, 20, 30), overwrite=True)
+    with rasterio.open(out) as raster:
+        after = raster.rpcs.to_dict()
+    assert (after["line_off"], after["samp_off"]) == (before["line_off"] - 4, before["samp_off"] - 5)
+    assert {k: v for k, v in after.items() if not k.endswith("_off")} == {
+        k: v for k, v in before.items() if not k.endswith("_off")
+    }
+
+
+def test_bands(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.tif", tmp_path / "b.tif"
+    with write(path, scene(4, "uint16")) as raster:
+        raster.descriptions = ("a", "b", "c", "d")
+        raster.scales = (1, 2, 3, 4)
+    files.encode_file(path, tmp_path / "a.lci", quality=90)
+    files.decode_file(tmp_path / "a.lci", out, bands=[4, 2])
+    whole = learned_codec.decode((tmp_path / "a.lci").read_bytes())
+    with rasterio.open(out) as raster:
+        assert (raster.descriptions, raster.scales) == (("d", "b"), (4, 2))
+        np.testing.assert_array_equal(raster.read(), whole.transpose(2, 0, 1)[[3, 1]])
+    for bands in ([0], [5], []):
+        with pytest.raises(InvalidInputError, match="from 1 to 4"):
+            files.decode_file(tmp_path / "a.lci", tmp_path / "c.tif", bands=bands)
+    with pytest.raises(InvalidInputError, match="window"):
+        files.decode_file(tmp_path / "a.lci", tmp_path / "c.tif", window=(0, 0, 91, 1))
+    assert not (tmp_path / "c.tif").exists()
+
+
+def test_some_bands_of_an_image_with_alpha(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.tif", scene(4, "uint8")
+    write(path, values, alpha="YES", photometric="RGB").close()
+    files.encode_file(path, tmp_path / "a.lci")
+    files.decode_file(tmp_path / "a.lci", tmp_path / "b.tif", bands=[2])
+    with rasterio.open(tmp_path / "b.tif") as raster:
+        assert [c.name for c in raster.colorinterp] == ["green", "alpha"] or raster.colorinterp[1] == ColorInterp.alpha
+        np.testing.assert_array_equal(raster.read(2), values[3])
+
+
+def test_overviews(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with write(path, scene(1, "uint8", 300, 300), tiled=True, blockxsize=64, blockysize=64) as raster:
+        raster.build_overviews([2, 4])
+    files.encode_file(path, tmp_path / "a.lci")
+    for wanted in (False, True):
+        out = tmp_path / f"{wanted}.tif"
+        files.decode_file(tmp_path / "a.lci", out, overviews=wanted)
+        with rasterio.open(out) as raster:
+            assert raster.overviews(1) == ([2, 4] if wanted else [])
+            np.testing.assert_array_equal(raster.read(1), learned_codec.decode((tmp_path / "a.lci").read_bytes()))
+
+
+def test_other_formats(tmp_path: Path) -> None:
+    path, lci = tmp_path / "a.tif", tmp_path / "a.lci"
+    write(path, scene(3, "uint8")).close()
+    files.encode_file(path, lci)
+    with pytest.warns(MetadataLostWarning, match="^a.png: "):
+        files.decode_file(lci, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), learned_codec.decode(lci.read_bytes()))
+    write(path, scene(2, "float32")).close()
+    files.encode_file(path, lci, overwrite=True)
+    with pytest.raises(InvalidInputError, match="png"):
+        files.decode_file(lci, tmp_path / "b.png")
+    assert not (tmp_path / "b.png").exists()
+    # 16 bits of one band have a place in a PNG.
+    Image.fromarray(scene(1, "uint16")[0]).save(tmp_path / "deep.png")
+    files.encode_file(tmp_path / "deep.png", lci, overwrite=True)
+    files.decode_file(lci, tmp_path / "c.png")
+    with rasterio.open(tmp_path / "c.png") as raster:
+        assert raster.dtypes == ("uint16",)
+
+
+def test_file_objects(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    write(path, scene(1, "int16"), nodata=-1).close()
+    coded, back = io.BytesIO(), io.BytesIO()
+    files.encode_file(io.BytesIO(path.read_bytes()), coded)
+    files.decode_file(io.BytesIO(coded.getvalue()), back, format="tif")
+    assert back.getvalue().startswith(b"II*\0")
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    again = io.BytesIO()
+    files.decode_file(Pipe(coded.getvalue()), again, format="tif")
+    assert again.getvalue() == back.getvalue()
+    (tmp_path / "b.tif").write_bytes(back.getvalue())
+    assert_only_pixels_differ(path, tmp_path / "b.tif")
+
+
+def test_nodata_that_is_said_by_the_caller(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.tif", scene(1, "uint16")
+    values[:, :20] = 0
+    write(path, values).close()
+    files.encode_file(path, tmp_path / "a.lci", nodata=0)
+    files.decode_file(tmp_path / "a.lci", tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as raster:
+        assert raster.nodata == 0
+        np.testing.assert_array_equal(raster.read() == 0, values == 0)
+    with pytest.raises(InvalidInputError, match="uint16 can have, not -9999"):
+        files.encode_file(path, tmp_path / "c.lci", nodata=-9999)
+    assert not (tmp_path / "c.lci").exists()
+
+
+def test_classes_are_refused_unless_forced(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with write(path, scene(1, "uint8")) as raster:
+        raster.write_colormap(1, {i: (i, 255 - i, 7, 255) for i in range(256)})
+    with pytest.raises(InvalidInputError, match="invent classes.*force"):
+        files.encode_file(path, tmp_path / "a.lci")
+    assert_only_pixels_differ(path, there_and_back(path, tmp_path, force=True))
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_streamed_is_what_decode_gives(tmp_path: Path) -> None:
+    values = scene(3, "uint16", 300, 200)
+    values[:, 100:200, 50:90] = 0
+    write(tmp_path / "a.tif", values, nodata=0).close()
+    files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", tile_size=64)
+    data = learned_codec.encode(values.transpose(1, 2, 0), nodata=0, tile_size=64)
+    one, other = bitstream.read((tmp_path / "a.lci").read_bytes()), bitstream.read(data)
+    assert one.header == other.header
+    assert all(one.tile(i) == other.tile(i) for i in range(len(one.tiles)))
+    files.decode_file(tmp_path / "a.lci", tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as raster:
+        whole = learned_codec.decode((tmp_path / "a.lci").read_bytes())
+        np.testing.assert_array_equal(raster.read(), whole.transpose(2, 0, 1))
+
+
+def with_a_damaged_end(data: bytes) -> bytes:
+    """One bit of the last tile flipped."""
+    broken = bytearray(data)
+    broken[bitstream.read_head(data).tiles[-1].offset + 3] ^= 1
+    return bytes(broken)
+
+
+def test_failures_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, lci = tmp_path / "a.tif", tmp_path / "a.lci"
+    write(source, scene(1, "uint16", 200, 200), compress="deflate").close()
+    files.encode_file(source, lci, tile_size=64)
+    broken, cut = tmp_path / "broken.lci", tmp_path / "cut.tif"
+    broken.write_bytes(with_a_damaged_end(lci.read_bytes()))  # by then, the first tiles have been written
+    cut.write_bytes(source.read_bytes()[:-400])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    with pytest.raises(CorruptDataError, match="tile 15"):
+        files.decode_file(broken, tmp_path / "out.tif")
+    with pytest.raises(CorruptDataError, match="tile 15"):
+        files.decode_file(broken, source, overwrite=True)  # what is there stays
+    with pytest.raises(BitstreamError):
+        files.decode_file(source, tmp_path / "out.tif")
+    with pytest.raises(InvalidInputError):
+        files.encode_file(cut, tmp_path / "out.lci")
+    with pytest.raises(InvalidInputError, match="quality"):
+        files.encode_file(source, tmp_path / "out.lci", quality=0)
+    with pytest.raises(FileError, match="exists"):
+        files.encode_file(source, lci)
+    with pytest.raises(FileError, match="exists"):
+        files.decode_file(lci, source)
+    with pytest.raises(FileError):
+        files.decode_file(tmp_path / "absent.lci", tmp_path / "out.tif")
+    with pytest.raises(FileError, match="No such file"):
+        files.decode_file(lci, tmp_path / "no" / "folder.tif")
+    monkeypatch.setattr(registry, "load", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        files.decode_file(lci, tmp_path / "out.tif")
+    with pytest.raises(KeyboardInterrupt):
+        files.encode_file(source, tmp_path / "out.lci")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_damage_may_be_filled(tmp_path: Path) -> None:
+    source, lci = tmp_path / "a.tif", tmp_path / "a.lci"
+    write(source, scene(1, "uint16", 200, 200), nodata=9).close()
+    files.encode_file(source, lci, tile_size=64)
+    lci.write_bytes(with_a_damaged_end(lci.read_bytes()))
+    files.decode_file(lci, tmp_path / "b.tif", errors="fill")
+    with rasterio.open(tmp_path / "b.tif") as raster:
+        assert (raster.read(1)[192:, 192:] == 9).all()
+        assert (raster.read(1) == 9).sum() == 64
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no modes or links there")
+def test_modes_and_links(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", scene(1, "uint8")).close()
+    umask = os.umask(0o027)
+    try:
+        files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci")
+        (tmp_path / "link.tif").symlink_to(tmp_path / "real.tif")
+        files.decode_file(tmp_path / "a.lci", tmp_path / "link.tif")
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "a.lci").stat().st_mode) == 0o640
+    assert (tmp_path / "link.tif").is_symlink()
+    assert (tmp_path / "real.tif").is_file()

@@ -1,0 +1,470 @@
+"""Rasters through encode() and decode(): every dtype, nodata and masks, several bands, radar."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import learned_codec
+from learned_codec import bitstream
+from learned_codec.bitstream import varint
+from learned_codec.errors import CorruptDataError, InvalidInputError, RateError
+from learned_codec.raster.mask import MaskLayout
+from learned_codec.raster.values import ValueTransform
+
+FEW = settings(max_examples=12, deadline=None, derandomize=True)
+DTYPES = ("uint8", "uint16", "int16", "float32")
+
+
+def texture(height: int, width: int, seed: int = 0, roughness: float = 1.2) -> np.ndarray:
+    """Noise of mean 0 and variance 1 with the spectrum of landscapes: about 1 / frequency."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
+    frequency[0, 0] = np.inf
+    found = np.fft.ifft2(np.fft.fft2(rng.normal(size=(height, width))) / frequency**roughness).real
+    return (found - found.mean()) / max(found.std(), 1e-9)
+
+
+def scene(dtype: str, height: int, width: int, bands: int = 1, seed: int = 0) -> np.ndarray:
+    """(bands, height, width) with half of the texture in common, in what is usual for the dtype."""
+    level, spread = {"uint8": (128, 30), "uint16": (3000, 600), "int16": (500, 200), "float32": (0.3, 0.06)}[dtype]
+    common = texture(height, width, 1000 + seed)
+    planes = [level + spread * (0.7 * common + 0.7 * texture(height, width, seed + i)) for i in range(bands)]
+    return (
+        np.clip(planes, 1, 255 if dtype == "uint8" else 65535).astype(dtype)
+        if dtype[0] == "u"
+        else np.array(planes, dtype)
+    )
+
+
+def range_of(data: bytes, values: np.ndarray) -> float:
+    """What 1 is in the model's domain, in values."""
+    header = bitstream.read_head(data).header
+    return 255.0 if values.dtype == np.uint8 else ValueTransform.of_header(header, 1).scale
+
+
+def psnr_of(data: bytes, original: np.ndarray, valid: Any = True, peak: float | None = None) -> float:
+    error = learned_codec.decode(data).astype(float) - original
+    peak = peak or {"uint8": 255, "uint16": 65535, "int16": 65535}[original.dtype.name]
+    return float(10 * np.log10(peak**2 / np.mean(error[np.broadcast_to(valid, error.shape)] ** 2)))
+
+
+# -- any shape and dtype -----------------------------------------------------------------------------------------------
+
+
+@FEW
+@given(
+    dtype=st.sampled_from(DTYPES),
+    bands=st.integers(1, 5),
+    layout=st.sampled_from(["HW", "HWC", "CHW"]),
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    tile=st.sampled_from([None, 64]),
+)
+def test_any_raster_comes_back(dtype: str, bands: int, layout: str, height: int, width: int, tile: int | None) -> None:
+    planes = scene(dtype, height, width, 1 if layout == "HW" else bands)
+    image = {"HW": planes[0], "HWC": planes.transpose(1, 2, 0), "CHW": planes}[layout]
+    data = learned_codec.encode(image, quality=80, planar=layout == "CHW", tile_size=tile)
+    decoded = learned_codec.decode(data)
+    assert (decoded.shape, decoded.dtype) == (image.shape, image.dtype)
+    assert learned_codec.check(data).ok
+    info = learned_codec.inspect(data)
+    assert (info.layout, info.dtype, info.bands) == (layout, dtype, len(planes))
+    assert info.bpp == pytest.approx(8 * len(data) / height / width)  # over all bands
+    error = np.abs(decoded.astype(float) - image) / range_of(data, image)
+    assert error.mean() < 0.04
+    assert error.max() < 0.5
+
+
+def test_many_bands() -> None:
+    planes = scene("uint16", 40, 50, 64)
+    decoded = learned_codec.decode(learned_codec.encode(planes, quality=70, planar=True))
+    assert decoded.shape == planes.shape
+    assert np.abs(decoded.astype(float) - planes).mean() < 200
+
+
+def test_the_same_values_in_another_form() -> None:
+    image = scene("uint16", 30, 41)[0]
+    data = learned_codec.encode(image)
+    assert data == learned_codec.encode(image.astype(">u2"))
+    assert data == learned_codec.encode(np.ma.masked_array(image, False).data)
+    floats = scene("float32", 30, 41)[0]
+    assert learned_codec.encode(floats) == learned_codec.encode(torch.from_numpy(floats))
+
+
+def test_bands_that_go_together_cost_less() -> None:
+    planes = scene("uint16", 96, 96)
+    four = np.concatenate([planes, planes + 100, 2 * planes, 5 * planes + 7]).astype(np.uint16)
+    alone = learned_codec.encode(5 * planes[0] + 7, quality=50)
+    assert len(learned_codec.encode(four, planar=True, quality=50)) < 1.3 * len(alone) + 60
+
+
+def test_float64_is_float32_and_says_so() -> None:
+    image = scene("float32", 40, 40)[0]
+    with pytest.warns(UserWarning, match="float64 is stored as float32") as caught:
+        data = learned_codec.encode(image.astype(np.float64))
+    assert caught[0].filename == __file__
+    assert learned_codec.inspect(data).dtype == "float32"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert data == learned_codec.encode(image)
+        with pytest.raises(InvalidInputError, match="largest value is 3.4e38"):
+            learned_codec.encode(np.full((4, 4), 1e39))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_constant_rasters(dtype: str) -> None:
+    image = np.full((70, 70), 77, dtype)
+    data = learned_codec.encode(image, quality=60)
+    decoded = learned_codec.decode(data)
+    assert np.abs(decoded.astype(float) - 77).max() <= (6 if dtype == "uint8" else 1)
+    assert len(data) < 400
+
+
+@pytest.mark.parametrize("hot", [1e3, 1e12, 3e38])
+def test_hot_pixels(hot: float) -> None:
+    """A hot pixel is an outlier, its error in proportion; other pixels, but for those right beside it, don't notice."""
+    image = scene("float32", 96, 96)[0]
+    before = learned_codec.encode(image, quality=80)
+    broken = image.copy()
+    broken[40, 40], broken[70, 20] = hot, -hot
+    data = learned_codec.encode(broken, quality=80)
+    assert range_of(data, image) < 1.2 * range_of(before, image)
+    decoded = learned_codec.decode(data)
+    assert np.isfinite(decoded).all()
+    near = np.zeros(image.shape, bool)
+    for row, column in ((40, 40), (70, 20)):
+        near[row - 24 : row + 24, max(0, column - 24) : column + 24] = True
+    scale = range_of(data, image)
+    lost = psnr_of(before, image, ~near, scale) - psnr_of(data, broken, ~near, scale)
+    assert lost < (1 if hot < 1e30 else 1.5)
+    assert 0.5 < decoded[40, 40] / hot < 2
+    assert 0.5 < decoded[70, 20] / -hot < 2
+
+
+# -- what has no value -------------------------------------------------------------------------------------------------
+
+
+def holes(height: int, width: int) -> np.ndarray:
+    """Where pixels are valid: not in a corner, a disc and some scattered ones."""
+    y, x = np.mgrid[:height, :width]
+    corner = x + 0.5 * y < 0.3 * width
+    disc = (x - 0.7 * width) ** 2 + (y - 0.5 * height) ** 2 < (0.15 * width) ** 2
+    return ~(corner | disc | (np.random.default_rng(0).random((height, width)) < 0.01))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [("uint8", 0), ("uint8", 128), ("uint16", 0), ("uint16", 65535), ("int16", -32768), ("float32", -9999.0),
+     ("float32", np.nan), ("float32", -3.4028234663852886e38), ("float32", 0.3)],
+)  # fmt: skip
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize("tile", [None, 64])
+def test_nodata_comes_back_exactly(dtype: str, nodata: float, bands: int, tile: int | None) -> None:
+    planes = scene(dtype, 100, 130, bands)
+    valid = np.broadcast_to(holes(100, 130), planes.shape).copy()
+    if bands > 1:
+        valid[1, 40:60, 10:90] = False  # one band alone
+    planes[~valid] = nodata
+    planes[valid & (planes == np.array(nodata, dtype))] += np.array(1, dtype)
+    data = learned_codec.encode(planes, planar=True, nodata=nodata, quality=50, tile_size=tile)
+    decoded = learned_codec.decode(data)
+    np.testing.assert_array_equal(decoded[~valid], planes[~valid])
+    invalid = np.isnan(decoded) if np.isnan(nodata) else decoded == np.array(nodata, dtype)
+    np.testing.assert_array_equal(invalid, ~valid)
+    assert repr(learned_codec.inspect(data).nodata) == repr(float(nodata))
+    masked = learned_codec.decode(data, masked=True)
+    np.testing.assert_array_equal(np.ma.getmaskarray(masked), ~valid)
+    assert np.abs(decoded[valid].astype(float) - planes[valid]).mean() < 0.1 * range_of(data, planes)
+
+
+def test_nan_and_infinity_need_no_announcement() -> None:
+    image = scene("float32", 80, 80)[0]
+    image[:20] = np.nan
+    image[30, 30:50] = np.inf
+    image[31, 30:50] = -np.inf
+    decoded = learned_codec.decode(learned_codec.encode(image, quality=50))
+    np.testing.assert_array_equal(np.isnan(decoded), np.isnan(image))
+    np.testing.assert_array_equal(decoded == np.inf, image == np.inf)
+    np.testing.assert_array_equal(decoded == -np.inf, image == -np.inf)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("tile", [None, 64])
+@pytest.mark.parametrize("kind", ["bool", "uint8", "masked array"])
+def test_masks_come_back_exactly(dtype: str, tile: int | None, kind: str) -> None:
+    image = scene(dtype, 90, 140, 3).transpose(1, 2, 0)
+    valid = holes(90, 140)
+    if kind == "masked array":
+        hidden = np.zeros(image.shape, bool)
+        hidden[..., 1] = ~valid  # a pixel is masked where any band is
+        data = learned_codec.encode(np.ma.masked_array(image, hidden), tile_size=tile)
+    else:
+        data = learned_codec.encode(image, mask=valid if kind == "bool" else valid * np.uint8(3), tile_size=tile)
+    assert learned_codec.inspect(data).mask == "mask"
+    decoded = learned_codec.decode(data, masked=True)
+    np.testing.assert_array_equal(np.ma.getmaskarray(decoded), np.broadcast_to(~valid[..., None], image.shape))
+    assert not decoded.data[~valid].any()
+    with learned_codec.open(data) as reader:
+        np.testing.assert_array_equal(reader.read_plane(), np.where(valid, 255, 0))
+        np.testing.assert_array_equal(reader.read_plane((3, 60, 70, 41)), np.where(valid[3:73, 60:101], 255, 0))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("how", ["nodata", "mask"])
+def test_nothing_but_nodata(dtype: str, how: str) -> None:
+    image = np.full((150, 70, 2), 7, dtype)
+    options: dict[str, Any] = {"nodata": 7} if how == "nodata" else {"mask": np.zeros((150, 70), bool)}
+    data = learned_codec.encode(image, tile_size=64, **options)
+    np.testing.assert_array_equal(learned_codec.decode(data), image if how == "nodata" else 0)
+    assert learned_codec.decode(data, masked=True).mask.all()
+    assert len(data) < 250
+
+
+def test_nodata_that_no_pixel_has_is_remembered() -> None:
+    data = learned_codec.encode(scene("uint8", 20, 20)[0], nodata=0)
+    assert learned_codec.inspect(data).nodata == 0
+    assert learned_codec.decode(data).min() > 0
+
+
+def test_nodata_costs_almost_nothing() -> None:
+    """A scene of which an orbit's edge leaves 35 %, and the whole of it at the same PSNR of valid pixels."""
+    image = scene("uint16", 512, 512)[0]
+    y, x = np.mgrid[:512, :512]
+    slope = x + 0.3 * y
+    valid = slope < np.quantile(slope, 0.35)
+    part = np.where(valid, image, 0).astype(np.uint16)
+    assert 0.649 < (part == 0).mean() < 0.651
+    whole = learned_codec.encode(image, psnr=60)
+    data = learned_codec.encode(part, psnr=60, nodata=0)
+    assert psnr_of(data, image, valid) >= psnr_of(whole, image, valid) - 0.05
+    assert len(data) <= 0.40 * len(whole)
+
+
+@pytest.mark.parametrize("quality", [30, 60, 90])
+@pytest.mark.parametrize("kind", ["nodata", "mask"])
+def test_valid_pixels_at_the_edge_of_a_mask_are_not_damaged(quality: float, kind: str) -> None:
+    """Within 16 pixels of the edge, their PSNR is within 0.3 dB of the others'."""
+    size = 320
+    y, x = np.mgrid[:size, :size]
+    distance = (160 + 25 * np.sin(y / 30) - x) * 0.8  # about, from a winding edge
+    valid = distance > 0
+    near, far = valid & (distance <= 16), valid & (distance > 16)
+    found = []
+    for seed in range(2):  # so that the texture near the edge is no easier or harder than elsewhere
+        image = scene("uint16", size, size, seed=seed)[0]
+        if kind == "nodata":
+            data = learned_codec.encode(np.where(valid, image, 0).astype(np.uint16), nodata=0, quality=quality)
+        else:
+            data = learned_codec.encode(image, mask=valid, quality=quality)
+        whole = learned_codec.encode(image, quality=quality)
+        expected = psnr_of(whole, image, near) - psnr_of(whole, image, far)
+        found.append(psnr_of(data, image, near) - psnr_of(data, image, far) - expected)
+    assert np.mean(found) >= -0.3
+
+
+# -- rates -------------------------------------------------------------------------------------------------------------
+
+
+def rasters() -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
+    bands = scene("uint16", 96, 128, 3)
+    nodata = scene("int16", 128, 128)
+    nodata[:, ~holes(128, 128)] = -999
+    radar = np.exp(0.4 * texture(128, 128) - 2).astype(np.float32)[None]
+    return {
+        "bands": (bands, {"planar": True}),
+        "nodata": (nodata, {"planar": True, "nodata": -999}),
+        "radar": (radar, {"planar": True, "kind": "sar"}),
+    }
+
+
+@pytest.mark.parametrize("name", ["bands", "nodata", "radar"])
+def test_bpp_is_met_from_below(name: str) -> None:
+    image, options = rasters()[name]
+    target = 0.9 * len(image)  # bits per pixel are over all bands
+    data = learned_codec.encode(image, bpp=target, tile_size=64, **options)
+    assert 0.97 * target <= learned_codec.inspect(data).bpp <= target
+
+
+@pytest.mark.parametrize("name", ["bands", "nodata", "radar"])
+def test_psnr_is_met_from_above(name: str) -> None:
+    image, options = rasters()[name]
+    target = {"bands": 60, "nodata": 65, "radar": 35}[name]
+    data = learned_codec.encode(image, psnr=target, tile_size=64, **options)
+    decoded = learned_codec.decode(data)
+    if name == "radar":  # in dB, of the range in dB
+        decoded, image, peak = 10 * np.log10(decoded), 10 * np.log10(image), range_of(data, image)
+    else:
+        peak = 65535
+    valid = image != -999
+    reached = 10 * np.log10(peak**2 / np.mean((decoded.astype(float) - image)[valid] ** 2))
+    assert target <= reached + 1e-3
+    assert reached <= target + 0.1
+
+
+def test_rates_of_what_has_no_value_at_all() -> None:
+    with pytest.raises(RateError, match="out of reach"):
+        learned_codec.encode(np.zeros((64, 64), np.uint8), nodata=0, bpp=1)
+    with pytest.raises(RateError, match="out of reach"):
+        learned_codec.encode(np.zeros((64, 64), np.uint8), nodata=0, psnr=40)
+
+
+# -- radar -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def power() -> np.ndarray:
+    """Linear power: a smooth scene under speckle like Sentinel-1's."""
+    from learned_codec.training.speckle import speckle
+
+    mean = 10 ** ((3 * texture(192, 192, 5, 2.0) - 13) / 10)
+    return (mean * speckle((192, 192), np.random.default_rng(0))).astype(np.float32)
+
+
+def decibels(power: np.ndarray) -> np.ndarray:
+    return 10 * np.log10(power)
+
+
+@pytest.mark.parametrize("unit", ["power", "amplitude", "db", "DN"])
+def test_radar_returns_its_own_unit(power: np.ndarray, unit: str) -> None:
+    image = {
+        "power": power,
+        "amplitude": np.sqrt(power),
+        "db": decibels(power),
+        "DN": np.rint(2000 * np.sqrt(power)).astype(np.uint16),
+    }[unit]
+    # DN and dB are told by the values; amplitudes as floats must be said.
+    data = learned_codec.encode(image, kind="sar", quality=70, unit=unit if unit == "amplitude" else None)
+    assert learned_codec.inspect(data).unit == ("amplitude" if unit == "DN" else unit)
+    decoded = learned_codec.decode(data)
+    assert decoded.dtype == image.dtype
+    back = {
+        "power": lambda x: x,
+        "amplitude": np.square,
+        "db": lambda x: 10 ** (x / 10),
+        "DN": lambda x: (np.maximum(x, 0.5) / 2000) ** 2,
+    }[unit](decoded.astype(np.float64))
+    error = decibels(back) - decibels(power)
+    assert 0.05 < error.std() < 1.2
+    # Multiplicative: in dB, dark areas have the error of bright ones.
+    dark, bright = (error[decibels(power) < -17].std(), error[decibels(power) > -9].std())
+    assert 0.7 < dark / bright < 1.4
+
+
+def test_radar_without_power_gets_the_floor(power: np.ndarray) -> None:
+    image = power.copy()
+    image[50:90, 50:90] = 0
+    data = learned_codec.encode(image, kind="sar", quality=80)
+    decoded = learned_codec.decode(data)
+    floor = power[power > 0].min()
+    assert (decoded > 0).all()
+    assert np.median(decoded[55:85, 55:85]) < 2 * floor
+    # As nodata, they come back as such.
+    exact = learned_codec.decode(learned_codec.encode(image, kind="sar", nodata=0))
+    np.testing.assert_array_equal(exact == 0, image == 0)
+
+
+def test_speckle_statistics(power: np.ndarray) -> None:
+    """At high quality, means in linear units, and with them the equivalent number of looks, are what they were."""
+    decoded = learned_codec.decode(learned_codec.encode(power, kind="sar", quality=90)).astype(float)
+    blocks = [image.reshape(12, 16, 12, 16).transpose(0, 2, 1, 3).reshape(144, -1) for image in (power, decoded)]
+    means = [b.mean(1) for b in blocks]
+    looks = [np.median(b.mean(1) ** 2 / b.var(1)) for b in blocks]
+    assert np.abs(means[1] / means[0] - 1).max() < 0.06
+    assert abs(decoded.mean() / power.mean() - 1) < 0.02
+    assert 0.9 < looks[1] / looks[0] < 1.1
+
+
+def test_two_polarisations(power: np.ndarray) -> None:
+    both = np.stack([power, 0.1 * power[::-1]])
+    both[:, :30] = np.nan
+    data = learned_codec.encode(both, planar=True, kind="sar", quality=60, tile_size=64)
+    decoded = learned_codec.decode(data)
+    np.testing.assert_array_equal(np.isnan(decoded), np.isnan(both))
+    assert np.nanstd(decibels(decoded) - decibels(both)) < 1.5
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+GREY = np.zeros((4, 6), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "words"),
+    [
+        (np.zeros((4, 4), np.int32), {}, "uint8, uint16, int16, float32.*int32"),
+        (np.zeros((4, 4), bool), {}, "uint8.*bool"),
+        (np.zeros((4, 4), np.complex64), {}, "uint8.*complex64"),
+        (np.zeros((4, 4), "U3"), {}, "uint8.*U3"),
+        (np.zeros((2, 2, 257), np.uint16), {}, "256 bands.*257"),
+        (GREY, {"planar": True}, r"\(C, H, W\).*\(4, 6\)"),
+        (GREY, {"kind": "radar"}, "'sar' or None, not 'radar'"),
+        (GREY, {"kind": "sar", "unit": "sigma"}, "'power', 'amplitude' or 'db', not 'sigma'"),
+        (GREY, {"unit": "db"}, "kind='sar'"),
+        (GREY, {"nodata": "none"}, "number, not 'none'"),
+        (GREY, {"nodata": 1j}, "number, not 1j"),
+        (GREY, {"nodata": 256}, "uint8 can have, not 256"),
+        (GREY, {"nodata": -9999.0}, "uint8 can have, not -9999"),
+        (GREY, {"nodata": 0.5}, "uint8 can have, not 0.5"),
+        (GREY, {"nodata": float("nan")}, "uint8 can have, not nan"),
+        (GREY, {"nodata": 10**400}, "uint8 can have"),
+        (GREY.astype(np.float32), {"nodata": 1e300}, r"float32 can have, not 1e\+300"),
+        (GREY, {"mask": np.ones((6, 4), bool)}, r"shape \(4, 6\), not bool of shape \(6, 4\)"),
+        (GREY, {"mask": np.ones((4, 6), np.float32)}, "bool or uint8.*float32"),
+        (GREY, {"mask": np.ones((4, 6, 1), bool)}, r"\(4, 6, 1\)"),
+        (np.ma.masked_array(GREY, True), {"mask": np.ones((4, 6), bool)}, "mask already"),
+        (np.zeros((4, 4, 2), np.uint8), {"model": "rgb-1"}, "1 or 3 bands, not 2 bands"),
+        (GREY, {"model": "rgb-1", "kind": "sar"}, "amplitude"),
+        (np.zeros((4, 4, 3), np.uint16), {"model": "rgb-1"}, "uint8 of 1 or 3 bands, not 3 bands of uint16"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments(image: np.ndarray, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        learned_codec.encode(image, **options)
+
+
+def test_wrong_arguments_of_decode() -> None:
+    data = learned_codec.encode(GREY)
+    with pytest.raises(InvalidInputError, match="'raise' or 'fill', not 'ignore'"):
+        learned_codec.decode(data, errors="ignore")  # type: ignore[arg-type]
+
+
+# -- what is forged ----------------------------------------------------------------------------------------------------
+
+
+def forged(data: bytes, layout: MaskLayout, sides: list[bytes]) -> bytes:
+    """A file with another MASK and other sides in its tiles."""
+    container = bitstream.read(data)
+    payloads = []
+    for index, side in enumerate(sides):
+        payload = bytes(container.tile(index))
+        if container.mask is not None:
+            length, at = varint.decode(payload)
+            payload = payload[at + length :]
+        payloads.append(varint.encode(len(side)) + side + payload)
+    return bitstream.write(container.header, payloads, metadata=container.metadata, mask=layout.to_bytes())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("uint8", 300.0), ("uint8", np.nan), ("int16", 1e300), ("float32", 1e300), ("uint16", 0.5)]
+)
+def test_fills_that_the_dtype_cannot_have(dtype: str, value: float) -> None:
+    data = forged(learned_codec.encode(scene(dtype, 20, 20)[0]), MaskLayout((value,)), [b"\1\0\0"])
+    with pytest.raises(CorruptDataError, match=f"{dtype} can have"):
+        learned_codec.decode(data)
+
+
+@FEW
+@given(st.binary(max_size=30))
+def test_forged_sides_name_their_tile_or_decode(side: bytes) -> None:
+    image = scene("uint8", 40, 40)[0]
+    data = forged(learned_codec.encode(image, nodata=0), MaskLayout((0.0,), "mask"), [side])
+    try:
+        assert learned_codec.decode(data).shape == (40, 40)
+    except CorruptDataError as error:
+        assert error.tiles == (0,)  # noqa: PT017
+    assert learned_codec.decode(data, errors="fill").shape == (40, 40)

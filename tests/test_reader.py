@@ -1,0 +1,415 @@
+"""Windows of a file: equal to the whole, read from as few bytes as possible, and with what damage leaves."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import learned_codec
+from learned_codec import bitstream
+from learned_codec.errors import CorruptDataError, FileError, InvalidInputError, NotLCIError, TruncatedError
+from learned_codec.models.config import BLOCK, HALO
+
+FEW = settings(max_examples=15, deadline=None, derandomize=True)
+HEIGHT, WIDTH = 270, 330
+
+
+def picture(bands: int, dtype: str = "uint16") -> np.ndarray:
+    """(bands, HEIGHT, WIDTH) of smooth waves and some noise, none of it 0."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    rng = np.random.default_rng(0)
+    planes = [
+        120 + 60 * np.sin(x / (9 + i) + y / 23) + 30 * np.cos(y / (7 + 2 * i)) + rng.normal(0, 4, x.shape)
+        for i in range(bands)
+    ]
+    return np.clip(planes, 1, 255).astype(dtype)
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[int, bytes]:
+    """Two bands with nodata in a corner, by tile size."""
+    planes = picture(2)
+    planes[:, :90, :100] = 0
+    return {tile: learned_codec.encode(planes, planar=True, nodata=0, tile_size=tile) for tile in (64, 128)}
+
+
+@pytest.fixture(scope="module")
+def wholes(files: dict[int, bytes]) -> dict[int, np.ndarray]:
+    return {tile: learned_codec.decode(data) for tile, data in files.items()}
+
+
+class Counting(io.BytesIO):
+    """Notes what is read."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.reads: list[tuple[int, int]] = []
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        at = self.tell()
+        data = super().read(size)
+        self.reads.append((at, len(data)))
+        return data
+
+
+class Bare:
+    """As little as a file object can be: what fsspec's have, and a list of what was done."""
+
+    def __init__(self, data: bytes) -> None:
+        self._stream = io.BytesIO(data)
+        self.closed = False
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset, whence)
+
+    def read(self, size: int) -> bytes:
+        return self._stream.read(min(size, 1000))  # an unbuffered one may give less than is wanted
+
+    def close(self) -> None:
+        self.closed = True
+
+
+# -- windows -----------------------------------------------------------------------------------------------------------
+
+
+def windows(height: int, width: int) -> st.SearchStrategy[tuple[int, int, int, int]]:
+    def along(length: int) -> st.SearchStrategy[tuple[int, int]]:
+        return st.integers(0, length - 1).flatmap(lambda a: st.tuples(st.just(a), st.integers(1, min(150, length - a))))
+
+    return st.tuples(along(height), along(width)).map(lambda t: (t[0][0], t[1][0], t[0][1], t[1][1]))
+
+
+@FEW
+@given(window=windows(HEIGHT, WIDTH), tile=st.sampled_from([64, 128]))
+def test_a_window_is_that_window_of_the_whole(
+    files: dict[int, bytes], wholes: dict[int, np.ndarray], window: tuple[int, int, int, int], tile: int
+) -> None:
+    row, column, height, width = window
+    with learned_codec.open(files[tile]) as reader:
+        found = reader.read(window)
+    expected = wholes[tile][:, row : row + height, column : column + width]
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    np.testing.assert_array_equal(found == 0, expected == 0)
+
+
+def test_the_whole_and_its_parts(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
+    with learned_codec.open(files[64]) as reader:
+        assert (reader.height, reader.width, reader.bands, reader.dtype) == (HEIGHT, WIDTH, 2, np.uint16)
+        assert (reader.nodata, reader.plane, reader.damaged) == (0, None, ())
+        np.testing.assert_array_equal(reader.read(), wholes[64])
+        seen = np.zeros((HEIGHT, WIDTH), int)
+        for part in reader.parts((10, 20, 200, 300)):
+            seen[part.rows, part.columns] += 1
+            assert part.values.shape == (2, part.rows.stop - part.rows.start, part.columns.stop - part.columns.start)
+        assert (seen[10:210, 20:320] == 1).all()
+        assert seen.sum() == 200 * 300
+
+
+def test_progress_counts_the_tiles_that_are_needed(files: dict[int, bytes]) -> None:
+    with learned_codec.open(files[64]) as reader:
+        calls: list[tuple[int, int]] = []
+        reader.read((100, 100, 5, 5), progress=lambda done, all_: calls.append((done, all_)))
+        # The block of 16 pixels and five around it, of tiles of four: all that touch rows and columns 16 to 192.
+        assert calls == [(i, 9) for i in range(1, 10)]
+
+
+def test_bands(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
+    window = 130, 40, 20, 30
+    part = wholes[128][:, 130:150, 40:70].astype(int)
+    with learned_codec.open(files[128]) as reader:
+        for bands, expected in (
+            (2, part[1]),
+            (np.int64(1), part[0]),
+            ([2], part[1:]),
+            ((2, 1), part[::-1]),
+            ([1, 1, 2], part[[0, 0, 1]]),
+        ):
+            found = reader.read(window, bands)
+            assert found.shape == expected.shape
+            assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+def test_out_shape(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
+    with learned_codec.open(files[128]) as reader:
+        half = reader.read((130, 40, 20, 30), out_shape=(10, 15)).astype(int)
+        assert np.abs(half - wholes[128][:, 131:150:2, 41:70:2]).max() <= 1  # of two, the second is as near
+        third = reader.read((130, 40, 21, 30), 1, (7, 10)).astype(int)
+        assert np.abs(third - wholes[128][0, 131:151:3, 41:70:3]).max() <= 1  # of three, the middle
+        double = reader.read((130, 40, 20, 30), out_shape=(40, 60)).astype(int)
+        assert np.abs(double - wholes[128][:, 130:150, 40:70].repeat(2, 1).repeat(2, 2)).max() <= 1
+        assert reader.read((130, 40, 20, 30), out_shape=np.array([1, 1])).shape == (2, 1, 1)
+
+
+@pytest.mark.parametrize("layout", ["HW", "HWC", "CHW"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_layouts(layout: str, masked: bool) -> None:
+    planes = picture(1 if layout == "HW" else 3, "uint8")[:, :70, :80]
+    planes[:, :30] = 7
+    image = {"HW": planes[0], "HWC": planes.transpose(1, 2, 0), "CHW": planes}[layout]
+    data = learned_codec.encode(image, planar=layout == "CHW", nodata=7)
+    whole = learned_codec.decode(data, masked=masked)
+    assert isinstance(whole, np.ma.MaskedArray) == masked
+    with learned_codec.open(data) as reader:
+        found = reader.read((20, 10, 30, 40), masked=masked)
+        one = reader.read((20, 10, 30, 40), 1, masked=masked)
+    part = whole[..., 20:50, 10:50] if layout == "CHW" else whole[20:50, 10:50]
+    assert found.shape == part.shape
+    assert one.shape == (30, 40)
+    assert np.abs(np.asarray(found).astype(int) - np.asarray(part)).max() <= 1
+    if masked:
+        np.testing.assert_array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(part))
+        assert np.ma.getmaskarray(one)[:10].all()
+        assert not np.ma.getmaskarray(one)[10:].any()
+        assert found.fill_value == 7
+        assert (found.filled() == np.asarray(found)).all()
+        assert reader.read((20, 10, 30, 40), out_shape=(3, 4), masked=True).mask.any()
+
+
+def test_masked_without_anything_masked() -> None:
+    data = learned_codec.encode(picture(1)[0, :40, :40])
+    assert not np.ma.getmaskarray(learned_codec.decode(data, masked=True)).any()
+    with learned_codec.open(data) as reader, pytest.raises(InvalidInputError, match="neither a mask nor an alpha"):
+        reader.read_plane()
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        (0, 0, 271, 10),
+        (0, 0, 10, 331),
+        (-1, 0, 10, 10),
+        (0, -1, 10, 10),
+        (0, 0, 0, 10),
+        (0, 0, 10, -2),
+        (270, 0, 1, 1),
+        (0, 0, 10),
+        (0, 0, 10, 10, 10),
+        (0, 0, 10.5, 10),
+        (0, 0, float("nan"), 10),
+        (0, 0, float("inf"), 10),
+        "0011",
+        ("0", "0", "1", "1"),
+        (None, 0, 1, 1),
+        7,
+        slice(0, 4),
+    ],
+    ids=repr,
+)
+def test_wrong_windows(files: dict[int, bytes], window: Any) -> None:
+    with learned_codec.open(files[64]) as reader:
+        for read in (reader.read, reader.read_plane if reader.plane else reader.read):
+            with pytest.raises(InvalidInputError, match="window"):
+                read(window)
+
+
+@pytest.mark.parametrize("bands", [0, 3, -1, [], [1, 3], "1", 1.5, [1.5], [[1]], [None]], ids=repr)
+def test_wrong_bands(files: dict[int, bytes], bands: Any) -> None:
+    with learned_codec.open(files[64]) as reader, pytest.raises(InvalidInputError, match="from 1 to 2"):
+        reader.read((0, 0, 1, 1), bands)
+
+
+@pytest.mark.parametrize("shape", [(0, 1), (1, -1), (1,), 5, (1.5, 1), "12", (float("inf"), 1)], ids=repr)
+def test_wrong_out_shapes(files: dict[int, bytes], shape: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with learned_codec.open(files[64]) as reader:
+        monkeypatch.setattr(reader, "parts", None)  # that is seen before anything is decoded
+        with pytest.raises(InvalidInputError, match="out_shape"):
+            reader.read(out_shape=shape)
+
+
+# -- what is read ------------------------------------------------------------------------------------------------------
+
+
+def tiles_needed(row: int, column: int, height: int, width: int, tile: int) -> set[int]:
+    """By the definition: those that hold a block of the window, or one within the halo."""
+    columns = -(-WIDTH // tile)
+    found = set()
+    for y in range(max(0, row // BLOCK - HALO), min(-(-HEIGHT // BLOCK), (row + height - 1) // BLOCK + HALO + 1)):
+        for x in range(
+            max(0, column // BLOCK - HALO), min(-(-WIDTH // BLOCK), (column + width - 1) // BLOCK + HALO + 1)
+        ):
+            found.add(y * BLOCK // tile * columns + x * BLOCK // tile)
+    return found
+
+
+@pytest.mark.parametrize("tile", [64, 128])
+@pytest.mark.parametrize("window", [(0, 0, 1, 1), (128, 128, 64, 64), (269, 329, 1, 1), (150, 0, 30, 330)])
+def test_only_the_head_and_the_needed_tiles_are_read(
+    files: dict[int, bytes], tile: int, window: tuple[int, int, int, int]
+) -> None:
+    stream = Counting(files[tile])
+    container = bitstream.read_head(files[tile])
+    reader = learned_codec.open(stream)
+    head = sum(size for _, size in stream.reads)
+    assert head <= max(4096, container.tiles[0].offset)
+    assert len(stream.reads) <= 2
+    stream.reads.clear()
+    reader.read(window)
+    chunks = [container.tiles[i] for i in tiles_needed(*window, tile)]
+    # Each once, and nothing else; what the first 4096 bytes had brought along not even that.
+    assert sorted(stream.reads) == sorted((c.offset, c.size) for c in chunks if c.end > 4096)
+
+
+def test_a_plane_alone_takes_its_own_tiles() -> None:
+    planes = picture(1)
+    data = learned_codec.encode(planes[0], mask=planes[0] > 100, tile_size=64)
+    stream = Counting(data)
+    reader = learned_codec.open(stream)
+    stream.reads.clear()
+    np.testing.assert_array_equal(reader.read_plane((70, 70, 20, 20)), np.where(planes[0, 70:90, 70:90] > 100, 255, 0))
+    assert len(stream.reads) == 1
+
+
+def test_anything_that_can_seek_and_read(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
+    bare = Bare(files[128])
+    with learned_codec.open(bare) as reader:  # type: ignore[arg-type]
+        found = reader.read((100, 200, 50, 60))
+    assert np.abs(found.astype(int) - wholes[128][:, 100:150, 200:260]).max() <= 1
+    assert not bare.closed  # whoever opened it closes it
+
+
+def test_paths_are_opened_and_closed(files: dict[int, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "a.lci"
+    path.write_bytes(files[128])
+    for name in (path, str(path)):
+        with learned_codec.open(name) as reader:
+            file = reader._file
+            assert reader.read((0, 0, 2, 2)).shape == (2, 2, 2)
+        assert file.closed
+        reader.close()
+    with pytest.raises(FileError, match="absent"):
+        learned_codec.open(tmp_path / "absent.lci")
+    with pytest.raises(FileError):
+        learned_codec.open(tmp_path)
+    path.write_bytes(b"nothing of ours")
+    with pytest.raises(NotLCIError):  # and ResourceWarning, an error here, if it stayed open
+        learned_codec.open(path)
+    for wrong in (None, 7, [1]):
+        with pytest.raises(InvalidInputError, match="bytes or a seekable file"):
+            learned_codec.open(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="'raise' or 'fill'"):
+        learned_codec.open(files[128], errors="ignore")
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+def flipped(data: bytes, tile: int, bit: int = 0) -> bytes:
+    """One bit of a tile's payload changed."""
+    chunk = bitstream.read_head(data).tiles[tile]
+    broken = bytearray(data)
+    broken[chunk.offset + chunk.size // 2] ^= 1 << bit
+    return bytes(broken)
+
+
+CASES = {
+    "nodata": ("uint16", {"nodata": 0}),
+    "float": ("float32", {}),
+    "plain": ("uint16", {}),
+    "mask": ("uint16", {"mask": np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) % 97 > 0}),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "tile"), [("nodata", 64), ("nodata", 128), ("float", 128), ("plain", 128), ("mask", 128)]
+)
+def test_one_flipped_bit_costs_one_tile(case: str, tile: int) -> None:
+    dtype, options = CASES[case]
+    image = picture(1, dtype)[0]
+    data = learned_codec.encode(image, tile_size=tile, quality=50, **options)
+    whole = learned_codec.decode(data)
+    columns = -(-WIDTH // tile)
+    index = columns + 1
+    broken = flipped(data, index)
+    box = bitstream.read_head(data).header.tile_box(index)
+    assert (box.row, box.col) == (tile, tile)
+
+    with pytest.raises(
+        CorruptDataError, match=f"tile {index} of {bitstream.read_head(data).header.tile_count}"
+    ) as error:
+        learned_codec.decode(broken)
+    assert error.value.tiles == (index,)
+    report = learned_codec.check(broken)
+    assert (report.ok, report.damaged_tiles) == (False, (index,))
+    assert learned_codec.check(io.BytesIO(broken)).damaged_tiles == (index,)
+
+    found = learned_codec.decode(broken, errors="fill")
+    inside = np.zeros(image.shape, bool)
+    inside[box.row : box.row + box.height, box.col : box.col + box.width] = True
+    lost = found[inside]
+    assert np.isnan(lost).all() if dtype == "float32" else (lost == 0).all()
+    around = np.zeros(image.shape, bool)
+    around[box.row - 16 : box.row + box.height + 16, box.col - 16 : box.col + box.width + 16] = True
+    error_far = np.abs(found[~around].astype(float) - whole[~around])
+    assert error_far.mean() < 0.5
+    assert np.percentile(error_far, 99.9) < 12  # of 255
+    near = np.abs(found[around & ~inside].astype(float) - whole[around & ~inside])
+    assert near.mean() < 30
+
+    masked = learned_codec.decode(broken, errors="fill", masked=True)
+    if case != "plain":  # where nothing says what has no value, nothing can be masked
+        assert np.ma.getmaskarray(masked)[inside].all()
+
+    with learned_codec.open(broken, errors="fill") as reader:
+        assert reader.damaged == ()
+        assert reader.read((0, 0, 4, 4)).shape == (4, 4)
+        part = reader.read((box.row - 10, box.col - 10, 30, 30))
+        assert np.isnan(part[10:, 10:]).all() if dtype == "float32" else (part[10:, 10:] == 0).all()
+        assert reader.damaged == (index,)
+        again = reader.read((box.row - 10, box.col - 10, 30, 30))  # as before, though it is known to be damaged
+        np.testing.assert_array_equal(again, part)
+        if case == "mask":
+            plane = reader.read_plane()
+            assert not plane[inside].any()
+            np.testing.assert_array_equal(plane[~inside] > 0, options["mask"][~inside])
+    with learned_codec.open(broken) as reader:
+        last = (HEIGHT - 2, WIDTH - 2, 2, 2)
+        if tile == 64:  # far from the damage
+            assert reader.read(last).shape == (2, 2)
+        with pytest.raises(CorruptDataError, match=f"tile {index} "):
+            reader.read((box.row, box.col, 1, 1))
+        if case == "mask":
+            with pytest.raises(CorruptDataError, match=f"tile {index} "):
+                reader.read_plane((box.row, box.col, 1, 1))
+
+
+@FEW
+@given(index=st.integers(0, 29), bit=st.integers(0, 7), place=st.floats(0, 0.999))
+def test_any_flipped_bit_is_noticed(files: dict[int, bytes], index: int, bit: int, place: float) -> None:
+    chunk = bitstream.read_head(files[64]).tiles[index]
+    broken = bytearray(files[64])
+    broken[chunk.offset + int(place * chunk.size)] ^= 1 << bit
+    assert learned_codec.check(bytes(broken)).damaged_tiles == (index,)
+
+
+def test_a_truncated_file_still_has_its_first_tiles(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
+    data = files[64]
+    container = bitstream.read_head(data)
+    kept = 18  # three of five rows of tiles
+    cut = data[: container.tiles[kept].offset + 5]
+    with pytest.raises(TruncatedError):
+        learned_codec.decode(cut)
+    assert learned_codec.check(cut).damaged_tiles == tuple(range(kept, 30))
+    found = learned_codec.decode(cut, errors="fill")
+    assert not found[:, 192:].any()
+    np.testing.assert_array_equal(found[:, : 192 - 96], wholes[64][:, : 192 - 96])
+    assert np.abs(found[:, : 192 - 16].astype(float) - wholes[64][:, : 192 - 16]).mean() < 0.5
+    with learned_codec.open(io.BytesIO(cut), errors="fill") as reader:
+        assert not reader.read((200, 0, 70, 330)).any()
+        assert set(reader.damaged) >= set(range(kept, 30)) - set(range(6, 12))
+    with pytest.raises(TruncatedError):
+        learned_codec.decode(data[:40], errors="fill")
+
+
+def test_the_only_tile_of_a_file() -> None:
+    image = picture(1)[0, :50, :50]
+    data = learned_codec.encode(image, nodata=0)
+    assert not learned_codec.decode(flipped(data, 0), errors="fill").any()
+    floats = learned_codec.encode(image.astype(np.float32))
+    assert np.isnan(learned_codec.decode(flipped(floats, 0), errors="fill")).all()
+    assert learned_codec.decode(flipped(floats, 0), errors="fill", masked=True).mask.all()
