@@ -142,7 +142,8 @@ def _entry(
 ) -> dict[str, Any]:
     """One codec's part of the results: mean curve and per-image values, in the keys that CompressAI's plots read.
 
-    A codec whose ladder isn't the same for all images has the place in the ladder as its setting.
+    A codec whose ladder isn't the same for all images has the place in the ladder as its setting, and where ladders
+    aren't even equally long, no mean.
     """
     keys = [key for key in MEASURED if all(key in cell for row in cells.values() for cell in row)]
     images = {name: {key: [cell[key] for cell in row] for key in keys} for name, row in cells.items()}
@@ -150,18 +151,19 @@ def _entry(
     if len(ladders) > 1:
         for name, row in settings.items():
             images[name]["setting"] = list(row)
+    uneven = len({len(ladder) for ladder in ladders}) > 1
     results: dict[str, list[float | None]] = {}
     for key in keys:
-        columns = list(zip(*(image[key] for image in images.values()), strict=True))
+        columns = list(zip(*(image[key] for image in images.values()), strict=False))
         # null in any image (lossless, or too small for the metric) leaves no honest mean
-        results[key] = [None if any(v is None for v in column) else _mean(column) for column in columns]
+        results[key] = [None if uneven or None in column else _mean(column) for column in columns]
     results["psnr-rgb"], results["ms-ssim-rgb"] = results["psnr"], results["ms-ssim"]
     return {
         "name": codec.name,
         "description": codec.description,
         "version": codec.version(),
         "options": codec.options,
-        "settings": list(ladders.pop()) if len(ladders) == 1 else list(range(1, len(ladders.pop()) + 1)),
+        "settings": list(ladders.pop()) if len(ladders) == 1 else list(range(1, min(map(len, ladders)) + 1)),
         "results": results,
         "images": images,
     }

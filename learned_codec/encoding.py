@@ -34,6 +34,9 @@ PSNR_TOLERANCE = 0.1
 SAMPLE_WINDOW, SAMPLE_GRID = 256, 8
 """Images beyond four megapixels show their range and spectrum in a grid of 8 x 8 windows of 256 pixels."""
 
+MAX_SAMPLES = 2**24
+"""Of many bands, only every n-th pixel is taken: what is made of more values than these would fill gigabytes."""
+
 IN_MEMORY = 2**28
 """Bytes of latents that a search for a rate keeps in memory; beyond, they go to a temporary file."""
 
@@ -51,12 +54,18 @@ def samples(source: PixelSource, layout: MaskLayout) -> list[NDArray[Any]]:
     Where most pixels have a value in all bands, only these.
     """
     found, valid = [], []
-    for rows, columns in _sample_windows(source.height, source.width):
+    windows = list(_sample_windows(source.height, source.width))
+    total = source.bands * sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in windows)
+    # An odd step: an even one would take the same columns of every row.
+    every_nth = 1 if total <= MAX_SAMPLES else -(-total // MAX_SAMPLES) | 1
+    for rows, columns in windows:
         values = source.read(rows, columns)
         side = layout.classify(values, source.read_plane(rows, columns) if source.plane else None)
         mask = layout.valid(side, source.bands)
-        found.append(values.reshape(source.bands, -1))
-        valid.append(np.ones(found[-1].shape, bool) if mask is None else mask.reshape(source.bands, -1))
+        found.append(values.reshape(source.bands, -1)[:, ::every_nth].copy())
+        valid.append(
+            np.ones(found[-1].shape, bool) if mask is None else mask.reshape(source.bands, -1)[:, ::every_nth].copy()
+        )
     every, real = np.concatenate(found, 1), np.concatenate(valid, 1)
     common = real.all(0)
     if 2 * common.sum() > real.any(0).sum():

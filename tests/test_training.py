@@ -14,9 +14,9 @@ from learned_codec.errors import TrainingError
 from learned_codec.models import weights
 from learned_codec.models.config import ModelConfig
 from learned_codec.models.network import Network
-from learned_codec.models.twin import network_of_weights
 from learned_codec.models.runtime import Model
-from learned_codec.training import data, export, recipe, trainer
+from learned_codec.models.twin import network_of_weights
+from learned_codec.training import data, recipe, speckle, trainer, transplant
 from learned_codec.training.checkpoint import load_checkpoint
 from learned_codec.training.muon import Muon, orthogonalised
 
@@ -116,7 +116,8 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
     model = Model(weights.read(folder / "tiny.safetensors"))
     y = model.analyse(torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0)))
     coded = model.code(y, 200)
-    assert torch.equal(model.decode(coded.encoder.finish(), 200, 4, 5), coded.decoded)
+    (decoded,) = model.decode(coded.encoder.finish(), 200, 4, 5)
+    assert torch.equal(decoded, coded.decoded)
     # The weights can be trained further: they hold the network, to float16.
     network = network_of_weights(weights.read(folder / "tiny.safetensors"))
     for name, value in network.state_dict().items():
@@ -201,7 +202,7 @@ def test_batches_depend_on_their_number_alone(root: Path) -> None:
 def test_crops_are_parts_of_the_images() -> None:
     gradient = np.stack(np.meshgrid(np.arange(200), np.arange(100), indexing="ij"), -1).astype(np.uint8)
     pixels = torch.from_numpy(np.concatenate([gradient, gradient[..., :1]], -1).reshape(-1, 3))
-    images = data.Images(pixels, np.array([0]), np.array([200]), np.array([100]))
+    images = data.Images(pixels, np.array([0]), np.array([200]), np.array([100]), np.array([0]))
     crop = data.Sampler(images, (1.0,), seed=0).batch(0, 1, 64)[0] * 255
     steps = {tuple(d.abs().round().int().flatten()[:1].tolist()) for d in (crop[0].diff(dim=0), crop[0].diff(dim=1))}
     assert steps == {(0,), (1,)}
@@ -219,16 +220,231 @@ def test_colours_of_16_bits_stay_so(tmp_path: Path) -> None:
 
 def test_16_bit_and_single_bands(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
-    ramp = (np.arange(80 * 90).reshape(80, 90) % 5000 + 100).astype(np.uint16)
+    ramp = (np.arange(200 * 210).reshape(200, 210) % 5000 + 100).astype(np.uint16)
     Image.fromarray(ramp).save(tmp_path / "p" / "a.png")
     Image.fromarray((ramp % 256).astype(np.uint8)).save(tmp_path / "p" / "b.png")
     images = data.load(sorted((tmp_path / "p").iterdir()), 1)
     assert images.pixels.dtype == torch.float16
-    assert images.image(0).shape == (1, 80, 90)
+    assert images.image(0).shape == (1, 200, 210)
     assert images.image(0).min() > -0.1
     assert images.image(0).max() < 1.1
     with pytest.raises(TrainingError, match="3 bands"):
         data.load([tmp_path / "p" / "a.png"], 3)
+
+
+def test_small_images_are_continued_in_their_mirror_image(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 90), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = data.load([tmp_path / "a.png"], 1).image(0)[0] * 255
+    assert image.shape == (data.MIN_SIDE, data.MIN_SIDE)
+    assert np.array_equal(image[:80, :90], pixels)
+    assert torch.equal(image[80:160], image[:80].flip(0))
+    assert torch.equal(image[:, 90:180], image[:, :90].flip(1))
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_several_bands_become_their_spectral_components(tmp_path: Path) -> None:
+    import rasterio
+
+    rng = np.random.default_rng(0)
+    mixed = np.tensordot(rng.normal(size=(4, 4)) * [300, 100, 30, 10], rng.normal(size=(4, 200, 200)), 1) + 2000
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", width=200, height=200, count=4, dtype="uint16") as file:
+        file.write(mixed.astype(np.uint16))
+    images = data.load([tmp_path / "a.tif"], 1)
+    assert len(images) == 4
+    planes = torch.cat([images.image(i).reshape(1, -1) for i in range(4)]).double()
+    deviations = planes.std(1)
+    assert (deviations.diff() < 0).all()
+    correlations = torch.corrcoef(planes) - torch.eye(4)
+    assert correlations.abs().max() < 0.02
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_radar_comes_in_decibels(tmp_path: Path) -> None:
+    import rasterio
+
+    decibels = np.random.default_rng(0).normal(-12, 3, (1, 60, 70)).astype(np.float32)
+    decibels[0, :5] = np.nan
+    stored = {
+        "sigma0 linear power": 10 ** (decibels / 10),
+        "amplitude DN": 10 ** (decibels / 20),
+        "dB": decibels,
+        "uint16 = round(100*dB)+10000, nodata 0": np.nan_to_num(np.rint(100 * decibels) + 10000).astype(np.uint16),
+    }
+    for number, (unit, values) in enumerate(stored.items()):
+        path = tmp_path / f"{number}.tif"
+        with rasterio.open(path, "w", driver="GTiff", width=70, height=60, count=1, dtype=values.dtype.name) as file:
+            file.write(values)
+            file.update_tags(UNIT=unit, POL="VV")
+        found = data.read_pixels(path)
+        assert found.shape == (60, 70, 1)
+        np.testing.assert_allclose(found[5:, :, 0], decibels[0, 5:], atol=0.006)
+        assert np.isfinite(found).all()  # what has no value is filled from its neighbours
+        assert abs(found[:5].mean() + 12) < 3
+
+
+def test_outliers_stay_within_float16() -> None:
+    values = np.zeros((40, 50, 1), np.float32)
+    values[3, 4] = 1e30
+    assert np.isfinite(data.to_unit(values)).all()
+    assert np.array_equal(data.to_unit(np.full((4, 5, 1), 7.0)), np.zeros((4, 5, 1)))
+
+
+def folders_of(tmp_path: Path) -> list[Path]:
+    """Three pictures of one grey each, in two folders: 10 and 20 in `a`, 200 in `b`."""
+    paths = []
+    for name, level, height in (("a/0.png", 10, 192), ("a/1.png", 20, 384), ("b/0.png", 200, 192)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((height, 192), level, np.uint8)).save(tmp_path / name)
+        paths.append(tmp_path / name)
+    return paths
+
+
+def levels_drawn(sampler: data.Sampler) -> dict[int, float]:
+    """The grey of each crop, and its share of all."""
+    batches = torch.cat([sampler.batch(step, 32, 16).mean((1, 2, 3)) for step in range(30)])
+    values, counts = (batches * 255).round().int().unique(return_counts=True)
+    return dict(zip(values.tolist(), (counts / counts.sum()).tolist(), strict=True))
+
+
+def test_folders_are_drawn_by_their_shares(tmp_path: Path) -> None:
+    images = data.load(folders_of(tmp_path), 1)
+    assert images.folders.tolist() == [0, 0, 1]
+    by_area = levels_drawn(data.Sampler(images, (1.0,), seed=0))
+    assert by_area == pytest.approx({10: 0.25, 20: 0.5, 200: 0.25}, abs=0.05)
+    by_share = levels_drawn(data.Sampler(images, (1.0,), seed=0, shares=(0.3, 0.7)))
+    assert by_share == pytest.approx({10: 0.1, 20: 0.2, 200: 0.7}, abs=0.05)
+    with pytest.raises(TrainingError, match="3 shares for 2 folders"):
+        data.Sampler(images, (1.0,), seed=0, shares=(0.1, 0.2, 0.7))
+
+
+def test_simulated_radar_is_one_more_folder(tmp_path: Path) -> None:
+    paths = folders_of(tmp_path)
+    images = data.load(paths, 1, simulated=("b",))
+    assert images.folders.tolist() == [0, 0, 1, 2]
+    scene = images.image(3)
+    assert images.pixels.dtype == torch.float16  # no longer 8-bit
+    assert scene.shape[0] == 1
+    assert min(scene.shape[1:]) >= data.MIN_SIDE
+    assert scene.std() > 0.05  # speckle, of a flat picture
+    assert torch.equal(images.pixels, data.load(paths, 1, simulated=("b",)).pixels)
+    both = data.load(paths, 1, simulated=("a", "b"))
+    assert both.folders.tolist() == [0, 2, 0, 2, 1, 3]
+
+
+def test_contrast_changes_a_share_of_the_crops(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (200, 200), np.uint8)).save(tmp_path / "a.png")
+    images = data.load([tmp_path / "a.png"], 1)
+    plain, changed = (
+        torch.cat([data.Sampler(images, (1.0,), seed=0, contrast=c).batch(i, 32, 32) for i in range(20)])
+        for c in (0.0, 0.3)
+    )
+    usual = plain.std((1, 2, 3)).mean()
+    spread = changed.std((1, 2, 3)) / usual
+    touched = (spread - 1).abs() > 0.05
+    assert touched.float().mean() == pytest.approx(0.3, abs=0.06)
+    assert spread.min() == pytest.approx(1 / 50, rel=0.5)
+    assert spread.max() == pytest.approx(50**0.3, rel=0.2)
+    assert changed[spread < 0.5].mean((1, 2, 3)).min() > 0.19
+    assert changed[spread < 0.5].mean((1, 2, 3)).max() < 0.81
+
+
+# -- simulated radar ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_speckle_is_like_sentinel_1_s(seed: int) -> None:
+    """By the figures measured on real chips: see `../shared/data/README.md` and `speckle`."""
+    intensity = speckle.speckle((512, 400), np.random.default_rng(seed)).astype(float)
+    assert intensity.mean() == pytest.approx(1, rel=0.02)
+    assert 4.4 <= intensity.mean() ** 2 / intensity.var() <= 5.4
+    centred = intensity - intensity.mean()
+    for axis in (0, 1):
+        lags = [float((centred * np.roll(centred, lag, axis)).mean() / centred.var()) for lag in (1, 2, 3)]
+        assert 0.6 <= lags[0] <= 0.75
+        assert 0.18 <= lags[1] <= 0.32
+        assert 0 <= lags[2] <= 0.12
+
+
+def test_speckle_follows_the_mean() -> None:
+    power = np.ones((128, 256), np.float32)
+    power[:, 128:] = 10
+    found = speckle.speckle(power.shape, np.random.default_rng(0), power)
+    assert found[:, 20:108].mean() == pytest.approx(1, rel=0.1)
+    assert found[:, 148:236].mean() == pytest.approx(10, rel=0.1)
+
+
+def test_simulated_scenes_have_the_percentiles_of_real_ones() -> None:
+    band = landscape(256, 256)[..., 1].astype(np.float32)
+    scenes = [speckle.simulate(band, np.random.default_rng(seed)) for seed in range(40)]
+    assert all(np.isfinite(scene).all() for scene in scenes)
+    low, middle, high = np.percentile(np.array([np.percentile(s, [1, 50, 99]) for s in scenes]), [10, 50, 90], 0).T
+    # VV and VH are -22 and -28, -11 and -18, -3 and -10 dB, and scenes of little contrast come nearer to their middle.
+    assert -29 < low[0] < low[2] < -14
+    assert -21 < middle[0] < middle[2] < -8
+    assert -17 < high[0] < high[2] < -1
+    assert 5 < high[1] - middle[1] < 10
+    assert scenes[0].dtype == np.float32
+    assert np.array_equal(scenes[3], speckle.simulate(band, np.random.default_rng(3)))
+    flat = speckle.simulate(np.full((64, 64), 5, np.float32), np.random.default_rng(0))
+    assert np.isfinite(flat).all()
+
+
+# -- one band out of three ---------------------------------------------------------------------------------------------
+
+
+def networks(levels: int = 3, lambda_max: float = 0.25) -> tuple[Network, Network, torch.Tensor]:
+    """A small trained-looking network of three bands, an initialised one of one band, and pictures."""
+    torch.manual_seed(0)
+    small = {"widths": (8, 12), "analysis_blocks": (1, 1), "synthesis_blocks": (1, 1), "hyper_latents": 8}
+    three = Network(ModelConfig(latents=320, context_width=16, levels=3, **small))  # type: ignore[arg-type]
+    pictures = np.stack([landscape(128, 128, seed=i) for i in range(6)]).transpose(0, 3, 1, 2) / np.float32(255)
+    three.initialise(torch.from_numpy(pictures))
+    with torch.no_grad():
+        for layer in (three.analysis.network[-1], three.synthesis.network[-2]):
+            layer.weight.normal_(0, 0.02)
+            layer.bias.normal_(0, 0.02)
+        three.entropy.log2_gain += torch.linspace(2, 5, 3)[:, None]
+    one = Network(
+        ModelConfig(bands=1, latents=256, context_width=16, levels=levels, lambda_max=lambda_max, **small)  # type: ignore[arg-type]
+    )
+    one.initialise(torch.from_numpy(pictures[:, :1]))
+    return three.eval(), one.eval(), torch.from_numpy(pictures.mean(1, keepdims=True))
+
+
+def assert_alike_on_grey(three: Network, one: Network, grey: torch.Tensor) -> None:
+    for level in (0.0, 0.6, 1.0, 2.0):
+        levels = torch.full((len(grey),), level)
+        with torch.no_grad():
+            expected, found = three(grey.expand(-1, 3, -1, -1), levels), one(grey, levels)
+        difference = (expected.image.mean(1, keepdim=True) - found.image).square().mean()
+        assert -10 * torch.log10(difference) > 60
+        # Latents of colour cost a little even where there is none.
+        assert 0.75 < found.latent_bits.sum() / expected.latent_bits.sum() < 1.02
+        assert found.hyper_bits.sum().item() == pytest.approx(expected.hyper_bits.sum().item(), rel=0.05)
+
+
+def test_one_band_out_of_three() -> None:
+    three, one, grey = networks()
+    transplant.to_one_band(three, one)
+    assert_alike_on_grey(three, one, grey)
+
+
+def test_one_band_with_more_levels() -> None:
+    three, one, grey = networks(levels=4, lambda_max=0.25 * (0.25 / 0.0004) ** 0.5)
+    transplant.to_one_band(three, one)
+    assert_alike_on_grey(three, one, grey)
+    gain = one.entropy.log2_gain
+    assert torch.allclose(gain[3] - gain[2], gain[2] - gain[1], atol=1e-5)
+
+
+def test_transplants_that_do_not_fit() -> None:
+    three, one, _ = networks(levels=4)
+    with pytest.raises(TrainingError, match="multipliers differ"):
+        transplant.to_one_band(three, one)
+    with pytest.raises(TrainingError, match="three bands"):
+        transplant.to_one_band(three, three)
 
 
 def test_whole_scenes_are_held_out(tmp_path: Path) -> None:
