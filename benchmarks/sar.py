@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from . import codecs, environment, metrics
+from . import bdrate, codecs, environment, metrics
 from .codecs import Array
 from .datasets import DatasetError
 from .jpeg2000 import Jpeg2000
@@ -183,9 +183,39 @@ def run(
         "environment": environment.describe(),
         "versions": versions,
         "rows": rows,
+        "bd": bd_rates(rows, anchor.name),
         "skipped": skipped,
         "published": list(PUBLISHED),
     }
+
+
+def bd_rates(rows: list[dict[str, Any]], anchor: str) -> list[dict[str, Any]]:
+    """Per scene the BD-rate (%, PCHIP, over the rates that were measured) of each codec against the anchor, and means.
+
+    None where the curves share too little.
+    """
+    names = [name for name in dict.fromkeys(row["codec"] for row in rows) if name != anchor]
+    scenes = list(dict.fromkeys(row["scene"] for row in rows))
+    found: list[dict[str, Any]] = []
+    for name in names:
+        values = []
+        for scene_name in scenes:
+            curves = [
+                bdrate.curve(*zip(*((r["bpp"], r["psnr"]) for r in mine), strict=True))
+                if mine
+                else bdrate.curve([], [])
+                for mine in ([r for r in rows if (r["scene"], r["codec"]) == (scene_name, c)] for c in (anchor, name))
+            ]
+            try:
+                value = bdrate.bd(curves[0], curves[1]).value
+                values.append(value)
+            except bdrate.NotComparable:
+                value = None
+            found.append({"scene": scene_name, "codec": name, "bd_rate": value})
+        if values:
+            mean = math.fsum(values) / len(values)
+            found.append({"scene": f"mean of {len(values)}", "codec": name, "bd_rate": mean})
+    return found
 
 
 def is_sar(folder: str | Path) -> bool:
@@ -225,6 +255,8 @@ def table(result: dict[str, Any]) -> str:
     rates = sorted({row["rate"] for row in rows})
     top = f"at {rates[-1]:g} bpp"
     head = ["scene", "codec", *(f"{rate:g} bpp: PSNR / SSIM" for rate in rates), f"ENL ratio {top}", f"EPI {top}"]
+    head.append("BD-rate")
+    saved = {(_scene(row["scene"]), row["codec"]): row["bd_rate"] for row in result.get("bd", [])}
     parts = "non-overlapping patches of " + f"{result['patch']} pixels" if result["patch"] else "whole images"
     lines = [
         f"{result['dataset']}, {parts}: {result['clip']}; {result['input']}; PSNR in dB with peak {result['peak']}.",
@@ -235,16 +267,22 @@ def table(result: dict[str, Any]) -> str:
     cells: dict[tuple[str, str], dict[float, dict[str, Any]]] = {}
     for row in rows:
         # the scenes that all codecs share can be fewer at one rate than at another
-        scene_name = "mean" if row["scene"].startswith("mean of ") else row["scene"]
+        scene_name = _scene(row["scene"])
         cells.setdefault((scene_name, row["codec"]), {})[row["rate"]] = row
     for (scene_name, codec), found in cells.items():
         last = found.get(rates[-1], {})
         pairs = [_pair(found.get(rate)) for rate in rates]
-        lines.append(_line(scene_name, codec, *pairs, _show(last.get("enl-ratio"), 2), _show(last.get("epi"), 3)))
+        value = saved.get((scene_name, codec))
+        bd = "" if value is None else f"{value:+.1f} %"
+        lines.append(_line(scene_name, codec, *pairs, _show(last.get("enl-ratio"), 2), _show(last.get("epi"), 3), bd))
     for row in result["published"]:
         pairs = [_pair(row) if rate == row["bpp"] else "" for rate in rates]
-        lines.append(_line("published", row["name"], *pairs, "", _show(row.get("epi"), 3) if "epi" in row else ""))
+        lines.append(_line("published", row["name"], *pairs, "", _show(row.get("epi"), 3) if "epi" in row else "", ""))
     return "\n".join(lines)
+
+
+def _scene(name: str) -> str:
+    return "mean" if name.startswith("mean of ") else name
 
 
 def _line(*cells: str) -> str:

@@ -88,4 +88,4 @@ def main(folder: str | Path = ".", size: int = SIZE) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(int, sys.argv[2:3]))
+    main(sys.argv[1] if len(sys.argv) > 1 else ".", int(sys.argv[2]) if len(sys.argv) > 2 else SIZE)

@@ -225,7 +225,8 @@ def _fractal(rng: np.random.Generator, size: int, slope: float) -> Plane:
     spectrum = np.fft.rfft2(rng.standard_normal((size, size))) / np.maximum(1.0, frequency) ** slope
     spectrum[0, 0] = 0
     noise: Plane = np.fft.irfft2(spectrum, s=(size, size))
-    return noise / noise.std()
+    noise /= noise.std()
+    return noise
 
 
 def _blur(plane: Plane) -> Plane:
@@ -261,4 +262,4 @@ def _footprint(size: int, top: float, bottom: float) -> NDArray[np.bool_]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(int, sys.argv[2:3]))
+    main(sys.argv[1] if len(sys.argv) > 1 else ".", int(sys.argv[2]) if len(sys.argv) > 2 else SIZE)

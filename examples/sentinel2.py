@@ -20,7 +20,7 @@ SHOWN = (60, 20)  # in the picture
 PEAK = 65535.0
 
 
-def psnr(error: NDArray[np.float64]) -> float:
+def psnr(error: NDArray[Any]) -> float:
     """Of an error in digital numbers, against the full range of uint16."""
     return float(20 * np.log10(PEAK / np.sqrt(np.mean(error**2))))
 
@@ -88,4 +88,4 @@ def main(folder: str | Path = ".", size: int = SIZE) -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(int, sys.argv[2:3]))
+    main(sys.argv[1] if len(sys.argv) > 1 else ".", int(sys.argv[2]) if len(sys.argv) > 2 else SIZE)

@@ -184,12 +184,12 @@ def info(file: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    metadata = found.pop("metadata")
+    metadata = {key: value for key, value in found.pop("metadata").items() if key not in found}
     width = max(map(len, found))
     for key, value in found.items():
         click.echo(f"{key:<{width}}  {value:.4f}" if isinstance(value, float) else f"{key:<{width}}  {value}")
     for key, value in metadata.items():
-        text = " ".join(str(value).split())
+        text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
         click.echo(f"{key:<{width}}  {text if len(text) <= 300 else text[:297] + '...'}")
 
 
@@ -361,7 +361,8 @@ def _run_all(
             progress(done, len(tasks))
     if failed:
         for source, error in failed:
-            click.echo(f"error: {source}: {' '.join(str(error).split())}", err=True)
+            text = " ".join(str(error).split())
+            click.echo(f"error: {text}" if source in text else f"error: {source}: {text}", err=True)
         click.echo(f"{len(failed)} of {len(tasks)} files failed, the others are done", err=True)
         raise SystemExit(EXIT_ERROR)
 

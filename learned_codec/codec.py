@@ -131,8 +131,8 @@ def encode(
             NaN and infinity. A valid pixel never comes back as nodata.
         mask: (H, W), bool or uint8: where it is 0, no pixel is. They come back as 0, and the mask exactly.
         kind: "sar" for radar backscatter, which is coded in dB.
-        unit: of radar: "power" (linear), "amplitude" (its square root, as in DN) or "db". By default "db" if a value
-            is negative, else "amplitude" for integers and "power" for floats.
+        unit: of radar: "power" (linear), "amplitude" (its square root, as in DN) or "db". By default "db" if a third
+            of the values is negative, else "amplitude" for integers and "power" for floats.
         effort: 0 for one fast pass, up to 3 to refine the latents by gradient: smaller files for much more time
             (docs/benchmarks.md has figures). Any effort decodes alike.
         tile_size: pixels a side of the independently coded tiles, a multiple of 64; by default 1024, and less for

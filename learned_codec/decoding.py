@@ -111,7 +111,7 @@ class Decoding:
             rows = slice(max(window[0].start, box.row), min(window[0].stop, box.row + box.height))
             columns = slice(max(window[1].start, box.col), min(window[1].stop, box.col + box.width))
             try:
-                side, _ = split_payload(bytes(self.container.tile(index)))
+                side, _, _ = split_payload(bytes(self.container.tile(index)))
                 plane = self.layout.unpack(side, self.header.bands, box.height, box.width).plane
             except BitstreamError as error:
                 self._damage(index, error)
@@ -127,20 +127,17 @@ class Decoding:
 
     def _latents(self, model: Model, index: int) -> Components:
         """A tile's decoded latents; its side is kept in bytes until its pixels are there."""
-        import torch
-
         header = self.header
         box = header.tile_box(index)
         height, width = tiles.latents_along(box.height), tiles.latents_along(box.width)
         try:
             payload: bytes | memoryview = self.container.tile(index)
             if self.layout is not None:
-                side, payload = split_payload(bytes(payload))
+                side, payload, shown = split_payload(bytes(payload))
                 self._sides[index] = side
                 self._unpack(index)  # damage is found before anything of the tile is used
-                if not payload:  # nothing in it shows
-                    empty = torch.zeros(height, width, model.config.latents, device=model.device)
-                    return [empty] * self.transform.components
+                if not shown:
+                    return hidden_tile(model, header, self.transform, index)
             return model.decode(payload, header.level, height, width, self.transform.components)
         except BitstreamError as error:
             self._damage(index, error)
@@ -192,12 +189,27 @@ def _named(index: int, header: Header, error: BitstreamError) -> str:
     return text if text.startswith(f"tile {index}") else f"tile {index} of {header.tile_count}: {text}"
 
 
-def split_payload(payload: bytes) -> tuple[bytes, bytes]:
-    """The side and the latents in the payload of a tile of a file with masks. Raises `CorruptDataError`."""
-    length, at = varint.decode(payload)
-    if at + length > len(payload):
-        raise CorruptDataError("a tile's mask is longer than the tile")
-    return payload[at : at + length], payload[at + length :]
+def join_payload(side: bytes, latents: bytes, shown: bool) -> bytes:
+    """The payload of a tile of a file with masks, from its side and its coded latents, if anything in it is `shown`."""
+    return varint.encode(2 * len(side) + shown) + side + latents
+
+
+def split_payload(payload: bytes) -> tuple[bytes, bytes, bool]:
+    """The inverse of `join_payload`. Raises `CorruptDataError`."""
+    number, at = varint.decode(payload)
+    end = at + number // 2
+    if end > len(payload) or (number % 2 == 0 and end != len(payload)):
+        raise CorruptDataError("a tile's mask doesn't end where it should")
+    return payload[at:end], payload[end:], number % 2 == 1
+
+
+def hidden_tile(model: Model, header: Header, transform: ValueTransform, index: int) -> Components:
+    """The latents of a tile in which nothing shows: zeros."""
+    import torch
+
+    box = header.tile_box(index)
+    shape = tiles.latents_along(box.height), tiles.latents_along(box.width), model.config.latents
+    return [torch.zeros(shape, device=model.device)] * transform.components
 
 
 def tiles_of(header: Header, window: Window, halo: int = 0) -> list[int]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec import bitstream
-from learned_codec.bitstream import Header, varint
-from learned_codec.decoding import synthesise
+from learned_codec.bitstream import Header
+from learned_codec.decoding import Components, hidden_tile, join_payload, synthesise
 from learned_codec.errors import RateError
 from learned_codec.models.config import BLOCK
 from learned_codec.raster import tiles
@@ -202,18 +202,19 @@ class Encoding:
         return encoder, decoded
 
     def _write(self, step: int, found: Iterable[Tile]) -> bytes:
-        sides, payloads = [], []
+        sides, payloads, shown = [], [], []
         for tile in found:
             encoder, _ = self._coded(tile, step)
             sides.append(tile.side)
             payloads.append(b"" if encoder is None else encoder.finish())
+            shown.append(encoder is not None)
             if self.progress is not None:
                 self.progress(len(payloads), self.header.tile_count)
         header = replace(self.header, level=step)
         # Without a nodata value to avoid, and with nothing masked, nobody needs to know what might have been.
         if self.layout is None or not (self.source.nodata is not None or self.layout.plane or any(sides)):
             return bitstream.write(header, payloads, metadata=self.metadata)
-        both = [varint.encode(len(s)) + s + p for s, p in zip(sides, payloads, strict=True)]
+        both = [join_payload(*parts) for parts in zip(sides, payloads, shown, strict=True)]
         return bitstream.write(header, both, metadata=self.metadata, mask=self.layout.to_bytes())
 
     # -- rate control -------------------------------------------------------------------------------------------------
@@ -268,7 +269,14 @@ class Encoding:
         """Of the valid pixels, decoded at a step; peak and domain are `ValueTransform`'s."""
         header = replace(self.header, level=step)
         total, count = 0.0, 0
-        blocks = synthesise(self.model, header, self.transform, lambda i: self._coded(stored[i], step)[1])
+
+        def source(index: int) -> Components:
+            tile = stored[index]
+            return (
+                self._coded(tile, step)[1] if tile.latents else hidden_tile(self.model, header, self.transform, index)
+            )
+
+        blocks = synthesise(self.model, header, self.transform, source)
         for rows, columns, decoded in blocks:
             original = self.source.read(rows, columns)
             error = self.transform.linear(original).astype(np.float64) - self.transform.linear(decoded)

@@ -209,3 +209,14 @@ def test_the_registry_knows_its_models() -> None:
         assert {"recipe", "data", "steps", "hours", "machine", "date", "known_faults", *figures} <= set(card.to_dict())
     with pytest.raises(UnknownModelError, match=cards[0].name):
         registry.find(bands=17)
+
+
+@pytest.mark.parametrize("card", learned_codec.list_models(), ids=lambda card: card.name)
+def test_flat_areas_show_no_pattern_of_blocks(card: registry.ModelCard) -> None:
+    """Errors in the means of latents that are all too small to be coded would add up in the corners of blocks."""
+    model = registry.load(card.name)
+    y = model.analyse(torch.full((card.bands, 160, 160), 0.3))
+    for step in (0, 128):
+        pixels = model.synthesise(model.code(y, step).decoded, step)[:, 32:128, 32:128]
+        phases = pixels.reshape(card.bands, 6, 16, 6, 16).mean((1, 3))
+        assert (phases - phases.mean((1, 2), keepdim=True)).abs().max() < 0.006  # 1.5 of 255 levels

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import learned_codec
 from learned_codec import bitstream
-from learned_codec.bitstream import varint
+from learned_codec.decoding import join_payload, split_payload
 from learned_codec.errors import CorruptDataError, InvalidInputError, RateError
 from learned_codec.raster.mask import MaskLayout
 from learned_codec.raster.values import ValueTransform
@@ -461,9 +461,8 @@ def forged(data: bytes, layout: MaskLayout, sides: list[bytes]) -> bytes:
     for index, side in enumerate(sides):
         payload = bytes(container.tile(index))
         if container.mask is not None:
-            length, at = varint.decode(payload)
-            payload = payload[at + length :]
-        payloads.append(varint.encode(len(side)) + side + payload)
+            _, payload, _ = split_payload(payload)
+        payloads.append(join_payload(side, payload, shown=True))
     return bitstream.write(container.header, payloads, metadata=container.metadata, mask=layout.to_bytes())
 
 

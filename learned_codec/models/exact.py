@@ -274,7 +274,8 @@ class ExactEntropyModel:
                 channels = self._groups[group]
                 place = (slice(position // 2, None, 2), slice(position % 2, None, 2), channels)
                 mu, s = self._leave[step][group].pointwise(hidden[place[:2]]).chunk(2, -1)
-                mean = mu.clamp_(-MU_MAX, MU_MAX).double().mul_(to_mean[channels]).floor_()
+                # To the nearest: rounded down, all components together would leave a dot in the corner of every block.
+                mean = mu.clamp_(-MU_MAX, MU_MAX).double().mul_(to_mean[channels]).add_(0.5).floor_()
                 means.append(mean.clamp_(-MEAN_MAX, MEAN_MAX).float())
                 bins.append(to_bins(s.clamp_(S_MIN, S_MAX).add_(unit[channels])))
                 places.append(place)

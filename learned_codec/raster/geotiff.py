@@ -309,7 +309,7 @@ def _check_continuous(raster: Any, metadata: dict[str, Any], name: str) -> None:
         return
     raise InvalidInputError(
         f"{name}: a raster of classes: it has {what}. Lossy coding would invent classes; only rasters of measured "
-        "values are accepted, unless force=True says that these are"
+        "values are accepted, unless force (--force) says that these are"
     )
 
 

@@ -306,7 +306,9 @@ def choose(
         floor = (10 if unit == "power" else 20) * math.log10(min(lowest, default=1e-10 if dtype.kind == "f" else 1))
     plain = ValueTransform(SCALED, dtype, bands, unit, floor=floor)
     linear = [plain.linear(values[None])[0] for values in samples]
-    ranges = [robust_range(values) if values.size else (0.0, 1.0) for values in linear]
+    # Pixels without power tell nothing of the range of those that have some.
+    telling = [values[values > floor] for values in linear] if plain.decibels else linear
+    ranges = [robust_range(values) if values.size else (0.0, 1.0) for values in telling]
     if dtype == np.uint8 and unit is None:
         scale, offsets = 255.0, (0.0,) * bands
     else:
@@ -335,8 +337,13 @@ def choose(
 
 
 def guess_unit(dtype: np.dtype[Any], samples: Sequence[NDArray[Any]]) -> Unit:
-    """The unit of radar values of which nothing is said: dB if any is negative, else DN for integers, else power."""
-    if any((values < 0).any() for values in samples):
+    """The unit of radar values of which nothing is said.
+
+    It is dB if a third of them is negative (power from which noise was subtracted has a few), else DN for integers, else
+    power.
+    """
+    negative = sum(int((values < 0).sum()) for values in samples)
+    if 3 * negative > sum(values.size for values in samples):
         return "db"
     return "power" if dtype.kind == "f" else "amplitude"
 
