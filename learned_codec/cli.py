@@ -98,7 +98,6 @@ def main() -> None:
     "--unit", type=click.Choice(["power", "amplitude", "db"]), help="Of radar.  [default: the file's, or a guess]"
 )
 @click.option("--nodata", type=float, help="The value of pixels that don't exist, where the file doesn't say it.")
-@click.option("--effort", type=click.IntRange(0, 3), help="Smaller files for much more time.  [default: 0]")
 @click.option("--force", is_flag=True, help="Encode rasters of classes, too.")
 @click.option("--tile-size", type=int, help="Pixels a side of the tiles.  [default: 1024, less for many bands]")
 @click.option("--model", help="A model's id (see `learned_codec.list_models()`).  [default: by bands and type]")

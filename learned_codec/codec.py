@@ -108,7 +108,6 @@ def encode(
     mask: NDArray[Any] | None = None,
     kind: Literal["sar"] | None = None,
     unit: Unit | None = None,
-    effort: int = 0,
     tile_size: int | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -133,8 +132,6 @@ def encode(
         kind: "sar" for radar backscatter, which is coded in dB.
         unit: of radar: "power" (linear), "amplitude" (its square root, as in DN) or "db". By default "db" if a third
             of the values is negative, else "amplitude" for integers and "power" for floats.
-        effort: 0 for one fast pass, up to 3 to refine the latents by gradient: smaller files for much more time
-            (docs/benchmarks.md has figures). Any effort decodes alike.
         tile_size: pixels a side of the independently coded tiles, a multiple of 64; by default 1024, and less for
             more than 8 bands.
         device: where the networks run, as torch names it. The entropy coder's symbols are the same everywhere.
@@ -160,7 +157,6 @@ def encode(
         model=model,
         kind=kind,
         unit=unit,
-        effort=effort,
         tile_size=tile_size,
         device=device,
         threads=threads,
@@ -178,7 +174,6 @@ def encode_source(
     model: str | None = None,
     kind: str | None = None,
     unit: str | None = None,
-    effort: int = 0,
     tile_size: int | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -194,8 +189,6 @@ def encode_source(
         dtype = np.dtype(np.float32)
         warnings.warn("float64 is stored as float32", UserWarning, stacklevel=3)
     radar = _radar(kind, unit, source.unit)
-    if effort not in (0, 1, 2, 3):
-        raise InvalidInputError(f"effort must be 0, 1, 2 or 3, not {effort!r}")
     plain = dtype == np.uint8 and not radar
     card = (
         registry.find(name=model) if model is not None else registry.find(bands=3 if plain and source.bands == 3 else 1)
@@ -224,9 +217,7 @@ def encode_source(
         metadata["nodata"] = float(source.nodata) if np.isfinite(source.nodata) else str(float(source.nodata))
     with runtime.threads(threads):
         loaded = registry.load(card.name, device)
-        return encoding.Encoding(source, header, transform, layout_of_masks, loaded, effort, progress).run(
-            *rate, metadata
-        )
+        return encoding.Encoding(source, header, transform, layout_of_masks, loaded, progress).run(*rate, metadata)
 
 
 def decode(

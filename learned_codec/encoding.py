@@ -113,11 +113,10 @@ class Encoding:
         transform: ValueTransform,
         layout: MaskLayout | None,
         model: Model,
-        effort: int,
         progress: Progress | None,
     ) -> None:
         self.source, self.header, self.transform, self.layout = source, header, transform, layout
-        self.model, self.effort, self.progress = model, effort, progress
+        self.model, self.progress = model, progress
 
     def run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
         """The file, at a `quality`, or searched for a `bpp` or `psnr`."""
@@ -125,27 +124,22 @@ class Encoding:
         if control == "quality":
             step = round((value - 1) / 99 * self.model.max_step)
             # Tile by tile: neither latents nor symbols of the whole image are ever in memory.
-            return self._write(step, self._tiles(step))
-        search = self._to_bpp if control == "bpp" else self._to_psnr
-        with _Store(self._tiles(None)) as stored:
-            step = search(stored, value)
-            if self.effort == 0:
-                return self._write(step, stored)
-        # Refined for about the right step, latents need fewer bits: another step is the right one.
-        with _Store(self._tiles(step)) as stored:
+            return self._write(step, self._tiles())
+        with _Store(self._tiles()) as stored:
+            search = self._to_bpp if control == "bpp" else self._to_psnr
             return self._write(search(stored, value), stored)
 
     # -- analysis -----------------------------------------------------------------------------------------------------
 
-    def _tiles(self, step: int | None) -> Iterator[Tile]:
-        """Every tile, analysed, in the order of tiles; refined for a quality step if there is one, by the effort."""
+    def _tiles(self) -> Iterator[Tile]:
+        """Every tile, analysed, in the order of tiles."""
         height, width = self.header.height, self.header.width
         step_y, step_x = tiles.steps(self.header)
         for rows in tiles.ranges(height, step_y):
             for columns in tiles.ranges(width, tiles.span(width, step_x, self.header.bands)):
-                yield from self._span(rows, columns, step_x, step)
+                yield from self._span(rows, columns, step_x)
 
-    def _span(self, rows: tiles.Range, columns: tiles.Range, step_x: int, step: int | None) -> Iterator[Tile]:
+    def _span(self, rows: tiles.Range, columns: tiles.Range, step_x: int) -> Iterator[Tile]:
         """The tiles of one stretch of a row of tiles."""
         import torch
 
@@ -159,12 +153,7 @@ class Encoding:
         needed = None if valid is None else torch.from_numpy(_needed(valid))[rows.inner, columns.inner]
         components = []
         for component in torch.split(planes, self.model.config.bands):
-            pixels = component.to(self.model.device)
-            latents = self.model.analyse(pixels)
-            if self.effort and step is not None:
-                weight = self._weight(values.shape[1:], valid, pixels)
-                latents = self.model.refine(pixels, latents, (rows.inner, columns.inner), step, self.effort, weight)
-            latents = latents[rows.inner, columns.inner]
+            latents = self.model.analyse(component.to(self.model.device))[rows.inner, columns.inner]
             if needed is not None:
                 latents = latents * needed.to(latents.device)[..., None]
             components.append(torch.split(latents, step_x // BLOCK, 1))
@@ -182,13 +171,6 @@ class Encoding:
                 part = Side(None, part.plane)
             packed = self.layout.pack(part) if self.layout is not None else b""
             yield Tile(packed, parts if shown is None or shown[index].any() else (), important[index])
-
-    @staticmethod
-    def _weight(shape: tuple[int, ...], valid: NDArray[np.bool_] | None, pixels: Tensor) -> Tensor:
-        """Which of the pixels of whole blocks count: those of the image that have a value in any band."""
-        weight = pixels.new_zeros(pixels.shape[1:])
-        weight[: shape[0], : shape[1]] = 1 if valid is None else pixels.new_tensor(valid.any(0))
-        return weight
 
     # -- coding -------------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,13 +22,11 @@ from learned_codec.entropy import (
 from learned_codec.entropy.tables import MAX_SYMBOL
 from learned_codec.errors import InvalidInputError, ModelError, WeightsError
 
-from . import refine, rounding
+from . import rounding
 from .config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, arithmetic_is_exact, hyper_size
 from .hyperprior import HyperAnalysis, interpolate
-from .network import Network
 from .resnet_lite import Analysis, Synthesis
-from .twin import network_of_weights
 from .weights import Weights
 
 T = TypeVar("T", bound=torch.nn.Module)
@@ -55,7 +52,6 @@ class Model:
 
     def __init__(self, weights: Weights, device: str = "cpu") -> None:
         self.config: ModelConfig = weights.config
-        self._weights = weights
         self.id, self.device = weights.id, device
         self.dtype = torch.bfloat16 if has_bf16(device) else torch.float32
         self.levels = {key: value.to(device) for key, value in weights.part("levels").items()}
@@ -109,20 +105,6 @@ class Model:
         bias = self._at("synthesis_bias", step)[None, :, None, None].to(self.dtype)
         planes: Tensor = self.synthesis(latents, normalised, bias)
         return planes[0]
-
-    @cached_property
-    def _twin(self) -> Network:
-        """The floating-point network, for who has time to refine latents."""
-        network = network_of_weights(self._weights).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        network.entropy.train()
-        return network.requires_grad_(False)  # type: ignore[no-any-return]
-
-    def refine(
-        self, pixels: Tensor, latents: Tensor, inner: tuple[slice, slice], step: int, effort: int, weight: Tensor
-    ) -> Tensor:
-        """Analysed latents of an area, its inner rows and columns refined for a quality step: see `refine.refine`."""
-        bf16 = self.dtype == torch.bfloat16
-        return refine.refine(self._twin, pixels, latents, inner, step, effort, weight=weight, bf16=bf16)
 
     # -- entropy coding -----------------------------------------------------------------------------------------------
 

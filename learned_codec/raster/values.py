@@ -339,8 +339,8 @@ def choose(
 def guess_unit(dtype: np.dtype[Any], samples: Sequence[NDArray[Any]]) -> Unit:
     """The unit of radar values of which nothing is said.
 
-    It is dB if a third of them is negative (power from which noise was subtracted has a few), else DN for integers, else
-    power.
+    It is dB if a third of them is negative (power from which noise was subtracted has a few), else DN for integers,
+    else power.
     """
     negative = sum(int((values < 0).sum()) for values in samples)
     if 3 * negative > sum(values.size for values in samples):

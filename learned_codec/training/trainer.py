@@ -23,7 +23,6 @@ from tqdm import tqdm
 from learned_codec.errors import TrainingError
 from learned_codec.models import weights
 from learned_codec.models.network import Network
-from learned_codec.models.twin import network_of_weights
 
 from . import data, export, recipe
 from .checkpoint import load_checkpoint, network_of, save_checkpoint
@@ -304,7 +303,7 @@ class Trainer:
 
         A model of one band can start from one of three bands, too.
         """
-        network = network_of_weights(weights.read(path)) if path.suffix == ".safetensors" else network_of(path)
+        network = export.network_of_weights(weights.read(path)) if path.suffix == ".safetensors" else network_of(path)
         if (network.config.bands, self.settings.model.bands) == (3, 1):
             to_one_band(network, self.network)
             network = self.network
