@@ -118,7 +118,8 @@ def encode(
     Args:
         image: uint8, uint16, int16 or float32 (float64 becomes float32, with a warning), (H, W), (H, W, C), or with
             `planar` (C, H, W); every H, W >= 1, up to 256 bands. Of a masked array, pixels masked in any band are.
-        quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given.
+        quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: that for
+            one band goes further up.
         bpp: bits of the whole file per pixel (height x width) over all bands, met from below, within 3 % on all but
             tiny images.
         psnr: in dB over all valid values of all bands, met from above, within 0.1 dB. The peak is 255 for uint8, 65535

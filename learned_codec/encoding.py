@@ -34,8 +34,8 @@ PSNR_TOLERANCE = 0.1
 SAMPLE_WINDOW, SAMPLE_GRID = 256, 8
 """Images beyond four megapixels show their range and spectrum in a grid of 8 x 8 windows of 256 pixels."""
 
-MAX_SAMPLES = 2**24
-"""Of many bands, only every n-th pixel is taken: what is made of more values than these would fill gigabytes."""
+MAX_SAMPLES = 2**22
+"""Beyond, only every n-th pixel is taken: what is made of them takes thirty times their number in bytes."""
 
 IN_MEMORY = 2**28
 """Bytes of latents that a search for a rate keeps in memory; beyond, they go to a temporary file."""

@@ -27,6 +27,7 @@ import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -43,6 +44,9 @@ _INKS = {ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.
 _TILE = 256  # pixels a side
 # Beyond so many bands, a tile with all of them is no longer a handy unit of reading.
 _INTERLEAVED = 4
+
+CACHE = 2**27
+"""Bytes of decoded blocks: a row of tiles of 1024 pixels across a satellite scene, 4 bands of 16 bits, is 90 MB."""
 
 
 class RasterSource:
@@ -144,6 +148,7 @@ def open_source(
     """
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env())  # or GDAL prints its errors
+        stack.enter_context(_small_cache())
         opener, own_name, head = _opener(source, stack)
         name = name or own_name
         if not head:
@@ -169,6 +174,20 @@ def fits(value: float, dtype: np.dtype[Any]) -> bool:
             return not np.isfinite(value) or bool(np.isfinite(dtype.type(value)))
     limits = np.iinfo(dtype)
     return float(value).is_integer() and limits.min <= value <= limits.max
+
+
+@contextmanager
+def _small_cache() -> Iterator[None]:
+    """Inside the block, and inside an `Env`, let GDAL keep no more decoded blocks than a row of tiles needs.
+
+    By default it takes a twentieth of the machine's memory, whatever we do to be modest. The setting is the process's.
+    """
+    before = get_gdal_config("GDAL_CACHEMAX")
+    set_gdal_config("GDAL_CACHEMAX", min(before, CACHE))
+    try:
+        yield
+    finally:
+        set_gdal_config("GDAL_CACHEMAX", before)
 
 
 @contextmanager
@@ -404,6 +423,7 @@ def open_sink(
     with ExitStack() as stack:
         # Masks and everything else go inside the file: GDAL would leave .msk and .aux.xml files beside it.
         stack.enter_context(rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"))
+        stack.enter_context(_small_cache())
         given = geotags.parse({} if metadata is None else metadata, bands, plane)
         if given.colormap is not None and (bands > 1 or kind.name not in ("uint8", "uint16") or plane == "alpha"):
             raise CorruptDataError(f"metadata.colormap: {bands} bands of {kind} with a colour table")

@@ -85,5 +85,5 @@ def overlaps(area: Range, step: int) -> Iterator[tuple[int, slice, slice]]:
 
 def span(width: int, tile: int, bands: int = 3) -> int:
     """The width in pixels of the spans in which a row of tiles of `tile` pixels is transformed; less of many bands."""
-    count = MAX_SPAN // tile // -(-bands // 8)
+    count = MAX_SPAN // tile // -(-bands // 3)
     return max(1, count) * tile if width > tile else latents_along(width) * BLOCK
