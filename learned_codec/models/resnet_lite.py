@@ -87,6 +87,17 @@ def separable_basis(bands: int) -> Tensor:
     return torch.einsum("cb,ui,vj->cuvbij", axes, rows, rows).reshape(-1, bands, BLOCK, BLOCK).float()
 
 
+@torch.no_grad()
+def frequencies(skeleton: Tensor) -> Tensor:
+    """(latents, bands, 16, 16) skeleton -> (latents,) frequencies: of the DCT components that they are most like.
+
+    That is the distance from zero in half waves in a block, along rows and columns together.
+    """
+    basis = separable_basis(skeleton.shape[1]).flatten(1).to(skeleton.device)
+    component = (skeleton.float().flatten(1) @ basis.T).abs().argmax(1) % BLOCK**2
+    return torch.hypot((component // BLOCK).float(), (component % BLOCK).float())
+
+
 def _blocks(channels: int, count: int) -> list[nn.Module]:
     return [ResidualBlock(channels) for _ in range(count)]
 

@@ -14,18 +14,25 @@ from learned_codec.entropy import SKIPPED_BINS
 REACH = 15
 """Symbols of larger magnitude are rounded plainly: there the tables are too flat for it to matter."""
 
-STRENGTH = 1.3
-"""How much error counts against rate, relative to the Lagrangian of training; chosen on validation images. Above 1,
-because a symbol made zero also misleads the contexts of its neighbours. (Training of rgb-1 itself had 1.7.)"""
+STRENGTH, LOW_STRENGTH = 1.0, 8.0
+"""How much error counts against rate, relative to the Lagrangian of training, and how much more it does at frequency
+zero; chosen on validation images. A symbol made zero also misleads the contexts of its neighbours, and those of low
+frequency tell most. (Training of rgb-1 and mono-1 had 1.7 and 1.3 for all.)"""
 
 
-def error_cost(multiplier: float | Tensor, bands: int, log2_size: Tensor) -> Tensor:
+def strength(frequencies: Tensor) -> Tensor:
+    """How much errors of latents count by their frequencies (half waves in a block of 16 pixels)."""
+    return STRENGTH + LOW_STRENGTH / (1 + frequencies).square()
+
+
+def error_cost(multiplier: float | Tensor, bands: int, log2_size: Tensor, frequencies: Tensor) -> Tensor:
     """The bits that a squared error of one quantisation step is worth.
 
     By the Lagrangian multiplier * 255^2 * MSE + bits/pixel: the skeleton is nearly orthonormal, so a squared error in
-    the latents of a block is one in its pixels. `log2_size` is the log2 of the quantisation step's size.
+    the latents of a block is one in its pixels. `log2_size` is the log2 of the quantisation step's size; the
+    frequencies broadcast against it.
     """
-    cost: Tensor = STRENGTH * multiplier * 255**2 / bands * torch.exp2(2 * log2_size)
+    cost: Tensor = strength(frequencies) * multiplier * 255**2 / bands * torch.exp2(2 * log2_size)
     return cost
 
 

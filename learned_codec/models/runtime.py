@@ -26,7 +26,7 @@ from . import rounding
 from .config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, arithmetic_is_exact, hyper_size
 from .hyperprior import HyperAnalysis, interpolate
-from .resnet_lite import Analysis, Synthesis
+from .resnet_lite import Analysis, Synthesis, frequencies
 from .weights import Weights
 
 T = TypeVar("T", bound=torch.nn.Module)
@@ -64,6 +64,7 @@ class Model:
         # Not the linear paths: they carry the large coefficients, for which bf16's 8 bits are too few at high rates.
         for module in (self.analysis.network, self.synthesis.enter, self.synthesis.network):
             module.to(self.dtype)
+        self.frequencies = frequencies(self.analysis.skeleton.weight)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), device)
         self.coder_models = CoderModels(weights.scale_tables())
         self.costs = torch.from_numpy(self.coder_models.tables.cost_matrix(rounding.REACH)).reshape(-1).to(device)
@@ -154,7 +155,8 @@ class Model:
     def _error_cost(self, step: int) -> Tensor:
         """(latents,) `rounding.error_cost` at a quality step."""
         log2_size = self._at("log2_inverse", step) - self._at("log2_gain", step)
-        return rounding.error_cost(self.config.lagrangian(step / QUALITY_STEPS), self.config.bands, log2_size)
+        multiplier = self.config.lagrangian(step / QUALITY_STEPS)
+        return rounding.error_cost(multiplier, self.config.bands, log2_size, self.frequencies)
 
     def _hyper_latents(self, scaled: Tensor, step: int, level: LevelTables) -> Tensor:
         """Quantised hyper-latents (hz, wz, hyper_latents) of (h, w, latents) in quantisation steps."""
