@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import plots
+
+GROUPS = {"rgb8": "8-bit RGB", "mono16": "16-bit, one band", "multi": "multi-band, 8 and 16-bit"}
 
 
 def rate_table(result: Mapping[str, Any]) -> str:
@@ -38,4 +40,25 @@ def speed_table(result: Mapping[str, Any]) -> str:
         lines.append(
             f"| {plots.label(name)}, {threads} | {' | '.join(cells)} | {row['peak_above_start_mib']:.0f} MiB |"
         )
+    return "\n".join(lines)
+
+
+def raster_table(sar: Mapping[str, Any], optical: Iterable[Mapping[str, Any]]) -> str:
+    """Mean BD-rates on earth observation, from a `*-whole.json` and the groups of an optical data set, as Markdown."""
+    mean = next(bd for bd in sar["bd"] if bd["codec"] == "ours" and bd["scene"].startswith("mean of "))
+    scenes = [bd["bd_rate"] for bd in sar["bd"] if bd["codec"] == "ours" and bd is not mean]
+    rows = [("SAR, one band in dB", "JPEG 2000", mean["bd_rate"], [value for value in scenes if value is not None])]
+    for result in optical:
+        (bd,) = [b for b in result["bd"] if b["codec"] == "ours" and b["method"] == "pchip"]
+        anchor = "JPEG 2000 with a KLT" if bd["anchor"].endswith("-klt") else "JPEG 2000"
+        rows.append((result["group"], anchor, bd["mean_of_images"], list(bd["per_image"].values())))
+    lines = [
+        "| earth observation, bytes on disk | images | against | mean of images | best … worst |",
+        "|---|---|---|---|---|",
+    ]
+    for group, anchor, value, each in rows:
+        kind = GROUPS.get(group, group)
+        spread = f"{min(each):+.0f} … {max(each):+.0f} %" if len(each) > 1 else ""
+        figures = f"**{value:+.1f} %** | {spread}".replace("-", "−")
+        lines.append(f"| {kind} | {len(each)} | {anchor} | {figures} |")
     return "\n".join(lines)

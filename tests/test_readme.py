@@ -17,6 +17,13 @@ def test_tables(name: str, table: object) -> None:
     assert table(json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))) in README
 
 
+def test_table_of_rasters() -> None:
+    results = ROOT / "benchmarks" / "results"
+    names = ("optical_test-rgb8", "optical_test-mono16", "optical_test-multi", "sar_test-whole")
+    *optical, sar = (json.loads((results / f"{name}.json").read_text("utf-8")) for name in names)
+    assert readme.raster_table(sar, optical) in README
+
+
 def test_pictures_and_links_are_there() -> None:
     import re
 

@@ -14,7 +14,7 @@ from learned_codec.entropy import SKIPPED_BINS
 REACH = 15
 """Symbols of larger magnitude are rounded plainly: there the tables are too flat for it to matter."""
 
-STRENGTH, LOW_STRENGTH = 1.0, 8.0
+STRENGTH, LOW_STRENGTH = 1.2, 4.0
 """How much error counts against rate, relative to the Lagrangian of training, and how much more it does at frequency
 zero; chosen on validation images. A symbol made zero also misleads the contexts of its neighbours, and those of low
 frequency tell most. (Training of rgb-1 and mono-1 had 1.7 and 1.3 for all.)"""
