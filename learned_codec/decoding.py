@@ -285,8 +285,8 @@ def _component(
                 continue
             latents = components[number]
             missing = max(0, from_rows.stop - len(latents))  # of a row that is done, the last positions are left
-            from_rows = slice(from_rows.start - missing, from_rows.stop - missing)
-            area[to_rows, to_columns] = latents[from_rows, from_columns]
+            there = slice(from_rows.start - missing, from_rows.stop - missing)
+            area[to_rows, to_columns] = latents[there, from_columns]
     if lost.any() and not lost.all():
         # The blocks beside a lost tile overlap with it: a smooth continuation harms them least.
         channels = area.permute(2, 0, 1).cpu().numpy()
