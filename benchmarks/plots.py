@@ -193,37 +193,37 @@ def _one_legend(figure: Any, axes: Sequence[Any]) -> None:
 
 def each_image(result: Mapping[str, Any], out: Path) -> list[Path]:
     """PSNR over rate, a panel per image: for images whose rates and peaks have no common mean."""
-    figure, panels = _grid(len(result["images"]))
-    for axes, name in zip(panels, result["images"], strict=True):
-        for entry in result["codecs"]:
-            values = entry["images"].get(name)
-            if values is None:
-                continue
-            points = [(r, q) for r, q in zip(values["bpp"], values["psnr"], strict=True) if q is not None]
-            if points:
-                _curve(axes, points, entry["name"])
-        _log_rate(axes)
-        axes.set_title(name, loc="left", fontsize=8)
-    figure.supxlabel("bits per pixel, all bands together (real files, log scale)", fontsize=10)
-    figure.supylabel("PSNR, dB", fontsize=10)
-    _one_legend(figure, panels)
-    return _finish(figure, out)
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {name: {} for name in result["images"]}
+    for entry in result["codecs"]:
+        for name, values in entry["images"].items():
+            pairs = zip(values["bpp"], values["psnr"], strict=True)
+            curves[name][entry["name"]] = [(r, q) for r, q in pairs if q is not None]
+    return _panels(curves, "bits per pixel, all bands together (real files, log scale)", "PSNR, dB", out)
 
 
 def sar(result: Mapping[str, Any], out: Path) -> list[Path]:
     """PSNR over rate of the SAR table, a panel per scene."""
-    scenes = list(dict.fromkeys(row["scene"] for row in result["rows"]))
-    figure, panels = _grid(len(scenes))
-    for axes, scene in zip(panels, scenes, strict=True):
-        for codec in dict.fromkeys(row["codec"] for row in result["rows"]):
-            rows = [row for row in result["rows"] if row["scene"] == scene and row["codec"] == codec]
-            points = [(row["bpp"], row["psnr"]) for row in rows if math.isfinite(row["psnr"])]
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in result["rows"]:
+        points = curves.setdefault(row["scene"], {}).setdefault(row["codec"], [])
+        if math.isfinite(row["psnr"]):
+            points.append((row["bpp"], row["psnr"]))
+    return _panels(curves, "bits per pixel (real files, log scale)", "PSNR of the clipped dB values, dB", out)
+
+
+def _panels(
+    curves: Mapping[str, Mapping[str, list[tuple[float, float]]]], rate: str, quality: str, out: Path
+) -> list[Path]:
+    """A panel for each title, with the points of each codec."""
+    figure, panels = _grid(len(curves))
+    for axes, (title, codecs) in zip(panels, curves.items(), strict=True):
+        for name, points in codecs.items():
             if points:
-                _curve(axes, points, codec)
+                _curve(axes, points, name)
         _log_rate(axes)
-        axes.set_title(scene, loc="left", fontsize=8)
-    figure.supxlabel("bits per pixel (real files, log scale)", fontsize=10)
-    figure.supylabel("PSNR of the clipped dB values, dB", fontsize=10)
+        axes.set_title(title, loc="left", fontsize=8)
+    figure.supxlabel(rate, fontsize=10)
+    figure.supylabel(quality, fontsize=10)
     _one_legend(figure, panels)
     return _finish(figure, out)
 

@@ -21,7 +21,7 @@ class Profile:
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         "s1-grd": Profile(
-            "Sentinel-1 GRD or RTC backscatter (power, amplitude DN or dB): speckle kept, about 1 bpp a band",
+            "Sentinel-1 GRD or RTC backscatter (power, amplitude DN or dB): speckle kept",
             MappingProxyType({"kind": "sar", "quality": 45.0}),
         ),
         "s2-l2a": Profile(

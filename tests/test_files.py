@@ -26,14 +26,9 @@ from learned_codec import bitstream, files
 from learned_codec.errors import BitstreamError, CorruptDataError, FileError, InvalidInputError
 from learned_codec.models import registry
 from learned_codec.raster.images import MetadataLostWarning
+from tests import geotiffs
+from tests.geotiffs import FILES
 
-DATA = Path(os.environ.get("LEARNED_CODEC_DATA", Path(__file__).parents[2] / "shared" / "data"))
-FILES = sorted(
-    path
-    for folder in ("optical_test", "optical_test/special", "sar_test")
-    for pattern in ("*.tif", "*.png")
-    for path in (DATA / folder).glob(pattern)
-)
 UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
 
 
@@ -53,48 +48,12 @@ def scene(bands: int, dtype: str, height: int = 90, width: int = 110) -> np.ndar
 
 
 def write(path: Path, bands: np.ndarray, **profile: Any) -> Any:
-    """A new GeoTIFF of (bands, height, width), still open."""
-    count, height, width = bands.shape
-    raster = rasterio.open(
-        path, "w", driver="GTiff", count=count, height=height, width=width, dtype=bands.dtype.name, **UTM | profile
-    )
-    raster.write(bands)
-    return raster
-
-
-def describe(path: Path) -> dict[str, Any]:
-    """All that a file says beside its pixels, by rasterio."""
-    with rasterio.open(path) as raster:
-        points, points_crs = raster.gcps
-        found = {
-            "size": (raster.height, raster.width, raster.count),
-            "dtypes": raster.dtypes,
-            "nodata": repr(raster.nodatavals),
-            "crs": raster.crs,
-            "transform": raster.transform,
-            "points": [(p.row, p.col, p.x, p.y, p.z) for p in points],
-            "points crs": points_crs,
-            "rpcs": raster.rpcs.to_dict() if raster.rpcs else None,
-            "descriptions": raster.descriptions,
-            "units": raster.units,
-            "scales": repr(raster.scales),
-            "offsets": repr(raster.offsets),
-            # GDAL can't write a TIFF whose first band is of undefined colour, unless it copies one.
-            "colours": [
-                "gray" if (i, c.name) == (0, "undefined") else c.name for i, c in enumerate(raster.colorinterp)
-            ],
-            "masks": raster.mask_flag_enums,
-            "colormap": raster.colormap(1) if ColorInterp.palette in raster.colorinterp else None,
-        }
-        for index in range(raster.count + 1):
-            for namespace in {None, *raster.tag_namespaces(index)} - {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS"}:
-                if tags := raster.tags(index, ns=namespace):
-                    found[f"tags {index} {namespace}"] = tags
-        return found
+    """A new GeoTIFF of (bands, height, width) that has a place, still open."""
+    return geotiffs.write(path, bands, **UTM | profile)
 
 
 def assert_only_pixels_differ(path: Path, again: Path) -> None:
-    expected, found = describe(path), describe(again)
+    expected, found = geotiffs.describe(path), geotiffs.describe(again)
     for key in expected.keys() | found.keys():
         assert found.get(key) == expected.get(key), key
     with rasterio.open(path) as one, rasterio.open(again) as other:

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -27,16 +26,8 @@ from learned_codec.errors import CorruptDataError, FileError, InvalidInputError,
 from learned_codec.raster.files import open_sink, open_source
 from learned_codec.raster.images import MetadataLostWarning
 from learned_codec.raster.units import radar_unit
+from tests.geotiffs import FILES, describe, write
 
-DATA = Path(os.environ.get("LEARNED_CODEC_DATA", Path(__file__).parents[2] / "shared" / "data"))
-FILES = sorted(
-    path
-    for folder in ("optical_test", "optical_test/special", "sar_test")
-    for pattern in ("*.tif", "*.png")
-    for path in (DATA / folder).glob(pattern)
-)
-
-STRUCTURAL = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS"}
 UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
 
 
@@ -73,38 +64,6 @@ def copy(source: Any, path: Path, *, force: bool = False, overviews: bool = Fals
     return metadata
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """All that a file says, by rasterio."""
-    with rasterio.open(path) as raster:
-        points, points_crs = raster.gcps
-        found = {
-            "size": (raster.height, raster.width, raster.count),
-            "dtypes": raster.dtypes,
-            "nodata": repr(raster.nodata),
-            "crs": raster.crs,
-            "epsg": raster.crs.to_epsg() if raster.crs else None,
-            "transform": raster.transform,
-            "points": [(p.row, p.col, p.x, p.y, p.z) for p in points],
-            "points crs": points_crs,
-            "rpcs": raster.rpcs.to_dict() if raster.rpcs else None,
-            "descriptions": raster.descriptions,
-            "units": raster.units,
-            "scales": repr(raster.scales),
-            "offsets": repr(raster.offsets),
-            # GDAL can't write a TIFF whose first band is of undefined colour, unless it copies one.
-            "colours": [
-                "gray" if (i, c.name) == (0, "undefined") else c.name for i, c in enumerate(raster.colorinterp)
-            ],
-            "masks": raster.mask_flag_enums,
-            "colormap": raster.colormap(1) if ColorInterp.palette in raster.colorinterp else None,
-        }
-        for index in range(raster.count + 1):
-            for namespace in {None, *raster.tag_namespaces(index)} - STRUCTURAL:
-                if tags := raster.tags(index, ns=namespace):
-                    found[f"tags {index} {namespace}"] = tags
-        return found
-
-
 def assert_same(path: Path, again: Path) -> None:
     expected, found = describe(path), describe(again)
     for key in expected.keys() | found.keys():
@@ -112,16 +71,6 @@ def assert_same(path: Path, again: Path) -> None:
     with rasterio.open(path) as one, rasterio.open(again) as other:
         np.testing.assert_array_equal(other.read(), one.read())
         np.testing.assert_array_equal(other.dataset_mask(), one.dataset_mask())
-
-
-def write(path: Path, bands: np.ndarray, **profile: Any) -> Any:
-    """A new GeoTIFF of (bands, height, width), still open."""
-    count, height, width = bands.shape
-    raster = rasterio.open(
-        path, "w", driver="GTiff", count=count, height=height, width=width, dtype=bands.dtype.name, **profile
-    )
-    raster.write(bands)
-    return raster
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from rasterio.windows import Window
 from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
 from learned_codec.raster import geotags
 from learned_codec.raster import metadata as meta
+from learned_codec.raster.mask import holds
 from learned_codec.raster.sources import PlaneKind, Unit
 from learned_codec.raster.units import radar_unit
 
@@ -120,12 +121,12 @@ class RasterSource:
         (value,) = values.values()
         if value is None:
             return None
-        if self.dtype == np.float64 and not fits(value, np.dtype(np.float32)):
+        if self.dtype == np.float64 and not holds(np.dtype(np.float32), value):
             # It is coded as float32, in which this value would be an infinity.
             self._out_of_float = value
             return float("nan")
         # A pixel can't have a value that doesn't fit its type (-9999 of a uint8), and a TIFF by rasterio can't say so.
-        return float(value) if fits(value, self.dtype) else None
+        return float(value) if holds(self.dtype, value) else None
 
 
 @contextmanager
@@ -165,15 +166,6 @@ def open_source(
                 said = "in no format that is known"
             raise InvalidInputError(f"{name}: not an image that can be read: {said}") from error
         yield opened
-
-
-def fits(value: float, dtype: np.dtype[Any]) -> bool:
-    """Can samples of this dtype have this value, after rounding if they are floating-point?"""
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return not np.isfinite(value) or bool(np.isfinite(dtype.type(value)))
-    limits = np.iinfo(dtype)
-    return float(value).is_integer() and limits.min <= value <= limits.max
 
 
 @contextmanager
@@ -418,7 +410,7 @@ def open_sink(
         raise InvalidInputError(f"a GeoTIFF of {kind} samples; {', '.join(READABLE)} are accepted")
     if plane == "alpha" and kind.name not in ("uint8", "uint16"):
         raise InvalidInputError(f"{kind} samples with an alpha band; uint8 and uint16 can have one")
-    if nodata is not None and not fits(nodata, kind):
+    if nodata is not None and not holds(kind, nodata):
         raise CorruptDataError(f"nodata value {nodata:g}: not a value that {kind} samples can have")
     with ExitStack() as stack:
         # Masks and everything else go inside the file: GDAL would leave .msk and .aux.xml files beside it.

@@ -1,0 +1,61 @@
+"""GeoTIFFs for tests: the real ones, how one is written, and all that one says beside its pixels."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp
+
+DATA = Path(os.environ.get("LEARNED_CODEC_DATA", Path(__file__).parents[2] / "shared" / "data"))
+FILES = sorted(
+    path
+    for folder in ("optical_test", "optical_test/special", "sar_test")
+    for pattern in ("*.tif", "*.png")
+    for path in (DATA / folder).glob(pattern)
+)
+
+STRUCTURAL = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS"}
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """All that a file says, by rasterio."""
+    with rasterio.open(path) as raster:
+        points, points_crs = raster.gcps
+        found = {
+            "size": (raster.height, raster.width, raster.count),
+            "dtypes": raster.dtypes,
+            "nodata": repr(raster.nodatavals),
+            "crs": raster.crs,
+            "epsg": raster.crs.to_epsg() if raster.crs else None,
+            "transform": raster.transform,
+            "points": [(p.row, p.col, p.x, p.y, p.z) for p in points],
+            "points crs": points_crs,
+            "rpcs": raster.rpcs.to_dict() if raster.rpcs else None,
+            "descriptions": raster.descriptions,
+            "units": raster.units,
+            "scales": repr(raster.scales),
+            "offsets": repr(raster.offsets),
+            # GDAL can't write a TIFF whose first band is of undefined colour, unless it copies one.
+            "colours": [
+                "gray" if (i, c.name) == (0, "undefined") else c.name for i, c in enumerate(raster.colorinterp)
+            ],
+            "masks": raster.mask_flag_enums,
+            "colormap": raster.colormap(1) if ColorInterp.palette in raster.colorinterp else None,
+        }
+        for index in range(raster.count + 1):
+            for namespace in {None, *raster.tag_namespaces(index)} - STRUCTURAL:
+                if tags := raster.tags(index, ns=namespace):
+                    found[f"tags {index} {namespace}"] = tags
+        return found
+
+
+def write(path: Path, bands: np.ndarray, **profile: Any) -> Any:
+    """A new GeoTIFF of (bands, height, width), still open."""
+    count, height, width = bands.shape
+    raster = rasterio.open(
+        path, "w", driver="GTiff", count=count, height=height, width=width, dtype=bands.dtype.name, **profile
+    )
+    raster.write(bands)
+    return raster
