@@ -1,6 +1,7 @@
 """The networks, their configuration, their weights files and the models of the package."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +14,17 @@ import learned_codec
 from learned_codec.demo import landscape
 from learned_codec.errors import UnknownModelError, WeightsError
 from learned_codec.models import complexity, registry, weights
-from learned_codec.models.config import ModelConfig
+from learned_codec.models.config import BLOCK, HALO, ModelConfig
 from learned_codec.models.hyperprior import step_masks
 from learned_codec.models.lapping import SUPPORT, Lapping, autocorrelation, dct, pre_filter
 from learned_codec.models.network import Network
-from learned_codec.models.resnet_lite import separable_basis
+from learned_codec.models.resnet_lite import Synthesis, separable_basis
 from learned_codec.models.runtime import Model
 
 SMALL = ModelConfig(
     latents=16,
-    widths=(8, 12),
-    analysis_blocks=(1, 1),
-    synthesis_blocks=(1, 1),
+    refinement_width=8,
+    refinement_blocks=1,
     hyper_latents=8,
     context_width=8,
     levels=3,
@@ -52,7 +52,7 @@ def test_at_first_the_codec_is_a_lapped_dct() -> None:
     assert torch.allclose((directions @ basis.T).abs().amax(1), torch.ones(16), atol=1e-5)
     # An error in a latent is as large in the pixels.
     errors = torch.eye(16)[:, :, None, None] * torch.nn.functional.pad(torch.ones(1, 1, 1, 1), (1, 1, 1, 1))
-    planes = made.synthesis(errors, errors, torch.zeros(16, 12, 1, 1)) - 0.5
+    planes = made.synthesis(errors, torch.zeros(16, 8, 1, 1), torch.zeros(16, 1, 1, 1)) - 0.5
     assert torch.allclose(planes.flatten(1).norm(dim=1), torch.ones(16), atol=1e-3)
 
 
@@ -150,8 +150,8 @@ def test_decoders_stay_within_the_budget() -> None:
     assert counted.synthesis == pytest.approx(by_hand / 1000)
 
 
-def test_both_networks_are_at_work() -> None:
-    """A model whose networks were cut off in training would be a linear transform, and nothing else would tell."""
+def test_the_refinement_is_at_work() -> None:
+    """A model whose network was cut off in training would be a linear transform, and nothing else would tell."""
     pixels = torch.from_numpy(landscape(192, 256)).permute(2, 0, 1).float() / 255
 
     def error(model: Model) -> float:
@@ -161,12 +161,28 @@ def test_both_networks_are_at_work() -> None:
 
     for card in learned_codec.list_models():
         path = Path(registry.__file__).parent / "weights" / f"{card.name}.safetensors"
-        whole = error(Model(weights.read(path)))
-        for part in ("analysis", "synthesis"):
-            crippled = Model(weights.read(path))
-            for parameter in getattr(crippled, part).network.parameters():
-                parameter.zero_()
-            assert error(crippled) > 1.001 * whole, part
+        whole, crippled = Model(weights.read(path)), Model(weights.read(path))
+        for parameter in crippled.synthesis.refinement.leave.parameters():
+            parameter.zero_()
+        assert error(crippled) > 1.01 * error(whole)
+
+
+def test_the_halo_is_the_reach_of_the_synthesis() -> None:
+    torch.manual_seed(1)
+    config = replace(SMALL, refinement_blocks=10)
+    synthesis = Synthesis(config)
+    torch.nn.init.normal_(synthesis.refinement.leave.weight)
+    synthesis.post_filter.matrix = pre_filter(0.95 ** torch.arange(SUPPORT)).float()
+    latents, bias, scale = torch.randn(1, 16, 2 * HALO + 3, 3), torch.zeros(1, 8, 1, 1), torch.zeros(1, 1, 1, 1)
+    with torch.no_grad():
+        whole = synthesis(latents, bias, scale)
+        cut = synthesis(latents[:, :, : 2 * HALO + 1], bias, scale)
+        block = slice(HALO * BLOCK, (HALO + 1) * BLOCK)
+        assert torch.allclose(whole[:, :, block], cut[:, :, block], atol=1e-5)
+        less = synthesis(latents[:, :, : HALO + 2], bias, scale)
+        assert not torch.allclose(whole[:, :, block], less[:, :, block], atol=1e-5)
+    with pytest.raises(ValueError, match="at most 10"):
+        replace(SMALL, refinement_blocks=11)
 
 
 def test_configurations_round_trip_and_refuse_what_they_do_not_know() -> None:

@@ -37,15 +37,14 @@ batch = 1
 crop = 128
 [model]
 latents = 32
-widths = [8, 12]
-analysis_blocks = [1, 1]
-synthesis_blocks = [1, 1]
+refinement_width = 8
+refinement_blocks = 1
 hyper_latents = 8
 context_width = 16
 levels = 3
 [optimiser]
 warmup = 1
-transform_rate = 1.0
+refinement_rate = 1.0
 skeleton_rate = 1.0
 """
 
@@ -390,23 +389,24 @@ def test_simulated_scenes_have_the_percentiles_of_real_ones() -> None:
     assert np.isfinite(flat).all()
 
 
-# -- one band out of three ---------------------------------------------------------------------------------------------
+# -- one model out of another ------------------------------------------------------------------------------------------
+
+SMALL = {"refinement_width": 8, "refinement_blocks": 1, "hyper_latents": 8}
 
 
 def networks(levels: int = 3, lambda_max: float = 0.25) -> tuple[Network, Network, torch.Tensor]:
     """A small trained-looking network of three bands, an initialised one of one band, and pictures."""
     torch.manual_seed(0)
-    small = {"widths": (8, 12), "analysis_blocks": (1, 1), "synthesis_blocks": (1, 1), "hyper_latents": 8}
-    three = Network(ModelConfig(latents=320, context_width=16, levels=3, **small))  # type: ignore[arg-type]
+    three = Network(ModelConfig(latents=320, context_width=16, levels=3, **SMALL))  # type: ignore[arg-type]
     pictures = np.stack([landscape(128, 128, seed=i) for i in range(6)]).transpose(0, 3, 1, 2) / np.float32(255)
     three.initialise(torch.from_numpy(pictures))
     with torch.no_grad():
-        for layer in (three.analysis.network[-1], three.synthesis.network[-2]):
-            layer.weight.normal_(0, 0.02)
-            layer.bias.normal_(0, 0.02)
+        leave = three.synthesis.refinement.leave
+        leave.weight.normal_(0, 0.2)
+        leave.bias.normal_(0, 0.2)
         three.entropy.log2_gain += torch.linspace(2, 5, 3)[:, None]
     one = Network(
-        ModelConfig(bands=1, latents=256, context_width=16, levels=levels, lambda_max=lambda_max, **small)  # type: ignore[arg-type]
+        ModelConfig(bands=1, latents=256, context_width=16, levels=levels, lambda_max=lambda_max, **SMALL)  # type: ignore[arg-type]
     )
     one.initialise(torch.from_numpy(pictures[:, :1]))
     return three.eval(), one.eval(), torch.from_numpy(pictures.mean(1, keepdims=True))
@@ -436,6 +436,28 @@ def test_one_band_with_more_levels() -> None:
     assert_alike_on_grey(three, one, grey)
     gain = one.entropy.log2_gain
     assert torch.allclose(gain[3] - gain[2], gain[2] - gain[1], atol=1e-5)
+
+
+def test_more_components_and_levels() -> None:
+    three, _, grey = networks()
+    pictures = grey * torch.tensor([0.9, 0.7, 0.5])[:, None, None]
+    three.initialise(pictures)
+    larger = Network(
+        ModelConfig(latents=384, context_width=16, levels=4, lambda_max=0.25 * (0.25 / 0.0004) ** 0.5, **SMALL)  # type: ignore[arg-type]
+    )
+    larger.initialise(pictures)
+    transplant.grow(three, larger.eval())
+    basis = larger.analysis.skeleton.weight.detach().flatten(1)
+    assert torch.linalg.matrix_rank(basis) == 384  # no component twice
+    for level in (0.0, 0.6, 2.0):
+        levels = torch.full((len(pictures),), level)
+        with torch.no_grad():
+            expected, found = three(pictures, levels), larger(pictures, levels)
+        errors = [(x.image - pictures).square().mean().item() for x in (expected, found)]
+        assert errors[1] < 1.001 * errors[0]
+        assert found.latent_bits.sum() < 1.3 * expected.latent_bits.sum()
+    with pytest.raises(TrainingError, match="384"):
+        transplant.grow(larger, three)
 
 
 def test_transplants_that_do_not_fit() -> None:
@@ -479,8 +501,8 @@ def test_muon_steps_downhill_as_far_as_adamw_would() -> None:
 
 
 def test_each_parameter_learns_at_its_rate() -> None:
-    network = Network(ModelConfig(latents=32, widths=(8, 12), hyper_latents=8, context_width=16, levels=3))
-    options = recipe.Optimiser(muon=True, transform_rate=0.25, skeleton_rate=0.0)
+    network = Network(ModelConfig(latents=32, context_width=16, levels=3, **SMALL))  # type: ignore[arg-type]
+    options = recipe.Optimiser(muon=True, refinement_rate=0.25, skeleton_rate=0.0)
     rates = {
         id(parameter): (type(optimiser).__name__, group["rate"])
         for optimiser in trainer.optimisers(network, options)
@@ -489,7 +511,8 @@ def test_each_parameter_learns_at_its_rate() -> None:
     }
     found = {name: rates.get(id(parameter)) for name, parameter in network.named_parameters()}
     assert found["analysis.skeleton.weight"] is None
-    assert found["synthesis.enter.weight"] == ("AdamW", 0.25)
+    assert found["synthesis.refinement.enter.weight"] == ("AdamW", 0.25)
+    assert found["synthesis.refinement.blocks.0.expand.weight"] == ("Muon", 0.25)
     assert found["entropy.hyper_synthesis.leave.weight"] == ("Muon", 1.0)
     assert found["entropy.log2_gain"] == ("AdamW", 1.0)
     assert [name for name, rate in found.items() if rate is None] == [

@@ -14,30 +14,31 @@ HYPER_STRIDE = 4
 CONTEXT_STEPS = 4
 """Latents are coded in this many steps: one position of every 2x2 neighbourhood per channel group."""
 
-
 QUALITY_STEPS = 128
 """Quality steps between two trained levels."""
 
-HALO = 5
-"""Latent positions around an area that the transforms must see for the area to come out right: their reach (three
-blocks at 1/16, three at 1/8, half a block of lapping)."""
+PATCH = 4
+"""Pixels per side of the patch behind one position of the refinement (it works at a quarter of the resolution)."""
+
+HALO = 3
+"""Latent positions around an area that the synthesis must see for the area to come out right: its reach (a patch for
+each block of the refinement, and half a block of lapping)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Architecture of one ResNet-Lite codec.
 
-    `bands` input bands; `latents` channels at 1/16; `widths` of the residual stages at 1/8 and 1/16;
-    `analysis_blocks` and `synthesis_blocks`, residual blocks per stage in the same order; `hyper_latents` channels
-    at 1/64; `context_width` channels of the entropy networks at 1/16; `levels` trained quality levels, whose
-    Lagrangian multipliers run geometrically from `lambda_min` to `lambda_max` (of lambda * 255^2 * MSE + bits/pixel).
+    `bands` input bands; `latents` channels at 1/16; `refinement_width` channels and `refinement_blocks` residual blocks
+    of the network at 1/4 that ends the synthesis; `hyper_latents` channels at 1/64; `context_width` channels of the
+    entropy networks at 1/16; `levels` trained quality levels, whose Lagrangian multipliers run geometrically from
+    `lambda_min` to `lambda_max` (of lambda * 255^2 * MSE + bits/pixel).
     """
 
     bands: int = 3
-    latents: int = 320
-    widths: tuple[int, int] = (160, 256)
-    analysis_blocks: tuple[int, int] = (3, 3)
-    synthesis_blocks: tuple[int, int] = (2, 3)
+    latents: int = 640
+    refinement_width: int = 64
+    refinement_blocks: int = 8
     hyper_latents: int = 128
     context_width: int = 192
     levels: int = 8
@@ -49,6 +50,9 @@ class ModelConfig:
             raise ValueError(f"latents must be a multiple of {CONTEXT_STEPS}, got {self.latents}")
         if self.levels < 2:
             raise ValueError(f"at least 2 quality levels are needed, got {self.levels}")
+        if self.refinement_blocks * PATCH + BLOCK // 2 > HALO * BLOCK:
+            most = (HALO * BLOCK - BLOCK // 2) // PATCH
+            raise ValueError(f"at most {most} refinement blocks fit the halo, got {self.refinement_blocks}")
 
     def lagrangian(self, level: float) -> float:
         """The multiplier lambda at a real-valued quality level."""

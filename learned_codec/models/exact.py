@@ -41,7 +41,7 @@ LOG2_BITS = 8
 MEAN_BITS = 8
 """Fractional bits of means and decoded latents, in quantisation steps."""
 
-MU_BITS = 12
+MU_BITS = 11
 """Fractional bits of the networks' normalised means."""
 
 LATENT_BITS = 8

@@ -71,10 +71,9 @@ class Network(nn.Module):
         """(B, latents, h, w) decoded latents in quantisation steps and (B,) levels -> (B, bands, 16h, 16w)."""
         correction = interpolate(self.log2_inverse, level) - interpolate(self.entropy.log2_gain, level)
         latents = decoded * torch.exp2(correction)
-        sigma = torch.exp2(self.entropy.log2_sigma)[None, :, None, None]
-        # Half a sigma is about what a leaky ReLU network likes to see; tiny sigmas must not amplify noise.
-        normalised = latents / sigma.clamp(min=0.05) * 0.5
-        image: Tensor = self.synthesis(latents, normalised, interpolate(self.synthesis.level_bias, level))
+        refinement = self.synthesis.refinement
+        bias, scale = interpolate(refinement.level_bias, level), interpolate(refinement.level_scale, level)
+        image: Tensor = self.synthesis(latents, bias, scale)
         return image
 
     def forward(self, x: Tensor, level: Tensor, *, optimise: bool = False) -> Output:

@@ -1,28 +1,24 @@
 """ResNet-Lite: the analysis and synthesis transforms between pixels and latents.
 
-Each is a linear block transform (the skeleton, a DCT at first) beside a residual network whose last layer starts at
-zero; the two outputs are added. Filters over the block boundaries, before the analysis and after the
-synthesis, make a lapped transform of both. At step 0 the codec is therefore a lapped DCT codec, and training
-can only improve on it. Nothing passes from analysis to synthesis except the latents.
+Both are a linear block transform (the skeleton, a DCT at first) with filters over the block boundaries, before the
+analysis and after the synthesis, which make a lapped transform of it. The synthesis ends in a residual network on the
+decoded pixels, whose last layer starts at zero. At step 0 the codec is therefore a lapped DCT codec, and training can
+only improve on it. Nothing passes from analysis to synthesis except the latents.
 """
 
 from __future__ import annotations
 
-from typing import cast
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import BLOCK, ModelConfig
+from .config import BLOCK, PATCH, ModelConfig
 from .lapping import Lapping, dct
 
-PATCH = 8
-"""Space-to-depth factor in front of the analysis network, and of the depth-to-space that ends the synthesis."""
-
-ANALYSIS_FACTOR, SYNTHESIS_FACTOR = 0.2, 0.3
-"""What the networks' outputs are multiplied by: an optimiser's step moves every weight of a last layer at once, and
-must move latents and pixels by less than the errors that are left to correct."""
+INPUT_FACTOR = 4.0
+"""Pixels less their middle have a deviation of about a quarter."""
 
 
 class ResidualBlock(nn.Module):
@@ -59,19 +55,6 @@ class Down(nn.Module):
         return y + shortcut.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-class Up(nn.Module):
-    """A 1x1 conv and depth-to-space 2, beside a parameter-free shortcut: channels repeated."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, 4 * outputs, 1)
-        index = torch.arange(4 * outputs) * inputs // (4 * outputs)
-        self.register_buffer("index", index, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.conv(x) + x[:, self.index], 2)  # type: ignore[index]
-
-
 def separable_basis(bands: int) -> Tensor:
     """(bands * 256, bands, 16, 16): the DCT of a block along rows and columns, times axes of colour. Orthonormal.
 
@@ -98,8 +81,36 @@ def frequencies(skeleton: Tensor) -> Tensor:
     return torch.hypot((component // BLOCK).float(), (component % BLOCK).float())
 
 
-def _blocks(channels: int, count: int) -> list[nn.Module]:
-    return [ResidualBlock(channels) for _ in range(count)]
+class Refinement(nn.Module):
+    """A residual network on decoded pixels: what it says is added to them. It starts as nothing.
+
+    What it corrects depends on how coarsely the latents are quantised (a bias and a factor by quality level) and on
+    where in its block a pixel lies (a bias by position).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, phases = config.refinement_width, BLOCK // PATCH
+        self.enter = nn.Conv2d(config.bands * PATCH**2, width, 1)
+        self.level_bias = nn.Parameter(torch.zeros(config.levels, width))
+        # Errors fall with the quantisation steps, from about a 20th of the range on.
+        self.level_scale = nn.Parameter(math.log2(0.05) - 0.6 * torch.arange(config.levels)[:, None])
+        self.position_bias = nn.Parameter(torch.zeros(1, width, phases, phases))
+        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(config.refinement_blocks)))
+        self.leave = nn.Conv2d(width, config.bands * PATCH**2, 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, bias: Tensor, scale: Tensor) -> Tensor:
+        """(B, bands, H, W) decoded pixels around zero, H and W multiples of 16 -> the correction, of the same shape.
+
+        `bias` (B, width, 1, 1) and `scale` (B, 1, 1, 1) are the interpolated `level_bias` and `level_scale`.
+        """
+        height, width = (side // BLOCK for side in x.shape[2:])
+        y = self.enter(F.pixel_unshuffle(x * INPUT_FACTOR, PATCH).to(self.enter.weight.dtype))
+        y = y + (bias + self.position_bias).to(y.dtype).repeat(1, 1, height, width)
+        y = self.leave(self.blocks(y))
+        return F.pixel_shuffle(y.float() * torch.exp2(scale), PATCH)
 
 
 class Analysis(nn.Module):
@@ -107,26 +118,13 @@ class Analysis(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        wide, narrow = config.widths
         self.pre_filter = Lapping()
         self.skeleton = nn.Conv2d(config.bands, config.latents, BLOCK, BLOCK, bias=False)
-        self.network = nn.Sequential(
-            nn.PixelUnshuffle(PATCH),
-            nn.Conv2d(config.bands * PATCH**2, wide, 1),
-            *_blocks(wide, config.analysis_blocks[0]),
-            Down(wide, narrow),
-            *_blocks(narrow, config.analysis_blocks[1]),
-            nn.Conv2d(narrow, config.latents, 1),
-        )
-        _zero(self.network[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, bands, H, W) in [0, 1], H and W multiples of 16 -> (B, latents, H/16, W/16) float32."""
-        x = self.pre_filter(x - 0.5).contiguous(memory_format=torch.channels_last)
-        skeleton: Tensor = self.skeleton(x)
-        first = cast("nn.Conv2d", self.network[1])
-        refined: Tensor = self.network(x.to(first.weight.dtype))
-        return skeleton.float().add_(refined, alpha=ANALYSIS_FACTOR)
+        latents: Tensor = self.skeleton(self.pre_filter(x - 0.5).contiguous(memory_format=torch.channels_last))
+        return latents.float()
 
 
 class Synthesis(nn.Module):
@@ -134,29 +132,17 @@ class Synthesis(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        wide, narrow = config.widths
         self.skeleton = nn.ConvTranspose2d(config.latents, config.bands, BLOCK, BLOCK, bias=False)
-        self.enter = nn.Conv2d(config.latents, narrow, 1)
-        self.level_bias = nn.Parameter(torch.zeros(config.levels, narrow))
-        self.network = nn.Sequential(
-            *_blocks(narrow, config.synthesis_blocks[1]),
-            Up(narrow, wide),
-            *_blocks(wide, config.synthesis_blocks[0]),
-            nn.Conv2d(wide, config.bands * PATCH**2, 1),
-            nn.PixelShuffle(PATCH),
-        )
         self.post_filter = Lapping()
-        _zero(self.network[-2])
+        self.refinement = Refinement(config)
 
-    def forward(self, latents: Tensor, normalised: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, bias: Tensor, scale: Tensor) -> Tensor:
         """(B, latents, h, w) dequantised latents -> (B, bands, 16h, 16w) around [0, 1], not clipped.
 
-        `normalised` are the same latents divided by each channel's base sigma, `bias` (B, width, 1, 1) is the
-        interpolated `level_bias`.
+        `bias` and `scale` are those of `Refinement` at the quality level.
         """
-        refined = self.network(self.enter(normalised) + bias)
-        planes: Tensor = self.post_filter(self._blocks(latents).float().add_(refined, alpha=SYNTHESIS_FACTOR))
-        return planes.add_(0.5)
+        planes: Tensor = self.post_filter(self._blocks(latents).float())
+        return (planes + self.refinement(planes, bias, scale)).add_(0.5)
 
     def _blocks(self, latents: Tensor) -> Tensor:
         """The skeleton: a product per block, as a matrix product, twice as fast as a transposed convolution."""
@@ -164,10 +150,3 @@ class Synthesis(nn.Module):
         blocks = latents.permute(0, 2, 3, 1) @ self.skeleton.weight.flatten(1)
         blocks = blocks.reshape(batch, height, width, -1, BLOCK, BLOCK).permute(0, 3, 1, 4, 2, 5)
         return blocks.reshape(batch, -1, height * BLOCK, width * BLOCK)
-
-
-def _zero(layer: nn.Module) -> None:
-    if not isinstance(layer, nn.Conv2d) or layer.bias is None:
-        raise TypeError("only a convolution with a bias can start at zero")
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)

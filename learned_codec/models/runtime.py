@@ -31,7 +31,7 @@ from .weights import Weights
 
 T = TypeVar("T", bound=torch.nn.Module)
 
-LEVELS = {"log2_gain", "log2_sigma", "log2_inverse", "hyper_gain", "hyper_bias", "synthesis_bias"}
+LEVELS = {"log2_gain", "log2_sigma", "log2_inverse", "hyper_gain", "hyper_bias", "refinement_bias", "refinement_scale"}
 """The tables by quality level that a weights file holds."""
 
 
@@ -57,13 +57,14 @@ class Model:
         self.levels = {key: value.to(device) for key, value in weights.part("levels").items()}
         if missing := LEVELS - self.levels.keys():
             raise WeightsError(f"the weights lack levels.{', levels.'.join(sorted(missing))}")
-        transforms = weights.part("transforms") | {"synthesis.level_bias": self.levels["synthesis_bias"]}
+        transforms = weights.part("transforms") | {
+            f"synthesis.refinement.level_{name}": self.levels[f"refinement_{name}"] for name in ("bias", "scale")
+        }
         self.analysis = self._load(Analysis(self.config), transforms, "analysis")
         self.synthesis = self._load(Synthesis(self.config), transforms, "synthesis")
         self.hyper_analysis = self._load(HyperAnalysis(self.config), transforms, "hyper_analysis")
-        # Not the linear paths: they carry the large coefficients, for which bf16's 8 bits are too few at high rates.
-        for module in (self.analysis.network, self.synthesis.enter, self.synthesis.network):
-            module.to(self.dtype)
+        # Not the linear path: it carries the large coefficients, for which bf16's 8 bits are too few at high rates.
+        self.synthesis.refinement.to(self.dtype)
         self.frequencies = frequencies(self.analysis.skeleton.weight)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), device)
         self.coder_models = CoderModels(weights.scale_tables())
@@ -101,10 +102,8 @@ class Model:
         """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped."""
         size = torch.exp2(self._at("log2_inverse", step) - self._at("log2_gain", step))
         latents = (decoded * size).permute(2, 0, 1)[None]
-        unit = size * 0.5 / torch.exp2(self.levels["log2_sigma"]).clamp(min=0.05)
-        normalised = (decoded * unit).to(self.dtype).permute(2, 0, 1)[None]
-        bias = self._at("synthesis_bias", step)[None, :, None, None].to(self.dtype)
-        planes: Tensor = self.synthesis(latents, normalised, bias)
+        bias, scale = (self._at(f"refinement_{name}", step)[None, :, None, None] for name in ("bias", "scale"))
+        planes: Tensor = self.synthesis(latents, bias, scale)
         return planes[0]
 
     # -- entropy coding -----------------------------------------------------------------------------------------------

@@ -111,11 +111,8 @@ class ValueTransform:
 
         if self.code == SCALED:
             return torch.from_numpy(self._scaled(values, valid))
-        unit = np.ascontiguousarray(values)
-        if valid is None:
-            planes = torch.from_numpy(unit).float() / 255
-        else:
-            planes = torch.from_numpy(_filled((unit / np.float32(255)).astype(np.float32), valid))
+        unit = (np.ascontiguousarray(values) / np.float32(255)).astype(np.float32)
+        planes = torch.from_numpy(unit if valid is None else _filled(unit, valid))
         return planes.expand(model_bands, -1, -1) if self.code == GREY else planes
 
     def _scaled(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:

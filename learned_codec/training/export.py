@@ -48,7 +48,8 @@ LEVELS = {
     "log2_inverse": "log2_inverse",
     "entropy.hyper_gain": "hyper_gain",
     "entropy.hyper_bias": "hyper_bias",
-    "synthesis.level_bias": "synthesis_bias",
+    "synthesis.refinement.level_bias": "refinement_bias",
+    "synthesis.refinement.level_scale": "refinement_scale",
 }
 """The network's parameters that a weights file keeps in float32, and their names there."""
 

@@ -29,7 +29,7 @@ from .checkpoint import load_checkpoint, network_of, save_checkpoint
 from .loss import lagrangian
 from .muon import Muon
 from .recipe import Recipe
-from .transplant import to_one_band
+from .transplant import grow, to_one_band
 
 MAX_SKIPPED = 20
 """So many steps in a row without a finite gradient stop the run: the weights are then beyond repair."""
@@ -301,11 +301,14 @@ class Trainer:
     def start_from(self, path: Path) -> None:
         """Take the weights of a checkpoint (its averaged ones) or of a model's weights file.
 
-        A model of one band can start from one of three bands, too.
+        A model of one band can start from one of three bands, too, and a larger one from a smaller.
         """
         network = export.network_of_weights(weights.read(path)) if path.suffix == ".safetensors" else network_of(path)
         if (network.config.bands, self.settings.model.bands) == (3, 1):
             to_one_band(network, self.network)
+            network = self.network
+        elif network.config != self.settings.model:
+            grow(network, self.network)
             network = self.network
         self._load_network(network.state_dict(), network.state_dict())
 
@@ -324,10 +327,10 @@ def optimisers(network: Network, options: recipe.Optimiser) -> list[torch.optim.
     """
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        transform = name.startswith(("analysis.", "synthesis.", "log2_inverse"))
-        rate = options.skeleton_rate if ".skeleton." in name else options.transform_rate if transform else 1.0
+        refinement = ".refinement." in name
+        rate = options.skeleton_rate if ".skeleton." in name else options.refinement_rate if refinement else 1.0
         pointwise = parameter.ndim == 4 and parameter.shape[2:] == (1, 1)
-        muon = options.muon and pointwise and not transform
+        muon = options.muon and pointwise and not name.startswith(("synthesis.refinement.enter", "synthesis.refinement.leave"))
         if rate > 0:
             groups.setdefault((muon, rate), []).append(parameter)
         else:

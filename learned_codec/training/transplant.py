@@ -1,7 +1,8 @@
-"""A model of one band out of a model of three, so that its training need not begin at nothing.
+"""A model out of another, so that its training need not begin at nothing: of one band out of three, or a larger one.
 
-The grey components of the three-band skeleton become the one-band skeleton, with every weight that belongs to them;
-what the networks learned of structure, scale and context stays. On grey images the two then nearly agree.
+For one band, the grey components of the three-band skeleton become the skeleton, with every weight that belongs to them;
+what the networks learned of structure, scale and context stays. On grey images the two then nearly agree. A larger
+model codes more components of its blocks, or has more quality levels; what the smaller one codes it codes alike.
 """
 
 from __future__ import annotations
@@ -29,41 +30,82 @@ def to_one_band(source: Network, target: Network) -> None:
         raise TrainingError("only a model of three bands can become one of one band with 256 latents")
     _check_levels(source.config, config)
     grey, chosen = _components(source)
-    # `chosen[i]` is the source's latent for latent i of the target, -1 where it has none.
-    state, old = target.state_dict(), source.state_dict()
+    enter, leave = ("synthesis.refinement.enter.weight", "synthesis.refinement.leave.")
+    old = source.state_dict()
+    state = _transferred(source, target, chosen, ("analysis.skeleton", "synthesis.skeleton", enter, leave))
+    # Space-to-depth and its inverse: bands are outermost. Three equal bands go in, and the mean comes out.
+    state[enter] = old[enter].reshape(len(old[enter]), 3, -1, 1, 1).sum(1)
+    for key in ("weight", "bias"):
+        value = old[leave + key]
+        state[leave + key] = value.reshape(3, -1, *value.shape[1:]).mean(0)
+    state["analysis.skeleton.weight"], state["synthesis.skeleton.weight"] = grey
+    _rescale(state)
+    target.load_state_dict(state)
+
+
+@torch.no_grad()
+def grow(source: Network, target: Network) -> None:
+    """Fill `target`, an initialised network, from `source`, whose bands and widths it has.
+
+    It may code more components of its blocks (those of the greatest variance that the source leaves out), and have more
+    quality levels at the upper end, their Lagrangian multipliers in the same ratio.
+    """
+    config = target.config
+    if source.config.bands != config.bands or source.config.latents > config.latents:
+        raise TrainingError(
+            f"a model of {source.config.bands} bands and {source.config.latents} latents cannot become one of "
+            f"{config.bands} and {config.latents}"
+        )
+    _check_levels(source.config, config)
+    known = set(_likeness(source).argmax(1).tolist())
+    components = _likeness(target).argmax(1).tolist()
+    by_variance = torch.argsort(target.entropy.log2_sigma, descending=True).tolist()
+    # A component may look like two latents of a trained skeleton: then more are left over than there is room for.
+    spare = iter([latent for latent in by_variance if components[latent] not in known])
+    size, old_size = config.latents // CONTEXT_STEPS, source.config.latents // CONTEXT_STEPS
+    chosen, fresh = torch.full((config.latents,), -1), torch.zeros(config.latents, dtype=torch.long)
+    for place in range(size):  # dealt out in turn, as at the beginning
+        for group in range(CONTEXT_STEPS):
+            latent = group * size + place
+            if place < old_size:
+                chosen[latent] = group * old_size + place
+            else:
+                fresh[latent] = next(spare)
+    state, own = _transferred(source, target, chosen, ()), target.state_dict()
+    for name in ("analysis.skeleton.weight", "synthesis.skeleton.weight", "entropy.log2_sigma"):
+        value, old = own[name][fresh], chosen < 0
+        state[name][old] = value[old]
+    target.load_state_dict(state)
+
+
+def _transferred(source: Network, target: Network, chosen: Tensor, apart: tuple[str, ...]) -> dict[str, Tensor]:
+    """The target's state with the source's, by `chosen` latents; names that begin as in `apart` are left as they are."""
+    state = target.state_dict()
     per_latent = _Channels(chosen, source.config.latents)
-    for name, value in old.items():
+    for name, value in source.state_dict().items():
         new = state[name]
-        if name.startswith(("analysis.network.1.", "analysis.skeleton", "synthesis.skeleton")):
+        if name.startswith(apart):
             continue
         value = _levels(value, len(new)) if value.ndim == 2 and len(value) == source.config.levels else value
         for axis in range(value.ndim):
             value = per_latent.take(value, axis, new, name)
-        if name.startswith(f"synthesis.network.{len(source.synthesis.network) - 2}."):
-            value = value.reshape(3, -1, *value.shape[1:]).mean(0)  # depth-to-space: bands are outermost
         if value.shape != new.shape:
             raise TrainingError(f"{name} of shape {tuple(value.shape)} does not fit {tuple(new.shape)}")
-        state[name] = value
-    for key in ("weight", "bias"):
-        value = old[f"analysis.network.1.{key}"]
-        if key == "weight":  # three equal bands go in
-            value = value.reshape(len(value), 3, -1, 1, 1).sum(1)
-        state[f"analysis.network.1.{key}"] = value
-    state["analysis.skeleton.weight"], state["synthesis.skeleton.weight"] = grey
-    _rescale(state, len(source.analysis.network) - 1)
-    target.load_state_dict(state)
+        state[name] = value.clone()
+    return state
 
 
-def _rescale(state: dict[str, Tensor], last: int) -> None:
+def _likeness(network: Network) -> Tensor:
+    """(latents, components) how much a skeleton's latents are like the components of the DCT."""
+    forward = network.analysis.skeleton.weight.flatten(1)
+    return (torch.nn.functional.normalize(forward, dim=1) @ separable_basis(network.config.bands).flatten(1).T).abs()
+
+
+def _rescale(state: dict[str, Tensor]) -> None:
     """Latents to the scale of an orthonormal transform of one band: three equal bands have 1.73 times its norm."""
     norm = 3**0.5
-    for name in ("analysis.skeleton.weight", f"analysis.network.{last}.weight", f"analysis.network.{last}.bias"):
-        state[name] = state[name] / norm
+    state["analysis.skeleton.weight"] = state["analysis.skeleton.weight"] / norm
     state["synthesis.skeleton.weight"] = state["synthesis.skeleton.weight"] * norm
-    sigma = torch.exp2(state["entropy.log2_sigma"])
-    # The synthesis network sees latents / max(sigma, 0.05).
-    ratio = (sigma / norm).clamp(min=0.05) / sigma.clamp(min=0.05) * norm
-    state["synthesis.enter.weight"] = state["synthesis.enter.weight"] * ratio[None, :, None, None]
     state["entropy.log2_sigma"] = state["entropy.log2_sigma"] - math.log2(norm)
     state["entropy.log2_gain"] = state["entropy.log2_gain"] + math.log2(norm)
 
