@@ -145,8 +145,7 @@ def test_decoders_stay_within_the_budget() -> None:
         assert complexity.decoder_kmac_per_pixel(card.name) <= 20
     counted = complexity.count(SMALL)
     by_hand = 16 * 768 / 256 + 2 * 16 * 3  # skeleton and post-filter
-    by_hand += 16 * 12 / 256 + (9 * 12 + 2 * 12 * 24) / 256 + 12 * 32 / 256  # 1/16: enter, block, up
-    by_hand += (9 * 8 + 2 * 8 * 16) / 64 + 8 * 192 / 64  # 1/8: block, leave
+    by_hand += 48 * 8 / 16 + (9 * 8 + 2 * 8 * 16) / 16 + 8 * 48 / 16  # 1/4: enter, block, leave
     assert counted.synthesis == pytest.approx(by_hand / 1000)
 
 

@@ -330,7 +330,11 @@ def optimisers(network: Network, options: recipe.Optimiser) -> list[torch.optim.
         refinement = ".refinement." in name
         rate = options.skeleton_rate if ".skeleton." in name else options.refinement_rate if refinement else 1.0
         pointwise = parameter.ndim == 4 and parameter.shape[2:] == (1, 1)
-        muon = options.muon and pointwise and not name.startswith(("synthesis.refinement.enter", "synthesis.refinement.leave"))
+        muon = (
+            options.muon
+            and pointwise
+            and not name.startswith(("synthesis.refinement.enter", "synthesis.refinement.leave"))
+        )
         if rate > 0:
             groups.setdefault((muon, rate), []).append(parameter)
         else:
