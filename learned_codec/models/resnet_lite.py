@@ -142,7 +142,8 @@ class Synthesis(nn.Module):
         `bias` and `scale` are those of `Refinement` at the quality level.
         """
         planes: Tensor = self.post_filter(self._blocks(latents).float())
-        return (planes + self.refinement(planes, bias, scale)).add_(0.5)
+        correction: Tensor = self.refinement(planes, bias, scale)
+        return planes.add_(correction).add_(0.5)
 
     def _blocks(self, latents: Tensor) -> Tensor:
         """The skeleton: a product per block, as a matrix product, twice as fast as a transposed convolution."""

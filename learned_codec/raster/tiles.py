@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from learned_codec.bitstream import TILE_UNIT, Header
 from learned_codec.models.config import BLOCK, HALO
 
-MAX_SPAN = 2048
+MAX_SPAN = 1024
 """Pixels along a row of tiles that one transform takes. Its largest tensors are then just below 32 MiB, up to which the
 C library's allocator reuses memory; fresh pages for every tensor made everything a third slower."""
 

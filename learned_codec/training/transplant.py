@@ -1,8 +1,8 @@
 """A model out of another, so that its training need not begin at nothing: of one band out of three, or a larger one.
 
-For one band, the grey components of the three-band skeleton become the skeleton, with every weight that belongs to them;
-what the networks learned of structure, scale and context stays. On grey images the two then nearly agree. A larger
-model codes more components of its blocks, or has more quality levels; what the smaller one codes it codes alike.
+For one band, the grey components of the three-band skeleton become the skeleton, with every weight that belongs to
+them; what the networks learned of structure, scale and context stays. On grey images the two then nearly agree. A
+larger model codes more components of its blocks, or has more quality levels; what the smaller one codes it codes alike.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def grow(source: Network, target: Network) -> None:
 
 
 def _transferred(source: Network, target: Network, chosen: Tensor, apart: tuple[str, ...]) -> dict[str, Tensor]:
-    """The target's state with the source's, by `chosen` latents; names that begin as in `apart` are left as they are."""
+    """The target's state with the source's, by `chosen` latents; what begins as in `apart` is left as it is."""
     state = target.state_dict()
     per_latent = _Channels(chosen, source.config.latents)
     for name, value in source.state_dict().items():
