@@ -49,6 +49,8 @@ class Codec(ABC):
     threaded: ClassVar[bool] = False
     #: Random weights: fit for speed and complexity, refused by every rate-distortion run.
     random_weights: ClassVar[bool] = False
+    #: Slow: runs only where it is named.
+    on_request: ClassVar[bool] = False
 
     @abstractmethod
     def version(self) -> str:
@@ -155,6 +157,7 @@ class Ours(Codec):
         """With the mask in the file, and so in the rate."""
         module = importlib.import_module("learned_codec")
         image, options = self._masked(image, valid)
+        options |= self.options
         return bytes(self._call(module.encode, image, quality=float(setting), threads=threads, **options))
 
     def within(self, image: Array, nbytes: int, valid: Array | None = None, *, sar: bool = False) -> bytes:
@@ -164,6 +167,7 @@ class Ours(Codec):
         """
         module = importlib.import_module("learned_codec")
         image, options = self._masked(image, valid)
+        options |= self.options
         known = inspect.signature(module.encode).parameters
         if sar:
             options |= {key: value for key, value in (("kind", "sar"), ("unit", "db")) if key in known}
@@ -185,11 +189,25 @@ class Ours(Codec):
 
     def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
         module = importlib.import_module("learned_codec")
-        return bytes(self._call(module.encode, image, quality=float(setting), threads=threads))
+        return bytes(self._call(module.encode, image, quality=float(setting), threads=threads, **self.options))
 
     def decode(self, data: bytes, threads: int = 1) -> Array:
         module = importlib.import_module("learned_codec")
         return np.asarray(self._call(module.decode, data, threads=threads))
+
+
+class OursWithEffort(Ours):
+    """The same, with the latents of each image optimised."""
+
+    on_request = True
+
+    def __init__(self, effort: int) -> None:
+        self.name = f"ours-effort{effort}"  # type: ignore[misc]  # one class, a codec for each effort
+        self.description = f"learned_codec, effort {effort}"  # type: ignore[misc]
+        self.options = {"effort": effort}  # type: ignore[misc]
+
+    def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
+        return (1, 20, 40, 60, 80, 100)
 
 
 class _Pillow(Codec):
@@ -326,6 +344,7 @@ def _build() -> dict[str, Codec]:
 
     codecs: list[Codec] = [
         Ours(),
+        *(OursWithEffort(effort) for effort in (1, 2, 3)),
         jpeg2000.Jpeg2000(),
         jpeg2000.Jpeg2000Psnr(),
         jpeg2000.Jpeg2000Gdal(),
@@ -347,8 +366,10 @@ def get(name: str) -> Codec:
         raise KeyError(f"no codec {name!r}; there are: {', '.join(names())}") from None
 
 
-def names(*, trained_only: bool = False) -> list[str]:
-    return [name for name, codec in _build().items() if not (trained_only and codec.random_weights)]
+def names(*, by_default: bool = False) -> list[str]:
+    """All codecs, or those that a rate-distortion run measures if it isn't told which."""
+    aside = [name for name, codec in _build().items() if codec.random_weights or codec.on_request]
+    return [name for name in _build() if not (by_default and name in aside)]
 
 
 def setting_for_bytes(

@@ -10,12 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import bdrate
 from .storage import write_atomically
 
 #: One colour per codec in every figure (Okabe and Ito's palette: told apart by the colour-blind too).
 _COLOURS = {
     "ours": "#D55E00",
+    "ours-effort1": "#E08A4F",
+    "ours-effort2": "#A84A00",
+    "ours-effort3": "#702F00",
     "jpeg2000": "#000000",
     "jpeg2000-psnr": "#7F7F7F",
     "jpeg2000-gdal": "#A58B6F",
@@ -27,7 +32,8 @@ _COLOURS = {
     "heic": "#8C6BB1",
 }
 _LABELS = {
-    "ours": "learned_codec", "jpeg2000": "JPEG 2000", "jpeg2000-psnr": "JPEG 2000 (PSNR target)",
+    "ours": "learned_codec", "ours-effort1": "learned_codec, effort 1", "ours-effort2": "learned_codec, effort 2",
+    "ours-effort3": "learned_codec, effort 3", "jpeg2000": "JPEG 2000", "jpeg2000-psnr": "JPEG 2000 (PSNR target)",
     "jpeg2000-gdal": "JPEG 2000 (GDAL)", "jpeg2000-klt": "JPEG 2000 + KLT", "jpeg": "JPEG 4:4:4", "webp": "WebP",
     "avif": "AVIF 4:4:4", "jpegxl": "JPEG XL", "heic": "HEIC",
 }  # fmt: skip
@@ -329,33 +335,42 @@ def rate_against_complexity(result: Mapping[str, Any], complexity: Mapping[str, 
 
 
 def training(log: Path, out: Path) -> list[Path]:
-    """A training run: its loss against steps (means of 100, thin; of 1,000, thick), and its validation curves."""
+    """A training run: its loss, bits and PSNR against steps (means of 100, thin; of 1,000, thick), and its validation.
+
+    That is the BD-rate of each validation against the last one, against steps and hours.
+    """
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     # A run that was stopped goes on from its last checkpoint: what came after that checkpoint was done again.
-    losses: dict[int, tuple[float, float]] = {r["step"]: (r["loss"], r["seconds"]) for r in rows if "loss" in r}
-    steps = sorted(losses)
+    measured: dict[int, dict[str, float]] = {r["step"]: r for r in rows if "loss" in r}
+    steps = sorted(measured)
+    hours = [measured[s]["seconds"] / 3600 for s in steps]
     validations = {r["step"]: r for r in rows if r.get("validation_bpp")}
     pyplot = importlib.import_module("matplotlib.pyplot")
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    values = [losses[s][0] for s in steps]
-    smooth = [sum(values[max(0, i - 9) : i + 1]) / len(values[max(0, i - 9) : i + 1]) for i in range(len(values))]
-    left.plot(steps, values, color="#D9D9D9", linewidth=0.7)
-    left.plot(steps, smooth, color=colour("ours"), linewidth=1.8)
-    left.set_xlabel(f"steps ({max(s for _, s in losses.values()) / 3600:.2f} hours in all)")
-    left.set_ylabel("training loss")
-    left.set_ylim(0.98 * min(values), 1.02 * max(smooth[min(9, len(smooth) - 1) :]))
-    for number, (step, row) in enumerate(sorted(validations.items())):
-        shade = 0.85 - 0.85 * (number + 1) / len(validations)
-        right.plot(
-            row["validation_bpp"],
-            row["validation_psnr"],
-            marker="o",
-            markersize=3,
-            color=str(shade),
-            label=f"step {step:,}",
+    figure, grid = pyplot.subplots(2, 2, figsize=(11, 6.4), layout="constrained", sharex=True)
+    for axes, (key, title) in zip(
+        grid.flat, (("loss", "training loss"), ("bpp", "bits per pixel"), ("psnr", "PSNR, dB")), strict=False
+    ):
+        values = [measured[s][key] for s in steps]
+        smooth = [sum(values[max(0, i - 9) : i + 1]) / len(values[max(0, i - 9) : i + 1]) for i in range(len(values))]
+        axes.plot(steps, values, color="#D9D9D9", linewidth=0.7)
+        axes.plot(steps, smooth, color=colour("ours"), linewidth=1.8)
+        axes.set_ylabel(title)
+    curves = {
+        step: bdrate.curve(row["validation_bpp"], row["validation_psnr"]) for step, row in sorted(validations.items())
+    }
+    rates = {step: bdrate.bd(curves[max(curves)], curve).value for step, curve in curves.items()}
+    axes = grid[1, 1]
+    axes.plot(list(rates), list(rates.values()), marker="o", color=colour("ours"))
+    axes.set_ylabel("validation BD-rate against the end, %")
+    for axes in grid[1]:
+        axes.set_xlabel("steps (above: hours)")
+    for axes in grid[0]:
+        beside = axes.secondary_xaxis(
+            "top",
+            functions=(
+                lambda x: np.interp(x, [0, *steps], [0, *hours]),
+                lambda x: np.interp(x, [0, *hours], [0, *steps]),
+            ),
         )
-    right.set_xscale("log")
-    right.set_xlabel("bits per pixel, estimated (held-out images)")
-    right.set_ylabel("PSNR, dB")
-    right.legend(frameon=False, fontsize=8)
+        beside.tick_params(labelsize=8)
     return _finish(figure, out)

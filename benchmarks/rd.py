@@ -121,7 +121,7 @@ def _thin(ladder: Sequence[float], points: int | None) -> tuple[float, ...]:
 def choose(names: Iterable[str] | None) -> tuple[list[codecs.Codec], list[Skip]]:
     """The codecs that can run here; asked for or not, none with random weights."""
     chosen, skipped = [], []
-    for name in names or codecs.names(trained_only=True):
+    for name in names or codecs.names(by_default=True):
         codec = codecs.get(name)
         if codec.random_weights:
             raise ValueError(f"{name} has random weights: it has no place in a rate-distortion run")

@@ -25,6 +25,21 @@ def rate_table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def effort_table(result: Mapping[str, Any]) -> str:
+    """BD-rates of the efforts and the time that they take on one core, as Markdown."""
+    entries = {entry["name"]: entry for entry in result["codecs"] if entry["name"].startswith("ours")}
+    found = {bd["codec"]: bd for bd in result["bd"] if bd["method"] == "pchip" and bd["codec"] in entries}
+    lines = [
+        f"| `effort` ({result['dataset']}, {len(result['images'])} images) | mean of images | mean curve | seconds |",
+        "|---|---|---|---|",
+    ]
+    for number, (name, bd) in enumerate(found.items()):
+        values = f"{bd['mean_of_images']:+.1f} % | {bd['mean_curve']['value']:+.1f} %".replace("-", "−")
+        times = [time for image in entries[name]["images"].values() for time in image["encoding_time"]]
+        lines.append(f"| {number} | {values} | {sum(times) / len(times):.1f} |")
+    return "\n".join(lines)
+
+
 def speed_table(result: Mapping[str, Any]) -> str:
     """MP/s, as ratios to the anchor too, and memory above the start of each process, from a speed.json, as Markdown."""
     height, width = result["image"]["shape"][:2]

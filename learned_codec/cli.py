@@ -100,6 +100,9 @@ def main() -> None:
 @click.option("--nodata", type=float, help="The value of pixels that don't exist, where the file doesn't say it.")
 @click.option("--force", is_flag=True, help="Encode rasters of classes, too.")
 @click.option("--tile-size", type=int, help="Pixels a side of the tiles.  [default: 1024, less for many bands]")
+@click.option(
+    "--effort", type=click.IntRange(0, 3), help="0 is fast, 3 makes the smallest files, slowly.  [default: 0]"
+)
 @click.option("--model", help="A model's id (see `learned_codec.list_models()`).  [default: by bands and type]")
 @jobs_option
 @overwrite_option

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from learned_codec.entropy import Encoder
+    from learned_codec.models.effort import Optimiser
     from learned_codec.models.runtime import Model
 
 BPP_TOLERANCE = 0.03
@@ -43,6 +45,10 @@ IN_MEMORY = 2**28
 EDGE_IMPORTANCE = 4.0
 """How much more errors count in blocks at the edge of a mask. What is filled in there is smoother than the rest, so
 coefficients are smaller, and more of them would become zero: valid pixels near the edge would lose 0.6 dB."""
+
+NEAR = 64
+"""Quality steps around the one for which latents were optimised, at which they may be coded: half a level. What effort
+saves is a fifth of that. Further away, what was moved for coarse steps would be coded by fine ones."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of tiles done and of all tiles."""
@@ -91,19 +97,21 @@ def _sample_windows(height: int, width: int) -> Iterator[tuple[slice, slice]]:
 class Tile:
     """A tile on its way.
 
-    Its side in bytes, each component's (h, w, latents), none where nothing in it shows, and the (h, w) `_importance` of
-    its blocks, None where all are alike.
+    Its side in bytes; each component's (h, w, latents), none where nothing in it shows, and likewise what is rounded in
+    their place if they were optimised; and the (h, w) `_importance` of its blocks, None where all are alike.
     """
 
     side: bytes
     latents: Sequence[Tensor]
-    importance: Tensor | None = None
+    optimised: Sequence[Tensor]
+    importance: Tensor | None
 
 
 class Encoding:
     """One image on its way into bytes.
 
-    `header` is complete but for the level; `layout` says what masks there may be, None for none.
+    `header` is complete but for the level; `layout` says what masks there may be, None for none; `optimiser` what
+    optimises the latents, None for a single pass.
     """
 
     def __init__(
@@ -113,10 +121,11 @@ class Encoding:
         transform: ValueTransform,
         layout: MaskLayout | None,
         model: Model,
+        optimiser: Optimiser | None,
         progress: Progress | None,
     ) -> None:
         self.source, self.header, self.transform, self.layout = source, header, transform, layout
-        self.model, self.progress = model, progress
+        self.model, self.optimiser, self.progress = model, optimiser, progress
 
     def run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
         """The file, at a `quality`, or searched for a `bpp` or `psnr`."""
@@ -124,22 +133,30 @@ class Encoding:
         if control == "quality":
             step = round((value - 1) / 99 * self.model.max_step)
             # Tile by tile: neither latents nor symbols of the whole image are ever in memory.
-            return self._write(step, self._tiles())
+            return self._write(step, self._tiles(step))
+        search = self._to_bpp if control == "bpp" else self._to_psnr
         with _Store(self._tiles()) as stored:
-            search = self._to_bpp if control == "bpp" else self._to_psnr
-            return self._write(search(stored, value), stored)
+            step = search(stored, value, range(self.model.max_step + 1))
+            if self.optimiser is None:
+                return self._write(step, stored)
+        near = range(max(0, step - NEAR), min(self.model.max_step, step + NEAR) + 1)
+        with _Store(self._tiles(step)) as stored:
+            try:
+                return self._write(search(stored, value, near), stored)
+            except RateError:  # at the ends of the scale, optimised latents may just miss what others reach
+                return self._write(step, self._tiles())
 
     # -- analysis -----------------------------------------------------------------------------------------------------
 
-    def _tiles(self) -> Iterator[Tile]:
-        """Every tile, analysed, in the order of tiles."""
+    def _tiles(self, step: int | None = None) -> Iterator[Tile]:
+        """Every tile, analysed, in the order of tiles; its latents optimised for a quality step, if that is known."""
         height, width = self.header.height, self.header.width
         step_y, step_x = tiles.steps(self.header)
         for rows in tiles.ranges(height, step_y):
             for columns in tiles.ranges(width, tiles.span(width, step_x, self.header.bands)):
-                yield from self._span(rows, columns, step_x)
+                yield from self._span(rows, columns, step_x, step)
 
-    def _span(self, rows: tiles.Range, columns: tiles.Range, step_x: int) -> Iterator[Tile]:
+    def _span(self, rows: tiles.Range, columns: tiles.Range, step_x: int, step: int | None) -> Iterator[Tile]:
         """The tiles of one stretch of a row of tiles."""
         import torch
 
@@ -150,35 +167,38 @@ class Encoding:
             side = self.layout.classify(values, self.source.read_plane(*outer) if self.source.plane else None)
             valid = self.layout.valid(side, self.header.bands)
         planes = _whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
-        needed = None if valid is None else torch.from_numpy(_needed(valid))[rows.inner, columns.inner]
-        components = []
-        for component in torch.split(planes, self.model.config.bands):
-            latents = self.model.analyse(component.to(self.model.device))[rows.inner, columns.inner]
-            if needed is not None:
-                latents = latents * needed.to(latents.device)[..., None]
-            components.append(torch.split(latents, step_x // BLOCK, 1))
-        shown: Sequence[Tensor] | None = None
-        important: Sequence[Tensor | None] = [None] * len(components[0])
-        if needed is not None and valid is not None:
-            shown = torch.split(needed, step_x // BLOCK, 1)
-            importance = torch.from_numpy(_importance(valid))[rows.inner, columns.inner].to(self.model.device)
-            important = torch.split(importance, step_x // BLOCK, 1)
+        needed = None if valid is None else torch.from_numpy(_needed(valid)).to(self.model.device)
+        importance = None if valid is None else torch.from_numpy(_importance(valid)).to(self.model.device)
+        visible = torch.from_numpy(_visible(valid, *values.shape[1:])).to(self.model.device)
+        analysed, optimised = [], []
+        for pixels in torch.split(planes, self.model.config.bands):
+            pixels = pixels.to(self.model.device)
+            analysed.append(self.model.analyse(pixels))
+            if self.optimiser is not None and step is not None and (needed is None or needed.any()):
+                optimised.append(self.optimiser.optimise(pixels, analysed[-1], step, visible, importance))
+        if needed is not None:
+            analysed, optimised = ([x * needed[..., None] for x in found] for found in (analysed, optimised))
         inner = [r.inner_pixels(n) for r, n in ((rows, self.header.height), (columns, self.header.width))]
-        for index, parts in enumerate(zip(*components, strict=True)):
-            left = inner[1].start + index * step_x
+        for start in range(columns.inner.start, columns.inner.stop, step_x // BLOCK):
+            place = rows.inner, slice(start, min(start + step_x // BLOCK, columns.inner.stop))
+            left = inner[1].start + (start - columns.inner.start) * BLOCK
             part = side.crop(inner[0], slice(left, min(left + step_x, inner[1].stop)))
             if part.classes is not None and (part.classes == VALID).all():
                 part = Side(None, part.plane)
             packed = self.layout.pack(part) if self.layout is not None else b""
-            yield Tile(packed, parts if shown is None or shown[index].any() else (), important[index])
+            if needed is not None and not needed[place].any():
+                yield Tile(packed, (), (), None)
+                continue
+            latents, targets = ([x[place] for x in found] for found in (analysed, optimised))
+            yield Tile(packed, latents, targets, None if importance is None else importance[place])
 
     # -- coding -------------------------------------------------------------------------------------------------------
 
     def _coded(self, tile: Tile, step: int) -> tuple[Encoder | None, list[Tensor]]:
         """A tile's encoder (None if nothing in it shows), and its latents as a decoder will see them."""
         encoder, decoded = None, []
-        for latents in tile.latents:
-            coded = self.model.code(latents, step, encoder=encoder, importance=tile.importance)
+        for latents, optimised in zip_longest(tile.latents, tile.optimised):
+            coded = self.model.code(latents, step, encoder=encoder, importance=tile.importance, optimised=optimised)
             encoder = coded.encoder
             decoded.append(coded.decoded)
         return encoder, decoded
@@ -201,8 +221,8 @@ class Encoding:
 
     # -- rate control -------------------------------------------------------------------------------------------------
 
-    def _to_bpp(self, stored: Sequence[Tile], target: float) -> int:
-        """The highest step whose file is not above `target` bits per pixel."""
+    def _to_bpp(self, stored: Sequence[Tile], target: float, steps: range) -> int:
+        """The highest of some steps whose file is not above `target` bits per pixel."""
         pixels = self.header.pixels
 
         def rate(step: int) -> float:
@@ -215,35 +235,35 @@ class Encoding:
         def real(step: int) -> float:
             return 8 * len(self._write(step, stored)) / pixels
 
-        top = self.model.max_step
-        step = _search(rate, target, top, np.log)
-        while step > 0 and real(step) > target:  # the estimate may be a little low, or high
+        low, top = steps[0], steps[-1]
+        step = _search(rate, target, steps, np.log)
+        while step > low and real(step) > target:  # the estimate may be a little low, or high
             step -= 1
         while step < top and real(step + 1) <= target:
             step += 1
         if real(step) > target or (step == top and real(step) < target * (1 - BPP_TOLERANCE)):
             raise RateError(
-                f"{target:g} bpp is out of reach: on this image the model spans {real(0):.4f} to {real(top):.4f} bpp"
+                f"{target:g} bpp is out of reach: on this image the model spans {real(low):.4f} to {real(top):.4f} bpp"
             )
         return step
 
-    def _to_psnr(self, stored: Sequence[Tile], target: float) -> int:
-        """The lowest step whose decoded image has at least `target` dB."""
+    def _to_psnr(self, stored: Sequence[Tile], target: float, steps: range) -> int:
+        """The lowest of some steps whose decoded image has at least `target` dB."""
 
         @cache
         def psnr(step: int) -> float:
             return self._psnr(stored, step)
 
-        top = self.model.max_step
-        step = min(_search(psnr, target, top, lambda x: x) + 1, top)
-        while step > 0 and psnr(step - 1) >= target:
+        low, top = steps[0], steps[-1]
+        step = min(_search(psnr, target, steps, lambda x: x) + 1, top)
+        while step > low and psnr(step - 1) >= target:
             step -= 1
         while step < top and psnr(step) < target:
             step += 1
         reached = psnr(step)
-        if reached < target or (step == 0 and reached > target + PSNR_TOLERANCE):
+        if reached < target or (step == low and reached > target + PSNR_TOLERANCE):
             raise RateError(
-                f"{target:g} dB is out of reach: on this image the model spans {psnr(0):.2f} to {psnr(top):.2f} dB"
+                f"{target:g} dB is out of reach: on this image the model spans {psnr(low):.2f} to {psnr(top):.2f} dB"
             )
         return step
 
@@ -297,6 +317,13 @@ def _needed(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return result
 
 
+def _visible(valid: NDArray[np.bool_] | None, height: int, width: int) -> NDArray[np.bool_]:
+    """(bands, height, width) validity, if not all are valid -> (rows, columns) of pixels in whole blocks: any is."""
+    result = np.zeros((tiles.latents_along(height) * BLOCK, tiles.latents_along(width) * BLOCK), bool)
+    result[:height, :width] = True if valid is None else valid.any(0)
+    return result
+
+
 def _importance(valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(bands, h, w) validity -> (rows, columns) of blocks: more than 1 for those at the edge of what is valid."""
     shape = [tiles.latents_along(n) * BLOCK for n in valid.shape[1:]]
@@ -312,30 +339,35 @@ class _Store(Sequence[Tile]):
 
     def __init__(self, found: Iterable[Tile]) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        self._tiles: list[tuple[Tile, list[Any]]] = []
-        used = 0
+        self._tiles: list[tuple[Tile, list[Any], list[Any]]] = []
+        self._used = 0
         for tile in found:
-            kept: list[Any] = []
-            for latents in tile.latents:
-                array = latents.cpu().numpy()
-                if used + array.nbytes <= IN_MEMORY:
-                    used += array.nbytes
-                    kept.append(latents)
-                else:
-                    kept.append((self._file.tell(), array.shape))
-                    array.tofile(self._file)
-            self._tiles.append((replace(tile, latents=()), kept))
+            kept = [self._keep(x) for x in tile.latents], [self._keep(x) for x in tile.optimised]
+            self._tiles.append((replace(tile, latents=(), optimised=()), *kept))
 
     def __len__(self) -> int:
         return len(self._tiles)
 
     def __getitem__(self, index: Any) -> Any:
-        tile, kept = self._tiles[index]
-        return replace(tile, latents=[self._load(item) if isinstance(item, tuple) else item for item in kept])
+        tile, latents, optimised = self._tiles[index]
+        return replace(
+            tile, latents=[self._load(item) for item in latents], optimised=[self._load(item) for item in optimised]
+        )
 
-    def _load(self, item: tuple[int, tuple[int, ...]]) -> Tensor:
+    def _keep(self, latents: Tensor) -> Tensor | tuple[int, tuple[int, ...]]:
+        array = latents.cpu().numpy()
+        if self._used + array.nbytes <= IN_MEMORY:
+            self._used += array.nbytes
+            return latents
+        place = self._file.tell(), array.shape
+        array.tofile(self._file)
+        return place
+
+    def _load(self, item: Tensor | tuple[int, tuple[int, ...]]) -> Tensor:
         import torch
 
+        if isinstance(item, torch.Tensor):
+            return item
         offset, shape = item
         self._file.seek(offset)
         return torch.from_numpy(np.fromfile(self._file, np.float32, math.prod(shape)).reshape(shape))
@@ -347,13 +379,13 @@ class _Store(Sequence[Tile]):
         self._file.close()
 
 
-def _search(function: Callable[[int], float], target: float, top: int, shape: Callable[[Any], Any]) -> int:
-    """The highest step in 0 … top where a rising `function` is at most `target`; 0 if there is none.
+def _search(function: Callable[[int], float], target: float, steps: range, shape: Callable[[Any], Any]) -> int:
+    """The highest of `steps` where a rising `function` is at most `target`; the lowest if there is none.
 
     Interpolates on `shape(function)`, which is nearly linear in the step, so a handful of evaluations do; every second
     one halves the interval all the same.
     """
-    low, high = 0, top
+    low, high = steps[0], steps[-1]
     value_low, value_high = function(low), function(high)
     if value_low > target:
         return low

@@ -43,8 +43,8 @@ def encode_file(
         dst: where the LCI file goes.
         overwrite: replace an existing destination.
         force: encode rasters of classes and colour tables, too, in which lossy coding will invent some.
-        options: as for `encode`: `quality`, `bpp`, `psnr`, `model`, `kind`, `unit`, `tile_size`, `device`, `threads`,
-            `progress`; and `nodata` and `kind` where the file should say something and doesn't.
+        options: as for `encode`: `quality`, `bpp`, `psnr`, `model`, `kind`, `unit`, `tile_size`, `effort`,
+            `device`, `threads`, `progress`; and `nodata` and `kind` where the file should say something and doesn't.
 
     Returns:
         What `inspect` says of the file.

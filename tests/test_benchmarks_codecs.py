@@ -43,7 +43,7 @@ def adapter(name):
     return codec
 
 
-@pytest.mark.parametrize("name", codecs.names(trained_only=True))
+@pytest.mark.parametrize("name", codecs.names(by_default=True))
 def test_round_trip_keeps_shape_and_type_and_climbs(name):
     codec = adapter(name)
     taken = [(dtype, bands) for dtype, bands in INPUTS if codec.accepts(dtype, bands)]
@@ -172,7 +172,7 @@ def test_unknown_codec_names_the_known_ones():
 
 def test_random_weights_are_marked():
     assert all(codec.random_weights for codec in compressai_peers.codecs())
-    assert not any(name.startswith("compressai") for name in codecs.names(trained_only=True))
+    assert not any(name.startswith("compressai") for name in codecs.names(by_default=True))
 
 
 def test_openjpeg_version_in_file_names():

@@ -225,7 +225,7 @@ def test_transforms_do_not_see_the_tiles(picture: np.ndarray, bands: int) -> Non
     }
     latents = []
     for header in headers.values():
-        found = [tile.latents[0] for tile in Encoding(source, header, transform, None, model, None)._tiles()]
+        found = [tile.latents[0] for tile in Encoding(source, header, transform, None, model, None, None)._tiles()]
         rows, columns = header.tile_grid
         latents.append(torch.cat([torch.cat(found[r * columns : (r + 1) * columns], 1) for r in range(rows)]))
     # bf16 sums in another order may differ in their last bit.

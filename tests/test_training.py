@@ -13,9 +13,10 @@ from learned_codec.demo import landscape
 from learned_codec.errors import TrainingError
 from learned_codec.models import weights
 from learned_codec.models.config import ModelConfig
+from learned_codec.models.floating import network_of_weights
 from learned_codec.models.network import Network
 from learned_codec.models.runtime import Model
-from learned_codec.training import data, export, recipe, speckle, trainer, transplant
+from learned_codec.training import data, recipe, speckle, trainer, transplant
 from learned_codec.training.checkpoint import load_checkpoint
 from learned_codec.training.muon import Muon, orthogonalised
 
@@ -117,7 +118,7 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
     (decoded,) = model.decode(coded.encoder.finish(), 200, 4, 5)
     assert torch.equal(decoded, coded.decoded)
     # The weights can be trained further: they hold the network, to float16.
-    network = export.network_of_weights(weights.read(folder / "tiny.safetensors"))
+    network = network_of_weights(weights.read(folder / "tiny.safetensors"))
     for name, value in network.state_dict().items():
         assert torch.allclose(value, first["average"][name], rtol=2e-3, atol=1e-4), name
     again = trainer.Trainer(recipe.load(root / "tiny.toml"), root, tmp_path / "again", "cpu", False)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from learned_codec.errors import UnknownModelError, WeightsError
 
 if TYPE_CHECKING:
+    from .effort import Optimiser
     from .runtime import Model
+    from .weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,33 @@ def find(*, name: str | None = None, weights_id: bytes | None = None, bands: int
 @lru_cache(maxsize=4)
 def load(name: str, device: str = "cpu") -> Model:
     """A model ready for use, kept for the next call (it is immutable). Raises `WeightsError`, `UnknownModelError`."""
-    from . import weights
+    import torch
+
     from .runtime import Model, check_device
 
     check_device(device)
+    with torch.inference_mode(False):  # whatever the caller's mode: `Optimiser` differentiates it
+        return Model(_weights(name), device)
+
+
+@lru_cache(maxsize=4)
+def optimiser(name: str, device: str, effort: int) -> Optimiser:
+    """What optimises latents for a model, kept like it. `effort` is 1, 2 or 3."""
+    import torch
+
+    from .effort import PASSES, Optimiser
+    from .floating import network_of_weights
+
+    model = load(name, device)
+    with torch.inference_mode(False):
+        return Optimiser(model, network_of_weights(_weights(name)).entropy, PASSES[effort])
+
+
+def _weights(name: str) -> Weights:
+    from . import weights
+
     card = find(name=name)
     found = weights.read(_folder() / f"{name}.safetensors")
     if found.id.hex() != card.weights_id:
         raise WeightsError(f"the weights of {name} are damaged: their id is {found.id.hex()}, not {card.weights_id}")
-    return Model(found, device)
+    return found

@@ -6,6 +6,8 @@ networks meet the latents that they will see.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -14,25 +16,43 @@ from learned_codec.entropy import SKIPPED_BINS
 REACH = 15
 """Symbols of larger magnitude are rounded plainly: there the tables are too flat for it to matter."""
 
-STRENGTH, LOW_STRENGTH = 1.2, 4.0
-"""How much error counts against rate, relative to the Lagrangian of training, and how much more it does at frequency
-zero; chosen on validation images. A symbol made zero also misleads the contexts of its neighbours, and those of low
-frequency tell most. (Training of rgb-1 and mono-1 had 1.7 and 1.3 for all.)"""
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How much error counts against rate, relative to the Lagrangian: `base`, and `low` more at frequency zero.
+
+    A symbol made zero also misleads the contexts of its neighbours, and those of low frequency tell most.
+    """
+
+    base: float
+    low: float
+
+    def at(self, frequencies: Tensor) -> Tensor:
+        """By frequencies of latents (half waves in a block of 16 pixels)."""
+        return self.base + self.low / (1 + frequencies).square()
 
 
-def strength(frequencies: Tensor) -> Tensor:
-    """How much errors of latents count by their frequencies (half waves in a block of 16 pixels)."""
-    return STRENGTH + LOW_STRENGTH / (1 + frequencies).square()
+SINGLE_PASS = Strength(1.2, 4.0)
+"""Chosen on validation images. (Training of rgb-1 and mono-1 had 1.7 and 1.3 for all.)"""
+
+OPTIMISED = Strength(0.9, 0.3)
+"""For latents optimised by `effort`, which counts what contexts lose in another way."""
 
 
-def error_cost(multiplier: float | Tensor, bands: int, log2_size: Tensor, frequencies: Tensor) -> Tensor:
+def error_cost(
+    multiplier: float | Tensor,
+    bands: int,
+    log2_size: Tensor,
+    frequencies: Tensor,
+    strength: Strength = SINGLE_PASS,
+) -> Tensor:
     """The bits that a squared error of one quantisation step is worth.
 
     By the Lagrangian multiplier * 255^2 * MSE + bits/pixel: the skeleton is nearly orthonormal, so a squared error in
     the latents of a block is one in its pixels. `log2_size` is the log2 of the quantisation step's size; the
     frequencies broadcast against it.
     """
-    cost: Tensor = strength(frequencies) * multiplier * 255**2 / bands * torch.exp2(2 * log2_size)
+    cost: Tensor = strength.at(frequencies) * multiplier * 255**2 / bands * torch.exp2(2 * log2_size)
     return cost
 
 

@@ -27,6 +27,7 @@ from .config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, arithmetic_is_exact, hyper_size
 from .hyperprior import HyperAnalysis, interpolate
 from .resnet_lite import Analysis, Synthesis, frequencies
+from .rounding import OPTIMISED, SINGLE_PASS, Strength
 from .weights import Weights
 
 T = TypeVar("T", bound=torch.nn.Module)
@@ -84,7 +85,7 @@ class Model:
         """The highest quality step; the lowest is 0."""
         return (self.config.levels - 1) * QUALITY_STEPS
 
-    def _at(self, name: str, step: int) -> Tensor:
+    def at(self, name: str, step: int) -> Tensor:
         """A per-level table at a quality step, (C,) float32."""
         return interpolate(self.levels[name], torch.tensor([step / QUALITY_STEPS], device=self.device))[0, :, 0, 0]
 
@@ -100,11 +101,14 @@ class Model:
     @torch.inference_mode()
     def synthesise(self, decoded: Tensor, step: int) -> Tensor:
         """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped."""
-        size = torch.exp2(self._at("log2_inverse", step) - self._at("log2_gain", step))
-        latents = (decoded * size).permute(2, 0, 1)[None]
-        bias, scale = (self._at(f"refinement_{name}", step)[None, :, None, None] for name in ("bias", "scale"))
-        planes: Tensor = self.synthesis(latents, bias, scale)
-        return planes[0]
+        return self.pixels(decoded.permute(2, 0, 1)[None], step)[0]
+
+    def pixels(self, decoded: Tensor, step: int) -> Tensor:
+        """`synthesise` in torch's order of dimensions, (1, latents, h, w) -> (1, bands, 16h, 16w), differentiable."""
+        size = torch.exp2(self.at("log2_inverse", step) - self.at("log2_gain", step))[:, None, None]
+        bias, scale = (self.at(f"refinement_{name}", step)[None, :, None, None] for name in ("bias", "scale"))
+        planes: Tensor = self.synthesis(decoded * size, bias, scale)
+        return planes
 
     # -- entropy coding -----------------------------------------------------------------------------------------------
 
@@ -116,18 +120,23 @@ class Model:
         *,
         encoder: Encoder | None = None,
         importance: Tensor | None = None,
-        optimise: bool = True,
+        optimised: Tensor | None = None,
+        plain: bool = False,
     ) -> Coded:
-        """Quantise and code (h, w, latents) analysed latents at a quality step; plainly rounded unless `optimise`.
+        """Quantise and code (h, w, latents) analysed latents at a quality step; with `plain`, plainly rounded.
 
         With `encoder`, that of another component of the same tile, the symbols follow those that it has. `importance`
-        (h, w) is how much errors count, 1 by default.
+        (h, w) is how much errors count, 1 by default. `optimised` latents are rounded in place of `y`, of which the
+        hyper-latents are made.
         """
         self.require_exact()
         height, width, _ = y.shape
         level = self.exact.level(step)
-        scaled = y * torch.exp2(self._at("log2_gain", step))
-        cost = self._error_cost(step) if optimise else torch.full_like(self._at("log2_gain", step), torch.inf)
+        gain = torch.exp2(self.at("log2_gain", step))
+        target = (y if optimised is None else optimised) * gain
+        cost = self.error_cost(step, SINGLE_PASS if optimised is None else OPTIMISED)
+        if plain:
+            cost = torch.full_like(cost, torch.inf)
         encoder = encoder or Encoder(self.coder_models)
 
         def push(symbols: Tensor, bins: NDArray[np.uint8]) -> None:
@@ -136,7 +145,7 @@ class Model:
         def quantise(means: list[Tensor], bins: list[Tensor], places: list[tuple[slice, slice, slice]]) -> list[Tensor]:
             blocks = []
             for mean, scale_bin, place in zip(means, bins, places, strict=True):
-                residual = scaled[place] - mean * 2.0**-MEAN_BITS
+                residual = target[place] - mean * 2.0**-MEAN_BITS
                 error_cost = cost[place[2]]
                 if importance is not None:
                     error_cost = error_cost * importance[place[:2]][..., None]
@@ -146,16 +155,16 @@ class Model:
             return blocks
 
         hyper_bins = np.broadcast_to(level.hyper_bins, (*hyper_size(height, width), len(level.hyper_bins)))
-        hyper = self._hyper_latents(scaled, step, level)
+        hyper = self._hyper_latents(y * gain, step, level)
         push(hyper, hyper_bins.reshape(-1))
         decoded = self.exact.latents(hyper, level, height, width, quantise)
         return Coded(encoder, decoded * 2.0**-MEAN_BITS)
 
-    def _error_cost(self, step: int) -> Tensor:
+    def error_cost(self, step: int, strength: Strength) -> Tensor:
         """(latents,) `rounding.error_cost` at a quality step."""
-        log2_size = self._at("log2_inverse", step) - self._at("log2_gain", step)
+        log2_size = self.at("log2_inverse", step) - self.at("log2_gain", step)
         multiplier = self.config.lagrangian(step / QUALITY_STEPS)
-        return rounding.error_cost(multiplier, self.config.bands, log2_size, self.frequencies)
+        return rounding.error_cost(multiplier, self.config.bands, log2_size, self.frequencies, strength)
 
     def _hyper_latents(self, scaled: Tensor, step: int, level: LevelTables) -> Tensor:
         """Quantised hyper-latents (hz, wz, hyper_latents) of (h, w, latents) in quantisation steps."""
@@ -163,7 +172,7 @@ class Model:
         padding = (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE)
         planes = F.pad(scaled.permute(2, 0, 1)[None], padding, mode="replicate")
         z = self.hyper_analysis(planes)[0].permute(1, 2, 0)
-        z = torch.round(z * torch.exp2(self._at("hyper_gain", step)) + self._at("hyper_bias", step))
+        z = torch.round(z * torch.exp2(self.at("hyper_gain", step)) + self.at("hyper_bias", step))
         coded = torch.from_numpy(level.hyper_bins >= SKIPPED_BINS).to(z.device)
         return z.clamp(-MAX_SYMBOL, MAX_SYMBOL) * coded
 

@@ -30,6 +30,7 @@ from learned_codec.models.exact import (
     MU_BITS,
     to_bins,
 )
+from learned_codec.models.floating import LEVELS, transform_name
 from learned_codec.models.hyperprior import EntropyModel
 from learned_codec.models.network import Network
 from learned_codec.models.runtime import Model
@@ -41,39 +42,6 @@ CLIP_QUANTILE = 0.9999
 
 TABLE_FITS = 2
 """The optimised rounding depends on the tables, and the tables on what it makes: a second fit lets them settle."""
-
-LEVELS = {
-    "entropy.log2_gain": "log2_gain",
-    "entropy.log2_sigma": "log2_sigma",
-    "log2_inverse": "log2_inverse",
-    "entropy.hyper_gain": "hyper_gain",
-    "entropy.hyper_bias": "hyper_bias",
-    "synthesis.refinement.level_bias": "refinement_bias",
-    "synthesis.refinement.level_scale": "refinement_scale",
-}
-"""The network's parameters that a weights file keeps in float32, and their names there."""
-
-
-def transform_name(key: str) -> str | None:
-    """A network parameter's name among the `transforms` of a weights file, or None if it is not there."""
-    name = key.removeprefix("entropy.")
-    kept = name.startswith(("analysis.", "synthesis.", "hyper_analysis.")) and key not in LEVELS
-    return name if kept else None
-
-
-def network_of_weights(source: Weights) -> Network:
-    """The floating-point network behind a weights file (to float16), to train further."""
-    network = Network(source.config)
-    parts = {part: source.part(part) for part in ("transforms", "levels", "training")}
-    state = {}
-    for key, value in network.state_dict().items():
-        name = transform_name(key)
-        part, name = ("transforms", name) if name else ("levels", LEVELS[key]) if key in LEVELS else ("training", key)
-        if name not in parts[part]:
-            raise TrainingError(f"the weights lack {part}.{name}: they cannot be trained further")
-        state[key] = parts[part][name].to(value.dtype)
-    network.load_state_dict(state)
-    return network.eval()
 
 
 class Ranges:
@@ -249,7 +217,7 @@ def exactness_cost(network: Network, model: Model, images: Iterable[Tensor]) -> 
     for image in images:
         y = model.analyse(image)
         for level in range(network.config.levels):
-            exact += model.code(y, level * QUALITY_STEPS, optimise=False).encoder.bits
+            exact += model.code(y, level * QUALITY_STEPS, plain=True).encoder.bits
             coded = network.entropy(y.permute(2, 0, 1)[None], torch.tensor([float(level)]))
             for symbols, log2_scale in ((coded.residual, coded.log2_scale), (coded.hyper, coded.hyper_log2_scale)):
                 bins = to_bins(torch.round(log2_scale * 2**LOG2_BITS)).to(torch.uint8)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from learned_codec.errors import TrainingError
 from learned_codec.models import weights
+from learned_codec.models.floating import network_of_weights
 from learned_codec.models.network import Network
 
 from . import data, export, recipe
@@ -303,7 +304,7 @@ class Trainer:
 
         A model of one band can start from one of three bands, too, and a larger one from a smaller.
         """
-        network = export.network_of_weights(weights.read(path)) if path.suffix == ".safetensors" else network_of(path)
+        network = network_of_weights(weights.read(path)) if path.suffix == ".safetensors" else network_of(path)
         if (network.config.bands, self.settings.model.bands) == (3, 1):
             to_one_band(network, self.network)
             network = self.network
