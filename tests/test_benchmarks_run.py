@@ -309,7 +309,7 @@ def test_every_documented_command_has_its_options():
     assert len(lines) >= 12
     for line in lines:
         name, *words = line.split()
-        known = {option for p in command.main.commands[name].params for option in p.opts}
+        known = {option for p in command.main.commands[name].params for option in (*p.opts, *p.secondary_opts)}
         assert {word for word in words if word.startswith("--")} <= known, line
         for value in (words[i + 1] for i, word in enumerate(words) if word == "--codecs"):
             assert set(value.split(",")) <= set(codecs.names()), line

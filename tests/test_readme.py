@@ -11,7 +11,14 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize(("name", "table"), [("kodak", readme.rate_table), ("speed", readme.speed_table)])
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("kodak", readme.rate_table),
+        ("effort/kodak", readme.effort_table),
+        ("speed", readme.speed_table),
+    ],
+)
 def test_tables(name: str, table: object) -> None:
     assert callable(table)
     assert table(json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))) in README
