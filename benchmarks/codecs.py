@@ -150,14 +150,15 @@ class Ours(Codec):
     def _masked(self, image: Array, valid: Array | None) -> tuple[Array, dict[str, Any]]:
         """The array and arguments for an image that isn't all valid. `mask` is True where there is data."""
         if valid is None or valid.all():
-            return image, {}
-        return (image, {"mask": valid}) if self.takes_masks() else (fill_with_mean(image, valid), {})
+            return image, dict(self.options)
+        if self.takes_masks():
+            return image, {"mask": valid, **self.options}
+        return fill_with_mean(image, valid), dict(self.options)
 
     def encode_valid(self, image: Array, setting: float, valid: Array | None, threads: int = 1) -> bytes:
         """With the mask in the file, and so in the rate."""
         module = importlib.import_module("learned_codec")
         image, options = self._masked(image, valid)
-        options |= self.options
         return bytes(self._call(module.encode, image, quality=float(setting), threads=threads, **options))
 
     def within(self, image: Array, nbytes: int, valid: Array | None = None, *, sar: bool = False) -> bytes:
@@ -167,7 +168,6 @@ class Ours(Codec):
         """
         module = importlib.import_module("learned_codec")
         image, options = self._masked(image, valid)
-        options |= self.options
         known = inspect.signature(module.encode).parameters
         if sar:
             options |= {key: value for key, value in (("kind", "sar"), ("unit", "db")) if key in known}

@@ -169,12 +169,12 @@ class Encoding:
         planes = _whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
         needed = None if valid is None else torch.from_numpy(_needed(valid)).to(self.model.device)
         importance = None if valid is None else torch.from_numpy(_importance(valid)).to(self.model.device)
-        visible = torch.from_numpy(_visible(valid, *values.shape[1:])).to(self.model.device)
         analysed, optimised = [], []
         for pixels in torch.split(planes, self.model.config.bands):
             pixels = pixels.to(self.model.device)
             analysed.append(self.model.analyse(pixels))
             if self.optimiser is not None and step is not None and (needed is None or needed.any()):
+                visible = torch.from_numpy(_visible(valid, *values.shape[1:])).to(self.model.device)
                 optimised.append(self.optimiser.optimise(pixels, analysed[-1], step, visible, importance))
         if needed is not None:
             analysed, optimised = ([x * needed[..., None] for x in found] for found in (analysed, optimised))

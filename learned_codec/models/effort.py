@@ -15,11 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN
-
 from . import rounding
 from .config import CONTEXT_STEPS, HYPER_STRIDE, QUALITY_STEPS
-from .hyperprior import CONTEXT_CLAMP, STEP_ORDER, EntropyModel, gaussian_bits, interpolate
+from .hyperprior import CONTEXT_CLAMP, STEP_ORDER, EntropyModel, gaussian_bits, interpolate, scale_bins
 from .rounding import OPTIMISED
 from .runtime import Model
 
@@ -121,9 +119,7 @@ class _Area:
         padding = (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE)
         z = torch.round(entropy.hyper_latents(F.pad(self.scaled, padding, mode="replicate"), self.level))
         bits = gaussian_bits(z, interpolate(entropy.hyper_log2_scale, self.level)).sum()
-        x = z * interpolate(entropy.hyper_input_scale, self.level) + interpolate(entropy.hyper_input_bias, self.level)
-        features = entropy.hyper_synthesis(x) + interpolate(entropy.feature_bias, self.level)
-        return features[:, :, :height, :width], bits
+        return entropy.features(z, self.level)[:, :, :height, :width], bits
 
     def code(self, target: Tensor) -> tuple[Tensor, float, Tensor]:
         """Round `target` step by step: decoded latents, the bits of all, and their slope by the latents in contexts."""
@@ -136,9 +132,8 @@ class _Area:
             for place in places:
                 mean, log2_scale = mu[place] * scale[place[1]], self.unit[place[1]] + s[place].clamp(-12, 6)
                 with torch.no_grad():
-                    scale_bin = torch.round((log2_scale - SCALE_LOG2_MIN) * BINS_PER_OCTAVE).clamp(0, SCALE_BINS - 1)
-                    residual = target[place] - mean
-                    symbols = rounding.rounded(residual, scale_bin.long(), self.cost[place], self.model.costs)
+                    residual, bins = target[place] - mean, scale_bins(log2_scale)
+                    symbols = rounding.rounded(residual, bins, self.cost[place], self.model.costs)
                     found[place] = symbols + mean
                 bits = bits + gaussian_bits(symbols + mean.detach() - mean, log2_scale).sum()
             leaves.append(found.requires_grad_(torch.is_grad_enabled()))

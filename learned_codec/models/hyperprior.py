@@ -67,6 +67,11 @@ def gaussian_bits(residual: Tensor, log2_scale: Tensor) -> Tensor:
     return -torch.log2(lower_bound(mass, 1e-9))
 
 
+def scale_bins(log2_scale: Tensor) -> Tensor:
+    """Log2 of a scale -> the nearest scale bin, int64."""
+    return torch.round((log2_scale - SCALE_LOG2_MIN) * BINS_PER_OCTAVE).clamp(0, SCALE_BINS - 1).long()
+
+
 def interpolate(table: Tensor, level: Tensor) -> Tensor:
     """(levels, C) table, (B,) real-valued levels -> (B, C, 1, 1) by linear interpolation."""
     lower = level.floor().clamp(0, len(table) - 2).long()
@@ -223,8 +228,7 @@ class EntropyModel(nn.Module):
     def _round(self, residual: Tensor, log2_scale: Tensor, cost: Tensor) -> Tensor:
         """`rounding.rounded` with a straight-through gradient."""
         with torch.no_grad():
-            scale_bin = torch.round((log2_scale - SCALE_LOG2_MIN) * BINS_PER_OCTAVE).clamp(0, SCALE_BINS - 1).long()
-            symbols = rounding.rounded(residual, scale_bin, cost, self.symbol_bits)
+            symbols = rounding.rounded(residual, scale_bins(log2_scale), cost, self.symbol_bits)
         return residual + (symbols - residual).detach()
 
     def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
@@ -232,6 +236,12 @@ class EntropyModel(nn.Module):
         gain, bias = torch.exp2(interpolate(self.hyper_gain, level)), interpolate(self.hyper_bias, level)
         centred: Tensor = self.hyper_analysis(scaled) * gain + bias
         return centred
+
+    def features(self, z: Tensor, level: Tensor) -> Tensor:
+        """Rounded hyper-latents -> (B, context_width, 4hz, 4wz), what every context step starts from."""
+        x = z * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
+        features: Tensor = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
+        return features
 
     def forward(self, y: Tensor, level: Tensor, cost: Tensor | None = None) -> Coded:
         """(B, latents, h, w) analysed latents, h and w multiples of 4, and (B,) quality levels.
@@ -252,8 +262,7 @@ class EntropyModel(nn.Module):
         z_rate = z + noise(z) - 0.5 if noise else z_rounded
         z_log2_scale = interpolate(self.hyper_log2_scale, level)
 
-        x = z_rounded * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
-        features = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
+        features = self.features(z_rounded, level)
         decoded = torch.zeros_like(scaled)
         mean, log2_scale = torch.zeros_like(scaled), torch.zeros_like(scaled)
         _, latents, height, width = scaled.shape
