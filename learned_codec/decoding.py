@@ -68,6 +68,7 @@ class Decoding:
             self.layout.check(self.transform.dtype)
         if header.level > card.max_step:
             raise CorruptDataError(f"quality step {header.level} is above the model's highest, {card.max_step}")
+        self.adaptations = split_adaptation(header.adaptation, card.adaptations, self.transform.components)
         self.damaged: set[int] = set()
         self._sides: dict[int, bytes] = {}
 
@@ -92,7 +93,7 @@ class Decoding:
                 progress(done, total)
             return components
 
-        for rows, columns, values in synthesise(model, self.header, self.transform, source, window):
+        for rows, columns, values in synthesise(model, self.header, self.transform, source, self.adaptations, window):
             plane = self._finish(values, rows, columns)
             yield Block(rows, columns, values, plane)
             for index in list(self._sides):  # those above are done with
@@ -203,6 +204,23 @@ def split_payload(payload: bytes) -> tuple[bytes, bytes, bool]:
     return payload[at:end], payload[end:], number % 2 == 1
 
 
+def join_adaptation(amounts: Sequence[Sequence[int]]) -> bytes:
+    """The adaptation in a header, from the components' amounts: the number of them and signed bytes, for each."""
+    parts = [bytes([len(component)]) + np.array(component, np.int8).tobytes() for component in amounts]
+    return b"".join(parts).rstrip(b"\0")  # the last components may have none
+
+
+def split_adaptation(data: bytes, most: int, components: int) -> list[list[int]]:
+    """The inverse of `join_adaptation`. Raises `CorruptDataError` for more than `most` amounts or other components."""
+    found, at = [], 0
+    while at < len(data):
+        start, at = at + 1, at + 1 + data[at]
+        found.append(np.frombuffer(data[start:at], np.int8).tolist())
+    if at != len(data) or len(found) > components or any(len(amounts) > most for amounts in found):
+        raise CorruptDataError(f"an adaptation of {len(data)} bytes is not one of {components} times up to {most}")
+    return found + [[] for _ in range(components - len(found))]
+
+
 def hidden_tile(model: Model, header: Header, transform: ValueTransform, index: int) -> Components:
     """The latents of a tile in which nothing shows: zeros."""
     import torch
@@ -233,13 +251,14 @@ def synthesise(
     header: Header,
     transform: ValueTransform,
     source: Callable[[int], Components],
+    adaptations: Sequence[Sequence[int]],
     window: Window | None = None,
 ) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
     """Turn tiles of decoded latents into pixels: yields rows, columns and (bands, h, w) values.
 
-    `source(i)` gives the components of tile i; it is asked once for each tile that is needed, in order. Only the rows
-    of tiles that the halo reaches are in memory, and of the row above only what is reached. Of a window, the blocks of
-    16 pixels that it touches come.
+    `source(i)` gives the components of tile i; it is asked once for each tile that is needed, in order. Each component
+    has its amounts in `adaptations`. Only the rows of tiles that the halo reaches are in memory, and of the row above
+    only what is reached. Of a window, the blocks of 16 pixels that it touches come.
     """
     height, width = header.height, header.width
     rows_wanted, columns_wanted = window or (slice(0, height), slice(0, width))
@@ -256,8 +275,8 @@ def synthesise(
             del found[row]
         for columns in tiles.ranges(width, tiles.span(width, step_x, header.bands), columns_wanted):
             planes = [
-                _component(model, found, number, (rows, step_y), (columns, step_x), header.level)
-                for number in range(transform.components)
+                _component(model, found, number, (rows, step_y), (columns, step_x), header.level, adaptation)
+                for number, adaptation in enumerate(adaptations)
             ]
             here = rows.pixels(height), columns.pixels(width)
             yield *here, transform.from_model(_joined(planes, here))
@@ -271,6 +290,7 @@ def _component(
     rows: tuple[tiles.Range, int],
     columns: tuple[tiles.Range, int],
     level: int,
+    adaptation: Sequence[int],
 ) -> Tensor:
     """The pixels of one component in an area, (model bands, 16h, 16w)."""
     import torch
@@ -291,7 +311,7 @@ def _component(
         # The blocks beside a lost tile overlap with it: a smooth continuation harms them least.
         channels = area.permute(2, 0, 1).cpu().numpy()
         area = torch.from_numpy(np.stack([fill(channel, ~lost) for channel in channels])).to(area).permute(1, 2, 0)
-    pixels = model.synthesise(area, level)
+    pixels = model.synthesise(area, level, adaptation)
     inner = (slice(r.inner.start * BLOCK, r.inner.stop * BLOCK) for r in (rows[0], columns[0]))
     return pixels[:, *inner]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from learned_codec import bitstream
 from learned_codec.bitstream import Header
-from learned_codec.decoding import Components, hidden_tile, join_payload, synthesise
+from learned_codec.decoding import Components, hidden_tile, join_adaptation, join_payload, synthesise
 from learned_codec.errors import RateError
 from learned_codec.models.config import BLOCK
 from learned_codec.raster import tiles
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from learned_codec.entropy import Encoder
+    from learned_codec.models.adaptation import Moments
     from learned_codec.models.effort import Optimiser
     from learned_codec.models.runtime import Model
 
@@ -203,16 +204,35 @@ class Encoding:
             decoded.append(coded.decoded)
         return encoder, decoded
 
+    def _moments(self) -> list[Moments]:
+        """For each component, what its adaptation is fitted to; none where latents aren't optimised."""
+        if self.optimiser is None:
+            return []
+        from learned_codec.models.adaptation import Moments
+
+        return [Moments.none(self.model) for _ in range(self.transform.components)]
+
+    def _note(self, moments: list[Moments], tile: Tile, decoded: list[Tensor], step: int) -> None:
+        for found, latents, as_decoded in zip(moments, tile.latents, decoded, strict=False):  # hidden tiles have none
+            found.add(self.model, latents, as_decoded, step)
+
+    def _adaptations(self, moments: list[Moments], step: int) -> list[list[int]]:
+        """For each component, by what `_note` noted of all tiles."""
+        return [found.fit(self.model, step) for found in moments] or [[] for _ in range(self.transform.components)]
+
     def _write(self, step: int, found: Iterable[Tile]) -> bytes:
         sides, payloads, shown = [], [], []
+        moments = self._moments()
         for tile in found:
-            encoder, _ = self._coded(tile, step)
+            encoder, decoded = self._coded(tile, step)
+            self._note(moments, tile, decoded, step)
             sides.append(tile.side)
             payloads.append(b"" if encoder is None else encoder.finish())
             shown.append(encoder is not None)
             if self.progress is not None:
                 self.progress(len(payloads), self.header.tile_count)
-        header = replace(self.header, level=step)
+        adaptation = join_adaptation(self._adaptations(moments, step))
+        header = replace(self.header, level=step, adaptation=adaptation)
         # Without a nodata value to avoid, and with nothing masked, nobody needs to know what might have been.
         if self.layout is None or not (self.source.nodata is not None or self.layout.plane or any(sides)):
             return bitstream.write(header, payloads, metadata=self.metadata)
@@ -269,7 +289,11 @@ class Encoding:
 
     def _psnr(self, stored: Sequence[Tile], step: int) -> float:
         """Of the valid pixels, decoded at a step; peak and domain are `ValueTransform`'s."""
-        header = replace(self.header, level=step)
+        moments = self._moments()
+        if moments:
+            for tile in stored:
+                self._note(moments, tile, self._coded(tile, step)[1], step)
+        header, adaptations = replace(self.header, level=step), self._adaptations(moments, step)
         total, count = 0.0, 0
 
         def source(index: int) -> Components:
@@ -278,7 +302,7 @@ class Encoding:
                 self._coded(tile, step)[1] if tile.latents else hidden_tile(self.model, header, self.transform, index)
             )
 
-        blocks = synthesise(self.model, header, self.transform, source)
+        blocks = synthesise(self.model, header, self.transform, source, adaptations)
         for rows, columns, decoded in blocks:
             original = self.source.read(rows, columns)
             error = self.transform.linear(original).astype(np.float64) - self.transform.linear(decoded)

@@ -26,6 +26,7 @@ def headers(draw):
         tile_code=draw(st.integers(0, 255)),
         transform=transform,
         parameters=draw(st.binary(max_size=300)) if transform & HAS_PARAMETERS else b"",
+        adaptation=draw(st.binary(max_size=200)).rstrip(b"\0"),
     )
 
 
@@ -135,6 +136,7 @@ def test_tiles_cover_the_image_once(height, width, tile_code):
         {"weights_id": b"short"},
         {"parameters": b"x"},
         {"parameters": b"x", "transform": 1},
+        {"adaptation": b"x\0"},
     ],
 )
 def test_invalid_fields(change):
@@ -155,4 +157,5 @@ def test_to_json():
         "tile_code": 0,
         "transform": 0,
         "parameters": "",
+        "adaptation": "",
     }

@@ -120,6 +120,9 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
     # The weights can be trained further: they hold the network, to float16.
     network = network_of_weights(weights.read(folder / "tiny.safetensors"))
     for name, value in network.state_dict().items():
+        if name == "synthesis.refinement.adaptations":  # fitted at export
+            assert value.abs().sum(2).min() > 0
+            continue
         assert torch.allclose(value, first["average"][name], rtol=2e-3, atol=1e-4), name
     again = trainer.Trainer(recipe.load(root / "tiny.toml"), root, tmp_path / "again", "cpu", False)
     again.start_from(folder / "tiny.safetensors")
@@ -127,6 +130,7 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
     card = json.loads((folder / "tiny.json").read_text())
     assert card["steps"] == 20
     assert card["weights_id"] == model.id.hex()
+    assert card["adaptations"] == 16
     assert card["exactness_cost"] < 0.003
 
 

@@ -22,7 +22,7 @@ _DTYPE = 0b0000_0111
 _SHAPE = 0b0001_1000
 _HAS_TILES = 0b0010_0000
 _HAS_TRANSFORM = 0b0100_0000
-_RESERVED = 0b1000_0000
+_HAS_ADAPTATION = 0b1000_0000
 _HW, _RGB, _HWC, _CHW = 0, 1, 2, 3  # (H, W, 3) has a code of its own, so that it need not say 3
 
 
@@ -50,6 +50,7 @@ class Header:
         tile_code: tiles are 64 × this on a side, 1 to 255; 0: the whole image is one tile.
         transform: how values went into the model, 0 to 255: 0 as they are, 1 gray through an RGB model.
         parameters: of the transform; only where its code has bit 7 set.
+        adaptation: of the model to this image, whose meaning is the model's; it doesn't end with a zero.
 
     Raises:
         InvalidInputError: a field is out of its range.
@@ -65,6 +66,7 @@ class Header:
     tile_code: int = 0
     transform: int = 0
     parameters: bytes = b""
+    adaptation: bytes = b""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -85,6 +87,8 @@ class Header:
             raise InvalidInputError(f"a weights id is {WEIGHTS_ID_SIZE} bytes, not {len(self.weights_id)}")
         if self.parameters and not self.transform & HAS_PARAMETERS:
             raise InvalidInputError(f"transform {self.transform} has no parameters, as its bit 7 isn't set")
+        if self.adaptation.endswith(b"\0"):
+            raise InvalidInputError("an adaptation's last byte must not be 0")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -140,6 +144,7 @@ class Header:
         """The payload of HEAD."""
         shape = {"HW": _HW, "HWC": _RGB if self.bands == 3 else _HWC, "CHW": _CHW}[self.layout]
         flags = (_HAS_TILES if self.tile_code else 0) | (_HAS_TRANSFORM if self.transform else 0)
+        flags |= _HAS_ADAPTATION if self.adaptation else 0
         out = bytearray([DTYPES.index(self.dtype) | shape << 3 | flags])
         out += varint.encode(self.width - 1) + varint.encode(self.height - 1)
         if shape in (_HWC, _CHW):
@@ -151,6 +156,8 @@ class Header:
             out.append(self.transform)
         if self.transform & HAS_PARAMETERS:
             out += varint.encode(len(self.parameters)) + self.parameters
+        if self.adaptation:
+            out += varint.encode(len(self.adaptation)) + self.adaptation
         return bytes(out)
 
     @classmethod
@@ -173,7 +180,7 @@ class Header:
     @classmethod
     def _parse(cls, payload: bytes) -> "Header":
         form = payload[0]
-        if form & _RESERVED or form & _DTYPE >= len(DTYPES):
+        if form & _DTYPE >= len(DTYPES):
             raise UnsupportedVersionError(f"format 0x{form:02x} in HEAD needs a later version of this library")
         shape = (form & _SHAPE) >> 3
         width, at = varint.decode(payload, 1)
@@ -183,13 +190,16 @@ class Header:
             bands, at = varint.decode(payload, at)
         weights_id = payload[at : at + WEIGHTS_ID_SIZE]
         level, at = varint.decode(payload, at + WEIGHTS_ID_SIZE)
-        tile_code = transform = length = 0
+        tile_code = transform = 0
+        parameters = adaptation = b""
         if form & _HAS_TILES:
             tile_code, at = payload[at], at + 1
         if form & _HAS_TRANSFORM:
             transform, at = payload[at], at + 1
         if transform & HAS_PARAMETERS:
-            length, at = varint.decode(payload, at)
+            parameters, at = _counted(payload, at)
+        if form & _HAS_ADAPTATION:
+            adaptation, at = _counted(payload, at)
         return cls(
             width=width + 1,
             height=height + 1,
@@ -200,10 +210,17 @@ class Header:
             level=level,
             tile_code=tile_code,
             transform=transform,
-            parameters=payload[at : at + length],
+            parameters=parameters,
+            adaptation=adaptation,
         )
 
     def to_json(self) -> dict[str, Any]:
         """The fields, bytes as hexadecimal digits."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()}
+
+
+def _counted(payload: bytes, at: int) -> tuple[bytes, int]:
+    """The bytes behind their number, and where they end; if there are fewer, HEAD can't be in its shortest form."""
+    length, at = varint.decode(payload, at)
+    return payload[at : at + length], at + length

@@ -30,15 +30,16 @@ class ModelConfig:
     """Architecture of one ResNet-Lite codec.
 
     `bands` input bands; `latents` channels at 1/16; `refinement_width` channels and `refinement_blocks` residual blocks
-    of the network at 1/4 that ends the synthesis; `hyper_latents` channels at 1/64; `context_width` channels of the
-    entropy networks at 1/16; `levels` trained quality levels, whose Lagrangian multipliers run geometrically from
-    `lambda_min` to `lambda_max` (of lambda * 255^2 * MSE + bits/pixel).
+    of the network at 1/4 that ends the synthesis, and `adaptations` of it to single images; `hyper_latents` channels at
+    1/64; `context_width` channels of the entropy networks at 1/16; `levels` trained quality levels, whose Lagrangian
+    multipliers run geometrically from `lambda_min` to `lambda_max` (of lambda * 255^2 * MSE + bits/pixel).
     """
 
     bands: int = 3
     latents: int = 640
     refinement_width: int = 64
     refinement_blocks: int = 8
+    adaptations: int = 16
     hyper_latents: int = 128
     context_width: int = 192
     levels: int = 8

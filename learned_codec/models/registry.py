@@ -22,13 +22,15 @@ class ModelCard:
     """What is known of a model without loading it.
 
     Its `name` (its frozen id), the hexadecimal `weights_id` that bitstreams carry, its `bands`, the highest quality
-    step, and the whole card as JSON values: recipe, data, licences, measured rates and distortions.
+    step, how many adaptations to an image it has, and the whole card as JSON values: recipe, data, licences, measured
+    rates and distortions.
     """
 
     name: str
     weights_id: str
     bands: int
     max_step: int
+    adaptations: int
     card: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -51,7 +53,8 @@ def _cards() -> tuple[ModelCard, ...]:
     for path in sorted(_folder().glob("*.json"), key=_version):
         card = json.loads(path.read_text("utf-8"))
         try:
-            cards.append(ModelCard(path.stem, card["weights_id"], card["bands"], card["max_step"], card))
+            numbers = card["bands"], card["max_step"], card["adaptations"]
+            cards.append(ModelCard(path.stem, card["weights_id"], *numbers, card))
         except KeyError as error:
             raise WeightsError(f"the model card {path.name} lacks {error}") from error
     return tuple(cards)

@@ -85,8 +85,11 @@ class Refinement(nn.Module):
     """A residual network on decoded pixels: what it says is added to them. It starts as nothing.
 
     What it corrects depends on how coarsely the latents are quantised (a bias and a factor by quality level) and on
-    where in its block a pixel lies (a bias by position).
+    where in its block a pixel lies (a bias by position). What it should correct depends on the image, too: on how
+    sharp it is, what compressed it before, and so on. So an encoder may add `adaptations` to the last layer's weights.
     """
+
+    adaptations: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -100,16 +103,33 @@ class Refinement(nn.Module):
         self.leave = nn.Conv2d(width, config.bands * PATCH**2, 1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+        # Fitted at export (`training/adaptations.py`), not learned by gradients.
+        self.register_buffer("adaptations", torch.zeros(config.adaptations, *self.leave.weight.shape[:2]))
 
-    def forward(self, x: Tensor, bias: Tensor, scale: Tensor) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor, scale: Tensor, adaptation: Tensor | None = None) -> Tensor:
         """(B, bands, H, W) decoded pixels around zero, H and W multiples of 16 -> the correction, of the same shape.
 
-        `bias` (B, width, 1, 1) and `scale` (B, 1, 1, 1) are the interpolated `level_bias` and `level_scale`.
+        `bias` (B, width, 1, 1) and `scale` (B, 1, 1, 1) are the interpolated `level_bias` and `level_scale`;
+        `adaptation`, of up to as many numbers as there are `adaptations`, is how much of each is added.
         """
+        return self.correction(self.features(x, bias), scale, adaptation)
+
+    def features(self, x: Tensor, bias: Tensor) -> Tensor:
+        """What the last layer sees: (B, width, H/4, W/4)."""
         height, width = (side // BLOCK for side in x.shape[2:])
         y = self.enter(F.pixel_unshuffle(x * INPUT_FACTOR, PATCH).to(self.enter.weight.dtype))
         y = y + (bias + self.position_bias).to(y.dtype).repeat(1, 1, height, width)
-        y = self.leave(self.blocks(y))
+        result: Tensor = self.blocks(y)
+        return result
+
+    def correction(self, features: Tensor, scale: Tensor, adaptation: Tensor | None = None) -> Tensor:
+        """What the last layer says, as pixels."""
+        if adaptation is None:
+            y = self.leave(features)
+        else:
+            added = torch.tensordot(adaptation, self.adaptations[: len(adaptation)].float(), 1)
+            weight = self.leave.weight.float() + added[..., None, None]
+            y = F.conv2d(features, weight.to(features.dtype), self.leave.bias)
         return F.pixel_shuffle(y.float() * torch.exp2(scale), PATCH)
 
 
@@ -136,14 +156,19 @@ class Synthesis(nn.Module):
         self.post_filter = Lapping()
         self.refinement = Refinement(config)
 
-    def forward(self, latents: Tensor, bias: Tensor, scale: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, bias: Tensor, scale: Tensor, adaptation: Tensor | None = None) -> Tensor:
         """(B, latents, h, w) dequantised latents -> (B, bands, 16h, 16w) around [0, 1], not clipped.
 
-        `bias` and `scale` are those of `Refinement` at the quality level.
+        `bias` and `scale` are those of `Refinement` at the quality level, `adaptation` what it adds for this image.
         """
-        planes: Tensor = self.post_filter(self._blocks(latents).float())
-        correction: Tensor = self.refinement(planes, bias, scale)
+        planes = self.linear(latents)
+        correction: Tensor = self.refinement(planes, bias, scale, adaptation)
         return planes.add_(correction).add_(0.5)
+
+    def linear(self, latents: Tensor) -> Tensor:
+        """The pixels before the refinement, around zero."""
+        planes: Tensor = self.post_filter(self._blocks(latents).float())
+        return planes
 
     def _blocks(self, latents: Tensor) -> Tensor:
         """The skeleton: a product per block, as a matrix product, twice as fast as a transposed convolution."""

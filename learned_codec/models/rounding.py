@@ -35,7 +35,7 @@ class Strength:
 SINGLE_PASS = Strength(1.2, 4.0)
 """Chosen on validation images. (Training of rgb-1 and mono-1 had 1.7 and 1.3 for all.)"""
 
-OPTIMISED = Strength(0.9, 0.3)
+OPTIMISED = Strength(1.0, 0.15)
 """For latents optimised by `effort`, which counts what contexts lose in another way."""
 
 

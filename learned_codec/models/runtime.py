@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -99,16 +99,27 @@ class Model:
         return latents
 
     @torch.inference_mode()
-    def synthesise(self, decoded: Tensor, step: int) -> Tensor:
-        """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped."""
-        return self.pixels(decoded.permute(2, 0, 1)[None], step)[0]
+    def synthesise(self, decoded: Tensor, step: int, adaptation: Sequence[int] = ()) -> Tensor:
+        """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped.
 
-    def pixels(self, decoded: Tensor, step: int) -> Tensor:
+        `adaptation` is the refinement's to this image, as its file has it.
+        """
+        return self.pixels(decoded.permute(2, 0, 1)[None], step, adaptation)[0]
+
+    def pixels(self, decoded: Tensor, step: int, adaptation: Sequence[int] = ()) -> Tensor:
         """`synthesise` in torch's order of dimensions, (1, latents, h, w) -> (1, bands, 16h, 16w), differentiable."""
-        size = torch.exp2(self.at("log2_inverse", step) - self.at("log2_gain", step))[:, None, None]
-        bias, scale = (self.at(f"refinement_{name}", step)[None, :, None, None] for name in ("bias", "scale"))
-        planes: Tensor = self.synthesis(decoded * size, bias, scale)
+        added = torch.tensor(adaptation, dtype=torch.float32, device=self.device) if any(adaptation) else None
+        planes: Tensor = self.synthesis(decoded * self.step_size(step), *self.refinement_at(step), added)
         return planes
+
+    def step_size(self, step: int) -> Tensor:
+        """(latents, 1, 1) what a quantisation step is to the synthesis."""
+        return torch.exp2(self.at("log2_inverse", step) - self.at("log2_gain", step))[:, None, None]
+
+    def refinement_at(self, step: int) -> tuple[Tensor, Tensor]:
+        """The bias and the scale of the refinement at a quality step."""
+        bias, scale = (self.at(f"refinement_{name}", step)[None, :, None, None] for name in ("bias", "scale"))
+        return bias, scale
 
     # -- entropy coding -----------------------------------------------------------------------------------------------
 

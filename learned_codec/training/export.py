@@ -36,6 +36,8 @@ from learned_codec.models.network import Network
 from learned_codec.models.runtime import Model
 from learned_codec.models.weights import Weights
 
+from .adaptations import principal
+
 CLIP_QUANTILE = 0.9999
 """Activations beyond this quantile of the calibration images (and a margin of 1.25) are clipped."""
 
@@ -226,23 +228,36 @@ def exactness_cost(network: Network, model: Model, images: Iterable[Tensor]) -> 
     return exact / floating - 1
 
 
-def export(network: Network, images: list[Tensor]) -> Weights:
-    """Calibrate and quantise a trained network on training images (sides multiples of 64)."""
+def export(network: Network, images: list[Tensor], views: Iterable[Tensor] = ()) -> Weights:
+    """Calibrate and quantise a trained network on training images (sides multiples of 64).
+
+    The adaptations of the refinement are fitted to `views` (sides multiples of 16); without any they stay as they are.
+    """
     exported = weights.from_bytes(build(network, images, gaussian_tables()), "export")
     for _ in range(TABLE_FITS):
         fitted = fitted_tables(histograms(Model(exported), images))
         exported = weights.from_bytes(build(network, images, fitted), "export")
-    return exported
+    changes = principal(Model(exported), views)
+    if changes is None:
+        return exported
+    network.synthesis.refinement.adaptations.copy_(changes)
+    return weights.from_bytes(build(network, images, exported.scale_tables()), "export")
 
 
 def write(
-    network: Network, images: list[Tensor], held_out: list[Tensor], folder: Path, name: str, facts: dict[str, Any]
+    network: Network,
+    images: list[Tensor],
+    views: Iterable[Tensor],
+    held_out: list[Tensor],
+    folder: Path,
+    name: str,
+    facts: dict[str, Any],
 ) -> Path:
     """Export a network to `folder/name.safetensors`, with `facts` in its card `folder/name.json`.
 
-    It is calibrated on `images`; what the integers cost is measured on `held_out` ones.
+    It is calibrated on `images` and `views`, as `export` says; what the integers cost is measured on `held_out` ones.
     """
-    exported = export(network, images)
+    exported = export(network, images, views)
     cost = exactness_cost(network, Model(exported), held_out)
     data = weights.to_bytes(exported.config, exported.tensors)
     path = folder / f"{name}.safetensors"
@@ -252,6 +267,7 @@ def write(
         "weights_id": weights.weights_id(data).hex(),
         "bands": network.config.bands,
         "max_step": (network.config.levels - 1) * QUALITY_STEPS,
+        "adaptations": network.config.adaptations,
         "parameters": sum(p.numel() for p in network.parameters()),
         "exactness_cost": round(cost, 6),
         **facts,

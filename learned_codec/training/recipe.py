@@ -81,7 +81,10 @@ class Optimiser:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides a run. Its length is `minutes` by the clock or `steps`, exactly one of them."""
+    """Everything that decides a run. Its length is `minutes` by the clock or `steps`, exactly one of them.
+
+    At its end, the refinement's adaptations to single images are fitted to `adaptation_images` crops.
+    """
 
     name: str
     data: Data
@@ -92,6 +95,7 @@ class Recipe:
     checkpoint_minutes: float = 3.0
     validate_minutes: float = 20.0
     validation_images: int = 12
+    adaptation_images: int = 1000
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: Loss = field(default_factory=Loss)
     optimiser: Optimiser = field(default_factory=Optimiser)

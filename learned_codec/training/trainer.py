@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from learned_codec.errors import TrainingError
 from learned_codec.models import weights
+from learned_codec.models.config import BLOCK
 from learned_codec.models.floating import network_of_weights
 from learned_codec.models.network import Network
 
@@ -36,6 +37,9 @@ MAX_SKIPPED = 20
 """So many steps in a row without a finite gradient stop the run: the weights are then beyond repair."""
 
 CALIBRATION_IMAGES = 16
+
+ADAPTATION_CROP = 256
+"""Pixels per side of the crops that the adaptations are fitted to, where there are images as large."""
 
 SKELETON_CROPS = 2400
 """Crops of 128 pixels for which the lapping and the components of the skeleton are chosen."""
@@ -262,7 +266,15 @@ class Trainer:
         facts = {"steps": self.step, "hours": round(self.elapsed / 3600, 2), "recipe": self.settings.to_dict()}
         images = _crops(self.sampler.images, CALIBRATION_IMAGES, 256)
         held_out = _crops(self.validation, 4, 256) if self.validation is not None else images[:4]
-        return export.write(network, images, held_out, self.folder, self.settings.name, facts)
+        return export.write(network, images, self._views(), held_out, self.folder, self.settings.name, facts)
+
+    def _views(self) -> Iterator[Tensor]:
+        """Crops for the adaptations, like those of the batches but not part of their sequence."""
+        images = self.sampler.images
+        largest = int(np.minimum(images.heights, images.widths).max())
+        side = min(ADAPTATION_CROP, largest // BLOCK * BLOCK)
+        for number in range(self.settings.adaptation_images):
+            yield self.sampler.batch(2**33 + number, 1, side)[0].cpu()
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -288,7 +300,8 @@ class Trainer:
         state = load_checkpoint(self.checkpoint, self.device)
         before, now = json.loads(state["recipe"]), json.loads(json.dumps(asdict(self.settings)))
         # A run may be made longer or shorter, and be looked after differently; anything else would be another run.
-        free = {"name", "steps", "minutes", "checkpoint_minutes", "validate_minutes", "validation_images"}
+        free = {"name", "steps", "minutes", "checkpoint_minutes", "validate_minutes"}
+        free |= {"validation_images", "adaptation_images"}
         if changed := [key for key in now if key not in free and now[key] != before.get(key)]:
             raise TrainingError(
                 f"{self.checkpoint} was made by a recipe with another {', '.join(changed)}: resume it with that one, "

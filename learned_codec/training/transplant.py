@@ -32,7 +32,8 @@ def to_one_band(source: Network, target: Network) -> None:
     grey, chosen = _components(source)
     enter, leave = ("synthesis.refinement.enter.weight", "synthesis.refinement.leave.")
     old = source.state_dict()
-    state = _transferred(source, target, chosen, ("analysis.skeleton", "synthesis.skeleton", enter, leave))
+    apart = ("analysis.skeleton", "synthesis.skeleton", enter, leave, "synthesis.refinement.adaptations")
+    state = _transferred(source, target, chosen, apart)
     # Space-to-depth and its inverse: bands are outermost. Three equal bands go in, and the mean comes out.
     state[enter] = old[enter].reshape(len(old[enter]), 3, -1, 1, 1).sum(1)
     for key in ("weight", "bias"):

@@ -7,6 +7,7 @@ python tests/golden/make_container.py
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from learned_codec import bitstream
@@ -52,6 +53,7 @@ def good() -> dict[str, tuple[bytes, dict[str, object]]]:
     files = {
         "minimal": (bitstream.write(MINIMAL, [b"payload"]), [b"payload"]),
         "gray": (bitstream.write(gray, [b""]), [b""]),
+        "adapted": (bitstream.write(replace(MINIMAL, adaptation=b"\x03\x00\xff"), [b"payload"]), [b"payload"]),
         "full": (full, FULL_TILES),
         "unknown-ancillary": (unknown, FULL_TILES),
     }
@@ -86,12 +88,13 @@ def bad() -> dict[str, tuple[bytes, str, str]]:
         "after-end": (minimal + b"\0", "CorruptDataError", "read"),
         "version-2": (minimal[:8] + b"\x02" + minimal[9:], "UnsupportedVersionError", "read"),
         "head-flipped": (flip(minimal, 12), "CorruptDataError", "read"),
-        "head-reserved-bit": (head(flip(fields, 0, 7)) + body, "UnsupportedVersionError", "read"),
         "head-reserved-dtype": (head(flip(fields, 0, 2)) + body, "UnsupportedVersionError", "read"),
         "head-too-long": (head(fields + b"\0") + body, "CorruptDataError", "read"),
         "head-too-short": (head(fields[:-1]) + body, "CorruptDataError", "read"),
         "head-empty": (head(b"") + body, "CorruptDataError", "read"),
         "head-tile-code-0": (head(flip(fields, 0, 5) + b"\0") + body, "CorruptDataError", "read"),
+        "head-adaptation-empty": (head(flip(fields, 0, 7) + b"\0") + body, "CorruptDataError", "read"),
+        "head-adaptation-0": (head(flip(fields, 0, 7) + b"\2\1\0") + body, "CorruptDataError", "read"),
         "head-bands-3-twice": (
             head(bytes([fields[0] ^ 0x18]) + fields[1:3] + b"\x02" + fields[3:]) + body,
             "CorruptDataError",

@@ -1,0 +1,78 @@
+"""The refinement's adaptation to one image: fitted by the encoder, a few bytes in the file.
+
+A weights file has a few changes to the last layer of the refinement (`Refinement.adaptations`), those that images want
+most. How much of each an image wants is linear least squares: of its error, by what the changes would add.
+(Adapting a decoder to an image in general: van Rozendaal et al., "Overfitting for fun and profit", 2021.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from .config import PATCH, QUALITY_STEPS
+from .runtime import Model
+
+MOST = 127
+"""An amount is a signed byte."""
+
+
+@dataclass
+class Moments:
+    """What the best change to the last layer depends on, summed over an image's patches.
+
+    `features` (width, width) of what the layer sees, times the refinement's scale, with itself; `errors` (outputs,
+    width) of what it should have added with it; `energy`, the squared error.
+    """
+
+    features: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    energy: float = 0.0
+
+    @classmethod
+    def none(cls, model: Model) -> Moments:
+        outputs, width = model.synthesis.refinement.leave.weight.shape[:2]
+        return cls(np.zeros((width, width)), np.zeros((outputs, width)))
+
+    @torch.inference_mode()
+    def add(self, model: Model, latents: Tensor, decoded: Tensor, step: int) -> None:
+        """An area's (h, w, latents) analysed latents, and as decoded (in quantisation steps).
+
+        The pixels are those of the latents, not the image's own: so the area's borders are the same on both sides, and
+        what fills a mask is let alone. They are the same but for the components that are never coded.
+        """
+        synthesis, (bias, scale) = model.synthesis, model.refinement_at(step)
+        original, planes = (
+            synthesis.linear(x.permute(2, 0, 1)[None] * size)
+            for x, size in ((latents, 1.0), (decoded, model.step_size(step)))
+        )
+        features = synthesis.refinement.features(planes, bias)
+        wanted = original - planes - synthesis.refinement.correction(features, scale)
+        x = (features.float() * torch.exp2(scale))[0].flatten(1)
+        y = F.pixel_unshuffle(wanted, PATCH)[0].flatten(1)
+        self.features += (x @ x.T).double().cpu().numpy()
+        self.errors += (y @ x.T).double().cpu().numpy()
+        self.energy += float(y.square().sum())
+
+    def fit(self, model: Model, step: int) -> list[int]:
+        """The amounts of the model's adaptations that pay for their bytes in the Lagrangian: none to all of them."""
+        changes = model.synthesis.refinement.adaptations.double().cpu().numpy()
+        products = np.einsum("aij,jk,bik->ab", changes, self.features, changes)
+        gains = np.einsum("aij,ij->a", changes, self.errors)
+        bits_per_error = model.config.lagrangian(step / QUALITY_STEPS) * 255**2 / model.config.bands
+        best: list[int] = []
+        most = 0.0
+        for count in range(1, len(changes) + 1):  # the first ones are the most useful
+            matrix = products[:count, :count]
+            damped = matrix + 1e-6 * np.trace(matrix) * np.eye(count)  # of a blank image, all is zero
+            amounts = np.linalg.lstsq(damped, gains[:count], rcond=None)[0].round().clip(-MOST, MOST)
+            less_error = 2 * gains[:count] @ amounts - amounts @ matrix @ amounts
+            saved = bits_per_error * float(less_error) - 8 * count
+            if amounts[-1] and saved > most:
+                most, best = saved, [int(amount) for amount in amounts]
+        return best
