@@ -138,7 +138,8 @@ def encode(
         tile_size: pixels a side of the independently coded tiles, a multiple of 64; by default 1024, and less for
             more than 8 bands.
         effort: 0 to 3, how long to look for a smaller file of the same quality: 0 codes in one pass, 1 to 3 optimise
-            the latents by gradients first, in 2, 8 and 24 passes. Decoding takes no longer.
+            the latents by gradients first, in 2, 8 and 24 passes, and adapt the decoder's last layer to the image by a
+            few bytes. Decoding takes no longer.
         device: where the networks run, as torch names it. The entropy coder's symbols are the same everywhere.
         threads: torch's threads for this call; by default as many as torch uses.
         progress: called with (tiles done, tiles).

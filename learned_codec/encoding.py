@@ -47,6 +47,11 @@ EDGE_IMPORTANCE = 4.0
 """How much more errors count in blocks at the edge of a mask. What is filled in there is smoother than the rest, so
 coefficients are smaller, and more of them would become zero: valid pixels near the edge would lose 0.6 dB."""
 
+SPECKLE_IMPORTANCE = 2.0
+"""How much more errors count in radar images. On even ground speckle is all there is, and the first that optimised
+rounding takes away: at 2 bits/pixel the equivalent number of looks would rise by 19 %, and so rises by 8 %, at a loss
+of 0.05 dB (training scenes)."""
+
 NEAR = 64
 """Quality steps around the one for which latents were optimised, at which they may be coded: half a level. What effort
 saves is a fifth of that. Further away, what was moved for coarse steps would be coded by fine ones."""
@@ -99,7 +104,7 @@ class Tile:
     """A tile on its way.
 
     Its side in bytes; each component's (h, w, latents), none where nothing in it shows, and likewise what is rounded in
-    their place if they were optimised; and the (h, w) `_importance` of its blocks, None where all are alike.
+    their place if they were optimised; and the (h, w) importance of its blocks, None where all count 1.
     """
 
     side: bytes
@@ -169,7 +174,7 @@ class Encoding:
             valid = self.layout.valid(side, self.header.bands)
         planes = _whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
         needed = None if valid is None else torch.from_numpy(_needed(valid)).to(self.model.device)
-        importance = None if valid is None else torch.from_numpy(_importance(valid)).to(self.model.device)
+        importance = self._importance(valid, *values.shape[1:])
         analysed, optimised = [], []
         for pixels in torch.split(planes, self.model.config.bands):
             pixels = pixels.to(self.model.device)
@@ -192,6 +197,18 @@ class Encoding:
                 continue
             latents, targets = ([x[place] for x in found] for found in (analysed, optimised))
             yield Tile(packed, latents, targets, None if importance is None else importance[place])
+
+    def _importance(self, valid: NDArray[np.bool_] | None, height: int, width: int) -> Tensor | None:
+        """(rows, columns) of blocks: how much errors count there; None if they count 1 everywhere."""
+        import torch
+
+        everywhere = 1.0 if self.transform.unit is None else SPECKLE_IMPORTANCE
+        if valid is None and everywhere == 1:
+            return None
+        found = np.full([tiles.latents_along(side) for side in (height, width)], np.float32(everywhere))
+        if valid is not None:
+            found[_edges(valid)] = EDGE_IMPORTANCE
+        return torch.from_numpy(found).to(self.model.device)
 
     # -- coding -------------------------------------------------------------------------------------------------------
 
@@ -348,14 +365,14 @@ def _visible(valid: NDArray[np.bool_] | None, height: int, width: int) -> NDArra
     return result
 
 
-def _importance(valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(bands, h, w) validity -> (rows, columns) of blocks: more than 1 for those at the edge of what is valid."""
+def _edges(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(bands, h, w) validity -> (rows, columns) of blocks: those at the edge of what is valid."""
     shape = [tiles.latents_along(n) * BLOCK for n in valid.shape[1:]]
     padding = [(0, whole - n) for whole, n in zip(shape, valid.shape[1:], strict=True)]
     blocks = shape[0] // BLOCK, BLOCK, shape[1] // BLOCK, BLOCK
     some, every = (np.pad(plane, padding, "edge").reshape(blocks) for plane in (valid.any(0), valid.all(0)))
-    edge = some.any((1, 3)) & ~every.all((1, 3))
-    return np.where(edge, np.float32(EDGE_IMPORTANCE), np.float32(1))
+    result: NDArray[np.bool_] = np.logical_and(some.any((1, 3)), ~every.all((1, 3)))
+    return result
 
 
 class _Store(Sequence[Tile]):

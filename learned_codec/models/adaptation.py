@@ -43,8 +43,8 @@ class Moments:
     def add(self, model: Model, latents: Tensor, decoded: Tensor, step: int) -> None:
         """An area's (h, w, latents) analysed latents, and as decoded (in quantisation steps).
 
-        The pixels are those of the latents, not the image's own: so the area's borders are the same on both sides, and
-        what fills a mask is let alone. They are the same but for the components that are never coded.
+        The pixels are those of the latents, not the image's own: so the area's borders are the same on both sides.
+        Else they differ only by the components that are never coded.
         """
         synthesis, (bias, scale) = model.synthesis, model.refinement_at(step)
         original, planes = (
