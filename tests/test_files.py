@@ -104,7 +104,7 @@ class Hollow:
         assert bytes(payload) == b"\1"
         return [torch.zeros(height, width, 1)] * components
 
-    def synthesise(self, area: torch.Tensor, _step: int) -> torch.Tensor:
+    def synthesise(self, area: torch.Tensor, _step: int, _adaptation: object = ()) -> torch.Tensor:
         return torch.full((self.config.bands, 16 * area.shape[0], 16 * area.shape[1]), 0.5)
 
 
