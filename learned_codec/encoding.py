@@ -117,7 +117,7 @@ class Encoding:
     """One image on its way into bytes.
 
     `header` is complete but for the level; `layout` says what masks there may be, None for none; `optimiser` what
-    optimises the latents, None for a single pass.
+    optimises the latents, None for a single pass, which does not adapt the model to the image either.
     """
 
     def __init__(

@@ -300,8 +300,15 @@ class Trainer:
         state = load_checkpoint(self.checkpoint, self.device)
         before, now = json.loads(state["recipe"]), json.loads(json.dumps(asdict(self.settings)))
         # A run may be made longer or shorter, and be looked after differently; anything else would be another run.
-        free = {"name", "steps", "minutes", "checkpoint_minutes", "validate_minutes"}
-        free |= {"validation_images", "adaptation_images"}
+        free = {
+            "name",
+            "steps",
+            "minutes",
+            "checkpoint_minutes",
+            "validate_minutes",
+            "validation_images",
+            "adaptation_images",
+        }
         if changed := [key for key in now if key not in free and now[key] != before.get(key)]:
             raise TrainingError(
                 f"{self.checkpoint} was made by a recipe with another {', '.join(changed)}: resume it with that one, "
