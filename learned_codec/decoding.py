@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from learned_codec.models.registry import ModelCard
     from learned_codec.models.runtime import Model
+    from learned_codec.models.shape import Shape
 
 Progress = Callable[[int, int], None]
 """Called with the number of tiles done and of all that are needed."""
@@ -31,6 +32,21 @@ Window = tuple[slice, slice]
 
 Components = Sequence["Tensor"]
 """A tile's (h, w, latents) for each component; none at all where it was lost."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A tile's latents, and (h, w, 16, 16) which of its pixels are visible; None: all, or it doesn't matter."""
+
+    components: Components
+    visible: Tensor | None = None
+
+
+Rows = dict[int, dict[int, Decoded]]
+"""Rows of tiles, and in each its tiles by column."""
+
+Along = tuple[tiles.Range, int]
+"""An area along one axis, and the size of the tiles there in pixels."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +101,13 @@ class Decoding:
         total = len(tiles_of(self.header, window, HALO))
         done = 0
 
-        def source(index: int) -> Components:
+        def source(index: int) -> Decoded:
             nonlocal done
-            components = self._latents(model, index)
+            decoded = self._latents(model, index)
             done += 1
             if progress is not None:
                 progress(done, total)
-            return components
+            return decoded
 
         for rows, columns, values in synthesise(model, self.header, self.transform, source, self.adaptations, window):
             plane = self._finish(values, rows, columns)
@@ -126,23 +142,30 @@ class Decoding:
 
     # -- tiles --------------------------------------------------------------------------------------------------------
 
-    def _latents(self, model: Model, index: int) -> Components:
+    def _latents(self, model: Model, index: int) -> Decoded:
         """A tile's decoded latents; its side is kept in bytes until its pixels are there."""
-        header = self.header
+        from learned_codec.models.shape import Shape
+
+        header, valid = self.header, None
         box = header.tile_box(index)
         height, width = tiles.latents_along(box.height), tiles.latents_along(box.width)
         try:
             payload: bytes | memoryview = self.container.tile(index)
+            shown = True
             if self.layout is not None:
                 side, payload, shown = split_payload(bytes(payload))
                 self._sides[index] = side
-                self._unpack(index)  # damage is found before anything of the tile is used
-                if not shown:
-                    return hidden_tile(model, header, self.transform, index)
-            return model.decode(payload, header.level, height, width, self.transform.components)
+                # Damage is found before anything of the tile is used.
+                valid = self.layout.valid(self._unpack(index), header.bands)
+            visible = visible_blocks(valid, box.height, box.width, model.device)
+            if not shown:
+                return Decoded(hidden_tile(model, header, self.transform, index), visible)
+            shape = None if visible is None else Shape.of(visible)
+            components = self.transform.components
+            return Decoded(model.decode(payload, header.level, height, width, components, shape), visible)
         except BitstreamError as error:
             self._damage(index, error)
-            return ()
+            return Decoded(())
 
     def _damage(self, index: int, error: BitstreamError) -> None:
         if not self.lenient:
@@ -221,6 +244,22 @@ def split_adaptation(data: bytes, most: int, components: int) -> list[list[int]]
     return found + [[] for _ in range(components - len(found))]
 
 
+def visible_blocks(valid: NDArray[np.bool_] | None, height: int, width: int, device: str) -> Tensor | None:
+    """(h, w, 16, 16): of each block of a rectangle, which pixels are in the image and valid in any band; None: all.
+
+    `valid` (bands, height, width) as `MaskLayout.valid` has it.
+    """
+    import torch
+
+    if valid is None and height % BLOCK == width % BLOCK == 0:
+        return None
+    rows, columns = tiles.latents_along(height), tiles.latents_along(width)
+    visible = np.zeros((rows * BLOCK, columns * BLOCK), bool)
+    visible[:height, :width] = True if valid is None else valid.any(0)
+    blocks = visible.reshape(rows, BLOCK, columns, BLOCK).transpose(0, 2, 1, 3)
+    return torch.from_numpy(np.ascontiguousarray(blocks)).to(device)
+
+
 def hidden_tile(model: Model, header: Header, transform: ValueTransform, index: int) -> Components:
     """The latents of a tile in which nothing shows: zeros."""
     import torch
@@ -250,13 +289,13 @@ def synthesise(
     model: Model,
     header: Header,
     transform: ValueTransform,
-    source: Callable[[int], Components],
+    source: Callable[[int], Decoded],
     adaptations: Sequence[Sequence[int]],
     window: Window | None = None,
 ) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
     """Turn tiles of decoded latents into pixels: yields rows, columns and (bands, h, w) values.
 
-    `source(i)` gives the components of tile i; it is asked once for each tile that is needed, in order. Each component
+    `source(i)` gives what is decoded of tile i; it is asked once for each tile that is needed, in order. Each component
     has its amounts in `adaptations`. Only the rows of tiles that the halo reaches are in memory, and of the row above
     only what is reached. Of a window, the blocks of 16 pixels that it touches come.
     """
@@ -265,7 +304,7 @@ def synthesise(
     step_y, step_x = tiles.steps(header)
     (across,) = tiles.ranges(width, tiles.latents_along(width) * BLOCK, columns_wanted)
     tile_columns = [index for index, _, _ in tiles.overlaps(across, step_x)]
-    found: dict[int, dict[int, Components]] = {}  # a row of tiles -> its tiles by column, as long as they are reached
+    found: Rows = {}  # as long as they are reached
     for rows in tiles.ranges(height, step_y, rows_wanted):
         needed = [index for index, _, _ in tiles.overlaps(rows, step_y)]
         for row in needed:
@@ -274,8 +313,10 @@ def synthesise(
         for row in found.keys() - needed:
             del found[row]
         for columns in tiles.ranges(width, tiles.span(width, step_x, header.bands), columns_wanted):
+            area = (rows, step_y), (columns, step_x)
+            shape = _shape(found, *area)
             planes = [
-                _component(model, found, number, (rows, step_y), (columns, step_x), header.level, adaptation)
+                _component(model, found, number, *area, header.level, adaptation, shape)
                 for number, adaptation in enumerate(adaptations)
             ]
             here = rows.pixels(height), columns.pixels(width)
@@ -283,35 +324,59 @@ def synthesise(
         _forget(found, rows, step_y)
 
 
+def _parts(
+    found: Rows, rows: Along, columns: Along, of: Callable[[Decoded], Tensor | None]
+) -> Iterator[tuple[Window, Tensor | None]]:
+    """Of the tiles that an area touches, where in it each lies, and that part of what is asked of it."""
+    for row, from_rows, to_rows in tiles.overlaps(*rows):
+        for column, from_columns, to_columns in tiles.overlaps(*columns):
+            values = of(found[row][column])
+            if values is None:
+                yield (to_rows, to_columns), None
+                continue
+            missing = max(0, from_rows.stop - len(values))  # of a row that is done, the last positions are left
+            there = slice(from_rows.start - missing, from_rows.stop - missing)
+            yield (to_rows, to_columns), values[there, from_columns]
+
+
+def _shape(found: Rows, rows: Along, columns: Along) -> Shape | None:
+    """The shape of an area."""
+    from learned_codec.models.shape import Shape
+
+    visible = None
+    for place, part in _parts(found, rows, columns, lambda tile: tile.visible):
+        if part is not None:
+            if visible is None:
+                visible = part.new_ones(rows[0].outer_length, columns[0].outer_length, BLOCK, BLOCK)
+            visible[place] = part
+    return None if visible is None else Shape.of(visible)
+
+
 def _component(
     model: Model,
-    found: dict[int, dict[int, Components]],
+    found: Rows,
     number: int,
-    rows: tuple[tiles.Range, int],
-    columns: tuple[tiles.Range, int],
+    rows: Along,
+    columns: Along,
     level: int,
     adaptation: Sequence[int],
+    shape: Shape | None,
 ) -> Tensor:
     """The pixels of one component in an area, (model bands, 16h, 16w)."""
     import torch
 
     area = torch.zeros(rows[0].outer_length, columns[0].outer_length, model.config.latents, device=model.device)
     lost = np.zeros(area.shape[:2], bool)
-    for row, from_rows, to_rows in tiles.overlaps(*rows):
-        for column, from_columns, to_columns in tiles.overlaps(*columns):
-            components = found[row][column]
-            if not components:
-                lost[to_rows, to_columns] = True
-                continue
-            latents = components[number]
-            missing = max(0, from_rows.stop - len(latents))  # of a row that is done, the last positions are left
-            there = slice(from_rows.start - missing, from_rows.stop - missing)
-            area[to_rows, to_columns] = latents[there, from_columns]
+    for place, part in _parts(found, rows, columns, lambda tile: tile.components[number] if tile.components else None):
+        if part is None:
+            lost[place] = True
+        else:
+            area[place] = part
     if lost.any() and not lost.all():
         # The blocks beside a lost tile overlap with it: a smooth continuation harms them least.
         channels = area.permute(2, 0, 1).cpu().numpy()
         area = torch.from_numpy(np.stack([fill(channel, ~lost) for channel in channels])).to(area).permute(1, 2, 0)
-    pixels = model.synthesise(area, level, adaptation)
+    pixels = model.synthesise(area, level, adaptation, shape)
     inner = (slice(r.inner.start * BLOCK, r.inner.stop * BLOCK) for r in (rows[0], columns[0]))
     return pixels[:, *inner]
 
@@ -323,8 +388,9 @@ def _joined(planes: list[Tensor], here: Window) -> Tensor:
     return torch.cat([plane[:, :height, :width] for plane in planes])
 
 
-def _forget(found: dict[int, dict[int, Components]], rows: tiles.Range, step: int) -> None:
+def _forget(found: Rows, rows: tiles.Range, step: int) -> None:
     """Keep of the row of tiles that is done only the positions that the next row's halo reaches."""
     row = found[rows.start * BLOCK // step]
-    for column, components in row.items():
-        row[column] = [latents[-HALO:].clone() for latents in components]
+    for column, tile in row.items():
+        visible = None if tile.visible is None else tile.visible[-HALO:].clone()
+        row[column] = Decoded([latents[-HALO:].clone() for latents in tile.components], visible)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from learned_codec import bitstream
 from learned_codec.bitstream import Header
-from learned_codec.decoding import Components, hidden_tile, join_adaptation, join_payload, synthesise
+from learned_codec.decoding import Decoded, hidden_tile, join_adaptation, join_payload, synthesise, visible_blocks
 from learned_codec.errors import RateError
 from learned_codec.models.config import BLOCK
 from learned_codec.raster import tiles
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from learned_codec.models.adaptation import Moments
     from learned_codec.models.effort import Optimiser
     from learned_codec.models.runtime import Model
+    from learned_codec.models.shape import Shape
 
 BPP_TOLERANCE = 0.03
 PSNR_TOLERANCE = 0.1
@@ -42,10 +43,6 @@ MAX_SAMPLES = 2**22
 
 IN_MEMORY = 2**28
 """Bytes of latents that a search for a rate keeps in memory; beyond, they go to a temporary file."""
-
-EDGE_IMPORTANCE = 4.0
-"""How much more errors count in blocks at the edge of a mask. What is filled in there is smoother than the rest, so
-coefficients are smaller, and more of them would become zero: valid pixels near the edge would lose 0.6 dB."""
 
 SPECKLE_IMPORTANCE = 2.0
 """How much more errors count in radar images. On even ground speckle is all there is, and the first that optimised
@@ -103,14 +100,21 @@ def _sample_windows(height: int, width: int) -> Iterator[tuple[slice, slice]]:
 class Tile:
     """A tile on its way.
 
-    Its side in bytes; each component's (h, w, latents), none where nothing in it shows, and likewise what is rounded in
-    their place if they were optimised; and the (h, w) importance of its blocks, None where all count 1.
+    Its side in bytes; each component's (h, w, latents), none where nothing in it is visible, and likewise what is
+    rounded in their place if they were optimised; and which pixels are visible, as `Decoded` has it.
     """
 
     side: bytes
     latents: Sequence[Tensor]
     optimised: Sequence[Tensor]
-    importance: Tensor | None
+    visible: Tensor | None
+
+    @property
+    def shape(self) -> Shape | None:
+        """Of what is coded."""
+        from learned_codec.models.shape import Shape
+
+        return None if self.visible is None else Shape.of(self.visible)
 
 
 class Encoding:
@@ -132,6 +136,7 @@ class Encoding:
     ) -> None:
         self.source, self.header, self.transform, self.layout = source, header, transform, layout
         self.model, self.optimiser, self.progress = model, optimiser, progress
+        self.importance = 1.0 if transform.unit is None else SPECKLE_IMPORTANCE
 
     def run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
         """The file, at a `quality`, or searched for a `bpp` or `psnr`."""
@@ -166,24 +171,23 @@ class Encoding:
         """The tiles of one stretch of a row of tiles."""
         import torch
 
+        from learned_codec.models.shape import Shape
+
         outer = rows.outer_pixels(self.header.height), columns.outer_pixels(self.header.width)
         values = self.source.read(*outer)
         side, valid = Side(None, None), None
         if self.layout is not None:
             side = self.layout.classify(values, self.source.read_plane(*outer) if self.source.plane else None)
             valid = self.layout.valid(side, self.header.bands)
+        visible = visible_blocks(valid, values.shape[1], values.shape[2], self.model.device)
+        shape = None if visible is None else Shape.of(visible)
         planes = _whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
-        needed = None if valid is None else torch.from_numpy(_needed(valid)).to(self.model.device)
-        importance = self._importance(valid, *values.shape[1:])
         analysed, optimised = [], []
         for pixels in torch.split(planes, self.model.config.bands):
             pixels = pixels.to(self.model.device)
-            analysed.append(self.model.analyse(pixels))
-            if self.optimiser is not None and step is not None and (needed is None or needed.any()):
-                visible = torch.from_numpy(_visible(valid, *values.shape[1:])).to(self.model.device)
-                optimised.append(self.optimiser.optimise(pixels, analysed[-1], step, visible, importance))
-        if needed is not None:
-            analysed, optimised = ([x * needed[..., None] for x in found] for found in (analysed, optimised))
+            analysed.append(self.model.analyse(pixels, shape))
+            if self.optimiser is not None and step is not None and (visible is None or visible.any()):
+                optimised.append(self.optimiser.optimise(pixels, analysed[-1], step, visible, self.importance, shape))
         inner = [r.inner_pixels(n) for r, n in ((rows, self.header.height), (columns, self.header.width))]
         for start in range(columns.inner.start, columns.inner.stop, step_x // BLOCK):
             place = rows.inner, slice(start, min(start + step_x // BLOCK, columns.inner.stop))
@@ -192,31 +196,22 @@ class Encoding:
             if part.classes is not None and (part.classes == VALID).all():
                 part = Side(None, part.plane)
             packed = self.layout.pack(part) if self.layout is not None else b""
-            if needed is not None and not needed[place].any():
-                yield Tile(packed, (), (), None)
+            seen = None if visible is None or visible[place].all() else visible[place]
+            if seen is not None and not seen.any():
+                yield Tile(packed, (), (), seen)
                 continue
             latents, targets = ([x[place] for x in found] for found in (analysed, optimised))
-            yield Tile(packed, latents, targets, None if importance is None else importance[place])
-
-    def _importance(self, valid: NDArray[np.bool_] | None, height: int, width: int) -> Tensor | None:
-        """(rows, columns) of blocks: how much errors count there; None if they count 1 everywhere."""
-        import torch
-
-        everywhere = 1.0 if self.transform.unit is None else SPECKLE_IMPORTANCE
-        if valid is None and everywhere == 1:
-            return None
-        found = np.full([tiles.latents_along(side) for side in (height, width)], np.float32(everywhere))
-        if valid is not None:
-            found[_edges(valid)] = EDGE_IMPORTANCE
-        return torch.from_numpy(found).to(self.model.device)
+            yield Tile(packed, latents, targets, seen)
 
     # -- coding -------------------------------------------------------------------------------------------------------
 
     def _coded(self, tile: Tile, step: int) -> tuple[Encoder | None, list[Tensor]]:
         """A tile's encoder (None if nothing in it shows), and its latents as a decoder will see them."""
-        encoder, decoded = None, []
+        encoder, decoded, shape = None, [], tile.shape
         for latents, optimised in zip_longest(tile.latents, tile.optimised):
-            coded = self.model.code(latents, step, encoder=encoder, importance=tile.importance, optimised=optimised)
+            coded = self.model.code(
+                latents, step, encoder=encoder, importance=self.importance, optimised=optimised, shape=shape
+            )
             encoder = coded.encoder
             decoded.append(coded.decoded)
         return encoder, decoded
@@ -230,8 +225,9 @@ class Encoding:
         return [Moments.none(self.model) for _ in range(self.transform.components)]
 
     def _note(self, moments: list[Moments], tile: Tile, decoded: list[Tensor], step: int) -> None:
+        shape = tile.shape
         for found, latents, as_decoded in zip(moments, tile.latents, decoded, strict=False):  # hidden tiles have none
-            found.add(self.model, latents, as_decoded, step)
+            found.add(self.model, latents, as_decoded, step, shape)
 
     def _adaptations(self, moments: list[Moments], step: int) -> list[list[int]]:
         """For each component, by what `_note` noted of all tiles."""
@@ -313,11 +309,11 @@ class Encoding:
         header, adaptations = replace(self.header, level=step), self._adaptations(moments, step)
         total, count = 0.0, 0
 
-        def source(index: int) -> Components:
+        def source(index: int) -> Decoded:
             tile = stored[index]
-            return (
-                self._coded(tile, step)[1] if tile.latents else hidden_tile(self.model, header, self.transform, index)
-            )
+            if tile.latents:
+                return Decoded(self._coded(tile, step)[1], tile.visible)
+            return Decoded(hidden_tile(self.model, header, self.transform, index), tile.visible)
 
         blocks = synthesise(self.model, header, self.transform, source, adaptations)
         for rows, columns, decoded in blocks:
@@ -343,75 +339,47 @@ def _whole_blocks(planes: Tensor) -> Tensor:
     return functional.pad(planes[None], padding, mode="replicate")[0] if any(padding) else planes
 
 
-def _needed(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(bands, h, w) validity -> (rows, columns) of blocks: those with a valid pixel in them or in a neighbour.
-
-    Through the lapping, a block shows in its neighbours' pixels, too. All others may be anything, and become zeros.
-    """
-    any_band = valid.any(0)
-    rows, columns = (tiles.latents_along(n) for n in any_band.shape)
-    padded = np.zeros((rows * BLOCK, columns * BLOCK), bool)
-    padded[: any_band.shape[0], : any_band.shape[1]] = any_band
-    blocks = np.pad(padded.reshape(rows, BLOCK, columns, BLOCK).any((1, 3)), 1)
-    around = [blocks[i : i + rows, j : j + columns] for i in range(3) for j in range(3)]
-    result: NDArray[np.bool_] = np.logical_or.reduce(around)
-    return result
-
-
-def _visible(valid: NDArray[np.bool_] | None, height: int, width: int) -> NDArray[np.bool_]:
-    """(bands, height, width) validity, if not all are valid -> (rows, columns) of pixels in whole blocks: any is."""
-    result = np.zeros((tiles.latents_along(height) * BLOCK, tiles.latents_along(width) * BLOCK), bool)
-    result[:height, :width] = True if valid is None else valid.any(0)
-    return result
-
-
-def _edges(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(bands, h, w) validity -> (rows, columns) of blocks: those at the edge of what is valid."""
-    shape = [tiles.latents_along(n) * BLOCK for n in valid.shape[1:]]
-    padding = [(0, whole - n) for whole, n in zip(shape, valid.shape[1:], strict=True)]
-    blocks = shape[0] // BLOCK, BLOCK, shape[1] // BLOCK, BLOCK
-    some, every = (np.pad(plane, padding, "edge").reshape(blocks) for plane in (valid.any(0), valid.all(0)))
-    result: NDArray[np.bool_] = np.logical_and(some.any((1, 3)), ~every.all((1, 3)))
-    return result
+Kept = Any
+"""A tensor, or where in a file it is, its shape and dtype."""
 
 
 class _Store(Sequence[Tile]):
-    """Tiles kept for a search, the latents beyond `IN_MEMORY` in a temporary file."""
+    """Tiles kept for a search, their tensors beyond `IN_MEMORY` in a temporary file."""
 
     def __init__(self, found: Iterable[Tile]) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        self._tiles: list[tuple[Tile, list[Any], list[Any]]] = []
+        self._tiles: list[tuple[bytes, list[Kept], list[Kept], Kept | None]] = []
         self._used = 0
         for tile in found:
-            kept = [self._keep(x) for x in tile.latents], [self._keep(x) for x in tile.optimised]
-            self._tiles.append((replace(tile, latents=(), optimised=()), *kept))
+            latents, optimised = ([self._keep(x) for x in found] for found in (tile.latents, tile.optimised))
+            visible = None if tile.visible is None else self._keep(tile.visible)
+            self._tiles.append((tile.side, latents, optimised, visible))
 
     def __len__(self) -> int:
         return len(self._tiles)
 
     def __getitem__(self, index: Any) -> Any:
-        tile, latents, optimised = self._tiles[index]
-        return replace(
-            tile, latents=[self._load(item) for item in latents], optimised=[self._load(item) for item in optimised]
-        )
+        side, *kept, visible = self._tiles[index]
+        latents, optimised = ([self._load(item) for item in items] for items in kept)
+        return Tile(side, latents, optimised, None if visible is None else self._load(visible))
 
-    def _keep(self, latents: Tensor) -> Tensor | tuple[int, tuple[int, ...]]:
-        array = latents.cpu().numpy()
+    def _keep(self, tensor: Tensor) -> Kept:
+        array = tensor.cpu().numpy()
         if self._used + array.nbytes <= IN_MEMORY:
             self._used += array.nbytes
-            return latents
-        place = self._file.tell(), array.shape
+            return tensor
+        place = self._file.tell(), array.shape, array.dtype
         array.tofile(self._file)
         return place
 
-    def _load(self, item: Tensor | tuple[int, tuple[int, ...]]) -> Tensor:
+    def _load(self, item: Kept) -> Tensor:
         import torch
 
         if isinstance(item, torch.Tensor):
             return item
-        offset, shape = item
+        offset, shape, dtype = item
         self._file.seek(offset)
-        return torch.from_numpy(np.fromfile(self._file, np.float32, math.prod(shape)).reshape(shape))
+        return torch.from_numpy(np.fromfile(self._file, dtype, math.prod(shape)).reshape(shape))
 
     def __enter__(self) -> _Store:
         return self

@@ -130,7 +130,8 @@ def test_principal_adaptations_are_what_images_want() -> None:
     model = Model(exported)
     changes = model.synthesis.refinement.adaptations
     assert changes.shape == (4, 48, 8)
-    assert torch.allclose(changes.float(), network.synthesis.refinement.adaptations, rtol=0.01)
+    # Near zero, float16 has steps of 6e-8.
+    assert torch.allclose(changes.float(), network.synthesis.refinement.adaptations, rtol=0.01, atol=1e-7)
 
     def gain(model: Model) -> float:
         """How much less error the amounts of each picture leave, relative to none."""

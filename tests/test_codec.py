@@ -203,7 +203,7 @@ def test_tiles_leave_no_seams(height: int, width: int, tile: int) -> None:
 def test_transforms_do_not_see_the_tiles(picture: np.ndarray, bands: int) -> None:
     """Analysis and synthesis of the same latents are the same whole and in parts."""
     from learned_codec import codec
-    from learned_codec.decoding import synthesise
+    from learned_codec.decoding import Decoded, synthesise
     from learned_codec.encoding import Encoding
     from learned_codec.raster.arrays import ArraySource
     from learned_codec.raster.values import PLAIN, ValueTransform
@@ -236,7 +236,7 @@ def test_transforms_do_not_see_the_tiles(picture: np.ndarray, bands: int) -> Non
     images = []
     for tile, header in headers.items():
         image = np.zeros((bands, 200, 296), np.uint8)
-        for r, c, block in synthesise(model, header, transform, lambda i, tile=tile: [parts[tile][i]], [()]):
+        for r, c, block in synthesise(model, header, transform, lambda i, tile=tile: Decoded([parts[tile][i]]), [()]):
             image[:, r, c] = block
         images.append(image.astype(int))
     assert np.abs(images[0] - images[1]).max() <= 1

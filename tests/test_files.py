@@ -93,18 +93,22 @@ class Hollow:
     def __init__(self, bands: int) -> None:
         self.config = SimpleNamespace(bands=bands, latents=1)
 
-    def analyse(self, pixels: torch.Tensor) -> torch.Tensor:
+    def analyse(self, pixels: torch.Tensor, _shape: object = None) -> torch.Tensor:
         assert torch.isfinite(pixels).all()
         return torch.zeros(pixels.shape[1] // 16, pixels.shape[2] // 16, 1)
 
     def code(self, latents: torch.Tensor, _step: int, **_: Any) -> SimpleNamespace:
         return SimpleNamespace(encoder=SimpleNamespace(finish=lambda: b"\1", bits=8.0), decoded=latents)
 
-    def decode(self, payload: bytes, _step: int, height: int, width: int, components: int = 1) -> list[torch.Tensor]:
+    def decode(
+        self, payload: bytes, _step: int, height: int, width: int, components: int = 1, _shape: object = None
+    ) -> list[torch.Tensor]:
         assert bytes(payload) == b"\1"
         return [torch.zeros(height, width, 1)] * components
 
-    def synthesise(self, area: torch.Tensor, _step: int, _adaptation: object = ()) -> torch.Tensor:
+    def synthesise(
+        self, area: torch.Tensor, _step: int, _adaptation: object = (), _shape: object = None
+    ) -> torch.Tensor:
         return torch.full((self.config.bands, 16 * area.shape[0], 16 * area.shape[1]), 0.5)
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from .config import PATCH, QUALITY_STEPS
 from .runtime import Model
+from .shape import Shape
 
 MOST = 127
 """An amount is a signed byte."""
@@ -40,15 +41,15 @@ class Moments:
         return cls(np.zeros((width, width)), np.zeros((outputs, width)))
 
     @torch.inference_mode()
-    def add(self, model: Model, latents: Tensor, decoded: Tensor, step: int) -> None:
-        """An area's (h, w, latents) analysed latents, and as decoded (in quantisation steps).
+    def add(self, model: Model, latents: Tensor, decoded: Tensor, step: int, shape: Shape | None = None) -> None:
+        """An area's (h, w, latents) analysed latents, and as decoded (in quantisation steps), both of a `shape`.
 
         The pixels are those of the latents, not the image's own: so the area's borders are the same on both sides.
         Else they differ only by the components that are never coded.
         """
         synthesis, (bias, scale) = model.synthesis, model.refinement_at(step)
         original, planes = (
-            synthesis.linear(x.permute(2, 0, 1)[None] * size)
+            synthesis.linear(x.permute(2, 0, 1)[None] * size, shape)
             for x, size in ((latents, 1.0), (decoded, model.step_size(step)))
         )
         features = synthesis.refinement.features(planes, bias)

@@ -22,6 +22,7 @@ from .config import CONTEXT_STEPS, HYPER_STRIDE, QUALITY_STEPS
 from .hyperprior import CONTEXT_CLAMP, STEP_ORDER, EntropyModel, gaussian_bits, interpolate, scale_bins
 from .rounding import OPTIMISED
 from .runtime import Model
+from .shape import Shape
 
 PASSES = (0, 2, 8, 24)
 """Passes by effort."""
@@ -55,17 +56,18 @@ class Optimiser:
         pixels: Tensor,
         latents: Tensor,
         step: int,
-        visible: Tensor,
-        importance: Tensor | None,
+        visible: Tensor | None,
+        importance: float,
+        shape: Shape | None,
     ) -> Tensor:
         """What `Model.code` is to round in place of analysed latents.
 
         `pixels` (bands, 16h, 16w) are what (h, w, latents) `latents` were analysed from, `step` the quality step.
-        Of pixels that are not `visible` (16h, 16w), errors do not count; `importance` (h, w) is that of `Model.code`.
+        Only errors of `visible` pixels (h, w, 16, 16) count, None: all. `importance` and `shape` are `Model.code`'s.
         The result is the best of all passes by estimated bits and error, or the latents as they were.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            area = _Area(self.model, self.entropy, pixels, latents, step, visible, importance)
+            area = _Area(self.model, self.entropy, pixels, latents, step, visible, importance, shape)
             move = best = before = torch.zeros_like(area.scaled)
             rate = torch.full_like(move, FIRST_MOVE)
             least = torch.inf
@@ -96,20 +98,22 @@ class _Area:
         pixels: Tensor,
         latents: Tensor,
         step: int,
-        visible: Tensor,
-        importance: Tensor | None,
+        visible: Tensor | None,
+        importance: float,
+        shape: Shape | None,
     ) -> None:
-        self.model, self.entropy, self.step = model, entropy, step
+        self.model, self.entropy, self.step, self.shape = model, entropy, step, shape
         self.level = torch.tensor([step / QUALITY_STEPS], device=model.device)
         log2_gain = model.at("log2_gain", step)[:, None, None]
         self.gain = torch.exp2(log2_gain)
         self.unit = log2_gain + model.levels["log2_sigma"][:, None, None]
-        self.pixels, self.visible = pixels[None].clone(), visible.clone()  # not of inference mode
+        self.pixels = pixels[None].clone()  # not of inference mode
+        self.counting = 1.0 if visible is None else visible.transpose(1, 2).reshape(pixels.shape[1:]).clone()
         self.scaled = latents.permute(2, 0, 1)[None] * self.gain
         self.multiplier = model.config.lagrangian(step / QUALITY_STEPS) * 255**2 / model.config.bands
         self.plain_cost = self.multiplier * torch.exp2(2 * (model.at("log2_inverse", step)[:, None, None] - log2_gain))
-        self.cost = model.error_cost(step, OPTIMISED)[:, None, None] * (1.0 if importance is None else importance)
-        self.cost = self.cost.expand_as(self.scaled)
+        self.cost = importance * model.error_cost(step, OPTIMISED)[:, None, None].expand_as(self.scaled)
+        self.coded = None if shape is None else shape.coded(model.positions).permute(2, 0, 1)[None]
         count = self.scaled.shape[1]
         self.places = [_places(step, count) for step in range(CONTEXT_STEPS)]
         with torch.no_grad(), self._short():
@@ -136,6 +140,9 @@ class _Area:
             found = torch.zeros_like(target)
             for place in places:
                 mean, log2_scale = mu[place] * scale[place[1]], self.unit[place[1]] + s[place].clamp(-12, 6)
+                if self.coded is not None:
+                    mean = mean * self.coded[place]
+                    log2_scale = log2_scale.masked_fill(~self.coded[place], SCALE_LOG2_MIN)
                 with torch.no_grad():
                     residual, bins = target[place] - mean, scale_bins(log2_scale)
                     symbols = rounding.rounded(residual, bins, self.cost[place], self.model.costs)
@@ -168,7 +175,7 @@ class _Area:
     def error(self, decoded: Tensor) -> tuple[float, Tensor]:
         """What the error of the pixels is worth, in bits, and its slope beside that of the squared error of latents."""
         decoded = decoded.requires_grad_(torch.is_grad_enabled())
-        errors = (self.model.pixels(decoded, self.step) - self.pixels) * self.visible
+        errors = (self.model.pixels(decoded, self.step, shape=self.shape) - self.pixels) * self.counting
         error = self.multiplier * errors.square().sum()
         (slope,) = torch.autograd.grad(error, decoded) if error.requires_grad else (torch.zeros_like(decoded),)
         return error.item(), slope - 2 * self.plain_cost * (decoded.detach() - self.scaled)

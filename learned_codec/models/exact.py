@@ -253,11 +253,20 @@ class ExactEntropyModel:
         x = clip_positive_(up(layers, "hyper_synthesis.up2", x))
         return clip_(layers["hyper_synthesis.leave"].pointwise(x).add_(self._constant(level.feature_bias)))
 
-    def latents(self, hyper: Tensor, level: LevelTables, height: int, width: int, source: LatentSource) -> Tensor:
+    def latents(
+        self,
+        hyper: Tensor,
+        level: LevelTables,
+        height: int,
+        width: int,
+        source: LatentSource,
+        coded: Tensor | None = None,
+    ) -> Tensor:
         """Run the four steps over an area of height x width latents.
 
         `hyper` is (ceil(height/4), ceil(width/4), hyper_latents); the result (height, width, latents) holds the decoded
-        latents in 2^-MEAN_BITS quantisation steps.
+        latents in 2^-MEAN_BITS quantisation steps. Latents that are not `coded`, of the same shape, are zero: their
+        means are, and their scale bins, which skips them.
         """
         features = self.features(hyper, level)[:height, :width].contiguous()
         to_mean = self._constant(power_of_two(level.unit, MEAN_BITS - MU_BITS), torch.float64)
@@ -276,8 +285,10 @@ class ExactEntropyModel:
                 mu, s = self._leave[step][group].pointwise(hidden[place[:2]]).chunk(2, -1)
                 # To the nearest: rounded down, all components together would leave a dot in the corner of every block.
                 mean = mu.clamp_(-MU_MAX, MU_MAX).double().mul_(to_mean[channels]).add_(0.5).floor_()
-                means.append(mean.clamp_(-MEAN_MAX, MEAN_MAX).float())
-                bins.append(to_bins(s.clamp_(S_MIN, S_MAX).add_(unit[channels])))
+                mean = mean.clamp_(-MEAN_MAX, MEAN_MAX).float()
+                scale_bins = to_bins(s.clamp_(S_MIN, S_MAX).add_(unit[channels]))
+                means.append(mean if coded is None else mean * coded[place])
+                bins.append(scale_bins if coded is None else scale_bins * coded[place])
                 places.append(place)
                 groups.append(group)
             for symbols, mean, place, group in zip(source(means, bins, places), means, places, groups, strict=True):

@@ -20,41 +20,62 @@ from .config import BLOCK
 SUPPORT = 3 * BLOCK
 """Pixels that a lapped block function spans: its block and half of each neighbour, within three blocks."""
 
+HALF = BLOCK // 2
+
 _SEARCH_STEPS = 2000
 
 
 class Lapping(nn.Module):
-    """A (BLOCK, BLOCK) matrix over every block boundary, along rows and along columns. The image's borders stay."""
+    """A (BLOCK, BLOCK) matrix over every block boundary, along rows and along columns. The image's borders stay.
+
+    Along rows first, or `columns_first`, which undoes it where boundaries are left out, too.
+    """
 
     matrix: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *, columns_first: bool = False) -> None:
         super().__init__()
         # Not learned with the rest: steps that suit a network are far too large for sixteen numbers behind every pixel.
         self.register_buffer("matrix", torch.eye(BLOCK))
+        self.columns_first = columns_first
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, support: Tensor | None = None) -> Tensor:
         """(B, bands, H, W), H and W multiples of BLOCK -> the same shape, contiguous, in the precision of `matrix`.
 
-        Works in place where it can: what was given is used up.
+        With `support` (H, W) bool, only where all of the 16 pixels across a boundary are in it. Works in place where it
+        can: what was given is used up.
         """
-        half = BLOCK // 2
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.matrix.dtype).contiguous()
-            batch, bands, height, width = x.shape
-            if height > BLOCK:
-                rows = x[:, :, half:-half].view(batch * bands, -1, BLOCK, width)
-                rows.copy_(torch.matmul(self.matrix, rows))
-            if width > BLOCK:
-                columns = x[..., half:-half]
-                columns.copy_(torch.matmul(columns.reshape(-1, BLOCK), self.matrix.T).view(columns.shape))
+            filters = [self._over_rows, self._over_columns]
+            for apply in reversed(filters) if self.columns_first else filters:
+                apply(x, support)
             return x
 
+    def _over_rows(self, x: Tensor, support: Tensor | None) -> None:
+        height, width = x.shape[2:]
+        if height > BLOCK:
+            rows = x[:, :, HALF:-HALF].view(-1, height // BLOCK - 1, BLOCK, width)
+            found = torch.matmul(self.matrix, rows)
+            if support is not None:
+                found = torch.where(support[HALF:-HALF].view(-1, BLOCK, width).all(1, keepdim=True), found, rows)
+            rows.copy_(found)
 
-def dct() -> Tensor:
-    """The orthonormal DCT-II of a block, (BLOCK, BLOCK) float64."""
-    k, n = torch.arange(BLOCK, dtype=torch.float64)[:, None], torch.arange(BLOCK, dtype=torch.float64)
-    matrix: Tensor = torch.cos(math.pi / BLOCK * (n + 0.5) * k) * (2 / BLOCK) ** 0.5
+    def _over_columns(self, x: Tensor, support: Tensor | None) -> None:
+        height, width = x.shape[2:]
+        if width > BLOCK:
+            columns = x[..., HALF:-HALF]
+            found = torch.matmul(columns.reshape(-1, BLOCK), self.matrix.T).view(columns.shape)
+            if support is not None:
+                every = support[:, HALF:-HALF].reshape(height, -1, BLOCK).all(2)
+                found = torch.where(every.repeat_interleave(BLOCK, 1), found, columns)
+            columns.copy_(found)
+
+
+def dct(length: int = BLOCK) -> Tensor:
+    """The orthonormal DCT-II of so many values, (length, length) float64."""
+    k, n = torch.arange(length, dtype=torch.float64)[:, None], torch.arange(length, dtype=torch.float64)
+    matrix: Tensor = torch.cos(math.pi / length * (n + 0.5) * k) * (2 / length) ** 0.5
     matrix[0] /= 2**0.5
     return matrix
 

@@ -12,7 +12,7 @@ from . import rounding
 from .config import BLOCK, CONTEXT_STEPS, ModelConfig
 from .hyperprior import EntropyModel, interpolate
 from .lapping import autocorrelation, pre_filter
-from .resnet_lite import Analysis, Synthesis, frequencies, separable_basis
+from .resnet_lite import Analysis, Synthesis, frequencies, positions, separable_basis
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Network(nn.Module):
         if optimise:
             log2_size = interpolate(self.log2_inverse - self.entropy.log2_gain, level).detach()
             multiplier = self.lagrangian(level)[:, None, None, None]
-            frequency = frequencies(self.analysis.skeleton.weight)[:, None, None]
+            frequency = frequencies(positions(self.analysis.skeleton.weight))[:, None, None]
             cost = rounding.error_cost(multiplier, self.config.bands, log2_size, frequency)
         coded = self.entropy(y, level, cost)
         image = self.synthesise(coded.latents, level)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from .config import BLOCK, PATCH, ModelConfig
 from .lapping import Lapping, dct
+from .shape import Shape
 
 INPUT_FACTOR = 4.0
 """Pixels less their middle have a deviation of about a quarter."""
@@ -71,14 +72,18 @@ def separable_basis(bands: int) -> Tensor:
 
 
 @torch.no_grad()
-def frequencies(skeleton: Tensor) -> Tensor:
-    """(latents, bands, 16, 16) skeleton -> (latents,) frequencies: of the DCT components that they are most like.
+def positions(skeleton: Tensor) -> Tensor:
+    """(latents, bands, 16, 16) skeleton -> (latents,) int64 positions of the DCT components that they are most like.
 
-    That is the distance from zero in half waves in a block, along rows and columns together.
+    That is 16 * v + u for v and u half waves in a block along rows and columns.
     """
     basis = separable_basis(skeleton.shape[1]).flatten(1).to(skeleton.device)
-    component = (skeleton.float().flatten(1) @ basis.T).abs().argmax(1) % BLOCK**2
-    return torch.hypot((component // BLOCK).float(), (component % BLOCK).float())
+    return (skeleton.float().flatten(1) @ basis.T).abs().argmax(1) % BLOCK**2
+
+
+def frequencies(positions: Tensor) -> Tensor:
+    """Their distance from zero, in half waves in a block, along rows and columns together."""
+    return torch.hypot((positions // BLOCK).float(), (positions % BLOCK).float())
 
 
 class Refinement(nn.Module):
@@ -133,6 +138,17 @@ class Refinement(nn.Module):
         return F.pixel_shuffle(y.float() * torch.exp2(scale), PATCH)
 
 
+def _with_unit_norm(latents: Tensor, weight: Tensor, shape: Shape | None) -> Tensor:
+    """The latents of blocks that are cut as if the functions that have this weight had unit norm.
+
+    They have other norms to make up for those of the filters, which are not applied there: the same error in a latent
+    would be a larger one in the pixels.
+    """
+    if shape is None:
+        return latents
+    return torch.where(shape.cut, latents / weight.flatten(1).norm(dim=1)[:, None, None], latents)
+
+
 class Analysis(nn.Module):
     """Pixels to latents."""
 
@@ -141,10 +157,16 @@ class Analysis(nn.Module):
         self.pre_filter = Lapping()
         self.skeleton = nn.Conv2d(config.bands, config.latents, BLOCK, BLOCK, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, bands, H, W) in [0, 1], H and W multiples of 16 -> (B, latents, H/16, W/16) float32."""
-        latents: Tensor = self.skeleton(self.pre_filter(x - 0.5).contiguous(memory_format=torch.channels_last))
-        return latents.float()
+    def forward(self, x: Tensor, shape: Shape | None = None) -> Tensor:
+        """(B, bands, H, W) in [0, 1], H and W multiples of 16 -> (B, latents, H/16, W/16) float32.
+
+        With `shape`, of the pixels in its support alone.
+        """
+        planes = self.pre_filter(x - 0.5, None if shape is None else shape.support)
+        if shape is not None:
+            planes = shape.to_whole(planes)
+        latents: Tensor = self.skeleton(planes.contiguous(memory_format=torch.channels_last))
+        return _with_unit_norm(latents.float(), self.skeleton.weight, shape)
 
 
 class Synthesis(nn.Module):
@@ -153,22 +175,33 @@ class Synthesis(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.skeleton = nn.ConvTranspose2d(config.latents, config.bands, BLOCK, BLOCK, bias=False)
-        self.post_filter = Lapping()
+        self.post_filter = Lapping(columns_first=True)
         self.refinement = Refinement(config)
 
-    def forward(self, latents: Tensor, bias: Tensor, scale: Tensor, adaptation: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        latents: Tensor,
+        bias: Tensor,
+        scale: Tensor,
+        adaptation: Tensor | None = None,
+        shape: Shape | None = None,
+    ) -> Tensor:
         """(B, latents, h, w) dequantised latents -> (B, bands, 16h, 16w) around [0, 1], not clipped.
 
-        `bias` and `scale` are those of `Refinement` at the quality level, `adaptation` what it adds for this image.
+        `bias` and `scale` are those of `Refinement` at the quality level, `adaptation` what it adds for this image;
+        `shape` is that of the analysis.
         """
-        planes = self.linear(latents)
+        planes = self.linear(latents, shape)
         correction: Tensor = self.refinement(planes, bias, scale, adaptation)
         return planes.add_(correction).add_(0.5)
 
-    def linear(self, latents: Tensor) -> Tensor:
+    def linear(self, latents: Tensor, shape: Shape | None = None) -> Tensor:
         """The pixels before the refinement, around zero."""
-        planes: Tensor = self.post_filter(self._blocks(latents).float())
-        return planes
+        planes = self._blocks(_with_unit_norm(latents, self.skeleton.weight, shape)).float()
+        if shape is not None:
+            planes = shape.from_whole(planes)
+        result: Tensor = self.post_filter(planes, None if shape is None else shape.support)
+        return result
 
     def _blocks(self, latents: Tensor) -> Tensor:
         """The skeleton: a product per block, as a matrix product, twice as fast as a transposed convolution."""

@@ -26,8 +26,9 @@ from . import rounding
 from .config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, arithmetic_is_exact, hyper_size
 from .hyperprior import HyperAnalysis, interpolate
-from .resnet_lite import Analysis, Synthesis, frequencies
+from .resnet_lite import Analysis, Synthesis, frequencies, positions
 from .rounding import OPTIMISED, SINGLE_PASS, Strength
+from .shape import Shape
 from .weights import Weights
 
 T = TypeVar("T", bound=torch.nn.Module)
@@ -66,7 +67,8 @@ class Model:
         self.hyper_analysis = self._load(HyperAnalysis(self.config), transforms, "hyper_analysis")
         # Not the linear path: it carries the large coefficients, for which bf16's 8 bits are too few at high rates.
         self.synthesis.refinement.to(self.dtype)
-        self.frequencies = frequencies(self.analysis.skeleton.weight)
+        self.positions = positions(self.synthesis.skeleton.weight)
+        self.frequencies = frequencies(self.positions)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), device)
         self.coder_models = CoderModels(weights.scale_tables())
         self.costs = torch.from_numpy(self.coder_models.tables.cost_matrix(rounding.REACH)).reshape(-1).to(device)
@@ -92,24 +94,29 @@ class Model:
     # -- transforms ---------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def analyse(self, pixels: Tensor) -> Tensor:
-        """(bands, H, W) float32 in [0, 1], H and W multiples of 16 -> (H/16, W/16, latents) float32."""
+    def analyse(self, pixels: Tensor, shape: Shape | None = None) -> Tensor:
+        """(bands, H, W) float32 in [0, 1], H and W multiples of 16 -> (H/16, W/16, latents) float32.
+
+        `shape` says which pixels are coded, if not all; `code`, `decode` and `synthesise` must be given the same.
+        """
         x = pixels[None].contiguous(memory_format=torch.channels_last)
-        latents: Tensor = self.analysis(x)[0].permute(1, 2, 0).contiguous()
+        latents: Tensor = self.analysis(x, shape)[0].permute(1, 2, 0).contiguous()
         return latents
 
     @torch.inference_mode()
-    def synthesise(self, decoded: Tensor, step: int, adaptation: Sequence[int] = ()) -> Tensor:
+    def synthesise(
+        self, decoded: Tensor, step: int, adaptation: Sequence[int] = (), shape: Shape | None = None
+    ) -> Tensor:
         """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped.
 
         `adaptation` is the refinement's to this image, as its file has it.
         """
-        return self.pixels(decoded.permute(2, 0, 1)[None], step, adaptation)[0]
+        return self.pixels(decoded.permute(2, 0, 1)[None], step, adaptation, shape)[0]
 
-    def pixels(self, decoded: Tensor, step: int, adaptation: Sequence[int] = ()) -> Tensor:
+    def pixels(self, decoded: Tensor, step: int, adaptation: Sequence[int] = (), shape: Shape | None = None) -> Tensor:
         """`synthesise` in torch's order of dimensions, (1, latents, h, w) -> (1, bands, 16h, 16w), differentiable."""
         added = torch.tensor(adaptation, dtype=torch.float32, device=self.device) if any(adaptation) else None
-        planes: Tensor = self.synthesis(decoded * self.step_size(step), *self.refinement_at(step), added)
+        planes: Tensor = self.synthesis(decoded * self.step_size(step), *self.refinement_at(step), added, shape)
         return planes
 
     def step_size(self, step: int) -> Tensor:
@@ -130,22 +137,22 @@ class Model:
         step: int,
         *,
         encoder: Encoder | None = None,
-        importance: Tensor | None = None,
+        importance: float = 1.0,
         optimised: Tensor | None = None,
+        shape: Shape | None = None,
         plain: bool = False,
     ) -> Coded:
         """Quantise and code (h, w, latents) analysed latents at a quality step; with `plain`, plainly rounded.
 
         With `encoder`, that of another component of the same tile, the symbols follow those that it has. `importance`
-        (h, w) is how much errors count, 1 by default. `optimised` latents are rounded in place of `y`, of which the
-        hyper-latents are made.
+        is how much errors count. `optimised` latents are rounded in place of `y`, of which the hyper-latents are made.
         """
         self.require_exact()
         height, width, _ = y.shape
         level = self.exact.level(step)
         gain = torch.exp2(self.at("log2_gain", step))
         target = (y if optimised is None else optimised) * gain
-        cost = self.error_cost(step, SINGLE_PASS if optimised is None else OPTIMISED)
+        cost = importance * self.error_cost(step, SINGLE_PASS if optimised is None else OPTIMISED)
         if plain:
             cost = torch.full_like(cost, torch.inf)
         encoder = encoder or Encoder(self.coder_models)
@@ -157,10 +164,7 @@ class Model:
             blocks = []
             for mean, scale_bin, place in zip(means, bins, places, strict=True):
                 residual = target[place] - mean * 2.0**-MEAN_BITS
-                error_cost = cost[place[2]]
-                if importance is not None:
-                    error_cost = error_cost * importance[place[:2]][..., None]
-                symbols = rounding.rounded(residual, scale_bin.long(), error_cost, self.costs)
+                symbols = rounding.rounded(residual, scale_bin.long(), cost[place[2]], self.costs)
                 blocks.append(symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL))
             push(torch.cat([b.reshape(-1) for b in blocks]), _bins(bins))
             return blocks
@@ -168,8 +172,11 @@ class Model:
         hyper_bins = np.broadcast_to(level.hyper_bins, (*hyper_size(height, width), len(level.hyper_bins)))
         hyper = self._hyper_latents(y * gain, step, level)
         push(hyper, hyper_bins.reshape(-1))
-        decoded = self.exact.latents(hyper, level, height, width, quantise)
+        decoded = self.exact.latents(hyper, level, height, width, quantise, self._coded(shape))
         return Coded(encoder, decoded * 2.0**-MEAN_BITS)
+
+    def _coded(self, shape: Shape | None) -> Tensor | None:
+        return None if shape is None else shape.coded(self.positions)
 
     def error_cost(self, step: int, strength: Strength) -> Tensor:
         """(latents,) `rounding.error_cost` at a quality step."""
@@ -189,7 +196,13 @@ class Model:
 
     @torch.inference_mode()
     def decode(
-        self, payload: bytes | memoryview, step: int, height: int, width: int, components: int = 1
+        self,
+        payload: bytes | memoryview,
+        step: int,
+        height: int,
+        width: int,
+        components: int = 1,
+        shape: Shape | None = None,
     ) -> list[Tensor]:
         """A payload of `code` -> each component's (height, width, latents) decoded latents in quantisation steps.
 
@@ -206,10 +219,10 @@ class Model:
             parts = torch.split(symbols, [b.numel() for b in bins])
             return [part.reshape(b.shape) for part, b in zip(parts, bins, strict=True)]
 
-        found = []
+        found, coded = [], self._coded(shape)
         for _ in range(components):
             hyper = torch.from_numpy(decoder.pop(hyper_bins.reshape(-1))).reshape(hyper_bins.shape)
-            decoded = self.exact.latents(hyper.to(self.device, torch.float32), level, height, width, read)
+            decoded = self.exact.latents(hyper.to(self.device, torch.float32), level, height, width, read, coded)
             found.append(decoded * 2.0**-MEAN_BITS)
         decoder.finish()
         return found

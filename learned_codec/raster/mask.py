@@ -7,16 +7,15 @@ smooth continuation of the valid pixels.
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.bitstream import varint
-from learned_codec.errors import CorruptDataError, TruncatedError, UnsupportedVersionError
+from learned_codec.errors import CorruptDataError, UnsupportedVersionError
 
+from . import lossless
 from .sources import PlaneKind
 
 
@@ -70,10 +69,6 @@ VALID = 255
 """In a plane of classes: the pixel has a value."""
 
 _PLANES: tuple[PlaneKind | None, ...] = (None, "mask", "alpha")  # the index is the code in the file
-_CONSTANT, _BILEVEL, _LEVELS, _EDGES = range(4)
-MAX_EDGES = 16
-"""Edges in a row, on average, up to which they are worth listing."""
-
 _NO_CLASSES, _SHARED, _PER_BAND = range(3)
 
 
@@ -174,7 +169,7 @@ class MaskLayout:
         kind = _NO_CLASSES if side.classes is None else _SHARED if len(planes) == 1 else _PER_BAND
         if side.plane is not None:
             planes.append(side.plane)
-        return bytes([kind]) + b"".join(map(_pack_plane, planes))
+        return bytes([kind]) + b"".join(map(lossless.pack, planes))
 
     def unpack(self, data: bytes, bands: int, height: int, width: int) -> Side:
         """The side in a tile's bytes. Raises `CorruptDataError`; takes no more memory than the tile's pixels."""
@@ -187,7 +182,7 @@ class MaskLayout:
         count = (0, 1, bands)[data[0]]
         at, planes = 1, []
         for _ in range(count + (self.plane is not None)):
-            plane, at = _unpack_plane(data, at, height, width)
+            plane, at = lossless.unpack(data, at, height, width)
             planes.append(plane)
         if at != len(data):
             raise CorruptDataError("bytes follow a tile's mask")
@@ -211,105 +206,3 @@ def _next(dtype: np.dtype[Any], value: float) -> Any:
     if dtype.kind == "f":
         return np.nextafter(dtype.type(value), dtype.type(np.inf if value < np.finfo(dtype).max else -np.inf))
     return value + 1 if value < np.iinfo(dtype).max else value - 1
-
-
-def _pack_plane(plane: NDArray[np.uint8]) -> bytes:
-    """A kind, its one or two levels, and for all but constant planes the length of a zlib stream and the stream.
-
-    Of two levels, where each row changes between them, or a bit for each pixel that differs from the one above it,
-    whichever is shorter; of more, differences to the left.
-    """
-    low, high = int(plane.min()), int(plane.max())
-    if low == high:
-        return bytes([_CONSTANT, low])
-    if ((plane == low) | (plane == high)).all():
-        bits = plane == high
-        changed = bits.copy()
-        changed[1:] ^= bits[:-1]
-        found = [_stream(bytes([_BILEVEL, low, high]), np.packbits(changed, axis=1).tobytes())]
-        if (bits[:, 1:] != bits[:, :-1]).sum() <= MAX_EDGES * len(bits):
-            found.append(_stream(bytes([_EDGES, low, high]), _edges(bits)))
-        return min(found, key=len)
-    return _stream(bytes([_LEVELS]), np.diff(plane, axis=1, prepend=np.uint8(0)).tobytes())
-
-
-def _stream(head: bytes, body: bytes) -> bytes:
-    stream = zlib.compress(body, 9)
-    return head + varint.encode(len(stream)) + stream
-
-
-def _edges(bits: NDArray[np.bool_]) -> bytes:
-    """For each row how many edges it has, and where; relative to the row above where that has as many, else in turn.
-
-    An edge is a column from which on bits differ from those before, which are False before the first.
-    """
-    out = bytearray()
-    above = np.zeros(0, np.int64)
-    for row in bits:
-        edges = np.flatnonzero(np.diff(row, prepend=False))
-        out += varint.encode(len(edges))
-        if len(edges) == len(above):
-            numbers = np.where(edges >= above, 2 * (edges - above), 2 * (above - edges) - 1)
-        else:
-            numbers = np.diff(edges, prepend=0)
-        for number in numbers.tolist():
-            out += varint.encode(number)
-        above = edges
-    return bytes(out)
-
-
-def _of_edges(body: bytes, height: int, width: int) -> NDArray[np.bool_]:
-    """The (height, width) bits of `_edges`."""
-    bits = np.zeros((height, width), bool)
-    above: list[int] = []
-    at = 0
-    for row in bits:
-        count, at = varint.decode(body, at)
-        if count > width:
-            raise CorruptDataError("a mask's row has more edges than pixels")
-        edges: list[int] = []
-        for index in range(count):
-            number, at = varint.decode(body, at)
-            if count == len(above):
-                edge = above[index] + (number // 2 if number % 2 == 0 else -(number + 1) // 2)
-            else:
-                edge = number + (edges[-1] if edges else 0)
-            if not (edges[-1] if edges else -1) < edge < width:
-                raise CorruptDataError("a mask's edges aren't in order")
-            edges.append(edge)
-        for start, stop in zip(edges[::2], [*edges[1::2], width][: len(edges[::2])], strict=True):
-            row[start:stop] = True
-        above = edges
-    if at != len(body):
-        raise CorruptDataError("bytes follow a mask's edges")
-    return bits
-
-
-def _unpack_plane(data: bytes, at: int, height: int, width: int) -> tuple[NDArray[np.uint8], int]:
-    """The (height, width) plane at data[at:], and where it ends."""
-    try:
-        kind = data[at]
-        if kind == _CONSTANT:
-            return np.full((height, width), data[at + 1], np.uint8), at + 2
-        if kind not in (_BILEVEL, _LEVELS, _EDGES):
-            raise CorruptDataError(f"a mask's plane of kind {kind}")
-        low, high = (data[at + 1], data[at + 2]) if kind != _LEVELS else (0, 0)
-        length, at = varint.decode(data, at + (1 if kind == _LEVELS else 3))
-        row = -(-width // 8) if kind == _BILEVEL else width
-        most = height * (1 + (MAX_EDGES + 1) * varint.MAX_BYTES) if kind == _EDGES else height * row
-        inflater = zlib.decompressobj()
-        body = inflater.decompress(data[at : at + length], most + 1)
-        at += length
-        wrong_size = len(body) > most if kind == _EDGES else len(body) != most
-        if at > len(data) or wrong_size or not inflater.eof or inflater.unused_data:
-            raise CorruptDataError("a mask's plane has the wrong size")
-        if kind == _EDGES:
-            bits = _of_edges(body, height, width)
-        else:
-            rows = np.frombuffer(body, np.uint8).reshape(height, row)
-            if kind == _LEVELS:
-                return np.cumsum(rows, 1, np.uint8), at
-            bits = np.bitwise_xor.accumulate(np.unpackbits(rows, axis=1, count=width), 0) > 0
-    except (IndexError, zlib.error, TruncatedError) as error:
-        raise CorruptDataError(f"a mask's plane is damaged: {error}") from error
-    return np.where(bits, np.uint8(high), np.uint8(low)), at
