@@ -220,7 +220,7 @@ def encode_source(
     layout_of_masks = _mask_layout(source, dtype)
     samples = encoding.samples(source, layout_of_masks or MaskLayout(()))
     known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
-    transform = choose(dtype, source.bands, card.bands, known, samples)
+    transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels)
     header = replace(header, transform=transform.code, parameters=transform.parameters())
     metadata = dict(source.metadata)
     if source.nodata is not None:  # kept in any case: that no pixel has it now means nothing

@@ -30,15 +30,16 @@ Progress = Callable[[int, int], None]
 Window = tuple[slice, slice]
 """Rows and columns of pixels, each with a start and a stop."""
 
-Components = Sequence["Tensor"]
-"""A tile's (h, w, latents) for each component; none at all where it was lost."""
-
 
 @dataclass(frozen=True)
 class Decoded:
-    """A tile's latents, and (h, w, 16, 16) which of its pixels are visible; None: all, or it doesn't matter."""
+    """A tile as decoded.
 
-    components: Components
+    (h, w, latents) of its first components, those of the others are zero; None if it was lost. And (h, w, 16, 16) which
+    of its pixels are visible, None if all are or if it is lost.
+    """
+
+    components: Sequence[Tensor] | None
     visible: Tensor | None = None
 
 
@@ -159,13 +160,15 @@ class Decoding:
                 valid = self.layout.valid(self._unpack(index), header.bands)
             visible = visible_blocks(valid, box.height, box.width, model.device)
             if not shown:
-                return Decoded(hidden_tile(model, header, self.transform, index), visible)
+                return Decoded((), visible)
+            components = 1
+            if self.transform.matrix is not None:
+                components, payload = split_count(bytes(payload), self.transform.components)
             shape = None if visible is None else Shape.of(visible)
-            components = self.transform.components
             return Decoded(model.decode(payload, header.level, height, width, components, shape), visible)
         except BitstreamError as error:
             self._damage(index, error)
-            return Decoded(())
+            return Decoded(None)
 
     def _damage(self, index: int, error: BitstreamError) -> None:
         if not self.lenient:
@@ -227,6 +230,14 @@ def split_payload(payload: bytes) -> tuple[bytes, bytes, bool]:
     return payload[at:end], payload[end:], number % 2 == 1
 
 
+def split_count(payload: bytes, most: int) -> tuple[int, bytes]:
+    """The number of components that a tile has, and what follows it. Raises `CorruptDataError`."""
+    count, at = varint.decode(payload)
+    if count > most:
+        raise CorruptDataError(f"{count} components in a tile of an image of {most}")
+    return count, payload[at:]
+
+
 def join_adaptation(amounts: Sequence[Sequence[int]]) -> bytes:
     """The adaptation in a header, from the components' amounts: the number of them and signed bytes, for each."""
     parts = [bytes([len(component)]) + np.array(component, np.int8).tobytes() for component in amounts]
@@ -258,15 +269,6 @@ def visible_blocks(valid: NDArray[np.bool_] | None, height: int, width: int, dev
     visible[:height, :width] = True if valid is None else valid.any(0)
     blocks = visible.reshape(rows, BLOCK, columns, BLOCK).transpose(0, 2, 1, 3)
     return torch.from_numpy(np.ascontiguousarray(blocks)).to(device)
-
-
-def hidden_tile(model: Model, header: Header, transform: ValueTransform, index: int) -> Components:
-    """The latents of a tile in which nothing shows: zeros."""
-    import torch
-
-    box = header.tile_box(index)
-    shape = tiles.latents_along(box.height), tiles.latents_along(box.width), model.config.latents
-    return [torch.zeros(shape, device=model.device)] * transform.components
 
 
 def tiles_of(header: Header, window: Window, halo: int = 0) -> list[int]:
@@ -324,19 +326,17 @@ def synthesise(
         _forget(found, rows, step_y)
 
 
-def _parts(
-    found: Rows, rows: Along, columns: Along, of: Callable[[Decoded], Tensor | None]
-) -> Iterator[tuple[Window, Tensor | None]]:
-    """Of the tiles that an area touches, where in it each lies, and that part of what is asked of it."""
+def _parts(found: Rows, rows: Along, columns: Along) -> Iterator[tuple[Decoded, Window, Window]]:
+    """The tiles that an area touches, and for each which part of it that is, and where in the area it lies."""
     for row, from_rows, to_rows in tiles.overlaps(*rows):
         for column, from_columns, to_columns in tiles.overlaps(*columns):
-            values = of(found[row][column])
-            if values is None:
-                yield (to_rows, to_columns), None
-                continue
-            missing = max(0, from_rows.stop - len(values))  # of a row that is done, the last positions are left
-            there = slice(from_rows.start - missing, from_rows.stop - missing)
-            yield (to_rows, to_columns), values[there, from_columns]
+            yield found[row][column], (from_rows, from_columns), (to_rows, to_columns)
+
+
+def _cut(values: Tensor, part: Window) -> Tensor:
+    """A part of a tile; of one in a row that is done, the last positions are left."""
+    missing = max(0, part[0].stop - len(values))
+    return values[part[0].start - missing : part[0].stop - missing, part[1]]
 
 
 def _shape(found: Rows, rows: Along, columns: Along) -> Shape | None:
@@ -344,11 +344,12 @@ def _shape(found: Rows, rows: Along, columns: Along) -> Shape | None:
     from learned_codec.models.shape import Shape
 
     visible = None
-    for place, part in _parts(found, rows, columns, lambda tile: tile.visible):
-        if part is not None:
+    for tile, part, place in _parts(found, rows, columns):
+        if tile.visible is not None:
             if visible is None:
-                visible = part.new_ones(rows[0].outer_length, columns[0].outer_length, BLOCK, BLOCK)
-            visible[place] = part
+                size = rows[0].outer_length, columns[0].outer_length, BLOCK, BLOCK
+                visible = tile.visible.new_ones(size)
+            visible[place] = _cut(tile.visible, part)
     return None if visible is None else Shape.of(visible)
 
 
@@ -365,19 +366,21 @@ def _component(
     """The pixels of one component in an area, (model bands, 16h, 16w)."""
     import torch
 
+    inner = [slice(r.inner.start * BLOCK, r.inner.stop * BLOCK) for r in (rows[0], columns[0])]
+    if shape is not None and not shape.support[*inner].any():  # nobody will see it
+        return torch.zeros(model.config.bands, *(part.stop - part.start for part in inner), device=model.device)
     area = torch.zeros(rows[0].outer_length, columns[0].outer_length, model.config.latents, device=model.device)
     lost = np.zeros(area.shape[:2], bool)
-    for place, part in _parts(found, rows, columns, lambda tile: tile.components[number] if tile.components else None):
-        if part is None:
+    for tile, part, place in _parts(found, rows, columns):
+        if tile.components is None:
             lost[place] = True
-        else:
-            area[place] = part
+        elif number < len(tile.components):
+            area[place] = _cut(tile.components[number], part)
     if lost.any() and not lost.all():
         # The blocks beside a lost tile overlap with it: a smooth continuation harms them least.
         channels = area.permute(2, 0, 1).cpu().numpy()
         area = torch.from_numpy(np.stack([fill(channel, ~lost) for channel in channels])).to(area).permute(1, 2, 0)
     pixels = model.synthesise(area, level, adaptation, shape)
-    inner = (slice(r.inner.start * BLOCK, r.inner.stop * BLOCK) for r in (rows[0], columns[0]))
     return pixels[:, *inner]
 
 
@@ -393,4 +396,5 @@ def _forget(found: Rows, rows: tiles.Range, step: int) -> None:
     row = found[rows.start * BLOCK // step]
     for column, tile in row.items():
         visible = None if tile.visible is None else tile.visible[-HALO:].clone()
-        row[column] = Decoded([latents[-HALO:].clone() for latents in tile.components], visible)
+        components = None if tile.components is None else [latents[-HALO:].clone() for latents in tile.components]
+        row[column] = Decoded(components, visible)

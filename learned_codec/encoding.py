@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec import bitstream
-from learned_codec.bitstream import Header
-from learned_codec.decoding import Decoded, hidden_tile, join_adaptation, join_payload, synthesise, visible_blocks
+from learned_codec.bitstream import Header, varint
+from learned_codec.decoding import Decoded, join_adaptation, join_payload, synthesise, visible_blocks
 from learned_codec.errors import RateError
 from learned_codec.models.config import BLOCK
 from learned_codec.raster import tiles
@@ -147,6 +147,8 @@ class Encoding:
             return self._write(step, self._tiles(step))
         search = self._to_bpp if control == "bpp" else self._to_psnr
         with _Store(self._tiles()) as stored:
+            if not stored.visible:  # whatever is asked for
+                return self._write(0, stored)
             step = search(stored, value, range(self.model.max_step + 1))
             if self.optimiser is None:
                 return self._write(step, stored)
@@ -181,12 +183,15 @@ class Encoding:
             valid = self.layout.valid(side, self.header.bands)
         visible = visible_blocks(valid, values.shape[1], values.shape[2], self.model.device)
         shape = None if visible is None else Shape.of(visible)
-        planes = _whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
+        planes: Sequence[Tensor] = ()
+        if visible is None or visible.any():
+            whole = _whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
+            planes = torch.split(whole, self.model.config.bands)
         analysed, optimised = [], []
-        for pixels in torch.split(planes, self.model.config.bands):
-            pixels = pixels.to(self.model.device)
+        for plane in planes:
+            pixels = plane.to(self.model.device)
             analysed.append(self.model.analyse(pixels, shape))
-            if self.optimiser is not None and step is not None and (visible is None or visible.any()):
+            if self.optimiser is not None and step is not None:
                 optimised.append(self.optimiser.optimise(pixels, analysed[-1], step, visible, self.importance, shape))
         inner = [r.inner_pixels(n) for r, n in ((rows, self.header.height), (columns, self.header.width))]
         for start in range(columns.inner.start, columns.inner.stop, step_x // BLOCK):
@@ -206,14 +211,25 @@ class Encoding:
     # -- coding -------------------------------------------------------------------------------------------------------
 
     def _coded(self, tile: Tile, step: int) -> tuple[Encoder | None, list[Tensor]]:
-        """A tile's encoder (None if nothing in it shows), and its latents as a decoder will see them."""
+        """A tile's encoder (None if nothing in it is visible), and its latents as a decoder will see them.
+
+        The last of several components are left out where they aren't worth their bits.
+        """
         encoder, decoded, shape = None, [], tile.shape
+        ends, costs = [0], [0.0]  # groups of symbols up to each component, and what it costs with those before it
         for latents, optimised in zip_longest(tile.latents, tile.optimised):
             coded = self.model.code(
                 latents, step, encoder=encoder, importance=self.importance, optimised=optimised, shape=shape
             )
             encoder = coded.encoder
             decoded.append(coded.decoded)
+            if self.transform.matrix is not None:
+                saved = self.importance * self.model.saved(latents, coded.decoded, step)
+                costs.append(costs[-1] + encoder.bits_from(ends[-1]) - saved)
+                ends.append(len(encoder.groups))
+        if encoder is not None and self.transform.matrix is not None:
+            kept = int(np.argmin(costs))
+            del encoder.groups[ends[kept] :], decoded[kept:]
         return encoder, decoded
 
     def _moments(self) -> list[Moments]:
@@ -234,18 +250,23 @@ class Encoding:
         return [found.fit(self.model, step) for found in moments] or [[] for _ in range(self.transform.components)]
 
     def _write(self, step: int, found: Iterable[Tile]) -> bytes:
-        sides, payloads, shown = [], [], []
+        sides, payloads, shown, components = [], [], [], 1
         moments = self._moments()
         for tile in found:
             encoder, decoded = self._coded(tile, step)
             self._note(moments, tile, decoded, step)
             sides.append(tile.side)
-            payloads.append(b"" if encoder is None else encoder.finish())
+            payload = b"" if encoder is None else encoder.finish()
+            if encoder is not None and self.transform.matrix is not None:
+                payload = varint.encode(len(decoded)) + payload
+            payloads.append(payload)
             shown.append(encoder is not None)
+            components = max(components, len(decoded))
             if self.progress is not None:
                 self.progress(len(payloads), self.header.tile_count)
-        adaptation = join_adaptation(self._adaptations(moments, step))
-        header = replace(self.header, level=step, adaptation=adaptation)
+        adaptation = join_adaptation(self._adaptations(moments, step)[:components])
+        parameters = self.transform.first(components).parameters()
+        header = replace(self.header, level=step, parameters=parameters, adaptation=adaptation)
         # Without a nodata value to avoid, and with nothing masked, nobody needs to know what might have been.
         if self.layout is None or not (self.source.nodata is not None or self.layout.plane or any(sides)):
             return bitstream.write(header, payloads, metadata=self.metadata)
@@ -311,9 +332,7 @@ class Encoding:
 
         def source(index: int) -> Decoded:
             tile = stored[index]
-            if tile.latents:
-                return Decoded(self._coded(tile, step)[1], tile.visible)
-            return Decoded(hidden_tile(self.model, header, self.transform, index), tile.visible)
+            return Decoded(self._coded(tile, step)[1], tile.visible)
 
         blocks = synthesise(self.model, header, self.transform, source, adaptations)
         for rows, columns, decoded in blocks:
@@ -357,6 +376,11 @@ class _Store(Sequence[Tile]):
 
     def __len__(self) -> int:
         return len(self._tiles)
+
+    @property
+    def visible(self) -> bool:
+        """Whether anything is."""
+        return any(latents for _, latents, _, _ in self._tiles)
 
     def __getitem__(self, index: Any) -> Any:
         side, *kept, visible = self._tiles[index]

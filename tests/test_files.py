@@ -98,7 +98,11 @@ class Hollow:
         return torch.zeros(pixels.shape[1] // 16, pixels.shape[2] // 16, 1)
 
     def code(self, latents: torch.Tensor, _step: int, **_: Any) -> SimpleNamespace:
-        return SimpleNamespace(encoder=SimpleNamespace(finish=lambda: b"\1", bits=8.0), decoded=latents)
+        encoder = SimpleNamespace(finish=lambda: b"\1", bits=8.0, bits_from=lambda _: 8.0, groups=[])
+        return SimpleNamespace(encoder=encoder, decoded=latents)
+
+    def saved(self, *_: object) -> float:
+        return 9.0
 
     def decode(
         self, payload: bytes, _step: int, height: int, width: int, components: int = 1, _shape: object = None

@@ -1,5 +1,6 @@
 """Rasters through encode() and decode(): every dtype, nodata and masks, several bands, radar."""
 
+import io
 import warnings
 from typing import Any
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 import learned_codec
 from learned_codec import bitstream
+from learned_codec.bitstream import varint
 from learned_codec.decoding import join_payload, split_payload
-from learned_codec.errors import CorruptDataError, InvalidInputError, RateError
+from learned_codec.errors import CorruptDataError, InvalidInputError
 from learned_codec.raster.mask import MaskLayout
 from learned_codec.raster.values import ValueTransform
 
@@ -285,6 +287,63 @@ def test_valid_pixels_at_the_edge_of_a_mask_are_not_damaged(quality: float, kind
     assert np.mean(found) >= -0.3
 
 
+# -- components --------------------------------------------------------------------------------------------------------
+
+
+def spectral(bands: int, size: int, weak: slice) -> np.ndarray:
+    """Bands that are sums of two textures, a weak one of which varies only in some columns, and a little noise."""
+    rng = np.random.default_rng(0)
+    strong, other = texture(size, size), texture(size, size, seed=1)
+    mask = np.zeros((size, size))
+    mask[:, weak] = 1
+    first, second = np.linalg.qr(rng.normal(size=(bands, 2)))[0].T[..., None, None]
+    other = (other - other[:, weak].mean()) * mask
+    values = 5000 + 1000 * first * strong + 400 * second * other
+    return np.clip(values + rng.normal(0, 40, values.shape), 1, 65535).astype(np.uint16)
+
+
+def counts(data: bytes) -> list[int]:
+    """How many components each tile has, and at the end how many the file has."""
+    container = bitstream.read(data)
+    header = container.header
+    found = [varint.decode(bytes(container.tile(index)))[0] for index in range(header.tile_count)]
+    return [*found, ValueTransform.of_header(header, 1).components]
+
+
+def test_components_that_tell_nothing_are_left_out() -> None:
+    image = spectral(6, 256, slice(128, 256))
+    coarse, fine = (learned_codec.encode(image, planar=True, quality=q, tile_size=128) for q in (1, 100))
+    assert counts(coarse) == [1, 2, 1, 2, 2]
+    assert counts(fine) == [6] * 5
+    for data, most in ((coarse, 200), (fine, 15)):
+        error = learned_codec.decode(data).astype(float) - image
+        assert np.sqrt(np.mean(error**2)) < most
+        assert np.abs(error.mean((1, 2))).max() < most / 20
+    window = learned_codec.open(io.BytesIO(coarse)).read(window=(100, 90, 60, 70))
+    assert np.abs(window.astype(int) - learned_codec.decode(coarse)[:, 100:160, 90:160]).max() <= 1
+
+
+def test_a_tile_may_have_no_component_at_all() -> None:
+    image = np.full((4, 128, 64), 1000, np.uint16)
+    image[:, 64:] = scene("uint16", 64, 64, 4)
+    image[:, :64] = np.median(image[:, 64:], (1, 2))[:, None, None]
+    data = learned_codec.encode(image, planar=True, quality=10, tile_size=64)
+    decoded = learned_codec.decode(data)
+    assert np.abs(decoded[:, :32].astype(int) - image[:, :32]).max() < 500
+
+
+@pytest.mark.parametrize("number", [5, 200])
+def test_more_components_than_there_are_is_damage(number: int) -> None:
+    image = scene("uint16", 48, 48, 4)
+    container = bitstream.read(learned_codec.encode(image, planar=True, quality=50))
+    _, at = varint.decode(bytes(container.tile(0)))
+    payload = varint.encode(number) + bytes(container.tile(0))[at:]
+    forged_file = bitstream.write(container.header, [payload])
+    with pytest.raises(CorruptDataError, match=f"{number} components"):
+        learned_codec.decode(forged_file)
+    assert learned_codec.decode(forged_file, errors="fill").shape == image.shape
+
+
 # -- rates -------------------------------------------------------------------------------------------------------------
 
 
@@ -324,11 +383,11 @@ def test_psnr_is_met_from_above(name: str) -> None:
     assert reached <= target + 0.1
 
 
-def test_rates_of_what_has_no_value_at_all() -> None:
-    with pytest.raises(RateError, match="out of reach"):
-        learned_codec.encode(np.zeros((64, 64), np.uint8), nodata=0, bpp=1)
-    with pytest.raises(RateError, match="out of reach"):
-        learned_codec.encode(np.zeros((64, 64), np.uint8), nodata=0, psnr=40)
+@pytest.mark.parametrize("rate", [{"bpp": 1.0}, {"bpp": 0.001}, {"psnr": 40.0}])
+def test_what_has_no_value_at_all_has_any_rate(rate: dict[str, Any]) -> None:
+    """As a chip at the edge of a scene may be: no rate is out of reach, as there is nothing to code."""
+    image = np.zeros((64, 64), np.uint8)
+    np.testing.assert_array_equal(learned_codec.decode(learned_codec.encode(image, nodata=0, **rate)), image)
 
 
 # -- radar -------------------------------------------------------------------------------------------------------------

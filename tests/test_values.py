@@ -50,7 +50,7 @@ def of_header(transform: ValueTransform) -> ValueTransform:
 
 def chosen(values: np.ndarray, unit: str | None = None) -> ValueTransform:
     """For (bands, h, w) values, all of them valid."""
-    return choose(values.dtype, len(values), 1, unit, list(values.reshape(len(values), -1)))  # type: ignore[arg-type]
+    return choose(values.dtype, len(values), 1, unit, list(values.reshape(len(values), -1)), values[0].size)  # type: ignore[arg-type]
 
 
 def there_and_back(values: np.ndarray, noise: float = 0.0, unit: str | None = None) -> np.ndarray:
@@ -152,7 +152,7 @@ def test_uint8_needs_no_parameters() -> None:
     transform = chosen(values)
     assert (transform.code, transform.parameters()) == (PLAIN, b"")
     assert (there_and_back(values) == values).all()
-    grey = choose(values.dtype, 1, 3, None, [values.reshape(-1)])
+    grey = choose(values.dtype, 1, 3, None, [values.reshape(-1)], values.size)
     assert grey.code == GREY
     planes = grey.to_model(values, None, 3)
     assert planes.shape == (3, 16, 16)
@@ -250,8 +250,9 @@ def test_the_spectral_transform_is_orthonormal(bands: int, seed: int) -> None:
     assert (np.diff(variances) <= 1e-6 * variances[0]).all()
     transform = chosen(samples.reshape(bands, 16, 16))
     assert transform.matrix is not None
-    stored = transform.matrix.astype(float) / MATRIX_ONE
-    assert np.abs(stored @ stored.T - np.eye(len(stored))).max() < 1e-3
+    one = MATRIX_ONE[transform.matrix.dtype]
+    stored = transform.matrix.astype(float) / one
+    assert np.abs(stored @ stored.T - np.eye(len(stored))).max() < bands / one
 
 
 @pytest.mark.parametrize("bands", [2, 4, 13])
@@ -275,6 +276,17 @@ def test_components_that_are_left_out_do_not_bias() -> None:
     assert transform.components == 2
     back = there_and_back(values, noise=0.001)
     assert np.abs((back - values).mean((1, 2))).max() < 1e-4 * transform.scale
+
+
+@pytest.mark.parametrize(("side", "kind"), [(40, "int8"), (100, "int16")])
+def test_coefficients_are_as_fine_as_pays(side: int, kind: str) -> None:
+    values = np.clip(4 * correlated(4) + 3000, 0, 65535).astype(np.uint16)[:, :side, :side]
+    values = np.tile(values, (1, -(-side // values.shape[1]), -(-side // values.shape[2])))[:, :side, :side]
+    transform = chosen(values)
+    assert transform.matrix is not None
+    assert transform.matrix.dtype == kind
+    error = there_and_back(values).astype(float) - values
+    assert np.abs(error).max() < 1e-3 * transform.scale
 
 
 def test_bands_that_do_not_vary_cost_one_component() -> None:
@@ -422,7 +434,9 @@ def test_forged_parameters_give_values(data: st.DataObject) -> None:
     parameters = bytes([unit]) + np.array(numbers[: 1 + bands + (unit in (1, 2))], "<f4").tobytes()
     if bands > 1:
         count = data.draw(st.integers(1, bands))
-        parameters += bytes([count]) + data.draw(st.binary(min_size=2 * count * bands, max_size=2 * count * bands))
+        fine = data.draw(st.booleans())
+        size = (1 + fine) * count * bands
+        parameters += bytes([2 * count + fine]) + data.draw(st.binary(min_size=size, max_size=size))
     dtype = data.draw(st.sampled_from(DTYPES))
     transform = ValueTransform.of_header(header_with(parameters, dtype, bands), 1)
     for level in (0.0, 0.5, 1.0, -700.0, 3e4):
@@ -457,8 +471,8 @@ def test_parameters_that_make_no_sense(values: list[float]) -> None:
 
 def test_what_a_model_cannot_code() -> None:
     with pytest.raises(InvalidInputError, match="3 bands codes uint8.*2 bands of float32"):
-        choose(np.dtype("float32"), 2, 3, None, [])
+        choose(np.dtype("float32"), 2, 3, None, [], 1)
     with pytest.raises(InvalidInputError, match=r"1 bands of uint8 \(amplitude\)"):
-        choose(np.dtype("uint8"), 1, 3, "amplitude", [])
+        choose(np.dtype("uint8"), 1, 3, "amplitude", [], 1)
     with pytest.raises(InvalidInputError, match="256 bands.*257"):
-        choose(np.dtype("uint8"), 257, 1, None, [])
+        choose(np.dtype("uint8"), 257, 1, None, [], 1)

@@ -62,7 +62,11 @@ class Encoder:
     @property
     def bits(self) -> float:
         """The ideal code length of what was pushed; `finish` comes within 64 bits of it."""
-        return sum(self._models.tables.bits(symbols, scale_bins) for symbols, scale_bins in self.groups)
+        return self.bits_from(0)
+
+    def bits_from(self, group: int) -> float:
+        """That of the groups from this one on."""
+        return sum(self._models.tables.bits(symbols, scale_bins) for symbols, scale_bins in self.groups[group:])
 
     def finish(self) -> bytes:
         """The payload: little-endian, without the zero bytes at its end."""

@@ -63,8 +63,10 @@ class ScaleTables:
     def bits(self, symbols: NDArray[np.int32], scale_bins: NDArray[np.uint8]) -> float:
         """The ideal code length of the symbols in bits: what an entropy coder without overhead would need."""
         total = 0.0
+        ordered = symbols[np.argsort(scale_bins, kind="stable")]
+        ends = np.bincount(scale_bins, minlength=SCALE_BINS).cumsum()
         for b in range(SKIPPED_BINS, SCALE_BINS):
-            mine = symbols[scale_bins == b]
+            mine = ordered[ends[b - 1] : ends[b]]
             if mine.size:
                 reach = int(self.reaches[b])
                 cost = TOTAL_BITS - np.log2(self.table(b).astype(np.float64))

@@ -178,6 +178,12 @@ class Model:
     def _coded(self, shape: Shape | None) -> Tensor | None:
         return None if shape is None else shape.coded(self.positions)
 
+    @torch.inference_mode()
+    def saved(self, y: Tensor, decoded: Tensor, step: int) -> float:
+        """How much less error (h, w, latents) `decoded` latents leave than zeros would, in the bits it is worth."""
+        scaled = y * torch.exp2(self.at("log2_gain", step))
+        return (self.error_cost(step, SINGLE_PASS) * decoded * (2 * scaled - decoded)).sum().item()
+
     def error_cost(self, step: int, strength: Strength) -> Tensor:
         """(latents,) `rounding.error_cost` at a quality step."""
         log2_size = self.at("log2_inverse", step) - self.at("log2_gain", step)

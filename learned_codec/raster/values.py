@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,11 @@ MAX_BANDS = 256
 KNEE = 1.5
 """Distance from the middle of the range (in ranges) from where on values are compressed."""
 
-MATRIX_ONE = 1 << 14
-"""What 1 is in the spectral transform's coefficients, 16-bit integers."""
+MATRIX_ONE: dict[np.dtype[Any], int] = {np.dtype(np.int8): 127, np.dtype(np.int16): 1 << 14}
+"""What 1 is in the spectral transform's coefficients, by their type."""
+
+FINE_FROM = 2000
+"""Pixels per band from which on coefficients of 16 bits pay: those of 8 bits cost about 0.15 % of the other bytes."""
 
 NEGLIGIBLE = 1e-4
 """Components whose standard deviation is below this share of the range are left out: 80 dB down."""
@@ -71,7 +74,7 @@ class ValueTransform:
         scale: what one unit of the model's domain is in values (or dB); above 0.
         offsets: (bands,) the values that become 0.
         floor: dB below which power and amplitude are not told apart, zero among them.
-        matrix: (components, bands) integers, the spectral transform's rows times `MATRIX_ONE`; None for one band.
+        matrix: (components, bands) int8 or int16, the spectral transform's rows times `MATRIX_ONE`; None for one band.
     """
 
     code: int
@@ -81,12 +84,16 @@ class ValueTransform:
     scale: float = 255.0
     offsets: tuple[float, ...] = ()
     floor: float = 0.0
-    matrix: NDArray[np.int16] | None = None
+    matrix: NDArray[np.int8] | NDArray[np.int16] | None = None
 
     @property
     def components(self) -> int:
         """How many planes the model sees, each of one band; 1 for `PLAIN` and `GREY`, whose bands it sees together."""
         return 1 if self.matrix is None else len(self.matrix)
+
+    def first(self, components: int) -> ValueTransform:
+        """The same with so many of the components, all the others 0.5."""
+        return self if self.matrix is None else replace(self, matrix=self.matrix[:components])
 
     @property
     def decibels(self) -> bool:
@@ -153,7 +160,7 @@ class ValueTransform:
     def _unscaled(self, components: NDArray[np.float32]) -> NDArray[Any]:
         units = components
         if self.matrix is not None:
-            back = self.matrix.T.astype(np.float32) / MATRIX_ONE
+            back = self.matrix.T.astype(np.float32) / MATRIX_ONE[self.matrix.dtype]
             units = np.tensordot(back, components - np.float32(0.5), 1) + np.float32(0.5)
         values = _from_units(units, self._offsets, self.scale)
         if self.decibels:
@@ -175,7 +182,8 @@ class ValueTransform:
     @cached_property
     def _forward(self) -> NDArray[np.float32]:
         """The inverse of what a decoder does with the rounded matrix."""
-        back = np.asarray(self.matrix, np.float64).T / MATRIX_ONE
+        matrix = np.asarray(self.matrix)
+        back = matrix.T.astype(np.float64) / MATRIX_ONE[matrix.dtype]
         return np.linalg.pinv(back).astype(np.float32)
 
     # -- in the header ------------------------------------------------------------------------------------------------
@@ -188,7 +196,8 @@ class ValueTransform:
         if self.decibels:
             out += struct.pack("<f", self.floor)
         if self.matrix is not None:
-            out += varint.encode(self.components) + self.matrix.astype("<i2").tobytes()
+            fine = self.matrix.dtype == np.int16
+            out += varint.encode(2 * self.components + fine) + self.matrix.astype("<i2" if fine else "i1").tobytes()
         return out
 
     @classmethod
@@ -228,11 +237,13 @@ class ValueTransform:
                 at += 4
             matrix = None
             if bands > 1:
-                count, at = varint.decode(data, at)
+                number, at = varint.decode(data, at)
+                count, kind = number // 2, np.dtype(np.int16 if number % 2 else np.int8)
                 if not 1 <= count <= bands:
                     raise CorruptDataError(f"{count} spectral components of {bands} bands")
-                matrix = np.frombuffer(data, "<i2", count * bands, at).reshape(count, bands).astype(np.int16)
-                at += 2 * count * bands
+                stored = np.frombuffer(data, kind.newbyteorder("<"), count * bands, at)
+                matrix = stored.reshape(count, bands).astype(kind)
+                at += matrix.nbytes
         except BitstreamError:
             raise
         except (IndexError, ValueError, struct.error) as error:
@@ -277,9 +288,9 @@ def _from_units(units: NDArray[np.float32], offsets: NDArray[np.float32], scale:
 
 
 def choose(
-    dtype: np.dtype[Any], bands: int, model_bands: int, unit: Unit | None, samples: Sequence[NDArray[Any]]
+    dtype: np.dtype[Any], bands: int, model_bands: int, unit: Unit | None, samples: Sequence[NDArray[Any]], pixels: int
 ) -> ValueTransform:
-    """The transform for an image.
+    """The transform for an image of so many pixels.
 
     `samples` are the valid values of each band (all of them, or enough to tell their range); of several bands the
     values at the same pixels where these are equally many, which the spectral transform is made for.
@@ -322,15 +333,25 @@ def choose(
     if len({values.size for values in samples}) == 1 and samples[0].size:
         units = _to_units(np.stack(linear), np.array(rounded, np.float32)[:, None], scale)
     rows = spectral_klt(units)
-    deviation = np.sqrt(np.maximum(np.square(rows @ (units - units.mean(1, keepdims=True))).mean(1), 0))
-    kept = max(1, int((deviation > NEGLIGIBLE).sum()))
-    # A component that is left out is 0.5 everywhere: its mean must be in the offsets.
-    means = rows[kept:].T @ (rows[kept:] @ (units.mean(1) - 0.5))
+    kept = _telling(rows, units)
+    coarse, fine = (np.rint(rows * one).astype(kind) for kind, one in MATRIX_ONE.items())
+    # Of bands that depend on each other, coarse coefficients would make components that tell nothing tell something.
+    enough = (
+        pixels <= FINE_FROM * bands and _telling(np.linalg.pinv(coarse.T / MATRIX_ONE[coarse.dtype]), units) == kept
+    )
+    # Components that are left out, here or in a tile, are 0.5 there: that should be their mean.
+    means = rows[1:].T @ (rows[1:] @ (units.mean(1) - 0.5))
     moved = tuple(
         float(np.float32(np.clip(o + scale * m, -LARGEST, LARGEST))) for o, m in zip(rounded, means, strict=True)
     )
-    matrix = np.rint(rows[:kept] * MATRIX_ONE).astype(np.int16)
+    matrix = (coarse if enough else fine)[:kept]
     return ValueTransform(SCALED, dtype, bands, unit, scale, moved, floor, matrix)
+
+
+def _telling(rows: NDArray[np.floating[Any]], units: NDArray[np.float32]) -> int:
+    """How many components, at least one, have a deviation that isn't negligible."""
+    deviation = np.sqrt(np.maximum(np.square(rows @ (units - units.mean(1, keepdims=True))).mean(1), 0))
+    return max(1, int((deviation > NEGLIGIBLE).sum()))
 
 
 def guess_unit(dtype: np.dtype[Any], samples: Sequence[NDArray[Any]]) -> Unit:
