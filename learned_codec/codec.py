@@ -56,7 +56,8 @@ MAX_TILE = 4096
 class Info:
     """What a header says.
 
-    `model` and `quality` are None where this installation does not have the model; `unit` is that of radar backscatter,
+    `model` and `quality` are None where this installation does not have the model, and `quality` is above 100 where a
+    bpp or psnr asked for more; `unit` is that of radar backscatter,
     None for everything else; `bpp` counts bits of the whole file per pixel (height x width), over all bands.
     """
 
@@ -121,7 +122,7 @@ def encode(
         image: uint8, uint16, int16 or float32 (float64 becomes float32, with a warning), (H, W), (H, W, C), or with
             `planar` (C, H, W); every H, W >= 1, up to 256 bands. Of a masked array, pixels masked in any band are.
         quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: that for
-            one band goes further up.
+            one band goes further up. For still less error, ask for a `bpp` or `psnr`.
         bpp: bits of the whole file per pixel (height x width) over all bands, met from below, within 3 % on all but
             tiny images.
         psnr: in dB over all valid values of all bands, met from above, within 0.1 dB. The peak is 255 for uint8, 65535
@@ -291,7 +292,7 @@ def inspect(data: bytes | bytearray | memoryview | SeekableFile, *, limits: Limi
         unit=UNITS[header.parameters[0]] if scaled else None,
         model=card.name if card else None,
         weights_id=header.weights_id.hex(),
-        quality=round(1 + 99 * header.level / card.max_step, 3) if card and header.level <= card.max_step else None,
+        quality=round(1 + 99 * header.level / card.max_step, 3) if card and header.level <= card.top_step else None,
         tile_size=header.tile_code * TILE_UNIT or None,
         tiles=header.tile_count,
         bytes=size,

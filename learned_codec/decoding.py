@@ -83,8 +83,8 @@ class Decoding:
         self.layout = None if container.mask is None else MaskLayout.from_bytes(container.mask)
         if self.layout is not None:
             self.layout.check(self.transform.dtype)
-        if header.level > card.max_step:
-            raise CorruptDataError(f"quality step {header.level} is above the model's highest, {card.max_step}")
+        if header.level > card.top_step:
+            raise CorruptDataError(f"quality step {header.level} is above the model's highest, {card.top_step}")
         self.adaptations = split_adaptation(header.adaptation, card.adaptations, self.transform.components)
         self.damaged: set[int] = set()
         self._sides: dict[int, bytes] = {}

@@ -149,10 +149,10 @@ class Encoding:
         with _Store(self._tiles()) as stored:
             if not stored.visible:  # whatever is asked for
                 return self._write(0, stored)
-            step = search(stored, value, range(self.model.max_step + 1))
+            step = search(stored, value, range(self.model.top_step + 1))
             if self.optimiser is None:
                 return self._write(step, stored)
-        near = range(max(0, step - NEAR), min(self.model.max_step, step + NEAR) + 1)
+        near = range(max(0, step - NEAR), min(self.model.top_step, step + NEAR) + 1)
         with _Store(self._tiles(step)) as stored:
             try:
                 return self._write(search(stored, value, near), stored)

@@ -1,5 +1,6 @@
 """encode() and decode() as a user sees them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import learned_codec
+from learned_codec import bitstream
 from learned_codec.demo import landscape
 from learned_codec.errors import (
     CorruptDataError,
@@ -165,6 +167,46 @@ def test_rates_out_of_reach_name_the_range(picture: np.ndarray) -> None:
             learned_codec.encode(picture, **options)
 
 
+@pytest.mark.parametrize("name", [card.name for card in learned_codec.list_models()])
+def test_beyond_the_last_trained_level_errors_go_on_falling(name: str) -> None:
+    """Each level is 4 dB finer: of the codec's own domain, as much as the components that are not coded allow."""
+    model = registry.load(name)
+    pixels = torch.from_numpy(landscape(128, 160).copy()).permute(2, 0, 1)[: model.config.bands].float() / 255
+    y = model.analyse(pixels)
+    best = model.synthesis.linear(y.permute(2, 0, 1)[None])[0] + 0.5  # of what the latents hold
+    found = []
+    for step in range(model.max_step, model.top_step + 1, 64):
+        coded = model.code(y, step)
+        (decoded,) = model.decode(coded.encoder.finish(), step, *y.shape[:2])
+        assert torch.equal(decoded, coded.decoded)
+        error = model.synthesise(decoded, step) - best
+        found.append(-10 * float(error.square().mean().log10()))
+    assert np.diff(found[::2]).min() > 3
+    assert found[-1] > found[0] + 14
+
+
+@pytest.mark.parametrize("effort", [0, 1])
+def test_rates_beyond_quality_100(picture: np.ndarray, effort: int) -> None:
+    image = picture[:128, :128, 0].astype(np.uint16) * 200
+    at_100 = learned_codec.encode(image, quality=100)
+    reached = learned_codec.inspect(at_100).bpp + 1.5
+    data = learned_codec.encode(image, bpp=reached, effort=effort)
+    assert learned_codec.inspect(data).quality > 100  # type: ignore[operator]
+    assert 0.97 * reached <= learned_codec.inspect(data).bpp <= reached
+    errors = [np.abs(learned_codec.decode(d).astype(int) - image).mean() for d in (at_100, data)]
+    assert errors[1] < 0.6 * errors[0]
+    with pytest.raises(InvalidInputError, match="from 1 to 100"):
+        learned_codec.encode(image, quality=101)
+
+
+def test_a_quality_step_above_all_is_damage(picture: np.ndarray) -> None:
+    container = bitstream.read(learned_codec.encode(picture[:32, :32]))
+    card = registry.find(bands=3)
+    header = replace(container.header, level=card.top_step + 1)
+    with pytest.raises(CorruptDataError, match=f"highest, {card.top_step}"):
+        learned_codec.decode(bitstream.write(header, [bytes(container.tile(0))]))
+
+
 def test_real_bytes_are_the_estimated_bits(picture: np.ndarray) -> None:
     model = registry.load(registry.find(bands=3).name)
     planes = torch.from_numpy(picture[:192, :288].transpose(2, 0, 1).copy()).float() / 255
@@ -176,8 +218,6 @@ def test_real_bytes_are_the_estimated_bits(picture: np.ndarray) -> None:
 
 def test_the_container_costs_at_most_40_bytes(picture: np.ndarray) -> None:
     data = learned_codec.encode(picture[:64, :64])
-    from learned_codec import bitstream
-
     assert bitstream.read(data).overhead <= 40
 
 
@@ -294,8 +334,6 @@ def test_unknown_models() -> None:
     data = learned_codec.encode(np.zeros((8, 8), np.uint8))
     from dataclasses import replace
 
-    from learned_codec import bitstream
-
     container = bitstream.read(data)
     tile = bytes(container.tile(0))
     foreign = bitstream.write(replace(container.header, weights_id=b"12345678"), [tile])
@@ -312,8 +350,6 @@ def test_unknown_models() -> None:
     ("mask", "error"), [(b"mask", CorruptDataError), (b"\7\0", UnsupportedVersionError), (b"", CorruptDataError)]
 )
 def test_masks_are_not_ignored(mask: bytes, error: type[Exception]) -> None:
-    from learned_codec import bitstream
-
     container = bitstream.read(learned_codec.encode(np.zeros((8, 8), np.uint8)))
     masked = bitstream.write(container.header, [bytes(container.tile(0))], mask=mask)
     for function in (learned_codec.decode, learned_codec.inspect, learned_codec.open):
@@ -338,8 +374,6 @@ def test_limits_come_first(picture: np.ndarray) -> None:
 @given(payload=st.binary(max_size=200))
 def test_a_wrong_payload_is_an_error_or_an_image(payload: bytes) -> None:
     """Checksums catch damage; whoever forges them gets a picture or `CorruptDataError`, never anything else."""
-    from learned_codec import bitstream
-
     header = bitstream.read(learned_codec.encode(np.zeros((40, 40, 3), np.uint8))).header
     try:
         decoded = learned_codec.decode(bitstream.write(header, [payload]))

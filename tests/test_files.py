@@ -88,7 +88,7 @@ def error_of(path: Path, again: Path) -> float:
 class Hollow:
     """In place of a model: codes nothing, and decodes to 0.5. All but pixels then takes no time."""
 
-    max_step, device = 1152, "cpu"
+    max_step, top_step, device = 1152, 1664, "cpu"
 
     def __init__(self, bands: int) -> None:
         self.config = SimpleNamespace(bands=bands, latents=1)

@@ -17,6 +17,14 @@ CONTEXT_STEPS = 4
 QUALITY_STEPS = 128
 """Quality steps between two trained levels."""
 
+EXTRA_STEPS = 4 * QUALITY_STEPS
+"""Quality steps beyond the last trained level, for all but lossless files: the entropy model goes on as in that level,
+as what it sees and says is normalised, the quantisation gets finer, and the refinement fades away."""
+
+EXTRA_GAIN = 170
+"""256ths of an octave by which quantisation gets finer there from level to level: by the square root of what one
+trained level's multiplier is of the next one's."""
+
 PATCH = 4
 """Pixels per side of the patch behind one position of the refinement (it works at a quarter of the resolution)."""
 

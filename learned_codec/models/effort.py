@@ -103,8 +103,10 @@ class _Area:
         shape: Shape | None,
     ) -> None:
         self.model, self.entropy, self.step, self.shape = model, entropy, step, shape
-        self.level = torch.tensor([step / QUALITY_STEPS], device=model.device)
+        trained = min(step, model.max_step)
+        self.level = torch.tensor([trained / QUALITY_STEPS], device=model.device)
         log2_gain = model.at("log2_gain", step)[:, None, None]
+        self.trained = torch.exp2(model.at("log2_gain", trained)[:, None, None] - log2_gain)
         self.gain = torch.exp2(log2_gain)
         self.unit = log2_gain + model.levels["log2_sigma"][:, None, None]
         self.pixels = pixels[None].clone()  # not of inference mode
@@ -126,7 +128,8 @@ class _Area:
     def _features(self) -> tuple[Tensor, Tensor]:
         entropy, (height, width) = self.entropy, self.scaled.shape[2:]
         padding = (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE)
-        z = torch.round(entropy.hyper_latents(F.pad(self.scaled, padding, mode="replicate"), self.level))
+        scaled = F.pad(self.scaled * self.trained, padding, mode="replicate")
+        z = torch.round(entropy.hyper_latents(scaled, self.level))
         bits = gaussian_bits(z, interpolate(entropy.hyper_log2_scale, self.level)).sum()
         return entropy.features(z, self.level)[:, :, :height, :width], bits
 

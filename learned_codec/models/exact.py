@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from learned_codec.entropy import SCALE_BINS, SCALE_LOG2_MIN
 from learned_codec.errors import WeightsError
 
-from .config import CONTEXT_STEPS, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
+from .config import CONTEXT_STEPS, EXTRA_GAIN, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from .hyperprior import STEP_ORDER
 
 ACTIVATION_MAX = 1023
@@ -228,14 +228,16 @@ class ExactEntropyModel:
         ]
 
     def level(self, step: int) -> LevelTables:
-        """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS."""
-        lower = min(step // QUALITY_STEPS, self.config.levels - 2)
-        fraction = step - lower * QUALITY_STEPS
+        """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS + EXTRA_STEPS."""
+        extra = max(0, step - (self.config.levels - 1) * QUALITY_STEPS)
+        lower = min((step - extra) // QUALITY_STEPS, self.config.levels - 2)
+        fraction = step - extra - lower * QUALITY_STEPS
         values = {
             name: (t[lower] * (QUALITY_STEPS - fraction) + t[lower + 1] * fraction + QUALITY_STEPS // 2)
             // QUALITY_STEPS
             for name, t in self._tables.items()
         }
+        values["unit"] = values["unit"] + extra * EXTRA_GAIN // QUALITY_STEPS
         bins = to_bins(torch.from_numpy(values.pop("hyper_log2_scale")).double()).numpy().astype(np.uint8)
         return LevelTables(hyper_bins=bins, **values)
 

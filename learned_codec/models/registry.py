@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from learned_codec.errors import UnknownModelError, WeightsError
 
+from .config import EXTRA_STEPS
+
 if TYPE_CHECKING:
     from .effort import Optimiser
     from .runtime import Model
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 class ModelCard:
     """What is known of a model without loading it.
 
-    Its `name` (its frozen id), the hexadecimal `weights_id` that bitstreams carry, its `bands`, the highest quality
-    step, how many adaptations to an image it has, and the whole card as JSON values: recipe, data, licences, measured
-    rates and distortions.
+    Its `name` (its frozen id), the hexadecimal `weights_id` that bitstreams carry, its `bands`, the quality step of
+    quality 100, how many adaptations to an image it has, and the whole card as JSON values: recipe, data, licences,
+    measured rates and distortions.
     """
 
     name: str
@@ -32,6 +34,11 @@ class ModelCard:
     max_step: int
     adaptations: int
     card: dict[str, Any]
+
+    @property
+    def top_step(self) -> int:
+        """The highest quality step, which a bpp or psnr may ask for."""
+        return self.max_step + EXTRA_STEPS
 
     def to_dict(self) -> dict[str, Any]:
         return dict(self.card)

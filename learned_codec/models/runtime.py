@@ -23,7 +23,7 @@ from learned_codec.entropy.tables import MAX_SYMBOL
 from learned_codec.errors import InvalidInputError, ModelError, WeightsError
 
 from . import rounding
-from .config import HYPER_STRIDE, QUALITY_STEPS, ModelConfig
+from .config import EXTRA_GAIN, EXTRA_STEPS, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, arithmetic_is_exact, hyper_size
 from .hyperprior import HyperAnalysis, interpolate
 from .resnet_lite import Analysis, Synthesis, frequencies, positions
@@ -32,6 +32,9 @@ from .shape import Shape
 from .weights import Weights
 
 T = TypeVar("T", bound=torch.nn.Module)
+
+REFINEMENT_FADES = 3.0
+"""Octaves a level, beyond the last trained one."""
 
 LEVELS = {"log2_gain", "log2_sigma", "log2_inverse", "hyper_gain", "hyper_bias", "refinement_bias", "refinement_scale"}
 """The tables by quality level that a weights file holds."""
@@ -84,12 +87,24 @@ class Model:
 
     @property
     def max_step(self) -> int:
-        """The highest quality step; the lowest is 0."""
+        """The quality step of quality 100, the last trained one; the lowest is 0."""
         return (self.config.levels - 1) * QUALITY_STEPS
+
+    @property
+    def top_step(self) -> int:
+        """The highest quality step there is."""
+        return self.max_step + EXTRA_STEPS
 
     def at(self, name: str, step: int) -> Tensor:
         """A per-level table at a quality step, (C,) float32."""
-        return interpolate(self.levels[name], torch.tensor([step / QUALITY_STEPS], device=self.device))[0, :, 0, 0]
+        extra = max(0, step - self.max_step) / QUALITY_STEPS
+        level = torch.tensor([step / QUALITY_STEPS - extra], device=self.device)
+        values = interpolate(self.levels[name], level)[0, :, 0, 0]
+        if name == "log2_gain":
+            return values + extra * EXTRA_GAIN / 256
+        if name == "log2_inverse":  # learned for coarse quantisation: what it does to large latents is all error here
+            return values * max(0.0, 1 - extra)
+        return values - REFINEMENT_FADES * extra if name == "refinement_scale" else values
 
     # -- transforms ---------------------------------------------------------------------------------------------------
 
@@ -170,7 +185,7 @@ class Model:
             return blocks
 
         hyper_bins = np.broadcast_to(level.hyper_bins, (*hyper_size(height, width), len(level.hyper_bins)))
-        hyper = self._hyper_latents(y * gain, step, level)
+        hyper = self._hyper_latents(y * torch.exp2(self.at("log2_gain", min(step, self.max_step))), step, level)
         push(hyper, hyper_bins.reshape(-1))
         decoded = self.exact.latents(hyper, level, height, width, quantise, self._coded(shape))
         return Coded(encoder, decoded * 2.0**-MEAN_BITS)
@@ -191,7 +206,7 @@ class Model:
         return rounding.error_cost(multiplier, self.config.bands, log2_size, self.frequencies, strength)
 
     def _hyper_latents(self, scaled: Tensor, step: int, level: LevelTables) -> Tensor:
-        """Quantised hyper-latents (hz, wz, hyper_latents) of (h, w, latents) in quantisation steps."""
+        """Quantised hyper-latents (hz, wz, hyper_latents) of (h, w, latents) in trained quantisation steps."""
         height, width, _ = scaled.shape
         padding = (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE)
         planes = F.pad(scaled.permute(2, 0, 1)[None], padding, mode="replicate")

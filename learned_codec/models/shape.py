@@ -25,8 +25,8 @@ from .config import BLOCK
 from .lapping import dct
 
 EDGES_PER_PIXEL = 2
-"""A block is cut where it has so many neighbouring pixels, one of them visible and one not, or fewer for each that is
-not visible. Single pixels that are missing are cheaper filled: moving up what is below them would tear columns apart.
+"""A block is cut unless it has so many pairs of neighbouring pixels, one visible and one not, for each pixel that isn't
+visible. Single missing pixels are better filled: to move up what is below them would tear rows apart.
 """
 
 

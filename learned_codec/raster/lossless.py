@@ -123,10 +123,11 @@ def _of_edges(body: bytes, height: int, width: int) -> NDArray[np.bool_]:
         length, at = varint.decode(body, at)
         if not 1 <= length <= height - row or count > width or count * length > len(body) - at:
             raise CorruptDataError("a mask's edges don't fit it")
-        numbers = np.zeros((count, length), np.int64)
-        for index in range(count * length):
+        found = []
+        for _ in range(count * length):
             number, at = varint.decode(body, at)
-            numbers.flat[index] = min(number, 2 * width + 1)  # too large is too large
+            found.append(min(number, 2 * width + 1))  # too large is too large
+        numbers = np.array(found, np.int64).reshape(count, length)
         moves = numbers[:, 1:]
         first = numbers[:, :1].cumsum(0)
         edges = np.concatenate([first, np.where(moves % 2 == 0, moves // 2, -(moves // 2) - 1)], 1).cumsum(1)
