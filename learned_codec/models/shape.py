@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .config import BLOCK
 from .lapping import dct
@@ -43,22 +43,22 @@ class _Lines:
 
     def transform(self, x: Tensor) -> Tensor:
         """(K, planes, 16, 16) values -> each line's DCT of those that take part, then zeros."""
-        moved = torch.gather(x, 3, self.order[:, None].expand_as(x))
-        return torch.einsum("kluj,kplj->kplu", _short_dcts(str(x.device))[self.count], moved)
+        return self._by_length(torch.gather(x, 3, self.order[:, None].expand_as(x)), lambda n: dct(n).T)
 
     def inverse(self, x: Tensor) -> Tensor:
         """The inverse of `transform`: zeros where nothing takes part."""
-        moved = torch.einsum("kluj,kplu->kplj", _short_dcts(str(x.device))[self.count], x)
+        moved = self._by_length(x, dct)
         return torch.zeros_like(moved).scatter(3, self.order[:, None].expand_as(moved), moved)
 
-
-@lru_cache(maxsize=4)
-def _short_dcts(device: str) -> Tensor:
-    """(17, 16, 16): DCTs of n values in the corner of zeros, by n."""
-    tables = torch.zeros(BLOCK + 1, BLOCK, BLOCK, dtype=torch.float64)
-    for n in range(1, BLOCK + 1):
-        tables[n, :n, :n] = dct(n)
-    return tables.float().to(device)
+    def _by_length(self, x: Tensor, matrix: Callable[[int], Tensor]) -> Tensor:
+        """The first n values of each line times the matrix for n, where n of them take part; then zeros."""
+        lines = x.transpose(1, 2)
+        result = torch.zeros_like(lines)
+        for n in range(1, BLOCK + 1):
+            these = self.count == n
+            if these.any():
+                result[these] = F.pad(lines[these][..., :n] @ matrix(n).to(x), (0, BLOCK - n))
+        return result.transpose(1, 2)
 
 
 @dataclass(frozen=True, slots=True)
