@@ -12,6 +12,7 @@ import learned_codec
 from learned_codec.decoding import visible_blocks
 from learned_codec.models import registry
 from learned_codec.models.lapping import SUPPORT, Lapping, dct, pre_filter
+from learned_codec.models.resnet_lite import positions, separable_basis
 from learned_codec.models.runtime import Model
 from learned_codec.models.shape import Shape
 
@@ -124,6 +125,15 @@ def test_single_pixels_do_not_cut_a_block_and_edges_do() -> None:
 @pytest.fixture(params=["rgb-1", "mono-1"])
 def model(request: pytest.FixtureRequest) -> Model:
     return registry.load(request.param)
+
+
+def test_which_component_a_latent_is_is_certain(model: Model) -> None:
+    """What is coded depends on it, so rounding on another machine must not change it."""
+    skeleton = model.synthesis.skeleton.weight
+    products = (skeleton.flatten(1) @ separable_basis(model.config.bands).flatten(1).T).abs()
+    first, second = products.topk(2, dim=1).values.T
+    assert (second < 0.01 * first).all()
+    assert torch.equal(positions(skeleton), products.argmax(1) % 256)
 
 
 def test_what_is_not_coded_costs_nothing_and_is_zero(model: Model) -> None:
