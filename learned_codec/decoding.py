@@ -164,7 +164,7 @@ class Decoding:
             components = 1
             if self.transform.matrix is not None:
                 components, payload = split_count(bytes(payload), self.transform.components)
-            shape = None if visible is None else Shape.of(visible)
+            shape = Shape.of(visible)
             return Decoded(model.decode(payload, header.level, height, width, components, shape), visible)
         except BitstreamError as error:
             self._damage(index, error)
@@ -350,7 +350,7 @@ def _shape(found: Rows, rows: Along, columns: Along) -> Shape | None:
                 size = rows[0].outer_length, columns[0].outer_length, BLOCK, BLOCK
                 visible = tile.visible.new_ones(size)
             visible[place] = _cut(tile.visible, part)
-    return None if visible is None else Shape.of(visible)
+    return Shape.of(visible)
 
 
 def _component(

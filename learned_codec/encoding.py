@@ -6,7 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -109,12 +109,12 @@ class Tile:
     optimised: Sequence[Tensor]
     visible: Tensor | None
 
-    @property
+    @cached_property
     def shape(self) -> Shape | None:
         """Of what is coded."""
         from learned_codec.models.shape import Shape
 
-        return None if self.visible is None else Shape.of(self.visible)
+        return Shape.of(self.visible)
 
 
 class Encoding:
@@ -182,7 +182,7 @@ class Encoding:
             side = self.layout.classify(values, self.source.read_plane(*outer) if self.source.plane else None)
             valid = self.layout.valid(side, self.header.bands)
         visible = visible_blocks(valid, values.shape[1], values.shape[2], self.model.device)
-        shape = None if visible is None else Shape.of(visible)
+        shape = Shape.of(visible)
         planes: Sequence[Tensor] = ()
         if visible is None or visible.any():
             whole = _whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
@@ -215,11 +215,11 @@ class Encoding:
 
         The last of several components are left out where they aren't worth their bits.
         """
-        encoder, decoded, shape = None, [], tile.shape
+        encoder, decoded = None, []
         ends, costs = [0], [0.0]  # groups of symbols up to each component, and what it costs with those before it
         for latents, optimised in zip_longest(tile.latents, tile.optimised):
             coded = self.model.code(
-                latents, step, encoder=encoder, importance=self.importance, optimised=optimised, shape=shape
+                latents, step, encoder=encoder, importance=self.importance, optimised=optimised, shape=tile.shape
             )
             encoder = coded.encoder
             decoded.append(coded.decoded)
@@ -241,9 +241,8 @@ class Encoding:
         return [Moments.none(self.model) for _ in range(self.transform.components)]
 
     def _note(self, moments: list[Moments], tile: Tile, decoded: list[Tensor], step: int) -> None:
-        shape = tile.shape
-        for found, latents, as_decoded in zip(moments, tile.latents, decoded, strict=False):  # hidden tiles have none
-            found.add(self.model, latents, as_decoded, step, shape)
+        for found, latents, as_decoded in zip(moments, tile.latents, decoded, strict=False):  # the last may be left out
+            found.add(self.model, latents, as_decoded, step, tile.shape)
 
     def _adaptations(self, moments: list[Moments], step: int) -> list[list[int]]:
         """For each component, by what `_note` noted of all tiles."""

@@ -56,8 +56,7 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
             raise InvalidInputError(f"a chunk of shape {chunk.shape} has no rows and columns")
         if chunk.ndim > 2:
             chunk = chunk.reshape(-1, *chunk.shape[-2:])
-        settings = {key: value for key, value in vars(self).items() if value is not None}
-        return learned_codec.encode(np.ascontiguousarray(chunk), planar=chunk.ndim > 2, **settings)
+        return learned_codec.encode(np.ascontiguousarray(chunk), planar=chunk.ndim > 2, **self._settings())
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The chunk, (H, W) or (bands, H, W); into `out`, of any shape of as many values, if it is given."""
@@ -70,4 +69,7 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
 
     def get_config(self) -> dict[str, Any]:
         """What `numcodecs.get_codec` makes the same codec of; settings that were not given are left out."""
-        return {"id": self.codec_id} | {key: value for key, value in vars(self).items() if value is not None}
+        return {"id": self.codec_id} | self._settings()
+
+    def _settings(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if value is not None}

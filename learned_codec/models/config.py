@@ -63,6 +63,11 @@ class ModelConfig:
             most = (HALO * BLOCK - BLOCK // 2) // PATCH
             raise ValueError(f"at most {most} refinement blocks fit the halo, got {self.refinement_blocks}")
 
+    @property
+    def max_step(self) -> int:
+        """The quality step of the last trained level."""
+        return (self.levels - 1) * QUALITY_STEPS
+
     def lagrangian(self, level: float) -> float:
         """The multiplier lambda at a real-valued quality level."""
         return float(self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / (self.levels - 1)))

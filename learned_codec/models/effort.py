@@ -115,7 +115,8 @@ class _Area:
         self.multiplier = model.config.lagrangian(step / QUALITY_STEPS) * 255**2 / model.config.bands
         self.plain_cost = self.multiplier * torch.exp2(2 * (model.at("log2_inverse", step)[:, None, None] - log2_gain))
         self.cost = importance * model.error_cost(step, OPTIMISED)[:, None, None].expand_as(self.scaled)
-        self.coded = None if shape is None else shape.coded(model.positions).permute(2, 0, 1)[None]
+        coded = model.coded(shape)
+        self.coded = None if coded is None else coded.permute(2, 0, 1)[None]
         count = self.scaled.shape[1]
         self.places = [_places(step, count) for step in range(CONTEXT_STEPS)]
         with torch.no_grad(), self._short():

@@ -229,7 +229,7 @@ class ExactEntropyModel:
 
     def level(self, step: int) -> LevelTables:
         """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS + EXTRA_STEPS."""
-        extra = max(0, step - (self.config.levels - 1) * QUALITY_STEPS)
+        extra = max(0, step - self.config.max_step)
         lower = min((step - extra) // QUALITY_STEPS, self.config.levels - 2)
         fraction = step - extra - lower * QUALITY_STEPS
         values = {

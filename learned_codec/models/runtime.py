@@ -88,7 +88,7 @@ class Model:
     @property
     def max_step(self) -> int:
         """The quality step of quality 100, the last trained one; the lowest is 0."""
-        return (self.config.levels - 1) * QUALITY_STEPS
+        return self.config.max_step
 
     @property
     def top_step(self) -> int:
@@ -187,10 +187,11 @@ class Model:
         hyper_bins = np.broadcast_to(level.hyper_bins, (*hyper_size(height, width), len(level.hyper_bins)))
         hyper = self._hyper_latents(y * torch.exp2(self.at("log2_gain", min(step, self.max_step))), step, level)
         push(hyper, hyper_bins.reshape(-1))
-        decoded = self.exact.latents(hyper, level, height, width, quantise, self._coded(shape))
+        decoded = self.exact.latents(hyper, level, height, width, quantise, self.coded(shape))
         return Coded(encoder, decoded * 2.0**-MEAN_BITS)
 
-    def _coded(self, shape: Shape | None) -> Tensor | None:
+    def coded(self, shape: Shape | None) -> Tensor | None:
+        """(h, w, latents): which latents of an area of this shape are coded; None: all."""
         return None if shape is None else shape.coded(self.positions)
 
     @torch.inference_mode()
@@ -240,7 +241,7 @@ class Model:
             parts = torch.split(symbols, [b.numel() for b in bins])
             return [part.reshape(b.shape) for part, b in zip(parts, bins, strict=True)]
 
-        found, coded = [], self._coded(shape)
+        found, coded = [], self.coded(shape)
         for _ in range(components):
             hyper = torch.from_numpy(decoder.pop(hyper_bins.reshape(-1))).reshape(hyper_bins.shape)
             decoded = self.exact.latents(hyper.to(self.device, torch.float32), level, height, width, read, coded)

@@ -78,8 +78,10 @@ class Shape:
     rows: _Lines
 
     @classmethod
-    def of(cls, visible: Tensor) -> Shape | None:
-        """The shape of (h, w, 16, 16) visible pixels, in blocks; None if no block is cut."""
+    def of(cls, visible: Tensor | None) -> Shape | None:
+        """The shape of (h, w, 16, 16) visible pixels, in blocks, None: all; None if no block is cut."""
+        if visible is None:
+            return None
         hidden = (~visible).sum((2, 3))
         edges = (visible[..., 1:, :] != visible[..., :-1, :]).sum((2, 3))
         edges = edges + (visible[..., 1:] != visible[..., :-1]).sum((2, 3))

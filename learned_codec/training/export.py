@@ -266,7 +266,7 @@ def write(
         "name": name,
         "weights_id": weights.weights_id(data).hex(),
         "bands": network.config.bands,
-        "max_step": (network.config.levels - 1) * QUALITY_STEPS,
+        "max_step": network.config.max_step,
         "adaptations": network.config.adaptations,
         "parameters": sum(p.numel() for p in network.parameters()),
         "exactness_cost": round(cost, 6),
