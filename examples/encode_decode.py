@@ -9,7 +9,7 @@ import numpy as np
 
 import learned_codec
 from learned_codec.demo import landscape
-from learned_codec.raster.images import read_image
+from learned_codec.raster.pictures import read_image
 
 
 def main(path: str | None = None) -> list[tuple[float, float, float]]:

@@ -275,7 +275,7 @@ def demo(
 ) -> None:
     """Encode and decode IMAGE (or a made-up landscape), beside JPEG 2000 and JPEG at equal bytes."""
     from learned_codec import demo as demonstration
-    from learned_codec.raster.images import read_image
+    from learned_codec.raster.pictures import read_image
 
     rate = _rate(quality, bpp, psnr)
     picture = demonstration.landscape() if image is None else read_image(_source(image))

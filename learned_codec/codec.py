@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 
 from learned_codec import bitstream
 from learned_codec.bitstream import TILE_UNIT, Header
-from learned_codec.decoding import Progress
 from learned_codec.errors import BitstreamError, InvalidInputError, UnknownModelError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.models.registry import ModelCard, list_models
-from learned_codec.raster.arrays import ArraySource
-from learned_codec.raster.mask import MaskLayout, holds
-from learned_codec.raster.sources import PixelSource, Unit
-from learned_codec.raster.values import SCALED, UNITS, choose, guess_unit
 from learned_codec.reader import Reader, nodata_of
+from learned_codec.tiling.decoder import Progress
+from learned_codec.values.arrays import ArraySource
+from learned_codec.values.choose import choose, guess_unit
+from learned_codec.values.mask import MaskSpec, holds
+from learned_codec.values.sources import PixelSource, Unit
+from learned_codec.values.transform import SCALED, UNITS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +50,7 @@ DEFAULT_QUALITY = 60.0
 
 DEFAULT_TILE = 1024
 MAX_TILE = 4096
-"""Decoding takes memory in proportion to the tile; `Limits.max_tile_pixels` allows this much by default."""
+"""ImageDecoder takes memory in proportion to the tile; `Limits.max_tile_pixels` allows this much by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def encode(
             more than 8 bands.
         effort: 0 to 3, how long to look for a smaller file of the same quality: 0 codes in one pass, 1 to 3 optimise
             the latents by gradients first, in 2, 8 and 24 passes, and adapt the decoder's last layer to the image by a
-            few bytes. Decoding takes no longer.
+            few bytes. ImageDecoder takes no longer.
         device: where the networks run, as torch names it. The entropy coder's symbols are the same everywhere.
         threads: torch's threads for this call; by default as many as torch uses.
         progress: called with (tiles done, tiles).
@@ -211,25 +212,26 @@ def encode_source(
         dtype=dtype.name,  # type: ignore[arg-type]  # the source has checked it
         layout=layout or ("HW" if source.bands == 1 else "HWC"),  # type: ignore[arg-type]  # one of three
         weights_id=bytes.fromhex(card.weights_id),
-        level=0,
+        quality_step=0,
         tile_code=_tile_code(tile_size, source.height, source.width, source.bands),
     )
     header.validate(Limits())  # what no decoder would accept by default is better not written
-    from learned_codec import encoding
-    from learned_codec.models import runtime
+    from learned_codec.models.device import threads as torch_threads
+    from learned_codec.tiling.encoder import ImageEncoder
+    from learned_codec.tiling.sampling import samples as take_samples
 
     layout_of_masks = _mask_layout(source, dtype)
-    samples = encoding.samples(source, layout_of_masks or MaskLayout(()))
+    samples = take_samples(source, layout_of_masks or MaskSpec(()))
     known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
     transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels)
     header = replace(header, transform=transform.code, parameters=transform.parameters())
     metadata = dict(source.metadata)
     if source.nodata is not None:  # kept in any case: that no pixel has it now means nothing
         metadata["nodata"] = float(source.nodata) if np.isfinite(source.nodata) else str(float(source.nodata))
-    with runtime.threads(threads):
+    with torch_threads(threads):
         loaded = registry.load(card.name, device)
         optimiser = registry.optimiser(card.name, device, int(effort)) if effort else None
-        job = encoding.Encoding(source, header, transform, layout_of_masks, loaded, optimiser, progress)
+        job = ImageEncoder(source, header, transform, layout_of_masks, loaded, optimiser, progress)
         return job.run(*rate, metadata)
 
 
@@ -281,7 +283,7 @@ def inspect(data: bytes | bytearray | memoryview | SeekableFile, *, limits: Limi
         card = registry.find(weights_id=header.weights_id)
     except UnknownModelError:
         card = None
-    layout = None if container.mask is None else MaskLayout.from_bytes(container.mask)
+    layout = None if container.mask is None else MaskSpec.from_bytes(container.mask)
     scaled = header.transform == SCALED and header.parameters and header.parameters[0] < len(UNITS)
     return Info(
         width=header.width,
@@ -292,7 +294,9 @@ def inspect(data: bytes | bytearray | memoryview | SeekableFile, *, limits: Limi
         unit=UNITS[header.parameters[0]] if scaled else None,
         model=card.name if card else None,
         weights_id=header.weights_id.hex(),
-        quality=round(1 + 99 * header.level / card.max_step, 3) if card and header.level <= card.top_step else None,
+        quality=round(1 + 99 * header.quality_step / card.max_step, 3)
+        if card and header.quality_step <= card.top_step
+        else None,
         tile_size=header.tile_code * TILE_UNIT or None,
         tiles=header.tile_count,
         bytes=size,
@@ -364,7 +368,7 @@ def _radar(kind: Any, unit: Any, said: Unit | None) -> Unit | Literal["guess"] |
     return said or ("guess" if kind == "sar" else None)
 
 
-def _mask_layout(source: PixelSource, dtype: np.dtype[Any]) -> MaskLayout | None:
+def _mask_layout(source: PixelSource, dtype: np.dtype[Any]) -> MaskSpec | None:
     """What there may be in the source that has no value."""
     fills: list[float] = []
     if source.nodata is not None:
@@ -374,7 +378,7 @@ def _mask_layout(source: PixelSource, dtype: np.dtype[Any]) -> MaskLayout | None
     if dtype.kind == "f":
         # Where NaN is nodata it comes first: the first is what damage is filled with.
         fills += [value for value in (np.nan, np.inf, -np.inf) if value not in fills]
-    return MaskLayout(tuple(fills), source.plane) if fills or source.plane else None
+    return MaskSpec(tuple(fills), source.plane) if fills or source.plane else None
 
 
 def _check_nodata(dtype: np.dtype[Any], value: object) -> None:

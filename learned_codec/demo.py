@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 import learned_codec
+from learned_codec.atomic import atomic_write
 from learned_codec.errors import FileError
-from learned_codec.files import atomic_write
-from learned_codec.raster.images import write_image
+from learned_codec.raster.pictures import write_image
 
 Pixels = NDArray[np.uint8]
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec import bitstream
-from learned_codec.decoding import Block, Decoding, Progress
 from learned_codec.errors import FileError, InvalidInputError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
-from learned_codec.raster.mask import MaskLayout, holds
+from learned_codec.tiling.decoder import Block, ImageDecoder, Progress
+from learned_codec.values.mask import MaskSpec, holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ class Reader:
         header = container.header
         self.container, self._file, self._device, self._threads = container, file, device, threads
         self._card = registry.find(weights_id=header.weights_id)
-        self._decoding = Decoding(container, self._card, lenient=lenient)
+        self._decoding = ImageDecoder(container, self._card, lenient=lenient)
         self.height, self.width, self.bands = header.height, header.width, header.bands
         self.dtype = np.dtype(header.dtype)
         self.metadata: dict[str, Any] = container.metadata
@@ -117,11 +117,11 @@ class Reader:
 
     def parts(self, window: WindowTuple | None = None, progress: Progress | None = None) -> Iterator[Block]:
         """A window in rectangles of at most a few tiles, along rows: for images larger than memory. All bands."""
-        from learned_codec.models import runtime
+        from learned_codec.models.device import threads as torch_threads
 
         row, column, height, width = self.checked_window(window)
         wanted = slice(row, row + height), slice(column, column + width)
-        with runtime.threads(self._threads):
+        with torch_threads(self._threads):
             model = registry.load(self._card.name, self._device)
             for block in self._decoding.blocks(model, wanted, progress):
                 yield block.crop(*wanted)
@@ -167,7 +167,7 @@ class Reader:
     def _masked(self, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> NDArray[Any]:
         layout = self._decoding.layout
         if layout is None and self.dtype.kind == "f":  # what was lost is NaN
-            layout = MaskLayout((np.nan,))
+            layout = MaskSpec((np.nan,))
         valid = None if layout is None else layout.valid(layout.classify(values, plane), len(values))
         mask: Any = np.ma.nomask if valid is None else ~valid
         result: NDArray[Any] = np.ma.MaskedArray(values, mask, fill_value=self.nodata)

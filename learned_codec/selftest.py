@@ -21,7 +21,7 @@ from learned_codec.models import registry
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from learned_codec.models.runtime import Model
+    from learned_codec.models.model import Model
 
 Result = tuple[str, bool]
 """What was tried, and whether it came out right."""
@@ -86,7 +86,7 @@ def without_onednn() -> Iterator[None]:
 
 
 def _cases(device: str | None) -> Iterator[tuple[str, Callable[[], bool]]]:
-    from learned_codec.models.runtime import threads
+    from learned_codec.models.device import threads
 
     def attempt(vector: dict[str, Any], where: str, setting: Callable[[], AbstractContextManager[Any]]) -> bool:
         with setting():

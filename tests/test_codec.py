@@ -130,10 +130,10 @@ def test_golden_rasters_decode_to_what_they_did(path: Path) -> None:
 def test_processors_with_and_without_bf16_agree(monkeypatch: pytest.MonkeyPatch, picture: np.ndarray) -> None:
     data = learned_codec.encode(picture, quality=80)
     decoded = learned_codec.decode(data)
-    from learned_codec.models import runtime
+    from learned_codec.models import model
 
     for supported in (True, False):
-        monkeypatch.setattr(runtime, "has_bf16", lambda _, supported=supported: supported)
+        monkeypatch.setattr(model, "has_bf16", lambda _, supported=supported: supported)
         registry.load.cache_clear()
         assert np.abs(learned_codec.decode(data).astype(int) - decoded).max() <= 1
     registry.load.cache_clear()
@@ -202,7 +202,7 @@ def test_rates_beyond_quality_100(picture: np.ndarray, effort: int) -> None:
 def test_a_quality_step_above_all_is_damage(picture: np.ndarray) -> None:
     container = bitstream.read(learned_codec.encode(picture[:32, :32]))
     card = registry.find(bands=3)
-    header = replace(container.header, level=card.top_step + 1)
+    header = replace(container.header, quality_step=card.top_step + 1)
     with pytest.raises(CorruptDataError, match=f"highest, {card.top_step}"):
         learned_codec.decode(bitstream.write(header, [bytes(container.tile(0))]))
 
@@ -243,10 +243,10 @@ def test_tiles_leave_no_seams(height: int, width: int, tile: int) -> None:
 def test_transforms_do_not_see_the_tiles(picture: np.ndarray, bands: int) -> None:
     """Analysis and synthesis of the same latents are the same whole and in parts."""
     from learned_codec import codec
-    from learned_codec.decoding import Decoded, synthesise
-    from learned_codec.encoding import Encoding
-    from learned_codec.raster.arrays import ArraySource
-    from learned_codec.raster.values import PLAIN, ValueTransform
+    from learned_codec.tiling.encoder import ImageEncoder
+    from learned_codec.tiling.synthesis import Decoded, synthesise
+    from learned_codec.values.arrays import ArraySource
+    from learned_codec.values.transform import PLAIN, ValueTransform
 
     card = registry.find(bands=bands)
     model = registry.load(card.name)
@@ -258,14 +258,14 @@ def test_transforms_do_not_see_the_tiles(picture: np.ndarray, bands: int) -> Non
             width=296,
             bands=bands,
             weights_id=model.id,
-            level=300,
+            quality_step=300,
             tile_code=codec._tile_code(tile, 200, 296, bands),
         )
         for tile in (None, 64)
     }
     latents = []
     for header in headers.values():
-        found = [tile.latents[0] for tile in Encoding(source, header, transform, None, model, None, None)._tiles()]
+        found = [tile.latents[0] for tile in ImageEncoder(source, header, transform, None, model, None, None)._tiles()]
         rows, columns = header.tile_grid
         latents.append(torch.cat([torch.cat(found[r * columns : (r + 1) * columns], 1) for r in range(rows)]))
     # bf16 sums in another order may differ in their last bit.
@@ -343,7 +343,7 @@ def test_unknown_models() -> None:
     with pytest.raises(UnsupportedVersionError):
         learned_codec.decode(bitstream.write(replace(container.header, transform=5), [tile]))
     with pytest.raises(CorruptDataError, match="quality step"):
-        learned_codec.decode(bitstream.write(replace(container.header, level=10**6), [tile]))
+        learned_codec.decode(bitstream.write(replace(container.header, quality_step=10**6), [tile]))
 
 
 @pytest.mark.parametrize(
@@ -390,8 +390,8 @@ def test_global_settings_survive(picture: np.ndarray) -> None:
 
 def test_shortened_arithmetic_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from learned_codec.errors import ModelError
-    from learned_codec.models import runtime
+    from learned_codec.models import model
 
-    monkeypatch.setattr(runtime, "arithmetic_is_exact", lambda _: False)
+    monkeypatch.setattr(model, "arithmetic_is_exact", lambda _: False)
     with pytest.raises(ModelError, match="highest"):
         learned_codec.encode(np.zeros((8, 8), np.uint8))

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 import learned_codec
 from learned_codec import bitstream
 from learned_codec.bitstream import varint
-from learned_codec.decoding import join_payload, split_payload
+from learned_codec.bitstream.payload import join_payload, split_payload
 from learned_codec.errors import CorruptDataError, InvalidInputError
-from learned_codec.raster.mask import MaskLayout
-from learned_codec.raster.values import ValueTransform
+from learned_codec.values.mask import MaskSpec
+from learned_codec.values.transform import ValueTransform
 
 FEW = settings(max_examples=12, deadline=None, derandomize=True)
 DTYPES = ("uint8", "uint16", "int16", "float32")
@@ -150,16 +150,16 @@ def test_hot_pixels(hot: float) -> None:
 
 def test_samples_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many bands, fewer pixels tell their range: all of a 13-band scene's samples would need 1.6 GB."""
-    from learned_codec import encoding
-    from learned_codec.raster.arrays import ArraySource
+    from learned_codec.tiling import sampling
+    from learned_codec.values.arrays import ArraySource
 
     planes = scene("int16", 90, 128, 5)
     planes[:, :20] = -9
-    source, layout = ArraySource(planes, planar=True, nodata=-9), MaskLayout((-9.0,))
-    whole = encoding.samples(source, layout)
+    source, layout = ArraySource(planes, planar=True, nodata=-9), MaskSpec((-9.0,))
+    whole = sampling.samples(source, layout)
     assert [len(band) for band in whole] == [70 * 128] * 5
-    monkeypatch.setattr(encoding, "MAX_SAMPLES", 5 * 1000)
-    few = encoding.samples(source, layout)
+    monkeypatch.setattr(sampling, "MAX_SAMPLES", 5 * 1000)
+    few = sampling.samples(source, layout)
     assert {len(band) for band in few} <= set(range(600, 1000))
     for one, other in zip(few, whole, strict=True):
         assert one.mean() == pytest.approx(other.mean(), rel=0.05)
@@ -524,7 +524,7 @@ def test_wrong_arguments_of_decode() -> None:
 # -- what is forged ----------------------------------------------------------------------------------------------------
 
 
-def forged(data: bytes, layout: MaskLayout, sides: list[bytes]) -> bytes:
+def forged(data: bytes, layout: MaskSpec, sides: list[bytes]) -> bytes:
     """A file with another MASK and other sides in its tiles."""
     container = bitstream.read(data)
     payloads = []
@@ -540,7 +540,7 @@ def forged(data: bytes, layout: MaskLayout, sides: list[bytes]) -> bytes:
     ("dtype", "value"), [("uint8", 300.0), ("uint8", np.nan), ("int16", 1e300), ("float32", 1e300), ("uint16", 0.5)]
 )
 def test_fills_that_the_dtype_cannot_have(dtype: str, value: float) -> None:
-    data = forged(learned_codec.encode(scene(dtype, 20, 20)[0]), MaskLayout((value,)), [b"\1\0\0"])
+    data = forged(learned_codec.encode(scene(dtype, 20, 20)[0]), MaskSpec((value,)), [b"\1\0\0"])
     with pytest.raises(CorruptDataError, match=f"{dtype} can have"):
         learned_codec.decode(data)
 
@@ -549,7 +549,7 @@ def test_fills_that_the_dtype_cannot_have(dtype: str, value: float) -> None:
 @given(st.binary(max_size=30))
 def test_forged_sides_name_their_tile_or_decode(side: bytes) -> None:
     image = scene("uint8", 40, 40)[0]
-    data = forged(learned_codec.encode(image, nodata=0), MaskLayout((0.0,), "mask"), [side])
+    data = forged(learned_codec.encode(image, nodata=0), MaskSpec((0.0,), "mask"), [side])
     try:
         assert learned_codec.decode(data).shape == (40, 40)
     except CorruptDataError as error:

@@ -1,6 +1,6 @@
 """The LCI container: bytes <-> dataclasses. Neither torch nor numpy; the payload of a tile is opaque here.
 
-    header = Header(width=64, height=64, weights_id=weights_id, level=60)
+    header = Header(width=64, height=64, weights_id=weights_id, quality_step=60)
     data = write(header, [payload])
     container = read(data)
     assert container.header == header and container.tile(0) == payload
@@ -8,9 +8,9 @@
 `docs/format.md` describes every byte.
 """
 
-from learned_codec.bitstream.chunks import MAGIC, VERSION, Chunk
-from learned_codec.bitstream.container import Container, read, read_head, write
-from learned_codec.bitstream.header import HAS_PARAMETERS, TILE_UNIT, DType, Header, Layout, TileBox
+from .chunks import MAGIC, VERSION, Chunk
+from .container import Container, read, read_head, write
+from .header import HAS_PARAMETERS, TILE_UNIT, DType, Header, Layout, TileBox
 
 __all__ = [
     "HAS_PARAMETERS",

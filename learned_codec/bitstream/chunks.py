@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import google_crc32c
 
-from learned_codec.bitstream import varint
-from learned_codec.bitstream.source import Source
 from learned_codec.errors import CorruptDataError, NotLCIError, TruncatedError
+
+from . import varint
+from .source import Source
 
 # As PNG's: a byte that isn't ASCII, the name, and line endings that a transfer in text mode would change.
 MAGIC = b"\x89LCI\r\n\x1a\n"

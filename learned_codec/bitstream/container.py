@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from learned_codec.bitstream import chunks, index
-from learned_codec.bitstream import metadata as meta
-from learned_codec.bitstream.chunks import ANCILLARY, END, HEAD, INDX, MAGIC, MASK, META, TILE, VERSION, Chunk
-from learned_codec.bitstream.header import Header
-from learned_codec.bitstream.source import SeekableFile, Source, as_source
 from learned_codec.errors import CorruptDataError, InvalidInputError, TruncatedError, UnsupportedVersionError
 from learned_codec.limits import Limits
+
+from . import chunks, index
+from . import metadata as meta
+from .chunks import ANCILLARY, END, HEAD, INDX, MAGIC, MASK, META, TILE, VERSION, Chunk
+from .header import Header
+from .source import SeekableFile, Source, as_source
 
 DEFAULT_LIMITS = Limits()
 

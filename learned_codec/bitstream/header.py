@@ -3,9 +3,10 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
-from learned_codec.bitstream import varint
 from learned_codec.errors import CorruptDataError, InvalidInputError, TruncatedError, UnsupportedVersionError
 from learned_codec.limits import Limits
+
+from . import varint
 
 DType = Literal["uint8", "uint16", "int16", "float32"]
 Layout = Literal["HW", "HWC", "CHW"]
@@ -46,7 +47,7 @@ class Header:
         dtype: of the array that was encoded.
         layout: its axes: "HW", "HWC" or (planar) "CHW".
         weights_id: the first 8 bytes of the SHA-256 of the weights; these alone name the model.
-        level: the quantisation level, a fixed-point number whose meaning is the model's.
+        quality_step: how finely latents are quantised, a fixed-point number whose meaning is the model's.
         tile_code: tiles are 64 × this on a side, 1 to 255; 0: the whole image is one tile.
         transform: how values went into the model, 0 to 255: 0 as they are, 1 gray through an RGB model.
         parameters: of the transform; only where its code has bit 7 set.
@@ -62,7 +63,7 @@ class Header:
     dtype: DType = "uint8"
     layout: Layout = "HWC"
     weights_id: bytes
-    level: int
+    quality_step: int
     tile_code: int = 0
     transform: int = 0
     parameters: bytes = b""
@@ -73,7 +74,7 @@ class Header:
             ("width", 1, MAX_SIDE),
             ("height", 1, MAX_SIDE),
             ("bands", 1, MAX_SIDE),
-            ("level", 0, varint.MAX),
+            ("quality_step", 0, varint.MAX),
             ("tile_code", 0, 255),
             ("transform", 0, 255),
         ):
@@ -149,7 +150,7 @@ class Header:
         out += varint.encode(self.width - 1) + varint.encode(self.height - 1)
         if shape in (_HWC, _CHW):
             out += varint.encode(self.bands - 1)
-        out += self.weights_id + varint.encode(self.level)
+        out += self.weights_id + varint.encode(self.quality_step)
         if self.tile_code:
             out.append(self.tile_code)
         if self.transform:
@@ -189,7 +190,7 @@ class Header:
         if bands < 0:
             bands, at = varint.decode(payload, at)
         weights_id = payload[at : at + WEIGHTS_ID_SIZE]
-        level, at = varint.decode(payload, at + WEIGHTS_ID_SIZE)
+        quality_step, at = varint.decode(payload, at + WEIGHTS_ID_SIZE)
         tile_code = transform = 0
         parameters = adaptation = b""
         if form & _HAS_TILES:
@@ -207,7 +208,7 @@ class Header:
             dtype=DTYPES[form & _DTYPE],
             layout={_HW: "HW", _CHW: "CHW"}.get(shape, "HWC"),  # type: ignore[arg-type] # the dict's values are str
             weights_id=weights_id,
-            level=level,
+            quality_step=quality_step,
             tile_code=tile_code,
             transform=transform,
             parameters=parameters,

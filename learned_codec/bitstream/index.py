@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 
-from learned_codec.bitstream import varint
-from learned_codec.bitstream.chunks import TILE, Chunk
 from learned_codec.errors import CorruptDataError, TruncatedError
+
+from . import varint
+from .chunks import TILE, Chunk
 
 
 def encode(lengths: Iterable[int]) -> bytes:

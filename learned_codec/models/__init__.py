@@ -1,5 +1,5 @@
-"""Analysis, entropy model and synthesis: `hyperprior.py` and `resnet_lite.py` to train, `exact.py` to code.
+"""Analysis, entropy model and synthesis: `transforms.py` and `entropy_model.py` to train, `exact.py` to code.
 
-config -> resnet_lite, hyperprior -> network (training)
-                    weights, exact -> runtime (coding) -> registry (the models in this package)
+config -> layers -> transforms, entropy_model -> network (training)
+                    weights, exact -> model (coding) -> registry (the models in this package)
 """

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .config import PATCH, QUALITY_STEPS
-from .runtime import Model
-from .shape import Shape
+from .model import Model
+from .shape_adaptive import Shape
 
 MOST = 127
 """An amount is a signed byte."""

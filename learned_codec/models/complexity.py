@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .config import BLOCK, CONTEXT_STEPS, ModelConfig
+from .config import BLOCK, CONTEXT_STAGES, ModelConfig
 from .lapping import Lapping
 from .network import Network
-from .resnet_lite import Synthesis
+from .transforms import Synthesis
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def count(config: ModelConfig) -> Complexity:
         def record(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
             per_output = layer.weight[0].numel()
             # Of a step's last layer, the coder computes only the channel group that a position codes in that step.
-            share = 1 / CONTEXT_STEPS if ".steps." in name and name.endswith(".leave") else 1
+            share = 1 / CONTEXT_STAGES if ".steps." in name and name.endswith(".leave") else 1
             add(name, output.numel() * per_output * share)
 
         layer.register_forward_hook(record)

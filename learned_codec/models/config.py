@@ -11,7 +11,7 @@ BLOCK = 16
 HYPER_STRIDE = 4
 """Latent positions per side behind one hyper-latent position (so hyper-latents lie at 1/64)."""
 
-CONTEXT_STEPS = 4
+CONTEXT_STAGES = 4
 """Latents are coded in this many steps: one position of every 2x2 neighbourhood per channel group."""
 
 QUALITY_STEPS = 128
@@ -55,8 +55,8 @@ class ModelConfig:
     lambda_max: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.latents % CONTEXT_STEPS:
-            raise ValueError(f"latents must be a multiple of {CONTEXT_STEPS}, got {self.latents}")
+        if self.latents % CONTEXT_STAGES:
+            raise ValueError(f"latents must be a multiple of {CONTEXT_STAGES}, got {self.latents}")
         if self.levels < 2:
             raise ValueError(f"at least 2 quality levels are needed, got {self.levels}")
         if self.refinement_blocks * PATCH + BLOCK // 2 > HALO * BLOCK:

@@ -1,6 +1,6 @@
 """Encoder effort: latents optimised for one image against the fixed decoder, by gradients (a decoder notices nothing).
 
-Rounding alone (`rounding.py`) weighs a symbol's own bits against its error in the linear part of the synthesis. What it
+Rounding alone (`rdoq.py`) weighs a symbol's own bits against its error in the linear part of the synthesis. What it
 leaves out is how a latent changes the refinement of the pixels around it, and the bits of all the latents that see it
 in their context. Both are linearised here: a pass codes the latents, differentiates what was left out by each decoded
 latent, and moves the latents to be rounded next by so much that the squared error, the only thing that rounding looks
@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS
 
-from . import rounding
-from .config import CONTEXT_STEPS, HYPER_STRIDE, QUALITY_STEPS
-from .hyperprior import CONTEXT_CLAMP, STEP_ORDER, EntropyModel, gaussian_bits, interpolate, scale_bins
-from .rounding import OPTIMISED
-from .runtime import Model
-from .shape import Shape
+from . import rdoq
+from .config import CONTEXT_STAGES, HYPER_STRIDE, QUALITY_STEPS
+from .entropy_model import CONTEXT_CLAMP, STAGE_ORDER, EntropyModel, gaussian_bits, interpolate, scale_bins
+from .model import Model
+from .rdoq import OPTIMISED
+from .shape_adaptive import Shape
 
 PASSES = (0, 2, 8, 24)
 """Passes by effort."""
@@ -57,17 +57,17 @@ class Optimiser:
         latents: Tensor,
         step: int,
         visible: Tensor | None,
-        importance: float,
+        distortion_weight: float,
         shape: Shape | None,
     ) -> Tensor:
         """What `Model.code` is to round in place of analysed latents.
 
         `pixels` (bands, 16h, 16w) are what (h, w, latents) `latents` were analysed from, `step` the quality step.
-        Only errors of `visible` pixels (h, w, 16, 16) count, None: all. `importance` and `shape` are `Model.code`'s.
-        The result is the best of all passes by estimated bits and error, or the latents as they were.
+        Only errors of `visible` pixels (h, w, 16, 16) count, None: all. `distortion_weight` and `shape` are those of
+        `Model.code`. The result is the best of all passes by estimated bits and error, or the latents as they were.
         """
         with torch.inference_mode(False), torch.enable_grad():
-            area = _Area(self.model, self.entropy, pixels, latents, step, visible, importance, shape)
+            area = _Area(self.model, self.entropy, pixels, latents, step, visible, distortion_weight, shape)
             move = best = before = torch.zeros_like(area.scaled)
             rate = torch.full_like(move, FIRST_MOVE)
             least = torch.inf
@@ -99,7 +99,7 @@ class _Area:
         latents: Tensor,
         step: int,
         visible: Tensor | None,
-        importance: float,
+        distortion_weight: float,
         shape: Shape | None,
     ) -> None:
         self.model, self.entropy, self.step, self.shape = model, entropy, step, shape
@@ -114,11 +114,11 @@ class _Area:
         self.scaled = latents.permute(2, 0, 1)[None] * self.gain
         self.multiplier = model.config.lagrangian(step / QUALITY_STEPS) * 255**2 / model.config.bands
         self.plain_cost = self.multiplier * torch.exp2(2 * (model.at("log2_inverse", step)[:, None, None] - log2_gain))
-        self.cost = importance * model.error_cost(step, OPTIMISED)[:, None, None].expand_as(self.scaled)
+        self.cost = distortion_weight * model.error_cost(step, OPTIMISED)[:, None, None].expand_as(self.scaled)
         coded = model.coded(shape)
         self.coded = None if coded is None else coded.permute(2, 0, 1)[None]
         count = self.scaled.shape[1]
-        self.places = [_places(step, count) for step in range(CONTEXT_STEPS)]
+        self.places = [_places(stage, count) for stage in range(CONTEXT_STAGES)]
         with torch.no_grad(), self._short():
             self.features, self.hyper_bits = self._features()
 
@@ -135,12 +135,15 @@ class _Area:
         return entropy.features(z, self.level)[:, :, :height, :width], bits
 
     def code(self, target: Tensor) -> tuple[Tensor, float, Tensor]:
-        """Round `target` step by step: decoded latents, the bits of all, and their slope by the latents in contexts."""
+        """Round `target` stage by stage.
+
+        Returns the decoded latents, the bits of all, and the slope of these by the latents in contexts.
+        """
         scale, inverse = torch.exp2(self.unit), torch.exp2(-self.unit)
         known, bits, leaves = torch.zeros_like(target), self.hyper_bits, []
-        for step, places in zip(self.entropy.steps, self.places, strict=True):
+        for stage, places in zip(self.entropy.steps, self.places, strict=True):
             with self._short():
-                mu, s = step(self.features, (known * inverse).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
+                mu, s = stage(self.features, (known * inverse).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
             found = torch.zeros_like(target)
             for place in places:
                 mean, log2_scale = mu[place] * scale[place[1]], self.unit[place[1]] + s[place].clamp(-12, 6)
@@ -149,7 +152,7 @@ class _Area:
                     log2_scale = log2_scale.masked_fill(~self.coded[place], SCALE_LOG2_MIN)
                 with torch.no_grad():
                     residual, bins = target[place] - mean, scale_bins(log2_scale)
-                    symbols = rounding.rounded(residual, bins, self.cost[place], self.model.costs)
+                    symbols = rdoq.rounded(residual, bins, self.cost[place], self.model.costs)
                     found[place] = symbols + mean
                 bits = bits + self._bits(symbols, mean, log2_scale).sum()
             leaves.append(found.requires_grad_(torch.is_grad_enabled()))
@@ -163,15 +166,15 @@ class _Area:
         """The bits of symbols by the scale tables, linear between these, and their slopes by mean and scale."""
         place = ((log2_scale - SCALE_LOG2_MIN) * BINS_PER_OCTAVE).clamp(0, SCALE_BINS - 1)
         lower = place.detach().floor().clamp(SKIPPED_BINS, SCALE_BINS - 2).long()
-        magnitude = symbols.abs().clamp(max=rounding.REACH).long()
+        magnitude = symbols.abs().clamp(max=rdoq.REACH).long()
 
         def at(magnitude: Tensor) -> Tensor:
-            row = lower * (rounding.REACH + 1) + magnitude
-            below, above = self.model.costs[row], self.model.costs[row + rounding.REACH + 1]
+            row = lower * (rdoq.REACH + 1) + magnitude
+            below, above = self.model.costs[row], self.model.costs[row + rdoq.REACH + 1]
             return below + (place - lower) * (above - below)
 
         with torch.no_grad():
-            nearer, further = at((magnitude - 1).clamp(min=0)), at((magnitude + 1).clamp(max=rounding.REACH))
+            nearer, further = at((magnitude - 1).clamp(min=0)), at((magnitude + 1).clamp(max=rdoq.REACH))
             slope = symbols.sign() * (further - nearer) / 2
         bits = at(magnitude) - slope * (mean - mean.detach())
         return torch.where(place.detach() < SKIPPED_BINS - 0.5, 0.0, bits)
@@ -185,11 +188,11 @@ class _Area:
         return error.item(), slope - 2 * self.plain_cost * (decoded.detach() - self.scaled)
 
 
-def _places(step: int, latents: int) -> list[tuple[slice, slice, slice, slice]]:
-    """Where in (1, latents, h, w) the latents are that a step codes (the order of `hyperprior.step_masks`)."""
-    size, found = latents // CONTEXT_STEPS, []
+def _places(stage: int, latents: int) -> list[tuple[slice, slice, slice, slice]]:
+    """Where in (1, latents, h, w) the latents are that a stage codes (the order of `entropy_model.stage_masks`)."""
+    size, found = latents // CONTEXT_STAGES, []
     for position in range(4):
-        group = (STEP_ORDER.index(position) - step) % CONTEXT_STEPS
+        group = (STAGE_ORDER.index(position) - stage) % CONTEXT_STAGES
         channels = slice(group * size, (group + 1) * size)
         found.append((slice(None), channels, slice(position // 2, None, 2), slice(position % 2, None, 2)))
     return found

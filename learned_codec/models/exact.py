@@ -9,7 +9,7 @@ so that each partial sum is an exact float32 whatever the order, the device or t
 sums are scaled by powers of two, rounded down and clipped: exact as well. Means, gains and scales are fixed-point
 numbers and base-2 logarithms; no exponential is ever computed, only looked up in `mantissas()`.
 
-The floating-point twin that is trained is `hyperprior.py`; `learned_codec.training.export` turns one into the other.
+The floating-point twin that is trained is `entropy_model.py`; `learned_codec.training.export` turns one into the other.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from torch.nn import functional as F
 from learned_codec.entropy import SCALE_BINS, SCALE_LOG2_MIN
 from learned_codec.errors import WeightsError
 
-from .config import CONTEXT_STEPS, EXTRA_GAIN, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
-from .hyperprior import STEP_ORDER
+from .config import CONTEXT_STAGES, EXTRA_GAIN, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
+from .entropy_model import STAGE_ORDER
 
 ACTIVATION_MAX = 1023
 """Activations between layers are clipped to this magnitude."""
@@ -158,14 +158,14 @@ def clip_positive_(x: Tensor) -> Tensor:
 
 
 def block(layers: dict[str, Layer], name: str, x: Tensor) -> Tensor:
-    """`hyperprior.ReluBlock`."""
+    """`layers.ResidualBlock` with a slope of 0."""
     inner = clip_(layers[f"{name}.depthwise"].depthwise(x))
     inner = clip_positive_(layers[f"{name}.expand"].pointwise(inner))
     return clip_(layers[f"{name}.project"].pointwise(inner).add_(x))
 
 
 def up(layers: dict[str, Layer], name: str, x: Tensor) -> Tensor:
-    """`hyperprior.PlainUp`: (h, w, C) -> (2h, 2w, C)."""
+    """`layers.PlainUp`: (h, w, C) -> (2h, 2w, C)."""
     height, width, channels = x.shape
     x = clip_(layers[name].pointwise(x).add_(x.repeat_interleave(4, 2)))
     x = x.reshape(height, width, channels, 2, 2).permute(0, 3, 1, 4, 2)
@@ -209,9 +209,9 @@ class ExactEntropyModel:
 
     def _arrange(self) -> None:
         """Cut the steps' first and last layers into the products that `latents` needs."""
-        width, size = self.config.context_width, self.config.latents // CONTEXT_STEPS
-        self._groups = [slice(g * size, (g + 1) * size) for g in range(CONTEXT_STEPS)]
-        enter = [self.layers[f"steps.{step}.enter"].weight.T for step in range(CONTEXT_STEPS)]
+        width, size = self.config.context_width, self.config.latents // CONTEXT_STAGES
+        self._groups = [slice(g * size, (g + 1) * size) for g in range(CONTEXT_STAGES)]
+        enter = [self.layers[f"steps.{step}.enter"].weight.T for step in range(CONTEXT_STAGES)]
         # Features into the sums of all steps; a group decoded in a step into the sums of all later ones.
         self._from_features = torch.cat([weight[:width] for weight in enter], 1)
         # Rows: the group's latents, then their magnitudes.
@@ -220,11 +220,11 @@ class ExactEntropyModel:
                 torch.cat([w[width:].reshape(2, -1, width)[:, group].flatten(0, 1) for w in enter[step + 1 :]], 1)
                 for group in self._groups
             ]
-            for step in range(CONTEXT_STEPS - 1)
+            for step in range(CONTEXT_STAGES - 1)
         ]
         self._leave = [
             [self.layers[f"steps.{step}.leave"].rows(group, self.config.latents) for group in self._groups]
-            for step in range(CONTEXT_STEPS)
+            for step in range(CONTEXT_STAGES)
         ]
 
     def level(self, step: int) -> LevelTables:
@@ -275,13 +275,13 @@ class ExactEntropyModel:
         to_normalised = self._constant(power_of_two(-level.unit, LATENT_BITS - MEAN_BITS), torch.float64)
         unit = self._constant(level.unit)
         decoded = torch.empty(height, width, self.config.latents, device=self.device)
-        sums = (features @ self._from_features).chunk(CONTEXT_STEPS, 2)
-        for step in range(CONTEXT_STEPS):
+        sums = (features @ self._from_features).chunk(CONTEXT_STAGES, 2)
+        for step in range(CONTEXT_STAGES):
             entered = clip_((sums[step] + self.layers[f"steps.{step}.enter"].bias).floor_())
             hidden = block(self.layers, f"steps.{step}.block", entered).clamp_(min=0)
             means, bins, places, groups = [], [], [], []
             for position in range(4):
-                group = (STEP_ORDER.index(position) - step) % CONTEXT_STEPS
+                group = (STAGE_ORDER.index(position) - step) % CONTEXT_STAGES
                 channels = self._groups[group]
                 place = (slice(position // 2, None, 2), slice(position % 2, None, 2), channels)
                 mu, s = self._leave[step][group].pointwise(hidden[place[:2]]).chunk(2, -1)
@@ -296,11 +296,11 @@ class ExactEntropyModel:
             for symbols, mean, place, group in zip(source(means, bins, places), means, places, groups, strict=True):
                 block_decoded = symbols * 2.0**MEAN_BITS + mean
                 decoded[place] = block_decoded
-                if step < CONTEXT_STEPS - 1:
+                if step < CONTEXT_STAGES - 1:
                     normalised = clip_(block_decoded.double().mul_(to_normalised[place[2]]).floor_()).float()
                     seen = torch.cat([normalised, normalised.abs()], 2)
                     # All sums are exact, so it does not matter in which order and parts they are formed.
-                    parts = (seen @ self._from_latents[step][group]).chunk(CONTEXT_STEPS - 1 - step, 2)
+                    parts = (seen @ self._from_latents[step][group]).chunk(CONTEXT_STAGES - 1 - step, 2)
                     for later, part in enumerate(parts, step + 1):
                         sums[later][place[:2]] += part
         return decoded

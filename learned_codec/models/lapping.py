@@ -22,8 +22,6 @@ SUPPORT = 3 * BLOCK
 
 HALF = BLOCK // 2
 
-_SEARCH_STEPS = 2000
-
 
 class Lapping(nn.Module):
     """A (BLOCK, BLOCK) matrix over every block boundary, along rows and along columns. The image's borders stay.
@@ -78,61 +76,3 @@ def dct(length: int = BLOCK) -> Tensor:
     matrix: Tensor = torch.cos(math.pi / length * (n + 0.5) * k) * (2 / length) ** 0.5
     matrix[0] /= 2**0.5
     return matrix
-
-
-def autocorrelation(images: Tensor) -> Tensor:
-    """The autocorrelation of rows and columns of (N, bands, H, W) images around 0 at lags 0 … SUPPORT - 1, float64."""
-    rows = torch.cat([images.mean(1).flatten(0, 1), images.mean(1).transpose(1, 2).flatten(0, 1)])
-    windows = rows[:, : rows.shape[1] // SUPPORT * SUPPORT].reshape(-1, SUPPORT).double()
-    covariance = windows.T @ windows / len(windows)
-    return torch.stack([covariance.diagonal(lag).mean() for lag in range(SUPPORT)])
-
-
-def pre_filter(correlation: Tensor) -> Tensor:
-    """The (BLOCK, BLOCK) float64 pre-filter with the greatest coding gain in front of a DCT.
-
-    `correlation` is a source's autocorrelation at lags 0 … SUPPORT - 1. The post-filter is the inverse.
-    """
-    lag = torch.arange(SUPPORT)
-    source = correlation.double()[(lag[:, None] - lag).abs()]
-    transform = dct()
-    middle = torch.eye(BLOCK // 2, dtype=torch.float64, requires_grad=True)
-
-    def cost() -> Tensor:
-        """Mean log of (variance of a coefficient * energy of its synthesis function): minus the coding gain."""
-        matrix = _butterflies(middle)
-        analysis = transform @ _both_boundaries(matrix)[BLOCK : 2 * BLOCK]
-        synthesis = _both_boundaries(torch.linalg.inv(matrix))[:, BLOCK : 2 * BLOCK] @ transform.T
-        variance = ((analysis @ source) * analysis).sum(1)
-        value: Tensor = (variance.log() + synthesis.square().sum(0).log()).mean()
-        return value
-
-    search = torch.optim.LBFGS([middle], max_iter=_SEARCH_STEPS, history_size=50, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        search.zero_grad()
-        value = cost()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    search.step(closure)  # type: ignore[no-untyped-call]
-    return _butterflies(middle.detach())
-
-
-def _butterflies(middle: Tensor) -> Tensor:
-    """Sums and differences of mirrored pixels; the differences go through `middle`; and back."""
-    eye = torch.eye(len(middle), dtype=middle.dtype)
-    flip = eye.flip(0)
-    butterfly = torch.cat([torch.cat([eye, flip], 1), torch.cat([flip, -eye], 1)]) / 2**0.5
-    return butterfly @ _block_diagonal(eye, middle) @ butterfly
-
-
-def _both_boundaries(matrix: Tensor) -> Tensor:
-    """(SUPPORT, SUPPORT): `matrix` over the two boundaries of the middle one of three blocks."""
-    ends = torch.eye(BLOCK // 2, dtype=matrix.dtype)
-    return _block_diagonal(ends, matrix, matrix, ends)
-
-
-def _block_diagonal(*blocks: Tensor) -> Tensor:
-    result: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]  # torch does not annotate it
-    return result

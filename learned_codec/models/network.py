@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from . import rounding
-from .config import BLOCK, CONTEXT_STEPS, ModelConfig
-from .hyperprior import EntropyModel, interpolate
-from .lapping import autocorrelation, pre_filter
-from .resnet_lite import Analysis, Synthesis, frequencies, positions, separable_basis
+from learned_codec.errors import WeightsError
+
+from . import rdoq
+from .config import ModelConfig
+from .entropy_model import EntropyModel, interpolate
+from .transforms import Analysis, Synthesis, frequencies, positions
+from .weights import LEVEL_TABLES, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +36,6 @@ class Network(nn.Module):
         self.synthesis = Synthesis(config)
         self.log2_inverse = nn.Parameter(torch.zeros(config.levels, config.latents))
 
-    @torch.no_grad()
-    def initialise(self, images: Tensor) -> None:
-        """Make the skeleton a lapped DCT, for (N, bands, H, W) images in [0, 1], H and W multiples of 16 from 48 on.
-
-        Lapping, and which of the DCT's components become latents, are chosen for the images. The synthesis functions
-        have unit norm: an error in a latent is about as large in the pixels.
-        """
-        with torch.enable_grad():
-            matrix = pre_filter(autocorrelation(images - 0.5))
-        self.analysis.pre_filter.matrix.copy_(matrix)
-        self.synthesis.post_filter.matrix.copy_(torch.linalg.inv(matrix))
-        basis = separable_basis(self.config.bands)
-        norms = self.synthesis.post_filter(F.pad(basis, (BLOCK,) * 4)).flatten(1).norm(dim=1)
-        forward = basis * norms[:, None, None, None]
-        filtered = (self.analysis.pre_filter(part - 0.5) for part in torch.split(images, 64))
-        # The outer blocks lack a filter on one side.
-        energies = [F.conv2d(x[:, :, BLOCK:-BLOCK, BLOCK:-BLOCK], forward, stride=BLOCK).square() for x in filtered]
-        variance = torch.cat([energy.mean((2, 3)) for energy in energies]).mean(0)
-        order = torch.argsort(variance, descending=True)[: self.config.latents]
-        # Dealt out in turn: every channel group has strong and weak components, so that in each step of the context the
-        # groups known already tell of the others at the same position.
-        order = order.reshape(-1, CONTEXT_STEPS).T.flatten()
-        self.analysis.skeleton.weight.copy_(forward[order])
-        self.synthesis.skeleton.weight.copy_(basis[order] / norms[order, None, None, None])
-        self.entropy.log2_sigma.copy_(0.5 * torch.log2(variance[order].clamp(min=1e-6)))
-
     def lagrangian(self, level: Tensor) -> Tensor:
         """(B,) levels -> (B,) lambda."""
         c = self.config
@@ -79,7 +54,7 @@ class Network(nn.Module):
     def forward(self, x: Tensor, level: Tensor, *, optimise: bool = False) -> Output:
         """(B, bands, H, W) images in [0, 1], H and W multiples of 64, and (B,) levels.
 
-        With `optimise`, latents are rounded as the encoder does it (`rounding`), else plainly.
+        With `optimise`, latents are rounded as the encoder does it (`rdoq`), else plainly.
         """
         y = self.analysis(x)
         cost = None
@@ -87,7 +62,41 @@ class Network(nn.Module):
             log2_size = interpolate(self.log2_inverse - self.entropy.log2_gain, level).detach()
             multiplier = self.lagrangian(level)[:, None, None, None]
             frequency = frequencies(positions(self.analysis.skeleton.weight))[:, None, None]
-            cost = rounding.error_cost(multiplier, self.config.bands, log2_size, frequency)
+            cost = rdoq.error_cost(multiplier, self.config.bands, log2_size, frequency)
         coded = self.entropy(y, level, cost)
         image = self.synthesise(coded.latents, level)
         return Output(image, coded.latent_bits.sum((1, 2, 3)), coded.hyper_bits.sum((1, 2, 3)))
+
+
+PARAMETER_TABLES = {parameter: table for table, parameter in LEVEL_TABLES.items()}
+
+
+def transform_name(key: str) -> str | None:
+    """A network parameter's name among the `transforms` of a weights file, or None if it is not there."""
+    name = key.removeprefix("entropy.")
+    kept = name.startswith(("analysis.", "synthesis.", "hyper_analysis.")) and key not in PARAMETER_TABLES
+    return name if kept else None
+
+
+def network_of_weights(source: Weights) -> Network:
+    """The floating-point network behind a weights file (to float16), to train further or to optimise latents with.
+
+    Raises `WeightsError` if the file lacks what it was made from.
+    """
+    network = Network(source.config)
+    parts = {part: source.part(part) for part in ("transforms", "levels", "training")}
+    state = {}
+    for key, value in network.state_dict().items():
+        name = transform_name(key)
+        part, name = (
+            ("transforms", name)
+            if name
+            else ("levels", PARAMETER_TABLES[key])
+            if key in PARAMETER_TABLES
+            else ("training", key)
+        )
+        if name not in parts[part]:
+            raise WeightsError(f"the weights lack {part}.{name}, which only training and encoder effort need")
+        state[key] = parts[part][name].to(value.dtype)
+    network.load_state_dict(state)
+    return network.eval()

@@ -15,7 +15,7 @@ from .config import EXTRA_STEPS
 
 if TYPE_CHECKING:
     from .effort import Optimiser
-    from .runtime import Model
+    from .model import Model
     from .weights import Weights
 
 
@@ -95,7 +95,8 @@ def load(name: str, device: str = "cpu") -> Model:
     """A model ready for use, kept for the next call (it is immutable). Raises `WeightsError`, `UnknownModelError`."""
     import torch
 
-    from .runtime import Model, check_device
+    from .device import check_device
+    from .model import Model
 
     check_device(device)
     with torch.inference_mode(False):  # whatever the caller's mode: `Optimiser` differentiates it
@@ -108,7 +109,7 @@ def optimiser(name: str, device: str, effort: int) -> Optimiser:
     import torch
 
     from .effort import PASSES, Optimiser
-    from .floating import network_of_weights
+    from .network import network_of_weights
 
     model = load(name, device)
     with torch.inference_mode(False):

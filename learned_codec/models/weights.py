@@ -29,6 +29,17 @@ from .config import ModelConfig
 KEY = "learned_codec"
 FORMAT = "weights 1"
 
+LEVEL_TABLES = {
+    "log2_gain": "entropy.log2_gain",
+    "log2_sigma": "entropy.log2_sigma",
+    "log2_inverse": "log2_inverse",
+    "hyper_gain": "entropy.hyper_gain",
+    "hyper_bias": "entropy.hyper_bias",
+    "refinement_bias": "synthesis.refinement.level_bias",
+    "refinement_scale": "synthesis.refinement.level_scale",
+}
+"""The tables by quality level that a weights file holds, and the parameters of the trainable network behind them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:

@@ -1,1 +1,1 @@
-"""Between files and pixels: what is read from a photograph or a raster, and what is written back."""
+"""Files on disk: pictures and rasters, what lies beside their pixels, and where they lie on the ground."""

@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from learned_codec.errors import FileError
-from learned_codec.raster import images
-from learned_codec.raster import metadata as meta
-from learned_codec.raster.sources import PixelSink, PixelSource, PlaneKind
+from learned_codec.values.sources import PixelSink, PixelSource, PlaneKind
+
+from . import metadata as meta
+from . import pictures
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG2000_STARTS = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
@@ -66,10 +67,10 @@ def open_source(source: str | Path | BinaryIO, *, force: bool = False) -> Abstra
             source = BytesIO(source.read())
         raster = _is_raster(source)
     if raster:
-        from learned_codec.raster import geotiff
+        from . import geotiff
 
         return geotiff.open_source(source, force=force, name=name)
-    return images.open_source(source, name=name)
+    return pictures.open_source(source, name=name)
 
 
 def open_sink(
@@ -92,7 +93,7 @@ def open_sink(
 
     Args:
         path: replaced if it exists, and the only file that is written. After an exception it is the caller's to delete.
-        format: a key that `images.output_format` knows.
+        format: a key that `pictures.output_format` knows.
         height: pixels.
         width: pixels.
         bands: without an alpha band, which is the plane.
@@ -112,14 +113,14 @@ def open_sink(
         InvalidInputError: the format can't hold such an image.
         FileError: the file can't be written.
     """
-    key = images.output_format("", format)
+    key = pictures.output_format("", format)
     name = name or path.name
     found = meta.checked({} if metadata is None else metadata)
     picture = np.dtype(dtype) == np.uint8 and bands in (1, 3) and nodata is None and plane != "mask"
     # Only Pillow writes EXIF into a TIFF, only rasterio everything else and in tiles.
-    photograph = picture and "exif" in found and not images.RASTER_KEYS & found.keys()
+    photograph = picture and "exif" in found and not pictures.RASTER_KEYS & found.keys()
     if key not in ("tif", "tiff") or photograph:
-        return images.open_sink(
+        return pictures.open_sink(
             path,
             key,
             height=height,
@@ -131,11 +132,11 @@ def open_sink(
             metadata=found,
             name=name,
         )
-    from learned_codec.raster import geotiff
+    from . import geotiff_write
 
     if "exif" in found:
         meta.lose(f"{name}: EXIF isn't kept: a GeoTIFF doesn't have it")
-    return geotiff.open_sink(
+    return geotiff_write.open_sink(
         path,
         height=height,
         width=width,
@@ -158,11 +159,11 @@ def _is_raster(stream: BinaryIO) -> bool:
     if not head or head.startswith(_JPEG2000_STARTS):
         return True
     try:
-        with images.quiet(), Image.open(stream) as picture:
+        with pictures.quiet(), Image.open(stream) as picture:
             if head.startswith(_TIFF_STARTS):  # but for photographs: GDAL doesn't turn pictures, nor read all EXIF
                 tags = getattr(picture, "tag_v2", {})
                 return _TAG_EXIF not in tags and tags.get(_TAG_ORIENTATION, 1) == 1
-            return picture.mode.startswith(("I", "F")) or (picture.format == "PPM" and images.bits(picture, head) > 8)
+            return picture.mode.startswith(("I", "F")) or (picture.format == "PPM" and pictures.bits(picture, head) > 8)
     except UnidentifiedImageError:
         return True
     except Exception:  # noqa: BLE001  # Pillow raises many kinds on damaged files; whoever reads it says what is wrong

@@ -17,8 +17,9 @@ from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 
 from learned_codec.errors import CorruptDataError
-from learned_codec.raster import metadata as meta
-from learned_codec.raster.sources import PlaneKind
+from learned_codec.values.sources import PlaneKind
+
+from . import metadata as meta
 
 # Namespaces that describe the file rather than the image, that are kept under keys of their own, or that point to
 # other files on the machine where they were written.

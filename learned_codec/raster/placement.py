@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from learned_codec.raster import metadata as meta
+from . import metadata as meta
 
 
 def moved(metadata: dict[str, Any], row: int, column: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from learned_codec.models.adaptation import Moments
-from learned_codec.models.runtime import Model
+from learned_codec.models.model import Model
 
 DAMPING = 1.0
 """Of the features' mean energy, relative to the error's: what an image hardly tells is no reason to change anything."""

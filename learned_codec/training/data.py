@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learned_codec.errors import TrainingError
-from learned_codec.raster.mask import fill
-from learned_codec.raster.values import robust_range, spectral_klt
+from learned_codec.values.choose import robust_range, spectral_klt
+from learned_codec.values.inpaint import fill
 
 from .speckle import simulate
 

@@ -21,6 +21,7 @@ from learned_codec.entropy.tables import fitted_tables
 from learned_codec.errors import TrainingError
 from learned_codec.models import weights
 from learned_codec.models.config import QUALITY_STEPS
+from learned_codec.models.entropy_model import EntropyModel
 from learned_codec.models.exact import (
     ACTIVATION_MAX,
     EXACT_BITS,
@@ -30,11 +31,9 @@ from learned_codec.models.exact import (
     MU_BITS,
     to_bins,
 )
-from learned_codec.models.floating import LEVELS, transform_name
-from learned_codec.models.hyperprior import EntropyModel
-from learned_codec.models.network import Network
-from learned_codec.models.runtime import Model
-from learned_codec.models.weights import Weights
+from learned_codec.models.model import Model
+from learned_codec.models.network import Network, transform_name
+from learned_codec.models.weights import LEVEL_TABLES, Weights
 
 from .adaptations import principal
 
@@ -132,7 +131,7 @@ def quantise_entropy(entropy: EntropyModel, ranges: Ranges) -> dict[str, Tensor]
             tensors[f"{name}.{key}"] = value
 
     def put_block(name: str, module: Any, bits: int) -> None:
-        """A ReluBlock whose input and output have `bits` fractional bits."""
+        """A ResidualBlock whose input and output have `bits` fractional bits."""
         inner, wide = ranges.bits(f"{name}.depthwise"), ranges.bits(f"{name}.expand")
         put(f"{name}.depthwise", [(module.depthwise, bits)], inner)
         put(f"{name}.expand", [(module.expand, inner)], wide)
@@ -181,7 +180,7 @@ def build(network: Network, images: list[Tensor], tables: ScaleTables) -> bytes:
     ranges.close()
     state = network.state_dict()
     transforms = {name: state.pop(key).half() for key in list(state) if (name := transform_name(key))}
-    levels = {name: state.pop(key).float() for key, name in LEVELS.items()}
+    levels = {name: state.pop(key).float() for name, key in LEVEL_TABLES.items()}
     exact = quantise_entropy(network.entropy, ranges)
     return weights.to_bytes(
         network.config,

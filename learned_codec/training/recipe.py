@@ -58,7 +58,7 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
-class Optimiser:
+class OptimiserSettings:
     """AdamW, its schedule, and with `muon` that optimiser for the 1x1 convolutions of the entropy model.
 
     It runs at `learning_rate`, warmed up over `warmup` steps, constant until `decay_from` (a fraction of the run), then
@@ -98,7 +98,7 @@ class Recipe:
     adaptation_images: int = 1000
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: Loss = field(default_factory=Loss)
-    optimiser: Optimiser = field(default_factory=Optimiser)
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
@@ -145,7 +145,7 @@ def load(path: str | Path) -> Recipe:
         values = tomllib.loads(Path(path).read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TrainingError(f"cannot read the recipe {path}: {error}") from error
-    for key, kind in (("data", Data), ("model", ModelConfig), ("loss", Loss), ("optimiser", Optimiser)):
+    for key, kind in (("data", Data), ("model", ModelConfig), ("loss", Loss), ("optimiser", OptimiserSettings)):
         if key in values:
             values[key] = _build(kind, values[key], f"{path} [{key}]")
     values["phases"] = [_build(Phase, p, f"{path} [[phases]]") for p in values.get("phases", [])]

@@ -23,11 +23,11 @@ from tqdm import tqdm
 from learned_codec.errors import TrainingError
 from learned_codec.models import weights
 from learned_codec.models.config import BLOCK
-from learned_codec.models.floating import network_of_weights
-from learned_codec.models.network import Network
+from learned_codec.models.network import Network, network_of_weights
 
 from . import data, export, recipe
 from .checkpoint import load_checkpoint, network_of, save_checkpoint
+from .lapping_design import initialise
 from .loss import lagrangian
 from .muon import Muon
 from .recipe import Recipe
@@ -100,7 +100,7 @@ class Trainer:
         self.validation = data.load(held, settings.model.bands) if held else None
         torch.manual_seed(settings.seed)
         network = Network(settings.model)
-        network.initialise(self.sampler.crops(SKELETON_CROPS, 128).cpu())
+        initialise(network, self.sampler.crops(SKELETON_CROPS, 128).cpu())
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimisers = optimisers(self.network, settings.optimiser)
@@ -341,7 +341,7 @@ class Trainer:
         self.average = {k: v.detach().clone() for k, v in average.items()}
 
 
-def optimisers(network: Network, options: recipe.Optimiser) -> list[torch.optim.Optimizer]:
+def optimisers(network: Network, options: recipe.OptimiserSettings) -> list[torch.optim.Optimizer]:
     """What trains a network: each group of parameters has its `rate`, relative to the schedule's.
 
     Parameters whose rate is 0 are frozen here, which also saves their gradients.

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from learned_codec.errors import TrainingError
-from learned_codec.models.config import BLOCK, CONTEXT_STEPS, ModelConfig
+from learned_codec.models.config import BLOCK, CONTEXT_STAGES, ModelConfig
 from learned_codec.models.network import Network
-from learned_codec.models.resnet_lite import separable_basis
+from learned_codec.models.transforms import separable_basis
 
 
 @torch.no_grad()
@@ -63,10 +63,10 @@ def grow(source: Network, target: Network) -> None:
     by_variance = torch.argsort(target.entropy.log2_sigma, descending=True).tolist()
     # A component may look like two latents of a trained skeleton: then more are left over than there is room for.
     spare = iter([latent for latent in by_variance if components[latent] not in known])
-    size, old_size = config.latents // CONTEXT_STEPS, source.config.latents // CONTEXT_STEPS
+    size, old_size = config.latents // CONTEXT_STAGES, source.config.latents // CONTEXT_STAGES
     chosen, fresh = torch.full((config.latents,), -1), torch.zeros(config.latents, dtype=torch.long)
     for place in range(size):  # dealt out in turn, as at the beginning
-        for group in range(CONTEXT_STEPS):
+        for group in range(CONTEXT_STAGES):
             latent = group * size + place
             if place < old_size:
                 chosen[latent] = group * old_size + place
@@ -162,11 +162,11 @@ def _components(source: Network) -> tuple[tuple[Tensor, Tensor], Tensor]:
         component = int(likeness[latent].abs().argmax())
         if abs(float(likeness[latent, component])) > 0.9 and owner[component] < 0:
             owner[component] = latent
-    groups: list[list[tuple[int, int]]] = [[] for _ in range(CONTEXT_STEPS)]
+    groups: list[list[tuple[int, int]]] = [[] for _ in range(CONTEXT_STAGES)]
     for component, latent in enumerate(owner.tolist()):
         if latent >= 0:
-            groups[latent * CONTEXT_STEPS // len(forward)].append((latent, component))
-    size = len(basis) // CONTEXT_STEPS
+            groups[latent * CONTEXT_STAGES // len(forward)].append((latent, component))
+    size = len(basis) // CONTEXT_STAGES
     spare = [component for component, latent in enumerate(owner.tolist()) if latent < 0]
     sigma = source.entropy.log2_sigma
     surplus = []

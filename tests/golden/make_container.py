@@ -15,7 +15,7 @@ from learned_codec.bitstream import chunks, index, varint
 
 FOLDER = Path(__file__).parent / "container"
 WEIGHTS_ID = bytes.fromhex("0123456789abcdef")
-MINIMAL = bitstream.Header(width=64, height=48, weights_id=WEIGHTS_ID, level=60)
+MINIMAL = bitstream.Header(width=64, height=48, weights_id=WEIGHTS_ID, quality_step=60)
 FULL = bitstream.Header(
     width=150,
     height=100,
@@ -23,7 +23,7 @@ FULL = bitstream.Header(
     dtype="uint16",
     layout="CHW",
     weights_id=WEIGHTS_ID,
-    level=1000,
+    quality_step=1000,
     tile_code=1,
     transform=0x85,
     parameters=b"parameters",
@@ -45,7 +45,7 @@ def flip(data: bytes, position: int, bit: int = 0) -> bytes:
 def good() -> dict[str, tuple[bytes, dict[str, object]]]:
     """Name -> bytes and what a reader must find."""
     gray = bitstream.Header(
-        width=1, height=1, bands=1, layout="HW", dtype="float32", weights_id=WEIGHTS_ID, level=0, transform=1
+        width=1, height=1, bands=1, layout="HW", dtype="float32", weights_id=WEIGHTS_ID, quality_step=0, transform=1
     )
     full = bitstream.write(FULL, FULL_TILES, metadata=METADATA, mask=b"mask")
     after_head = len(head(FULL.to_bytes()))
@@ -72,8 +72,8 @@ def bad() -> dict[str, tuple[bytes, str, str]]:
     after_head = len(head(fields))
     body, full_body = minimal[after_head:], full[len(full_head) :]
     meta = chunks.pack(chunks.META, b"{}")
-    giant = bitstream.Header(width=2**15, height=2**15, weights_id=WEIGHTS_ID, level=60)
-    endless = bitstream.Header(width=2**31 - 1, height=2**31 - 1, weights_id=WEIGHTS_ID, level=60)
+    giant = bitstream.Header(width=2**15, height=2**15, weights_id=WEIGHTS_ID, quality_step=60)
+    endless = bitstream.Header(width=2**31 - 1, height=2**31 - 1, weights_id=WEIGHTS_ID, quality_step=60)
     lengths = index.encode(map(len, FULL_TILES))
 
     def with_index(payload: bytes) -> bytes:

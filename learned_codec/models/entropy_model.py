@@ -1,0 +1,266 @@
+"""The entropy model in floating point: what training learns. `exact.py` is its integer twin, used to code.
+
+Everything the networks see and say is normalised, so that they learn shapes and not magnitudes: with the gain G of a
+quality level and the base sigma of a channel, a latent's mean is G*sigma*mu and its scale G*sigma*2^s, where mu and s
+come from the networks. Gains, sigmas and scales are kept as base-2 logarithms, because their integer twins add them.
+
+The latents are coded in four steps, each one position of every 2x2 neighbourhood per channel group; every step sees
+what is decoded so far (the quadtree order of Lu et al., "High-efficiency lossy image coding through adaptive
+neighborhood information aggregation", 2022, and Li et al., "Neural video compression with diverse contexts", 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, gaussian_tables
+
+from . import rdoq
+from .config import CONTEXT_STAGES, ModelConfig
+from .layers import Down, PlainUp, ResidualBlock
+
+CONTEXT_CLAMP = 4.0
+"""Normalised latents are clipped to this range before a network sees them."""
+
+STAGE_ORDER = (0, 3, 1, 2)
+"""Position (2*row + column in its 2x2 neighbourhood) that group 0 codes in each step; group g runs g steps ahead."""
+
+
+class _LowerBound(torch.autograd.Function):
+    """max(x, bound), whose gradient still passes where it would raise x (Balle et al. 2018)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.bound = bound
+        return x.clamp(min=bound)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        (gradient,) = gradients
+        return gradient * ((x >= ctx.bound) | (gradient < 0)).to(gradient.dtype), None
+
+
+def lower_bound(x: Tensor, bound: float) -> Tensor:
+    """max(x, bound), with the gradient of `_LowerBound`."""
+    result: Tensor = _LowerBound.apply(x, bound)  # type: ignore[no-untyped-call]  # torch does not annotate it
+    return result
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Rounding with the gradient of the identity."""
+    return x + (torch.round(x) - x).detach()
+
+
+def gaussian_bits(residual: Tensor, log2_scale: Tensor) -> Tensor:
+    """Bits of `residual` (in quantisation steps, around its mean) under a zero-mean Gaussian integrated over a step."""
+    scale = torch.exp2(lower_bound(log2_scale.float(), SCALE_LOG2_MIN))
+    magnitude = residual.float().abs()
+    mass = torch.special.ndtr((0.5 - magnitude) / scale) - torch.special.ndtr((-0.5 - magnitude) / scale)
+    return -torch.log2(lower_bound(mass, 1e-9))
+
+
+def scale_bins(log2_scale: Tensor) -> Tensor:
+    """Log2 of a scale -> the nearest scale bin, int64."""
+    return torch.round((log2_scale - SCALE_LOG2_MIN) * BINS_PER_OCTAVE).clamp(0, SCALE_BINS - 1).long()
+
+
+def interpolate(table: Tensor, level: Tensor) -> Tensor:
+    """(levels, C) table, (B,) real-valued levels -> (B, C, 1, 1) by linear interpolation."""
+    lower = level.floor().clamp(0, len(table) - 2).long()
+    fraction = (level - lower)[:, None].to(table.dtype)
+    return (table[lower] * (1 - fraction) + table[lower + 1] * fraction)[:, :, None, None]
+
+
+def with_magnitudes(x: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, 2C, h, w): the values, then their magnitudes.
+
+    What tells the scale of a latent is how large those around it are, whatever their signs, and no sum of signed values
+    does (the first hyper-prior, Balle et al. 2018, saw magnitudes alone).
+    """
+    return torch.cat([x, x.abs()], 1)
+
+
+class HyperAnalysis(nn.Module):
+    """Normalised latents to hyper-latents (encoder only, so it needs no exact twin)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.hyper_latents
+        self.network = nn.Sequential(
+            nn.Conv2d(2 * config.latents, width, 1),
+            nn.LeakyReLU(0.1),
+            Down(width, width),
+            ResidualBlock(width),
+            Down(width, width),
+        )
+
+    def forward(self, scaled: Tensor) -> Tensor:
+        """(B, latents, h, w) latents in quantisation steps, h and w multiples of 4 -> (B, hyper_latents, h/4, w/4)."""
+        result: Tensor = self.network(with_magnitudes(torch.asinh(scaled * 0.5)))
+        return result.float()
+
+
+class HyperSynthesis(nn.Module):
+    """Decoded hyper-latents to the features that every context step starts from."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.hyper_latents
+        self.up1 = PlainUp(width)
+        self.block = ResidualBlock(width, slope=0.0)
+        self.up2 = PlainUp(width)
+        self.leave = nn.Conv2d(width, config.context_width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.leave(F.relu(self.up2(self.block(self.up1(x)))))
+        return result
+
+
+class ContextStage(nn.Module):
+    """One of the four coding steps: features and the latents decoded so far, to mu and s of every latent."""
+
+    def __init__(self, config: ModelConfig, first: bool) -> None:
+        super().__init__()
+        width = config.context_width
+        self.from_features = nn.Conv2d(width, width, 1)
+        self.from_latents = None if first else nn.Conv2d(2 * config.latents, width, 1, bias=False)
+        self.enter = nn.Identity()  # the sum of the two, for the hooks that calibrate its range
+        self.block = ResidualBlock(width, slope=0.0)
+        self.leave = nn.Conv2d(width, 2 * config.latents, 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.from_features(features)
+        if self.from_latents is not None:
+            x = x + self.from_latents(with_magnitudes(latents))
+        x = self.enter(x)
+        mu, s = self.leave(F.relu(self.block(x))).float().chunk(2, 1)
+        return mu, s
+
+
+def stage_masks(latents: int, height: int, width: int, device: torch.device) -> list[Tensor]:
+    """For each step, (1, latents, height, width) float: 1 where a latent is coded in that step."""
+    position = (torch.arange(height, device=device)[:, None] % 2) * 2 + torch.arange(width, device=device)[None] % 2
+    group = torch.arange(latents, device=device)[:, None, None] * CONTEXT_STAGES // latents
+    order = torch.tensor(STAGE_ORDER, device=device)
+    return [(position == order[(step + group) % CONTEXT_STAGES]).float()[None] for step in range(CONTEXT_STAGES)]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """What the entropy model makes of a batch, in quantisation steps.
+
+    `latents` as decoded; `latent_bits` and `hyper_bits`, the cost of each latent and hyper-latent; what these bits are
+    for: `residual` (noisy while training, else rounded) with `log2_scale`, and `hyper` with `hyper_log2_scale`.
+    """
+
+    latents: Tensor
+    latent_bits: Tensor
+    hyper_bits: Tensor
+    residual: Tensor
+    log2_scale: Tensor
+    hyper: Tensor
+    hyper_log2_scale: Tensor
+
+
+class EntropyModel(nn.Module):
+    """Hyper-prior and four-step context."""
+
+    symbol_bits: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        levels, latents, hyper = config.levels, config.latents, config.hyper_latents
+        # The gain is the inverse of the quantisation step. At high rate dD/dR gives step^2 proportional to 1/lambda.
+        gains = torch.linspace(math.log2(config.lambda_min / 4e-4), math.log2(config.lambda_max / 4e-4), levels) / 2
+        costs = torch.from_numpy(gaussian_tables().cost_matrix(rdoq.REACH)).reshape(-1)
+        self.register_buffer("symbol_bits", costs, persistent=False)
+        self.log2_gain = nn.Parameter(gains[:, None].repeat(1, latents))
+        self.log2_sigma = nn.Parameter(torch.zeros(latents))
+        self.hyper_analysis = HyperAnalysis(config)
+        self.hyper_gain = nn.Parameter(torch.full((levels, hyper), 1.0))
+        self.hyper_bias = nn.Parameter(torch.zeros(levels, hyper))
+        self.hyper_log2_scale = nn.Parameter(torch.zeros(levels, hyper))
+        self.hyper_input_scale = nn.Parameter(torch.full((levels, hyper), 0.5))
+        self.hyper_input_bias = nn.Parameter(torch.zeros(levels, hyper))
+        self.feature_bias = nn.Parameter(torch.zeros(levels, config.context_width))
+        self.hyper_synthesis = HyperSynthesis(config)
+        self.steps = nn.ModuleList(ContextStage(config, first=step == 0) for step in range(CONTEXT_STAGES))
+
+    def _round(self, residual: Tensor, log2_scale: Tensor, cost: Tensor) -> Tensor:
+        """`rdoq.rounded` with a straight-through gradient."""
+        with torch.no_grad():
+            symbols = rdoq.rounded(residual, scale_bins(log2_scale), cost, self.symbol_bits)
+        return residual + (symbols - residual).detach()
+
+    def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
+        """Latents in quantisation steps -> hyper-latents before rounding, centred on zero."""
+        gain, bias = torch.exp2(interpolate(self.hyper_gain, level)), interpolate(self.hyper_bias, level)
+        centred: Tensor = self.hyper_analysis(scaled) * gain + bias
+        return centred
+
+    def features(self, z: Tensor, level: Tensor) -> Tensor:
+        """Rounded hyper-latents -> (B, context_width, 4hz, 4wz), what every context step starts from."""
+        x = z * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
+        features: Tensor = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
+        return features
+
+    def forward(self, y: Tensor, level: Tensor, cost: Tensor | None = None) -> Estimated:
+        """(B, latents, h, w) analysed latents, h and w multiples of 4, and (B,) quality levels.
+
+        While training, the rate of both kinds of latents is that of uniform noise in place of rounding, and what is
+        passed on is rounded with a straight-through gradient (Minnen and Singh 2020, "mixed" quantisation).
+
+        With `cost` (B, latents, 1, 1), latents are rounded by `rdoq.rounded`. The scales then learn from the
+        symbols themselves, means and latents still through the noise.
+        """
+        noise = torch.rand_like if self.training else None
+        unit = interpolate(self.log2_gain, level) + self.log2_sigma[None, :, None, None]
+        inverse_unit, unit_scale = torch.exp2(-unit), torch.exp2(unit)
+        scaled = y.float() * torch.exp2(interpolate(self.log2_gain, level))
+
+        z = self.hyper_latents(scaled, level)
+        z_rounded = round_through(z)
+        z_rate = z + noise(z) - 0.5 if noise else z_rounded
+        z_log2_scale = interpolate(self.hyper_log2_scale, level)
+
+        features = self.features(z_rounded, level)
+        decoded = torch.zeros_like(scaled)
+        mean, log2_scale = torch.zeros_like(scaled), torch.zeros_like(scaled)
+        _, latents, height, width = scaled.shape
+        for step, mask in zip(self.steps, stage_masks(latents, height, width, scaled.device), strict=True):
+            mu, s = step(features, (decoded * inverse_unit).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
+            mu = mu * unit_scale
+            s = unit + s.clamp(-12, 6)
+            mean, log2_scale = mean + mu * mask, log2_scale + s * mask
+            symbols = round_through(scaled - mu) if cost is None else self._round(scaled - mu, s, cost)
+            decoded = decoded + (symbols + mu) * mask
+        residual = (decoded - mean).detach().round()
+        if noise is None:
+            latent_bits = gaussian_bits(residual, log2_scale)
+        else:
+            noisy = scaled - mean + noise(mean) - 0.5
+            if cost is None:
+                latent_bits = gaussian_bits(noisy, log2_scale)
+            else:
+                proxy = gaussian_bits(noisy, log2_scale.detach())
+                latent_bits = gaussian_bits(residual, log2_scale) + proxy - proxy.detach()
+        return Estimated(
+            latents=decoded,
+            latent_bits=latent_bits,
+            hyper_bits=gaussian_bits(z_rate, z_log2_scale),
+            residual=residual,
+            log2_scale=log2_scale,
+            hyper=z_rate,
+            hyper_log2_scale=z_log2_scale.expand_as(z),
+        )

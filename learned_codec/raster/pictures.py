@@ -1,0 +1,454 @@
+"""8-bit pictures in and out, through Pillow: PNG, JPEG, WebP, AVIF, BMP … as a `PixelSource` and a `PixelSink`.
+
+Nothing is converted behind the caller's back. A palette, CMYK, more than 8 bits or more than one page is an
+`InvalidInputError` that says what the picture is and what would be accepted, because each has several reasonable
+conversions and none is ours to choose. Two things that aren't conversions are done: the EXIF orientation is applied, so
+that the array is the picture as viewers show it, and of a camera's multi-picture JPEG (MPO: the rest are previews and
+depth maps) the primary picture is taken, as everywhere.
+
+Beside the pixels, the ICC profile, EXIF (with its orientation set to "upright"), XMP and the resolution are kept, as
+far as the format that is written has them. `read_image` and `write_image` are for arrays, without all that.
+
+Other sample types, any number of bands, nodata and georeferences are for `geotiff.py`; `files.py` chooses.
+"""
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
+from learned_codec.values.sources import PlaneKind, Unit
+
+from . import metadata as meta
+from .exif import EXIF_START, MAX_SEGMENT, XMP_START, descriptive, exif_and_xmp, upright_exif
+from .metadata import MetadataLostWarning as MetadataLostWarning
+
+ACCEPTED = "8-bit grey or RGB pictures with one page are accepted"
+
+RASTER_KEYS = {"crs", "transform", "gcps", "rpcs", "bands", "tags", "overviews", "colormap"}
+"""Metadata that only rasterio can write."""
+
+# What Pillow calls a mode, in words. "L", "RGB", "LA" and "RGBA" are the four that are read.
+_REFUSED_MODES = {
+    "1": "a bilevel (1-bit) picture",
+    "P": "a palette picture",
+    "PA": "a palette picture with an alpha channel",
+    "La": "a grey picture multiplied by its alpha channel",
+    "RGBa": "an RGB picture multiplied by its alpha channel",
+    "RGBX": "an RGB picture with a fourth channel",
+    "CMYK": "a CMYK picture",
+    "YCbCr": "a YCbCr picture",
+    "LAB": "a CIELAB picture",
+    "HSV": "an HSV picture",
+    "F": "a floating-point picture",
+}
+
+# Extension -> Pillow's format and the options that make it lossless. JPEG can't be; its best is what it gets. "exact"
+# keeps the colours of transparent pixels.
+_WRITERS: dict[str, tuple[str, dict[str, object]]] = {
+    "png": ("PNG", {}),
+    "tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    "tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    "webp": ("WEBP", {"lossless": True, "exact": True}),
+    "bmp": ("BMP", {}),
+    "pgm": ("PPM", {}),
+    "ppm": ("PPM", {}),
+    "jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    "jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+}
+
+# Beside pixels, what the formats have.
+_HOLDS = {
+    "PNG": {"icc", "exif", "xmp", "dpi"},
+    "TIFF": {"icc", "exif", "xmp", "dpi"},
+    "JPEG": {"icc", "exif", "xmp", "dpi"},
+    "WEBP": {"icc", "exif", "xmp"},
+    "BMP": {"dpi"},
+    "PPM": set[str](),
+}
+_WITH_ALPHA = {"PNG", "TIFF", "WEBP"}
+_NAMES = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP", "dpi": "resolution"}
+
+_TAG_BITS_PER_SAMPLE = 258
+
+
+class PictureSource:
+    """A `PixelSource` over a decoded picture. See `open_source`.
+
+    Args:
+        pixels: (H, W, channels), uint8.
+        metadata: see `learned_codec.raster.metadata`.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], metadata: dict[str, Any]) -> None:
+        self._pixels = pixels
+        self.height, self.width, channels = pixels.shape
+        self.plane: PlaneKind | None = "alpha" if channels in (2, 4) else None
+        self.bands = channels - (self.plane is not None)
+        self.dtype: np.dtype[Any] = np.dtype(np.uint8)
+        self.nodata: float | None = None
+        self.unit: Unit | None = None
+        self.metadata = metadata
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """(bands, h, w) values."""
+        return np.ascontiguousarray(np.moveaxis(self._pixels[rows, columns, : self.bands], 2, 0))
+
+    def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w) of the opacity."""
+        return np.ascontiguousarray(self._pixels[rows, columns, self.bands])
+
+
+@contextmanager
+def open_source(source: str | Path | BinaryIO, *, name: str | None = None) -> Iterator[PictureSource]:
+    """Read a picture.
+
+    Args:
+        source: a path, or a binary file object (read to its end).
+        name: of the source in messages, if not its own.
+
+    Raises:
+        FileError: the file can't be opened or read.
+        InvalidInputError: it isn't a picture, is damaged, or is of a kind that would have to be converted first.
+    """
+    if isinstance(source, (str, Path)):
+        name = name or str(source)
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise FileError(f"{name}: {error.strerror or error}") from error
+    else:
+        name = name or str(getattr(source, "name", "") or "input")
+        data = source.read()
+    yield _read_pillow(data, name)
+
+
+def read_image(source: str | Path | BinaryIO) -> NDArray[np.uint8]:
+    """Read a picture, or a raster that is like one, into an array (H, W) or (H, W, 3).
+
+    The EXIF orientation is applied: the array is the picture as viewers show it. An array has no room for what lies
+    beside the pixels: opacity, masks and nodata values are refused, and a `MetadataLostWarning` tells of a georeference
+    or a colour profile other than sRGB.
+
+    Args:
+        source: a path, or a binary file object (read to its end).
+
+    Raises:
+        FileError: the file can't be opened or read.
+        InvalidInputError: it isn't a picture, is damaged, or is of a kind that would have to be converted first.
+    """
+    from . import files
+
+    name = str(source if isinstance(source, (str, Path)) else getattr(source, "name", "") or "input")
+    with files.open_source(source) as opened:
+        refused = None
+        if opened.dtype != np.uint8:
+            refused = f"a picture of {8 * opened.dtype.itemsize} bits a sample ({opened.dtype})"
+        elif opened.plane == "alpha":
+            refused = "a picture with an alpha channel"
+        elif opened.bands not in (1, 3):
+            refused = f"a raster of {opened.bands} bands"
+        elif opened.nodata is not None:
+            # A nodata value or a mask says which pixels don't exist; an array can't.
+            refused = f"a raster with a nodata value ({opened.nodata:g})"
+        elif opened.plane is not None:
+            refused = "a raster with a mask"
+        if refused:
+            raise InvalidInputError(f"{name}: {refused}; {ACCEPTED} as an array, with no alpha channel")
+        pixels: NDArray[np.uint8] = opened.read(slice(0, opened.height), slice(0, opened.width))
+        found = opened.metadata
+    if found.keys() & {"crs", "transform", "gcps", "rpcs"}:
+        meta.lose(f"{name}: its georeference isn't kept")
+    profile = meta.raw(found.get("icc", ""), "icc")
+    # Profiles name themselves in ASCII (version 2) or UTF-16 (version 4).
+    if profile and b"sRGB" not in profile and "sRGB".encode("utf-16-be") not in profile:
+        meta.lose(f"{name}: its colour profile isn't sRGB and isn't kept; viewers will show other colours")
+    return pixels[0] if pixels.shape[0] == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
+
+
+def output_format(name: str | Path, format: str | None = None) -> str:
+    """The key under which `write_image` knows a picture format: `format` if given, else the extension of `name`.
+
+    Raises:
+        InvalidInputError: no such format can be written.
+    """
+    key = (format or Path(name).suffix).lower().lstrip(".")
+    if key not in _WRITERS:
+        said = (
+            f"{key!r} isn't a picture format that can be written"
+            if key
+            else f"{name}: no extension to tell a format by"
+        )
+        raise InvalidInputError(f"{said}; known: {', '.join(sorted(_WRITERS))}")
+    return key
+
+
+def write_image(image: NDArray[np.uint8], stream: BinaryIO, format: str) -> None:
+    """Write an array (H, W) or (H, W, 3) to a binary file object, losslessly unless `format` is jpg.
+
+    Args:
+        image: the pixels, uint8.
+        stream: where the file goes; it need not be seekable.
+        format: one of the extensions that `output_format` knows.
+    """
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise InvalidInputError(
+            f"a picture file holds uint8 of shape (H, W) or (H, W, 3); this is {image.dtype} of shape {image.shape}"
+        )
+    stream.write(_encode(image, output_format("", format), {}))
+
+
+class PictureSink:
+    """A `PixelSink` that collects a picture. See `open_sink`."""
+
+    def __init__(self, pixels: NDArray[Any], bands: int) -> None:
+        self._pixels = pixels
+        self._bands = bands
+
+    def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> None:
+        """Take (bands, h, w) values, and (h, w) of the plane if there is one.
+
+        Raises:
+            InvalidInputError: they are of another shape or dtype than was announced.
+        """
+        target = self._pixels[rows, columns]
+        wanted = (self._bands, *target.shape[:2])
+        if values.shape != wanted or values.dtype != self._pixels.dtype:
+            raise InvalidInputError(
+                f"{values.dtype} of shape {values.shape} for {self._pixels.dtype} of shape {wanted}"
+            )
+        if (plane is None) != (self._bands == target.shape[2]) or (plane is not None and plane.shape != wanted[1:]):
+            raise InvalidInputError(
+                f"a plane of shape {getattr(plane, 'shape', None)} for a picture of {target.shape[2]} channels"
+            )
+        target[:, :, : self._bands] = np.moveaxis(values, 0, 2)
+        if plane is not None:
+            target[:, :, self._bands] = plane
+
+
+@contextmanager
+def open_sink(
+    path: Path,
+    format: str,
+    *,
+    height: int,
+    width: int,
+    bands: int,
+    dtype: Any,
+    nodata: float | None = None,
+    plane: PlaneKind | None = None,
+    metadata: dict[str, Any] | None = None,
+    name: str | None = None,
+) -> Iterator[PictureSink]:
+    """Write a picture, losslessly unless `format` is jpg. It is in memory until the end.
+
+    Args:
+        path: replaced if it exists.
+        format: a key that `output_format` knows.
+        height: pixels.
+        width: pixels.
+        bands: without an alpha channel.
+        dtype: uint8, or uint16 for a png of one band.
+        nodata: can't be kept; a warning says so.
+        plane: becomes the alpha channel; for a mask that is 0 or 255, too.
+        metadata: as `learned_codec.raster.metadata` has it; not trusted.
+        name: of the file in warnings, if not its own.
+
+    Raises:
+        CorruptDataError: metadata makes no sense.
+        InvalidInputError: the format can't hold such a picture.
+        FileError: the file can't be written.
+    """
+    kind = np.dtype(dtype)
+    key = output_format("", format)
+    pillow_format, _ = _WRITERS[key]
+    grey16 = kind == np.uint16 and bands == 1 and plane is None and pillow_format == "PNG"
+    if not grey16 and (kind != np.uint8 or bands not in (1, 3)):
+        raise InvalidInputError(
+            f"{key} can't hold {bands} bands of {kind}{' and a plane' if plane else ''}: it holds 1 or 3 of uint8"
+            f"{', or 1 of uint16 alone' if pillow_format == 'PNG' else ''}; tif holds everything"
+        )
+    if plane is not None and pillow_format not in _WITH_ALPHA:
+        raise InvalidInputError(
+            f"{key} can't hold {'an alpha channel' if plane == 'alpha' else 'a mask'}; png and tif can"
+        )
+    _check_bands(pillow_format, bands)
+    extras = _extras(meta.checked({} if metadata is None else metadata), nodata, pillow_format, name or path.name)
+    pixels = np.zeros((height, width, bands + (plane is not None)), kind)
+    yield PictureSink(pixels, bands)
+    data = _encode(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, key, extras)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from error
+
+
+def _check_bands(pillow_format: str, bands: int) -> None:
+    if pillow_format == "WEBP" and bands == 1:
+        raise InvalidInputError("WebP has no single-band pictures; png and tif have")
+
+
+def _extras(metadata: dict[str, Any], nodata: float | None, pillow_format: str, name: str) -> dict[str, Any]:
+    """What is to be written beside the pixels: bytes, and a pair of numbers; a warning tells of the rest."""
+    found: dict[str, Any] = {k: meta.raw(metadata[k], f"metadata.{k}") for k in ("icc", "exif", "xmp") if k in metadata}
+    lost = []
+    if "dpi" in metadata:
+        found["dpi"] = tuple(meta.real(x, "metadata.dpi") for x in meta.sequence(metadata["dpi"], "metadata.dpi", 2))
+        if not all(1 <= x <= 65535 for x in found["dpi"]):
+            del found["dpi"]
+            lost.append(_NAMES["dpi"])
+    lost += [_NAMES[k] for k in found if k not in _HOLDS[pillow_format]]
+    extras = {k: v for k, v in found.items() if k in _HOLDS[pillow_format] and v}
+    for key, start in (("exif", EXIF_START), ("xmp", XMP_START)):
+        if pillow_format == "JPEG" and len(extras.get(key, b"")) + len(start) > MAX_SEGMENT:
+            del extras[key]
+            lost.append(_NAMES[key])
+    lost += _lost_of_a_raster(metadata, nodata)
+    if lost:
+        meta.lose(f"{name}: {pillow_format} doesn't hold, and so loses: {', '.join(lost)}")
+    return extras
+
+
+def _lost_of_a_raster(metadata: dict[str, Any], nodata: float | None) -> list[str]:
+    """What no picture format holds. Where pixels lie is told in any case, what says nothing isn't."""
+    lost = []
+    if metadata.keys() & {"crs", "transform", "gcps", "rpcs"}:
+        lost.append("georeference")
+    if nodata is not None:
+        lost.append(f"nodata value ({nodata:g})")
+    bands = metadata.get("bands")
+    described = [b for b in bands if isinstance(b, dict)] if isinstance(bands, list) else []
+    if any(b.keys() & {"description", "unit", "scale", "offset"} for b in described):
+        lost.append("descriptions, units and scales of bands")
+    tags = metadata.get("tags")
+    namespaces = tags if isinstance(tags, dict) else {}
+    plain = namespaces.get("")
+    own = {k for k in plain if k not in ("AREA_OR_POINT", "INTERLEAVE")} if isinstance(plain, dict) else set()
+    if own or namespaces.keys() - {""} or any("tags" in b for b in described):
+        lost.append("tags")
+    if "colormap" in metadata:
+        lost.append("colour table")
+    return lost
+
+
+def _encode(image: NDArray[Any], key: str, extras: dict[str, Any]) -> memoryview:
+    """The bytes of a picture file, with what `_extras` gave."""
+    pillow_format, fixed = _WRITERS[key]
+    _check_bands(pillow_format, 1 if image.ndim == 2 or image.shape[2] == 2 else 3)
+    options = dict(fixed)
+    if "icc" in extras:
+        options["icc_profile"] = extras["icc"]
+    if "dpi" in extras:
+        options["dpi"] = extras["dpi"]
+    buffer = io.BytesIO()  # the writers seek, which standard output can't
+    try:
+        options.update(exif_and_xmp(extras, pillow_format))
+        Image.fromarray(np.ascontiguousarray(image)).save(buffer, format=pillow_format, **options)
+    except (OSError, ValueError) as error:  # beyond the format's own limits, such as 16383 pixels a side in WebP
+        raise InvalidInputError(f"{image.shape[1]} × {image.shape[0]} pixels don't fit into {key}: {error}") from error
+    except (
+        SyntaxError,
+        KeyError,
+        TypeError,
+        IndexError,
+        OverflowError,
+        struct.error,
+    ) as error:  # EXIF is parsed for TIFF
+        raise CorruptDataError(f"metadata.exif: can't be written into {key}: {error!r}") from error
+    return buffer.getbuffer()
+
+
+def _refuse(name: str, what: str) -> InvalidInputError:
+    return InvalidInputError(f"{name}: {what}; {ACCEPTED}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what readers say about files that are fine for us: large ones, odd EXIF."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _read_pillow(data: bytes, name: str) -> PictureSource:
+    try:
+        with quiet(), Image.open(io.BytesIO(data)) as picture:
+            _check_kind(picture, data, name)
+            found = _metadata(picture)
+            pixels = np.array(ImageOps.exif_transpose(picture))
+    except InvalidInputError:
+        raise
+    except UnidentifiedImageError:
+        raise InvalidInputError(f"{name}: not a picture in a format that can be read") from None
+    except Image.DecompressionBombError as error:
+        raise InvalidInputError(f"{name}: {error}") from error
+    # Pillow's readers report damage in all of these ways.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
+        raise InvalidInputError(f"{name}: damaged or truncated: {error}") from error
+    return PictureSource(pixels.reshape(*pixels.shape[:2], -1), meta.bounded(found, name))
+
+
+def _metadata(picture: Image.Image) -> dict[str, Any]:
+    """What lies beside the pixels, for pixels that have been turned upright."""
+    found: dict[str, Any] = {}
+    info = picture.info
+    exif = info.get("exif")
+    if picture.format == "TIFF":
+        described = descriptive(picture.getexif())
+        exif = described.tobytes() if len(described) else None
+    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    for key, value in (("icc", info.get("icc_profile")), ("exif", exif), ("xmp", xmp)):
+        data = value.encode() if isinstance(value, str) else value
+        if isinstance(data, bytes) and data:
+            if key == "exif":
+                data = upright_exif(data.removeprefix(EXIF_START))
+            elif key == "xmp":
+                data = meta.upright_xmp(data)
+            found[key] = meta.binary(data)
+    dpi = info.get("dpi")
+    if isinstance(dpi, tuple) and len(dpi) == 2:
+        values = [float(x) for x in dpi]
+        if all(0 < x < 1e6 for x in values):
+            found["dpi"] = values
+    return found
+
+
+def _check_kind(picture: Image.Image, data: bytes, name: str) -> None:
+    """Refuse what `np.array(picture)` would convert, or what isn't one grey or RGB picture, with or without alpha."""
+    pages = getattr(picture, "n_frames", 1)
+    if pages > 1 and picture.format != "MPO":
+        raise _refuse(name, f"{pages} pages or frames")
+    depth = bits(picture, data)
+    if depth > 8 or picture.mode.startswith("I"):
+        raise _refuse(name, f"a picture of {max(depth, 16)} bits a sample")
+    if picture.mode not in ("L", "RGB", "LA", "RGBA"):
+        raise _refuse(name, _REFUSED_MODES.get(picture.mode, f"a picture of Pillow's mode {picture.mode!r}"))
+    if picture.info.get("transparency") is not None:  # a colour that stands for "transparent", in PNG and GIF
+        raise _refuse(name, "a picture with a transparent colour")
+
+
+def bits(picture: Image.Image, data: bytes) -> int:
+    """Bits a sample as stored. Pillow hands out 16-bit RGB as 8 bits without a word, so its mode can't be asked."""
+    match picture.format:
+        case "PNG":
+            return data[24]  # IHDR comes first: signature 8, length 4, type 4, width 4, height 4, depth
+        case "TIFF":
+            stored = getattr(picture, "tag_v2", {}).get(_TAG_BITS_PER_SAMPLE, (1,))
+            return max(stored) if isinstance(stored, tuple) else int(stored)
+        case "AVIF":
+            av1c = data.find(b"av1C")
+            return 10 if 0 <= av1c < len(data) - 6 and data[av1c + 6] & 0x40 else 8
+        case "PPM":
+            tiles = picture.tile if isinstance(picture, ImageFile.ImageFile) else []
+            arguments = tiles[0].args if tiles else ()
+            peak = arguments[-1] if isinstance(arguments, tuple) and arguments else 255
+            return 16 if isinstance(peak, int) and peak > 255 else 8
+    return 8

@@ -1,0 +1,196 @@
+"""Payloads into pixels: of the whole image or of a window, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.bitstream import Container, Header
+from learned_codec.bitstream.payload import split_adaptation, split_count, split_payload
+from learned_codec.errors import BitstreamError, CorruptDataError
+from learned_codec.models.config import HALO
+from learned_codec.values.mask import MaskSpec, Side
+from learned_codec.values.transform import ValueTransform
+
+from . import grid
+from .grid import Window, tiles_of
+from .synthesis import Decoded, synthesise, visible_blocks
+
+if TYPE_CHECKING:
+    from learned_codec.models.model import Model
+    from learned_codec.models.registry import ModelCard
+
+
+Progress = Callable[[int, int], None]
+"""Called with the number of tiles done and of all that are needed."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A decoded rectangle: (bands, h, w) values in their dtype, and (h, w) of the plane beside them if there is one."""
+
+    rows: slice
+    columns: slice
+    values: NDArray[Any]
+    plane: NDArray[np.uint8] | None
+
+    def crop(self, rows: slice, columns: slice) -> Block:
+        """What of it lies in a rectangle of the image."""
+        top, bottom = max(self.rows.start, rows.start), min(self.rows.stop, rows.stop)
+        left, right = max(self.columns.start, columns.start), min(self.columns.stop, columns.stop)
+        y = slice(top - self.rows.start, bottom - self.rows.start)
+        x = slice(left - self.columns.start, right - self.columns.start)
+        plane = None if self.plane is None else self.plane[y, x]
+        return Block(slice(top, bottom), slice(left, right), self.values[:, y, x], plane)
+
+
+class ImageDecoder:
+    """A file on its way into pixels.
+
+    With `lenient`, a damaged tile is not an error: it is listed in `damaged` and its pixels get the fill value: nodata
+    where the file has one, else NaN or 0.
+    """
+
+    def __init__(self, container: Container, card: ModelCard, *, lenient: bool = False) -> None:
+        header = container.header
+        self.container, self.header, self.card, self.lenient = container, header, card, lenient
+        self.transform = ValueTransform.of_header(header, card.bands)
+        self.layout = None if container.mask is None else MaskSpec.from_bytes(container.mask)
+        if self.layout is not None:
+            self.layout.check(self.transform.dtype)
+        if header.quality_step > card.top_step:
+            raise CorruptDataError(f"quality step {header.quality_step} is above the model's highest, {card.top_step}")
+        self.adaptations = split_adaptation(header.adaptation, card.adaptations, self.transform.components)
+        self.damaged: set[int] = set()
+        self._sides: dict[int, bytes] = {}
+
+    @property
+    def fill_value(self) -> float:
+        """What stands where nothing could be decoded."""
+        fills = () if self.layout is None else self.layout.fills
+        return fills[0] if fills else np.nan if self.transform.dtype.kind == "f" else 0
+
+    def blocks(self, model: Model, window: Window | None = None, progress: Progress | None = None) -> Iterator[Block]:
+        """The image, or what touches a window of it, in blocks along rows. Raises `CorruptDataError`."""
+        shape = self.header.height, self.header.width
+        window = window or (slice(0, shape[0]), slice(0, shape[1]))
+        total = len(tiles_of(self.header, window, HALO))
+        done = 0
+
+        def source(index: int) -> Decoded:
+            nonlocal done
+            decoded = self._latents(model, index)
+            done += 1
+            if progress is not None:
+                progress(done, total)
+            return decoded
+
+        for rows, columns, values in synthesise(model, self.header, self.transform, source, self.adaptations, window):
+            plane = self._finish(values, rows, columns)
+            yield Block(rows, columns, values, plane)
+            for index in list(self._sides):  # those above are done with
+                if self.header.tile_box(index).row + self.header.tile_size[0] < rows.start:
+                    del self._sides[index]
+
+    def planes(self, window: Window) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
+        """The plane beside the bands in a window, without its pixels: rows, columns and values, tile by tile.
+
+        Nothing comes of damaged tiles with `lenient`. Raises `CorruptDataError`.
+        """
+        if self.layout is None:
+            return
+        for index in tiles_of(self.header, window):
+            box = self.header.tile_box(index)
+            rows = slice(max(window[0].start, box.row), min(window[0].stop, box.row + box.height))
+            columns = slice(max(window[1].start, box.col), min(window[1].stop, box.col + box.width))
+            try:
+                side, _, _ = split_payload(bytes(self.container.tile(index)))
+                plane = self.layout.unpack(side, self.header.bands, box.height, box.width).plane
+            except BitstreamError as error:
+                self._damage(index, error)
+                continue
+            if plane is not None:
+                yield (
+                    rows,
+                    columns,
+                    plane[rows.start - box.row : rows.stop - box.row, columns.start - box.col : columns.stop - box.col],
+                )
+
+    # -- tiles --------------------------------------------------------------------------------------------------------
+
+    def _latents(self, model: Model, index: int) -> Decoded:
+        """A tile's decoded latents; its side is kept in bytes until its pixels are there."""
+        from learned_codec.models.shape_adaptive import Shape
+
+        header, valid = self.header, None
+        box = header.tile_box(index)
+        height, width = grid.latents_along(box.height), grid.latents_along(box.width)
+        try:
+            payload: bytes | memoryview = self.container.tile(index)
+            shown = True
+            if self.layout is not None:
+                side, payload, shown = split_payload(bytes(payload))
+                self._sides[index] = side
+                # Damage is found before anything of the tile is used.
+                valid = self.layout.valid(self._unpack(index), header.bands)
+            visible = visible_blocks(valid, box.height, box.width, model.device)
+            if not shown:
+                return Decoded((), visible)
+            components = 1
+            if self.transform.matrix is not None:
+                components, payload = split_count(bytes(payload), self.transform.components)
+            shape = Shape.of(visible)
+            return Decoded(model.decode(payload, header.quality_step, height, width, components, shape), visible)
+        except BitstreamError as error:
+            self._damage(index, error)
+            return Decoded(None)
+
+    def _damage(self, index: int, error: BitstreamError) -> None:
+        if not self.lenient:
+            raise CorruptDataError(_named(index, self.header, error), tiles=(index,)) from error
+        self.damaged.add(index)
+
+    def _unpack(self, index: int) -> Side:
+        if self.layout is None:
+            return Side(None, None)
+        box = self.header.tile_box(index)
+        return _unpacked(self.layout, self._sides[index], self.header.bands, box.height, box.width)
+
+    def _finish(self, values: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.uint8] | None:
+        """Put masks back into the (bands, h, w) values of a rectangle, and what was lost; the plane if there is one."""
+        plane = None
+        if self.layout is not None and self.layout.plane is not None:
+            plane = np.zeros(values.shape[1:], np.uint8)
+        if self.layout is None and not self.damaged:
+            return None
+        for index in tiles_of(self.header, (rows, columns)):
+            box = self.header.tile_box(index)
+            top, bottom = max(rows.start, box.row), min(rows.stop, box.row + box.height)
+            left, right = max(columns.start, box.col), min(columns.stop, box.col + box.width)
+            here = slice(top - rows.start, bottom - rows.start), slice(left - columns.start, right - columns.start)
+            if index in self.damaged:
+                values[:, here[0], here[1]] = self.fill_value
+                continue
+            if self.layout is None:
+                continue
+            inside = slice(top - box.row, bottom - box.row), slice(left - box.col, right - box.col)
+            side = self._unpack(index).crop(*inside)
+            self.layout.restore(values[:, here[0], here[1]], side)
+            if plane is not None and side.plane is not None:
+                plane[here] = side.plane
+        return plane
+
+
+@lru_cache(maxsize=8)
+def _unpacked(layout: MaskSpec, data: bytes, bands: int, height: int, width: int) -> Side:
+    return layout.unpack(data, bands, height, width)
+
+
+def _named(index: int, header: Header, error: BitstreamError) -> str:
+    text = str(error)
+    return text if text.startswith(f"tile {index}") else f"tile {index} of {header.tile_count}: {text}"

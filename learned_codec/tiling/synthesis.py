@@ -1,0 +1,172 @@
+"""Decoded tiles into pixels, span by span, with their neighbours as a halo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.bitstream import Header
+from learned_codec.models.config import BLOCK, HALO
+from learned_codec.values.inpaint import fill
+from learned_codec.values.transform import ValueTransform
+
+from . import grid
+from .grid import Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from learned_codec.models.model import Model
+    from learned_codec.models.shape_adaptive import Shape
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A tile as decoded.
+
+    (h, w, latents) of its first components, those of the others are zero; None if it was lost. And (h, w, 16, 16) which
+    of its pixels are visible, None if all are or if it is lost.
+    """
+
+    components: Sequence[Tensor] | None
+    visible: Tensor | None = None
+
+
+Rows = dict[int, dict[int, Decoded]]
+"""Rows of tiles, and in each its tiles by column."""
+
+Along = tuple[grid.Range, int]
+"""An area along one axis, and the size of the tiles there in pixels."""
+
+
+def visible_blocks(valid: NDArray[np.bool_] | None, height: int, width: int, device: str) -> Tensor | None:
+    """(h, w, 16, 16): of each block of a rectangle, which pixels are in the image and valid in any band; None: all.
+
+    `valid` (bands, height, width) as `MaskSpec.valid` has it.
+    """
+    import torch
+
+    if valid is None and height % BLOCK == width % BLOCK == 0:
+        return None
+    rows, columns = grid.latents_along(height), grid.latents_along(width)
+    visible = np.zeros((rows * BLOCK, columns * BLOCK), bool)
+    visible[:height, :width] = True if valid is None else valid.any(0)
+    blocks = visible.reshape(rows, BLOCK, columns, BLOCK).transpose(0, 2, 1, 3)
+    return torch.from_numpy(np.ascontiguousarray(blocks)).to(device)
+
+
+def synthesise(
+    model: Model,
+    header: Header,
+    transform: ValueTransform,
+    source: Callable[[int], Decoded],
+    adaptations: Sequence[Sequence[int]],
+    window: Window | None = None,
+) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
+    """Turn tiles of decoded latents into pixels: yields rows, columns and (bands, h, w) values.
+
+    `source(i)` gives what is decoded of tile i; it is asked once for each tile that is needed, in order. Each component
+    has its amounts in `adaptations`. Only the rows of tiles that the halo reaches are in memory, and of the row above
+    only what is reached. Of a window, the blocks of 16 pixels that it touches come.
+    """
+    height, width = header.height, header.width
+    rows_wanted, columns_wanted = window or (slice(0, height), slice(0, width))
+    step_y, step_x = grid.steps(header)
+    (across,) = grid.ranges(width, grid.latents_along(width) * BLOCK, columns_wanted)
+    tile_columns = [index for index, _, _ in grid.overlaps(across, step_x)]
+    found: Rows = {}  # as long as they are reached
+    for rows in grid.ranges(height, step_y, rows_wanted):
+        needed = [index for index, _, _ in grid.overlaps(rows, step_y)]
+        for row in needed:
+            if row not in found:
+                found[row] = {column: source(row * header.tile_grid[1] + column) for column in tile_columns}
+        for row in found.keys() - needed:
+            del found[row]
+        for columns in grid.ranges(width, grid.span(width, step_x, header.bands), columns_wanted):
+            area = (rows, step_y), (columns, step_x)
+            shape = _shape(found, *area)
+            planes = [
+                _component(model, found, number, *area, header.quality_step, adaptation, shape)
+                for number, adaptation in enumerate(adaptations)
+            ]
+            here = rows.pixels(height), columns.pixels(width)
+            yield *here, transform.from_model(_joined(planes, here))
+        _forget(found, rows, step_y)
+
+
+def _parts(found: Rows, rows: Along, columns: Along) -> Iterator[tuple[Decoded, Window, Window]]:
+    """The tiles that an area touches, and for each which part of it that is, and where in the area it lies."""
+    for row, from_rows, to_rows in grid.overlaps(*rows):
+        for column, from_columns, to_columns in grid.overlaps(*columns):
+            yield found[row][column], (from_rows, from_columns), (to_rows, to_columns)
+
+
+def _cut(values: Tensor, part: Window) -> Tensor:
+    """A part of a tile; of one in a row that is done, the last positions are left."""
+    missing = max(0, part[0].stop - len(values))
+    return values[part[0].start - missing : part[0].stop - missing, part[1]]
+
+
+def _shape(found: Rows, rows: Along, columns: Along) -> Shape | None:
+    """The shape of an area."""
+    from learned_codec.models.shape_adaptive import Shape
+
+    visible = None
+    for tile, part, place in _parts(found, rows, columns):
+        if tile.visible is not None:
+            if visible is None:
+                size = rows[0].outer_length, columns[0].outer_length, BLOCK, BLOCK
+                visible = tile.visible.new_ones(size)
+            visible[place] = _cut(tile.visible, part)
+    return Shape.of(visible)
+
+
+def _component(
+    model: Model,
+    found: Rows,
+    number: int,
+    rows: Along,
+    columns: Along,
+    level: int,
+    adaptation: Sequence[int],
+    shape: Shape | None,
+) -> Tensor:
+    """The pixels of one component in an area, (model bands, 16h, 16w)."""
+    import torch
+
+    inner = [slice(r.inner.start * BLOCK, r.inner.stop * BLOCK) for r in (rows[0], columns[0])]
+    if shape is not None and not shape.support[*inner].any():  # nobody will see it
+        return torch.zeros(model.config.bands, *(part.stop - part.start for part in inner), device=model.device)
+    area = torch.zeros(rows[0].outer_length, columns[0].outer_length, model.config.latents, device=model.device)
+    lost = np.zeros(area.shape[:2], bool)
+    for tile, part, place in _parts(found, rows, columns):
+        if tile.components is None:
+            lost[place] = True
+        elif number < len(tile.components):
+            area[place] = _cut(tile.components[number], part)
+    if lost.any() and not lost.all():
+        # The blocks beside a lost tile overlap with it: a smooth continuation harms them least.
+        channels = area.permute(2, 0, 1).cpu().numpy()
+        area = torch.from_numpy(np.stack([fill(channel, ~lost) for channel in channels])).to(area).permute(1, 2, 0)
+    pixels = model.synthesise(area, level, adaptation, shape)
+    return pixels[:, *inner]
+
+
+def _joined(planes: list[Tensor], here: Window) -> Tensor:
+    import torch
+
+    height, width = (part.stop - part.start for part in here)
+    return torch.cat([plane[:, :height, :width] for plane in planes])
+
+
+def _forget(found: Rows, rows: grid.Range, step: int) -> None:
+    """Keep of the row of tiles that is done only the positions that the next row's halo reaches."""
+    row = found[rows.start * BLOCK // step]
+    for column, tile in row.items():
+        visible = None if tile.visible is None else tile.visible[-HALO:].clone()
+        components = None if tile.components is None else [latents[-HALO:].clone() for latents in tile.components]
+        row[column] = Decoded(components, visible)

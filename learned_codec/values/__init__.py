@@ -1,0 +1,1 @@
+"""Numbers in memory: arrays, value transforms, masks, inpainting. Neither files nor networks."""

@@ -1,0 +1,39 @@
+"""What the README says is what was measured."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import readme
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("kodak", readme.rate_table),
+        ("effort/kodak", readme.effort_table),
+        ("speed", readme.speed_table),
+    ],
+)
+def test_tables(name: str, table: object) -> None:
+    assert callable(table)
+    assert table(json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))) in README
+
+
+def test_table_of_rasters() -> None:
+    results = ROOT / "benchmarks" / "results"
+    names = ("optical_test-rgb8", "optical_test-mono16", "optical_test-multi", "sar_test-whole")
+    *optical, sar = (json.loads((results / f"{name}.json").read_text("utf-8")) for name in names)
+    assert readme.raster_table(sar, optical) in README
+
+
+def test_pictures_and_links_are_there() -> None:
+    import re
+
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -1,0 +1,636 @@
+"""GeoTIFFs in and out, without the codec: pixels and all beside them come back, and nothing untrusted crashes."""
+
+import base64
+import io
+import json
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.rpc import RPC
+
+from learned_codec.errors import CorruptDataError, FileError, InvalidInputError, LearnedCodecError
+from learned_codec.raster.files import open_sink, open_source
+from learned_codec.raster.pictures import MetadataLostWarning
+from learned_codec.raster.radar import radar_unit
+from tests.geotiffs import FILES, describe, write
+
+UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Rasters without a place are none of rasterio's business here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def copy(source: Any, path: Path, *, force: bool = False, overviews: bool = False, tile: int = 200) -> dict[str, Any]:
+    """A file through source and sink, tile by tile, its metadata through JSON; returns the metadata."""
+    with open_source(source, force=force) as pixels:
+        metadata = json.loads(json.dumps(pixels.metadata, allow_nan=False))
+        with open_sink(
+            path,
+            path.suffix,
+            height=pixels.height,
+            width=pixels.width,
+            bands=pixels.bands,
+            dtype=pixels.dtype,
+            nodata=pixels.nodata,
+            plane=pixels.plane,
+            metadata=metadata,
+            overviews=overviews,
+        ) as sink:
+            for top in range(0, pixels.height, tile):
+                for left in range(0, pixels.width, tile):
+                    rows = slice(top, min(top + tile, pixels.height))
+                    columns = slice(left, min(left + tile, pixels.width))
+                    plane = None if pixels.plane is None else pixels.read_plane(rows, columns)
+                    sink.write(rows, columns, pixels.read(rows, columns), plane)
+    return metadata
+
+
+def assert_same(path: Path, again: Path) -> None:
+    expected, found = describe(path), describe(again)
+    for key in expected.keys() | found.keys():
+        assert found.get(key) == expected.get(key), key
+    with rasterio.open(path) as one, rasterio.open(again) as other:
+        np.testing.assert_array_equal(other.read(), one.read())
+        np.testing.assert_array_equal(other.dataset_mask(), one.dataset_mask())
+
+
+@pytest.fixture
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (4, 300, 280), dtype=np.uint8)
+
+
+def round_trip(path: Path, **options: Any) -> dict[str, Any]:
+    """Copy a GeoTIFF, check that the copy says the same and that it came alone; returns the metadata."""
+    again = path.with_name("again") / "again.tif"
+    again.parent.mkdir()
+    metadata = copy(path, again, **options)
+    assert_same(path, again)
+    assert list(again.parent.iterdir()) == [again]
+    return metadata
+
+
+# --- real files ---
+
+
+@pytest.mark.skipif(not FILES, reason="no test images")
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_real_files(path: Path, tmp_path: Path) -> None:
+    if path.suffix == ".png":
+        copy(path, tmp_path / "again.png")
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "again.png")), np.asarray(Image.open(path)))
+        return
+    copy(path, tmp_path / "again.tif", force="colour_table" in path.name)
+    assert_same(path, tmp_path / "again.tif")
+    assert list(tmp_path.iterdir()) == [tmp_path / "again.tif"]
+
+
+@pytest.mark.skipif(not FILES, reason="no test images")
+def test_units_of_real_radar_images() -> None:
+    found = {}
+    for path in FILES:
+        if "colour_table" not in path.name:
+            with open_source(path) as source:
+                if source.unit:
+                    found[path.name[:3]] = source.unit
+    db, power = dict.fromkeys(("t01", "t02", "t03", "t04"), "db"), dict.fromkeys(("t05", "t06", "t08", "t09"), "power")
+    assert found == db | power | {"t07": "amplitude"}
+
+
+# --- one feature each ---
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
+def test_dtypes(noise: np.ndarray, tmp_path: Path, dtype: str) -> None:
+    path = tmp_path / "a.tif"
+    write(path, (noise.astype(dtype) * 3 - 7).astype(dtype), **UTM).close()
+    round_trip(path)
+    with rasterio.open(tmp_path / "again" / "again.tif") as raster:
+        assert raster.profile["tiled"]
+        assert raster.profile["compress"] == "deflate"
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "complex64", "int8"])
+def test_refused_dtypes(tmp_path: Path, dtype: str) -> None:
+    path = tmp_path / "a.tif"
+    write(path, np.zeros((1, 8, 8), dtype)).close()
+    with pytest.raises(InvalidInputError, match=f"{dtype}.*uint8, uint16, int16"), open_source(path):
+        pass
+
+
+def test_bands_of_several_dtypes(tmp_path: Path) -> None:
+    for dtype in ("uint8", "int16"):
+        write(tmp_path / f"{dtype}.tif", np.zeros((1, 4, 4), dtype)).close()
+    bands = "".join(
+        f'<VRTRasterBand dataType="{kind}" band="{i}"><SimpleSource><SourceFilename relativeToVRT="1">{name}.tif'
+        "</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        for i, (kind, name) in enumerate((("Byte", "uint8"), ("Int16", "int16")), 1)
+    )
+    path = tmp_path / "a.vrt"
+    path.write_text(f'<VRTDataset rasterXSize="4" rasterYSize="4">{bands}</VRTDataset>')
+    with pytest.raises(InvalidInputError, match="int16 and uint8"), open_source(path):
+        pass
+    for elsewhere in (io.BytesIO(path.read_bytes()), path.rename(tmp_path / "a.tif")):  # XML may name any other file
+        with pytest.raises(InvalidInputError, match="XML"), open_source(elsewhere):
+            pass
+
+
+def test_rotation(noise: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    write(path, noise[:3], crs="EPSG:32632", transform=Affine(8, 3, 4e5, 2, -9, 5e6)).close()
+    assert round_trip(path)["transform"] == [8, 3, 4e5, 2, -9, 5e6]
+
+
+def test_point_pixels(noise: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with write(path, noise[:1], **UTM) as raster:
+        raster.update_tags(AREA_OR_POINT="Point")
+    round_trip(path)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:32632", "+proj=laea +lat_0=10 +lon_0=20 +datum=WGS84"])
+def test_crs(tmp_path: Path, crs: str) -> None:
+    path = tmp_path / "a.tif"
+    write(path, np.zeros((1, 8, 8), np.uint8), crs=crs, transform=UTM["transform"]).close()
+    assert CRS.from_wkt(round_trip(path)["crs"]) == CRS.from_string(crs)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", None])
+def test_ground_control_points(tmp_path: Path, crs: str | None) -> None:
+    path = tmp_path / "a.tif"
+    points = [GroundControlPoint(r, c, 10 + c / 7, 50 - r / 9, 3.5) for r in (0, 7.5) for c in (0.5, 8)]
+    with write(path, np.zeros((1, 8, 8), np.uint8)) as raster:
+        raster.gcps = (points, CRS.from_string(crs) if crs else CRS())
+    assert len(round_trip(path)["gcps"]["points"]) == 4
+
+
+def test_rational_polynomials(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    terms = [i / 7 for i in range(20)]
+    rpcs = RPC(1.5, 2, 3, 4, terms, terms, 5, 6, 7, 8, terms, terms, 9, 10, err_bias=11, err_rand=0.25)
+    with write(path, np.zeros((1, 8, 8), np.uint16)) as raster:
+        raster.rpcs = rpcs
+    assert "RPC" not in round_trip(path).get("tags", {})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [
+        ("uint8", 0),
+        ("uint16", 65535),
+        ("int16", -32768),
+        ("float32", float("nan")),
+        ("float32", float("-inf")),
+        ("float32", -9999.5),
+        ("float32", -3.4028234663852886e38),
+    ],
+)
+def test_nodata(tmp_path: Path, dtype: str, nodata: float) -> None:
+    path = tmp_path / "a.tif"
+    bands = np.ones((2, 8, 8), dtype)
+    bands[:, :3] = nodata
+    write(path, bands, nodata=nodata).close()
+    round_trip(path)
+    with open_source(path) as source:
+        assert source.plane is None
+        assert repr(source.nodata) == repr(float(nodata))
+
+
+def test_nodata_that_no_float32_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    bands = np.ones((1, 8, 8))
+    bands[0, 3] = lowest = np.finfo(np.float64).min
+    write(path, bands, nodata=lowest).close()
+    with open_source(path) as source:
+        assert np.isnan(source.nodata)
+        np.testing.assert_array_equal(source.read(slice(2, 4), slice(0, 1))[0], [[1], [np.nan]])
+
+
+def test_internal_mask(noise: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), write(path, noise[:3], **UTM) as raster:
+        raster.write_mask(noise[3] > 100)
+    round_trip(path)
+    with open_source(path) as source:
+        assert source.plane == "mask"
+        mask = source.read_plane(slice(10, 20), slice(30, 50))
+        np.testing.assert_array_equal(mask, np.where(noise[3, 10:20, 30:50] > 100, 255, 0))
+
+
+def test_external_mask_goes_inside(noise: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), write(path, noise[:3], **UTM) as raster:
+        raster.write_mask(noise[3] > 100)
+    assert path.with_suffix(".tif.msk").exists()
+    round_trip(path)
+
+
+def test_mask_and_nodata_are_both_kept(noise: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), write(path, noise[:3], nodata=7, **UTM) as raster:
+        raster.write_mask(noise[3] > 100)
+    round_trip(path)
+    with open_source(path) as source:
+        assert (source.plane, source.nodata) == ("mask", 7)
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_alpha(noise: np.ndarray, tmp_path: Path, at: int) -> None:
+    colours = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+    colours.insert(at, ColorInterp.alpha)
+    path = tmp_path / "a.tif"
+    with write(
+        path, noise, **({"alpha": "YES"} if at == 3 else {}), photometric="RGB" if at == 3 else "MINISBLACK", **UTM
+    ) as raster:
+        raster.colorinterp = colours
+        raster.set_band_description(at + 1, "opacity")
+    assert round_trip(path)["alpha"] == at
+    with open_source(path) as source:
+        assert (source.bands, source.plane) == (3, "alpha")
+        np.testing.assert_array_equal(source.read_plane(slice(0, 300), slice(0, 280)), noise[at])
+
+
+def test_16_bit_alpha(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    bands = np.ones((2, 8, 8), np.uint16)
+    bands[1, :4] = 65535
+    bands[1, 4:] = 0
+    write(path, bands, alpha="YES").close()
+    round_trip(path)
+    bands[1, 0, 0] = 300
+    write(path, bands, alpha="YES").close()
+    with open_source(path) as source, pytest.raises(InvalidInputError, match="300.*0 and 65535"):
+        source.read_plane(slice(0, 8), slice(0, 8))
+
+
+def test_alpha_and_mask_or_floating_alpha(noise: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), write(path, noise, alpha="YES", photometric="RGB") as raster:
+        raster.write_mask(noise[3] > 100)
+    with pytest.raises(InvalidInputError, match="both an alpha band and a mask"), open_source(path):
+        pass
+    write(path, noise.astype(np.float32), alpha="YES", photometric="RGB").close()
+    with pytest.raises(InvalidInputError, match="alpha band of float32"), open_source(path):
+        pass
+
+
+def test_bands_and_tags(noise: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with write(path, noise, **UTM) as raster:
+        raster.descriptions = ("blue", "grün", "", "nir")
+        raster.units = ("m", "", "K", "")
+        raster.scales = (0.5, 1, 1, 1e-4)
+        raster.offsets = (0, -273.15, 0, float("nan"))
+        raster.colorinterp = [ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.nir]
+        raster.update_tags(TIFFTAG_SOFTWARE="mine", empty="", long="x" * 100_000, text='<&"ü\n>')
+        raster.update_tags(ns="MINE", a="1", b="x = y")
+        raster.update_tags(2, wavelength="560", STATISTICS_MEAN="3")
+        raster.update_tags(3, ns="THEIRS", c="2")
+    metadata = round_trip(path)
+    assert metadata["bands"][3]["offset"] == "nan"
+
+
+def test_profile_xmp_and_resolution(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.zeros((9, 9, 3), np.uint8))
+    xmp = '<?xpacket begin="\ufeff"?><x:xmpmeta xmlns:x="adobe:ns:meta/">a  b\n</x:xmpmeta>'.encode()
+    path, again = tmp_path / "a.tif", tmp_path / "b.tif"
+    picture.save(path, tiffinfo={700: xmp}, icc_profile=b"no real profile", dpi=(300, 150))
+    metadata = copy(path, again)
+    assert metadata["dpi"] == [300, 150]
+    with Image.open(again) as stored:
+        assert stored.info["icc_profile"] == b"no real profile"
+        assert stored.tag_v2[700] == xmp
+        assert stored.info["dpi"] == (300, 150)
+
+
+def test_colour_tables_and_classes(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with write(path, np.arange(64, dtype=np.uint8).reshape(1, 8, 8)) as raster:
+        raster.write_colormap(1, {i: (i, 255 - i, 7, 255) for i in range(256)})
+    with pytest.raises(InvalidInputError, match="palette.*invent classes.*force"), open_source(path):
+        pass
+    round_trip(path, force=True)
+    with write(path, np.zeros((1, 8, 8), np.uint8)) as raster:
+        raster.update_tags(1, LAYER_TYPE="thematic")
+    with pytest.raises(InvalidInputError, match="thematic"), open_source(path):
+        pass
+    write(path, np.zeros((1, 8, 8), np.uint8)).close()
+    path.with_suffix(".tif.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="1"><CategoryNames><Category>water</Category></CategoryNames></PAMRasterBand>'
+        "</PAMDataset>"
+    )
+    with pytest.raises(InvalidInputError, match="category names"), open_source(path):
+        pass
+
+
+def test_overviews(noise: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with write(path, noise[:3], tiled=True, blockxsize=64, blockysize=64, **UTM) as raster:
+        raster.build_overviews([2, 4])
+    for wanted in (False, True):
+        again = tmp_path / f"{wanted}.tif"
+        assert copy(path, again, overviews=wanted)["overviews"] == [2, 4]
+        with rasterio.open(again) as raster:
+            assert raster.overviews(1) == ([2, 4] if wanted else [])
+            np.testing.assert_array_equal(raster.read(), noise[:3])
+        if wanted:
+            with rasterio.open(again, overview_level=0) as raster:
+                mean = noise[:3, :2, :2].astype(float).mean((1, 2))
+                assert np.abs(raster.read()[:, 0, 0] - mean).max() <= 1
+
+
+def test_pages_and_other_refusals(noise: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    pictures = [Image.fromarray(noise[i]) for i in range(3)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    with pytest.raises(InvalidInputError, match="3 pages"), open_source(path):
+        pass
+    write(path, noise[:1], photometric="MINISWHITE").close()
+    with pytest.raises(InvalidInputError, match="0 is white"), open_source(path):
+        pass
+    write(path, noise[:1], nbits=1).close()
+    with pytest.raises(InvalidInputError, match="bilevel"), open_source(path):
+        pass
+    with pytest.raises(FileError, match="absent"), open_source(tmp_path / "absent.tif"):
+        pass
+
+
+# --- how it is read ---
+
+
+class Counting(io.BytesIO):
+    """Counts the bytes that are read."""
+
+    taken = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.taken += len(data)
+        return data
+
+
+def test_windows_are_read_lazily(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    values = np.random.default_rng(0).integers(0, 65536, (3, 1024, 1024), dtype=np.uint16)
+    write(path, values, tiled=True, blockxsize=128, blockysize=128, **UTM).close()
+    stream = Counting(path.read_bytes())
+    total = len(stream.getvalue())
+    with open_source(stream) as source:
+        found = source.read(slice(300, 400), slice(500, 501))
+        np.testing.assert_array_equal(found, values[:, 300:400, 500:501])
+        assert stream.taken < total / 8
+        np.testing.assert_array_equal(source.read(slice(0, 1024), slice(0, 1024)), values)
+    assert not stream.closed
+    with open_source(path) as source:
+        np.testing.assert_array_equal(source.read(slice(1, 3), slice(2, 5)), values[:, 1:3, 2:5])
+
+
+def test_streams_that_cannot_seek(noise: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    write(path, noise[:3], **UTM).close()
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    offset = io.BytesIO(b"before" + path.read_bytes())
+    offset.seek(6)
+    for stream in (Pipe(path.read_bytes()), offset):
+        with open_source(stream) as source:
+            np.testing.assert_array_equal(source.read(slice(0, 300), slice(0, 280)), noise[:3])
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.6, 0.95])
+def test_truncated_file(noise: np.ndarray, tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "a.tif"
+    write(path, noise, compress="deflate").close()
+    data = path.read_bytes()
+    with (
+        pytest.raises(InvalidInputError, match="damaged|not an image"),
+        open_source(io.BytesIO(data[: int(kept * len(data))])) as source,
+    ):
+        source.read(slice(0, 300), slice(0, 280))
+
+
+def test_16_bit_png_and_jpeg_2000(noise: np.ndarray, tmp_path: Path) -> None:
+    values = noise.astype(np.uint16) * 251
+    for name, bands, options in (("a.png", values[:3], {}), ("a.jp2", values, {"QUALITY": 100, "REVERSIBLE": "YES"})):
+        path = tmp_path / name
+        driver = "PNG" if name.endswith("png") else "JP2OpenJPEG"
+        with (
+            rasterio.Env(GDAL_PAM_ENABLED=False),
+            rasterio.open(
+                path, "w", driver=driver, count=len(bands), height=300, width=280, dtype="uint16", **options
+            ) as raster,
+        ):
+            raster.write(bands)
+        again = tmp_path / f"{name}.tif"
+        copy(path, again)
+        with rasterio.open(path) as one, rasterio.open(again) as other:
+            np.testing.assert_array_equal(one.read(), other.read())
+
+
+# --- what isn't trusted ---
+
+SINK = {"height": 5, "width": 6, "bands": 2, "dtype": "uint8"}
+
+
+def sink_with(path: Path, metadata: Any, **changed: Any) -> None:
+    options = SINK | changed
+    with open_sink(path, "tif", metadata=metadata, **options) as sink:
+        plane = np.full((5, 6), 255, np.uint8) if options.get("plane") else None
+        values = np.ones((options["bands"], 5, 6), options["dtype"])
+        sink.write(slice(0, 5), slice(0, 6), values, plane)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        [],
+        {"crs": 3},
+        {"crs": "nonsense"},
+        {"crs": "EPSG:4326"},  # not WKT; names could as well be those of files
+        {"crs": "\0"},
+        {"transform": [1, 2, 3]},
+        {"transform": [1, 0, 0, 0, "nan", 0]},
+        {"transform": [0, 0, 0, 0, 0, 0]},
+        {"transform": [True, 0, 0, 0, 1, 0]},
+        {"transform": [10**400, 0, 0, 0, 1, 0]},
+        {"gcps": {}},
+        {"gcps": {"points": [[1, 2, 3]]}},
+        {"rpcs": {}},
+        {"rpcs": {"LINE_OFF": "x"}},
+        {"bands": [{}]},
+        {"bands": [{}, {}, {}]},
+        {"bands": [{"color": "mauve"}, {}]},
+        {"bands": [{"scale": "1"}, {}]},
+        {"bands": [3, {}]},
+        {"bands": [{}, {}, {}], "alpha": 7},
+        {"tags": {"": {"a": 1}}},
+        {"tags": {"": {"a=b": "1"}}},
+        {"tags": {"": {"a": "\ud800"}}},
+        {"overviews": [0]},
+        {"overviews": [2] * 100},
+        {"colormap": "AAAA"},
+        {"colormap": "AAECAw=="},
+        {"icc": "?"},
+        {"xmp": "/w=="},
+        {"dpi": [1]},
+    ],
+    ids=lambda metadata: str(metadata)[:40],
+)
+def test_metadata_that_makes_no_sense(tmp_path: Path, metadata: Any) -> None:
+    with pytest.raises(CorruptDataError, match="metadata"):
+        sink_with(tmp_path / "a.tif", metadata)
+
+
+def test_nodata_that_makes_no_sense(tmp_path: Path) -> None:
+    for nodata in (-1, 256, 0.5, float("nan")):
+        with pytest.raises(CorruptDataError, match="nodata"):
+            sink_with(tmp_path / "a.tif", {}, nodata=nodata)
+
+
+def test_too_much_metadata(noise: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with write(path, noise, **UTM) as raster:
+        raster.update_tags(long="x" * 5_000_000)
+    with pytest.warns(MetadataLostWarning, match="tags"):
+        metadata = copy(path, tmp_path / "c.tif")
+    assert "tags" not in metadata
+    assert "crs" in metadata
+    with pytest.raises(CorruptDataError, match="bytes of metadata"):
+        sink_with(tmp_path / "b.tif", {"tags": {"": {"long": "x" * 5_000_000}}})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=7) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+TAGS = st.dictionaries(st.text(max_size=5), st.text(max_size=9), max_size=3)
+NAMESPACES = st.dictionaries(st.sampled_from(["", "RPC", "xml:XMP", "xml:A", "IMAGE_STRUCTURE"]) | st.text(), TAGS)
+NUMBERS = st.floats() | st.integers() | st.sampled_from(["nan", "inf", "-inf"])
+BAND = st.fixed_dictionaries(
+    {},
+    optional={
+        "color": st.sampled_from([c.name for c in ColorInterp]),
+        "description": st.text(max_size=5),
+        "unit": st.text(max_size=5),
+        "scale": NUMBERS,
+        "offset": NUMBERS,
+        "tags": NAMESPACES,
+    },
+)
+WKT = CRS.from_epsg(32632).to_wkt()
+METADATA = JSON | st.fixed_dictionaries(
+    {},
+    optional={
+        "crs": st.sampled_from([WKT, WKT[:99], 'LOCAL_CS["a"]', 'GEOGCS["a"]']) | JSON,
+        "transform": st.lists(NUMBERS, min_size=6, max_size=6) | JSON,
+        "gcps": st.fixed_dictionaries(
+            {
+                "crs": st.none() | st.just(WKT),
+                "points": st.lists(st.tuples(*[NUMBERS] * 5, st.text(), st.text()).map(list)),
+            }
+        )
+        | JSON,
+        "rpcs": st.dictionaries(st.sampled_from([*RPC.__annotations__, "LINE_OFF"]), st.text(max_size=5)) | JSON,
+        "bands": st.lists(BAND, min_size=2, max_size=3) | JSON,
+        "alpha": st.integers(-1, 3) | JSON,
+        "tags": NAMESPACES | JSON,
+        "overviews": st.lists(st.integers(1, 9), max_size=3) | JSON,
+        "colormap": st.binary(max_size=16).map(lambda b: base64.b64encode(b).decode()) | JSON,
+        "icc": st.sampled_from(["", "AAAA"]) | JSON,
+        "exif": JSON,
+        "xmp": st.sampled_from(["", "AAAA", "PHg+", "PHggYT0iYiI+"]) | JSON,
+        "dpi": st.lists(NUMBERS, min_size=2, max_size=2) | JSON,
+    },
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    METADATA, st.sampled_from([None, "mask", "alpha"]), st.sampled_from([1, 2]), st.sampled_from(["tif", "png", "webp"])
+)
+def test_no_metadata_crashes_a_sink(metadata: Any, plane: Any, bands: int, format: str) -> None:
+    folder = Path(tempfile.mkdtemp())
+    path = folder / "a"
+    bands = bands if format == "tif" else 2 * bands - 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with open_sink(
+                path, format, metadata=metadata, plane=plane, **SINK | {"bands": bands}, overviews=True
+            ) as sink:
+                values = np.ones((bands, 5, 6), np.uint8)
+                sink.write(slice(0, 5), slice(0, 6), values, None if plane is None else values[0])
+        except LearnedCodecError as error:
+            assert isinstance(error, CorruptDataError) or format != "tif", error  # noqa: PT017
+        else:
+            with open_source(path, force=True) as source:
+                np.testing.assert_array_equal(source.read(slice(0, 5), slice(0, 6)), values)
+    path.unlink(missing_ok=True)
+    folder.rmdir()  # fails if there is another file
+
+
+# --- units ---
+
+
+def band(**said: Any) -> dict[str, Any]:
+    return {"color": "gray", **said}
+
+
+@pytest.mark.parametrize(
+    ("tags", "bands", "dtype", "unit"),
+    [
+        ({"UNIT": "sigma0 dB float32"}, [band()], "float32", "db"),
+        ({"units": "Decibel"}, [band()], "float32", "db"),
+        ({}, [band(unit="dB"), band(unit="dB")], "float32", "db"),
+        ({}, [band(description="Gamma0_VV_db")], "float32", "db"),
+        ({}, [band(tags={"": {"UNITTYPE": "dB"}})], "float32", "db"),
+        ({"UNIT": "dB"}, [band()], "uint16", None),
+        ({"UNIT": "dB"}, [band(scale=0.01)], "float32", None),
+        ({"UNIT": "dB"}, [band(offset=5)], "float32", None),
+        ({"UNIT": "uint16 = round(100*dB)+10000, nodata 0; gamma0", "POL": "VV"}, [band()], "uint16", None),
+        ({"UNIT": "dB = (DN - 10000) / 100", "POL": "VV"}, [band()], "float32", None),
+        ({"UNIT": "0.01 dB"}, [band()], "float32", None),
+        ({"UNIT": "dB(A)"}, [band()], "float32", None),
+        ({"UNIT": "dBm"}, [band()], "float32", None),
+        ({"UNIT": "amplitude DN uint16; gamma0 dB = 20*log10(DN)-83", "POL": "HH+HV"}, [band()], "uint16", "amplitude"),
+        ({"UNIT": "amplitude DN float32 = |re+j im|", "SENSOR": "TerraSAR-X"}, [band()], "float32", "amplitude"),
+        ({"UNIT": "amplitude"}, [band()], "float32", None),  # of a tide?
+        ({"UNIT": "intensity"}, [band()], "float32", None),  # of a lamp?
+        ({"UNIT": "intensity", "SENSOR": "QuickBird"}, [band()], "float32", None),
+        ({"UNIT": "intensity", "Platform": "Sentinel-1A"}, [band()], "float32", "power"),
+        ({"UNIT": "intensity", "Platform": "Sentinel-2A"}, [band()], "float32", None),
+        ({}, [band(description="Intensity_VV"), band(description="Intensity_VH")], "float32", "power"),
+        ({}, [band(description="Intensity_VV"), band(description="Amplitude_VV")], "float32", None),
+        ({}, [band(description="Intensity_VV"), band(description="angle")], "float32", None),
+        ({"UNIT": "gamma0 linear power"}, [band(scale=2)], "float32", "power"),
+        ({"UNIT": "power", "POL": "VV"}, [band(offset=2)], "float32", None),
+        ({"POL": "VV"}, [band(description="VV")], "float32", None),
+        ({"UNIT": "power amplitude", "POL": "VV"}, [band()], "float32", None),
+        ({}, [band(description="band 1 reflectance")], "int16", None),
+        ({}, [], "uint8", None),
+    ],
+)
+def test_radar_unit(tags: dict[str, str], bands: list[dict[str, Any]], dtype: str, unit: str | None) -> None:
+    assert radar_unit({"tags": {"": tags}, "bands": bands}, np.dtype(dtype)) == unit

@@ -1,0 +1,326 @@
+"""What has no value: how it is filled, and that it is kept exactly."""
+
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from learned_codec.bitstream import varint
+from learned_codec.errors import BitstreamError, CorruptDataError, UnsupportedVersionError
+from learned_codec.values.inpaint import fill
+from learned_codec.values.mask import VALID, MaskSpec, Side, holds
+
+QUICK = settings(max_examples=150, deadline=None, derandomize=True)
+
+SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40)) | st.sampled_from([(1, 300), (300, 1), (64, 64)])
+
+# -- fill --------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def planes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Values, among them NaN where not valid, and what is valid: at random, or a half."""
+    shape = draw(SHAPES)
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    share = draw(st.sampled_from([0.01, 0.3, 0.9, 0.999]))
+    valid = rng.random(shape) < share
+    if draw(st.booleans()):
+        valid[:, shape[1] // 2 :] = draw(st.booleans())
+    values = rng.normal(draw(st.sampled_from([0.0, 0.5, -70.0])), draw(st.sampled_from([0.0, 0.2, 50.0])), shape)
+    values = values.astype(np.float32)
+    values[~valid] = draw(st.sampled_from([np.nan, np.inf, -3.4e38, 0.0]))
+    return values, valid
+
+
+@QUICK
+@given(planes())
+def test_fill(both: tuple[np.ndarray, np.ndarray]) -> None:
+    values, valid = both
+    before = values.copy()
+    filled = fill(values, valid)
+    np.testing.assert_array_equal(values, before)  # not in place
+    assert filled.dtype == np.float32
+    assert filled.shape == values.shape
+    assert np.isfinite(filled).all()
+    np.testing.assert_array_equal(filled[valid], values[valid])
+    if valid.any():
+        low, high = values[valid].min(), values[valid].max()
+        slack = 1e-5 * max(abs(low), abs(high))
+        assert low - slack <= filled.min()
+        assert filled.max() <= high + slack
+    else:
+        assert not filled.any()
+
+
+def test_fill_is_smooth() -> None:
+    """A ramp with a hole stays nearly a ramp, and far outside it becomes flat: no step costs bits."""
+    ramp = np.tile(np.arange(128, dtype=np.float32), (128, 1))
+    hole = np.ones(ramp.shape, bool)
+    hole[40:80, 50:90] = False
+    assert np.abs(fill(ramp, hole) - ramp).max() < 20
+    right = np.ones(ramp.shape, bool)
+    right[:, 64:] = False
+    filled = fill(ramp, right)
+    assert np.abs(np.diff(filled[:, 63:], axis=1)).max() < 16
+    assert np.abs(np.diff(filled[:, 70:], axis=1)).max() < 8
+
+
+def test_fill_does_not_depend_on_how_many_pixels_are_valid_where() -> None:
+    """Half way between a large and a small region lies their middle."""
+    values, valid = np.zeros((1, 256), np.float32), np.zeros((1, 256), bool)
+    valid[0, :100] = valid[0, 250:] = True
+    values[0, 250:] = 1
+    assert 0.2 < fill(values, valid)[0, 175] < 0.8
+
+
+def stream(body: bytes) -> bytes:
+    packed = zlib.compress(body)
+    return varint.encode(len(packed)) + packed
+
+
+# -- packed ------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def sides(draw: st.DrawFn) -> tuple[MaskSpec, Side, int]:
+    """A layout, a side that fits it, and the number of bands."""
+    height, width = draw(SHAPES)
+    bands = draw(st.integers(1, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    fills = draw(st.sampled_from([(), (0.0,), (np.nan, np.inf, -np.inf), (-9999.0, np.nan, np.inf, -np.inf)]))
+    kind = draw(st.sampled_from([None, "mask", "alpha"]))
+    classes = plane = None
+    if fills and draw(st.booleans()):
+        count = draw(st.sampled_from([1, bands]))
+        classes = rng.integers(0, len(fills), (count, height, width), np.uint8)
+        classes[rng.random(classes.shape) < draw(st.sampled_from([0.0, 0.5, 0.99, 1.0]))] = VALID
+        classes[..., width // 2 :] = draw(st.sampled_from([0, VALID]))
+    if kind == "mask":
+        plane = np.where(rng.random((height, width)) < draw(st.sampled_from([0.0, 0.1, 1.0])), 255, 0).astype(np.uint8)
+    elif kind == "alpha":
+        plane = rng.integers(0, 256, (height, width), np.uint8)
+    return MaskSpec(fills, kind), Side(classes, plane), bands
+
+
+@QUICK
+@given(sides())
+def test_sides_come_back(drawn: tuple[MaskSpec, Side, int]) -> None:
+    layout, side, bands = drawn
+    height, width = next((p.shape[-2:] for p in (side.classes, side.plane) if p is not None), (3, 5))
+    again = MaskSpec.from_bytes(layout.to_bytes())
+    assert (repr(again.fills), again.plane) == (repr(layout.fills), layout.plane)
+    found = again.unpack(layout.pack(side), bands, height, width)
+    for one, other in ((found.classes, side.classes), (found.plane, side.plane)):
+        assert (one is None) == (other is None)
+        if one is not None:
+            np.testing.assert_array_equal(one, other)
+
+
+@QUICK
+@given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 19))))
+def test_any_plane_comes_back(plane: np.ndarray) -> None:
+    layout = MaskSpec((), "alpha")
+    found = layout.unpack(layout.pack(Side(None, plane)), 3, *plane.shape).plane
+    assert found is not None
+    np.testing.assert_array_equal(found, plane)
+
+
+def test_a_mask_of_large_areas_costs_little() -> None:
+    y, x = np.mgrid[:1024, :1024]
+    plane = np.where(0.3 * y + x > 700, 255, 0).astype(np.uint8)  # the edge of an orbit
+    layout = MaskSpec((), "mask")
+    assert len(layout.pack(Side(None, plane))) < 50
+    assert len(layout.pack(Side(None, np.full_like(plane, 255)))) == 3
+
+
+def test_single_pixels_cost_little() -> None:
+    """Of pixels that are missing at random, no code takes fewer bits each than 8.1 (1 %) and 11.4 (1 in 1,000)."""
+    rng = np.random.default_rng(0)
+    layout = MaskSpec((), "mask")
+    for share, most in ((0.01, 9.0), (0.001, 12.5)):
+        plane = np.where(rng.random((512, 512)) < share, 0, 255).astype(np.uint8)
+        assert 8 * len(layout.pack(Side(None, plane))) < most * (plane == 0).sum()
+
+
+@QUICK
+@given(st.integers(0, 999), st.sampled_from([0.0, 0.02, 0.2]), SHAPES)
+def test_regions_with_single_pixels_come_back(seed: int, share: float, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    bits = (y * rng.normal() + x * rng.normal() + 3 * np.sin(y / 3) > 5) ^ (rng.random(shape) < share)
+    plane = np.where(bits, rng.integers(1, 256), 0).astype(np.uint8)
+    layout = MaskSpec((), "mask")
+    found = layout.unpack(layout.pack(Side(None, plane)), 1, *shape).plane
+    np.testing.assert_array_equal(found, plane)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\3\0\xff\x10\0\1\0", "more single pixels"),
+        (b"\3\0\xff\1\x20\1\0", "aren't all there"),
+        (b"\3\0\xff\1\2\1\xff", "aren't all there"),
+        (b"\3\0\xff\1\5\1\x7e", "outside the tile"),
+        (b"\3\0\xff\1\2\2\0\0", "bytes follow"),
+        (b"\3\0\xff\1\2\1\1", "bytes follow"),
+        (b"\3\0\xff\0" + stream(b"\0\4"), "don't fit"),
+        (b"\3\0\xff\0" + stream(b"\6\3"), "don't fit"),
+        (b"\3\0\xff\0" + stream(b"\1\3\4\2\2"), "in order"),
+        (b"\3\0\xff\0" + stream(b"\2\3\1\0\0\1\0\1"), "in order"),
+        (b"\3\0\xff\0" + stream(b"\0\3\0"), "bytes follow"),
+        (b"\3\0\xff\0" + stream(b"\0\2"), "damaged"),
+        (b"\4\0\xff", "kind 4"),
+    ],
+)
+def test_damaged_planes_of_regions(data: bytes, words: str) -> None:
+    """Of a tile of 3 x 5 pixels."""
+    with pytest.raises(CorruptDataError, match=words):
+        MaskSpec((), "mask").unpack(b"\0" + data, 1, 3, 5)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.binary(max_size=60), sides())
+def test_garbage_is_noticed_or_a_side(data: bytes, drawn: tuple[MaskSpec, Side, int]) -> None:
+    layout, side, bands = drawn
+    whole = layout.pack(side)
+    flipped = (
+        bytes(b ^ (1 << (data[0] % 8 if i == data[-1] % max(1, len(whole)) else 9)) & 255 for i, b in enumerate(whole))
+        if data
+        else whole
+    )
+    for broken in (data, whole + data, flipped, whole[: len(data)]):
+        try:
+            found = layout.unpack(broken, bands, 3, 5)
+        except CorruptDataError:
+            continue
+        if found.classes is not None:
+            assert found.classes.shape in ((1, 3, 5), (bands, 3, 5))
+            assert set(np.unique(found.classes).tolist()) <= {*range(len(layout.fills)), VALID}
+        assert (found.plane is None) == (layout.plane is None)
+
+
+def test_a_bomb_takes_no_more_memory_than_the_tile() -> None:
+    bomb = zlib.compress(bytes(200_000_000), 9)
+    for kind, levels in ((1, b"\0\xff"), (2, b""), (3, b"\0\xff\0")):
+        data = b"\0" + bytes([kind]) + levels + varint.encode(len(bomb)) + bomb
+        tracemalloc.start()
+        with pytest.raises(CorruptDataError, match="wrong size"):
+            MaskSpec((), "mask").unpack(data, 1, 100, 100)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < len(bomb) * 3 + 1_000_000
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.binary(max_size=40))
+def test_any_layout_is_ours_or_an_error(data: bytes) -> None:
+    try:
+        layout = MaskSpec.from_bytes(data)
+    except BitstreamError:
+        return
+    assert layout.to_bytes() == data
+    for dtype in map(np.dtype, ("uint8", "int16", "float32")):
+        try:
+            layout.check(dtype)
+        except CorruptDataError:
+            continue
+        values = np.zeros((1, 2, 3), dtype)
+        layout.restore(values, Side(np.zeros((1, 2, 3), np.uint8), None) if layout.fills else Side(None, None))
+
+
+def test_layouts_that_make_no_sense() -> None:
+    for data in (b"", b"\0", b"\0\1", bytes([0, 255]) + bytes(255 * 8), bytes(3)):
+        with pytest.raises(CorruptDataError, match="MASK"):
+            MaskSpec.from_bytes(data)
+    with pytest.raises(UnsupportedVersionError, match="later version"):
+        MaskSpec.from_bytes(b"\7\0")
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [("uint8", 0), ("uint8", 255), ("uint16", 7), ("int16", -32768), ("int16", 32767), ("float32", -9999.0),
+     ("float32", 0.1), ("float32", -3.4028234663852886e38), ("float32", 3.4028234663852886e38), ("float32", None)],
+)  # fmt: skip
+@pytest.mark.parametrize("plane", [False, True])
+def test_what_has_no_value_comes_back_exactly(dtype: str, nodata: float | None, plane: bool) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(1, 100, (3, 20, 30)).astype(dtype)
+    fills: tuple[float, ...] = () if nodata is None else (nodata,)
+    if dtype == "float32":
+        fills += (np.nan, np.inf, -np.inf)
+    for value in fills:
+        values[rng.random(values.shape) < 0.1] = value  # a band each
+        values[:, rng.random(values.shape[1:]) < 0.05] = value
+    mask = np.where(rng.random((20, 30)) < 0.8, 255, 0).astype(np.uint8) if plane else None
+    layout = MaskSpec(fills, "mask" if plane else None)
+    layout.check(values.dtype)
+    side = layout.classify(values, mask)
+    valid = layout.valid(side, 3)
+    assert valid is not None
+    assert valid.shape == values.shape
+    real = np.isfinite(values) & (values != np.array(0.5 if nodata is None else nodata, dtype))
+    np.testing.assert_array_equal(valid, real if mask is None else real & (mask > 0))
+
+    # The worst that coding can do: every valid pixel becomes nodata.
+    decoded = np.full(values.shape, 50 if nodata is None else nodata, dtype)
+    layout.restore(decoded, side)
+    hidden = np.zeros(values.shape, bool) if mask is None else np.broadcast_to(mask == 0, values.shape)
+    np.testing.assert_array_equal(decoded[~real], values[~real])
+    assert (decoded[real & hidden] == 0).all()
+    if nodata is not None:
+        assert not (decoded[valid] == np.array(nodata, dtype)).any()
+        assert np.abs(decoded[valid].astype(float) - nodata).max() <= (1 if dtype != "float32" else abs(nodata) / 1e6)
+    assert np.isfinite(decoded[valid]).all()
+    again = layout.classify(decoded, mask)
+    np.testing.assert_array_equal(layout.valid(again, 3), valid)
+
+
+def test_hidden_pixels_are_0_also_where_0_is_nodata() -> None:
+    layout = MaskSpec((0.0,), "mask")
+    values = np.array([[[5, 6, 0]]], np.uint8)
+    plane = np.array([[255, 0, 255]], np.uint8)
+    side = layout.classify(values, plane)
+    decoded = np.array([[[0, 6, 3]]], np.uint8)
+    layout.restore(decoded, side)
+    assert decoded.tolist() == [[[1, 0, 0]]]
+
+
+def test_masks_of_all_bands_are_stored_once() -> None:
+    values = np.ones((5, 9, 9), np.uint16)
+    values[:, :4] = 0
+    layout = MaskSpec((0.0,))
+    side = layout.classify(values, None)
+    assert side.classes is not None
+    assert len(side.classes) == 1
+    values[2, 5, 5] = 0
+    assert len(layout.classify(values, None).classes) == 5  # type: ignore[arg-type]
+    assert layout.pack(layout.classify(np.ones((5, 9, 9), np.uint16), None)) == b""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "can"),
+    [
+        ("uint8", 255, True),
+        ("uint8", 256, False),
+        ("uint8", -1, False),
+        ("int16", 0.5, False),
+        ("uint16", np.nan, False),
+        ("uint16", np.inf, False),
+        ("float32", np.nan, True),
+        ("float32", 1e300, False),
+        ("float32", 0.1, True),
+    ],
+)
+def test_values_that_a_dtype_can_have(dtype: str, value: float, can: bool) -> None:
+    assert holds(np.dtype(dtype), value) == can
+    if not can:
+        with pytest.raises(CorruptDataError, match=f"{dtype} can have"):
+            MaskSpec.from_bytes(struct.pack("<BBd", 0, 1, value)).check(np.dtype(dtype))
