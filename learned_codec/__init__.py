@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from learned_codec import errors
-    from learned_codec.codec import check, decode, encode, inspect, list_models
+    from learned_codec.codec import check, decode, encode, inspect, list_models, register_model
     from learned_codec.errors import LearnedCodecError
     from learned_codec.files import decode_file, encode_file
     from learned_codec.limits import Limits
@@ -36,6 +36,7 @@ __all__ = [
     "inspect",
     "list_models",
     "open",
+    "register_model",
 ]
 
 # Public name -> the module it lives in; the same names as under TYPE_CHECKING, which is for type checkers and editors.
@@ -51,6 +52,7 @@ _HOME = {
     "inspect": "learned_codec.codec",
     "list_models": "learned_codec.codec",
     "open": "learned_codec.reader",
+    "register_model": "learned_codec.codec",
 }
 
 

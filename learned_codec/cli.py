@@ -103,7 +103,7 @@ def main() -> None:
 @click.option(
     "--effort", type=click.IntRange(0, 3), help="0 is fast, 3 makes the smallest files, slowly.  [default: 0]"
 )
-@click.option("--model", help="A model's id (see `learned_codec.list_models()`).  [default: by bands and type]")
+@click.option("--model", help="A model's name, or the path of one of your own.  [default: by bands and type]")
 @jobs_option
 @overwrite_option
 @json_option
@@ -151,6 +151,7 @@ def encode(
     "--errors", type=click.Choice(["raise", "fill"]), help="Stop at a damaged tile, or fill it.  [default: raise]"
 )
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger images.  [default: 2^30]")
+@click.option("--model", help="The path of the model of your own that SRC was encoded with.")
 @jobs_option
 @overwrite_option
 @machine_options
@@ -336,6 +337,9 @@ def _encode_one(task: Task, progress: Callable[[int, int], None] | None = None) 
 
 def _decode_one(task: Task, progress: Callable[[int, int], None] | None = None) -> Any:
     source, target, options = task
+    model = options.pop("model", None)
+    if model is not None:  # here, as this may be a process of its own
+        learned_codec.register_model(model)
     return learned_codec.decode_file(_source(source), _destination(target), progress=progress, **options)
 
 
@@ -423,9 +427,12 @@ def _name(argument: str) -> str:
 
 
 def _summary(info: Any) -> str:
+    model = (
+        f"the weights {info.weights_id}" if info.model is None else f"quality {info.quality:.4g}, model {info.model}"
+    )
     return (
         f"{info.width} × {info.height} pixels, {info.bands} × {info.dtype}, {info.bytes:,} bytes, {info.bpp:.3f} bpp, "
-        f"quality {info.quality:.4g}, model {info.model}"
+        f"{model}"
     )
 
 

@@ -18,7 +18,7 @@ from learned_codec.bitstream import TILE_UNIT, Header
 from learned_codec.errors import BitstreamError, InvalidInputError, UnknownModelError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
-from learned_codec.models.registry import ModelCard, list_models
+from learned_codec.models.registry import ModelCard, ModelName, list_models, register_model
 from learned_codec.reader import Reader, nodata_of
 from learned_codec.tiling.decoder import Progress
 from learned_codec.values.arrays import ArraySource
@@ -43,6 +43,7 @@ __all__ = [
     "encode_source",
     "inspect",
     "list_models",
+    "register_model",
 ]
 
 EFFORTS = range(4)
@@ -105,7 +106,7 @@ def encode(
     quality: float | None = None,
     bpp: float | None = None,
     psnr: float | None = None,
-    model: str | None = None,
+    model: ModelName | None = None,
     planar: bool = False,
     nodata: float | None = None,
     mask: NDArray[Any] | None = None,
@@ -128,8 +129,9 @@ def encode(
             tiny images.
         psnr: in dB over all valid values of all bands, met from above, within 0.1 dB. The peak is 255 for uint8, 65535
             for 16 bits, and for float32 and radar the robust range of the values (of radar in dB).
-        model: a model's name (see `list_models`); by default the newest for RGB of three bands of uint8, else the
-            newest for one band, of which each spectral component goes through it.
+        model: a model's name (see `list_models`), or the path of the weights of one of your own, which decoders then
+            need, too (`register_model`). By default that for RGB of three bands of uint8, else that for one band, of
+            which each spectral component goes through it.
         planar: the array is (C, H, W).
         nodata: the value of pixels that have none, in any band. They come back exactly, and cost almost nothing; so do
             NaN and infinity. A valid pixel never comes back as nodata.
@@ -153,6 +155,7 @@ def encode(
         InvalidInputError: the array, or an argument, is not one of the above.
         RateError: the bpp or PSNR is outside what the model reaches on this image; the message names the range.
         UnknownModelError: there is no such model.
+        WeightsError: the model's weights can't be read.
         LimitError: the image is larger than a decoder accepts by default (see `Limits`).
     """
     source = ArraySource(image, planar=planar, mask=mask, nodata=nodata)
@@ -180,7 +183,7 @@ def encode_source(
     quality: float | None = None,
     bpp: float | None = None,
     psnr: float | None = None,
-    model: str | None = None,
+    model: ModelName | None = None,
     kind: str | None = None,
     unit: str | None = None,
     tile_size: int | None = None,
@@ -229,8 +232,8 @@ def encode_source(
     if source.nodata is not None:  # kept in any case: that no pixel has it now means nothing
         metadata["nodata"] = float(source.nodata) if np.isfinite(source.nodata) else str(float(source.nodata))
     with torch_threads(threads):
-        loaded = registry.load(card.name, device)
-        optimiser = registry.optimiser(card.name, device, int(effort)) if effort else None
+        loaded = registry.load(card, device)
+        optimiser = registry.optimiser(card, device, int(effort)) if effort else None
         job = ImageEncoder(source, header, transform, layout_of_masks, loaded, optimiser, progress)
         return job.run(*rate, metadata)
 
@@ -262,7 +265,7 @@ def decode(
         NotLCIError, TruncatedError, CorruptDataError, UnsupportedVersionError: the bytes are at fault (all are
             `BitstreamError`s).
         LimitError: the image is larger than `limits`; nothing of its size was allocated.
-        UnknownModelError: the file was made with a model that this installation does not have.
+        UnknownModelError: the file was made with a model that is not here; the message names its weights.
     """
     if errors not in ("raise", "fill"):
         raise InvalidInputError(f"errors must be 'raise' or 'fill', not {errors!r}")

@@ -122,7 +122,7 @@ class Reader:
         row, column, height, width = self.checked_window(window)
         wanted = slice(row, row + height), slice(column, column + width)
         with torch_threads(self._threads):
-            model = registry.load(self._card.name, self._device)
+            model = registry.load(self._card, self._device)
             for block in self._decoding.blocks(model, wanted, progress):
                 yield block.crop(*wanted)
 

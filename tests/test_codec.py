@@ -134,9 +134,9 @@ def test_processors_with_and_without_bf16_agree(monkeypatch: pytest.MonkeyPatch,
 
     for supported in (True, False):
         monkeypatch.setattr(model, "has_bf16", lambda _, supported=supported: supported)
-        registry.load.cache_clear()
+        registry.forget()
         assert np.abs(learned_codec.decode(data).astype(int) - decoded).max() <= 1
-    registry.load.cache_clear()
+    registry.forget()
 
 
 def test_every_model_has_golden_files() -> None:

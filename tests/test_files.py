@@ -118,7 +118,7 @@ class Hollow:
 
 @pytest.fixture
 def hollow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "load", lambda name, _device="cpu": Hollow(registry.find(name=name).bands))
+    monkeypatch.setattr(registry, "load", lambda card, _device="cpu": Hollow(card.bands))
 
 
 @pytest.mark.skipif(not FILES, reason="no test images")

@@ -1,13 +1,19 @@
-"""The models that come with the package: `weights/NAME.safetensors`, each with its card, `weights/NAME.json`."""
+"""Which models there are: those of the package, and a user's own.
+
+A model is a weights file, `NAME.safetensors`, and beside it its card, `NAME.json`. Those of the package lie in
+`weights`. A user's own are found by their path, by `register_model`, or by the environment variable
+`LEARNED_CODEC_MODELS`; a file of the user's needs no card.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from learned_codec.errors import UnknownModelError, WeightsError
 
@@ -18,17 +24,29 @@ if TYPE_CHECKING:
     from .model import Model
     from .weights import Weights
 
+DEFAULTS = {1: "mono-1", 3: "rgb-1"}
+"""The model that codes images of so many bands where none is asked for. No file put anywhere changes it."""
+
+VARIABLE = "LEARNED_CODEC_MODELS"
+"""The environment variable that lists a user's models: weights files, or folders of them, as in PATH."""
+
+SUFFIX = ".safetensors"
+
+ModelName: TypeAlias = str | os.PathLike[str]
+"""A model's name, or the path of its weights file."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
     """What is known of a model without loading it.
 
-    Its `name` (its frozen id), the hexadecimal `weights_id` that bitstreams carry, its `bands`, the quality step of
-    quality 100, how many adaptations to an image it has, and the whole card as JSON values: recipe, data, licences,
-    measured rates and distortions.
+    Its `name` (of the package's models: a frozen id), the `path` of its weights, the hexadecimal `weights_id` that
+    bitstreams carry, its `bands`, the quality step of quality 100, how many adaptations to an image it has, and the
+    whole card as JSON values: recipe, data, licences, measured rates and distortions.
     """
 
     name: str
+    path: Path
     weights_id: str
     bands: int
     max_step: int
@@ -44,55 +62,71 @@ class ModelCard:
         return dict(self.card)
 
 
-def _folder() -> Path:
-    return Path(str(resources.files("learned_codec"))) / "models" / "weights"
+_registered: dict[str, ModelCard] = {}
+"""What `register_model` was given in this process, by weights id."""
 
 
-def _version(path: Path) -> tuple[str, int]:
-    """NAME-12 -> (NAME, 12): version 12 is newer than version 2."""
-    family, _, number = path.stem.rpartition("-")
-    return family, int(number) if number.isdigit() else 0
+def register_model(path: str | os.PathLike[str]) -> ModelCard:
+    """Make a weights file known to this process: by its name, and to files that were made with it.
 
-
-@lru_cache(maxsize=1)
-def _cards() -> tuple[ModelCard, ...]:
-    cards = []
-    for path in sorted(_folder().glob("*.json"), key=_version):
-        card = json.loads(path.read_text("utf-8"))
-        try:
-            numbers = card["bands"], card["max_step"], card["adaptations"]
-            cards.append(ModelCard(path.stem, card["weights_id"], *numbers, card))
-        except KeyError as error:
-            raise WeightsError(f"the model card {path.name} lacks {error}") from error
-    return tuple(cards)
+    Raises `WeightsError` where it is none, and where its name is that of another model.
+    """
+    card = _card_of(Path(path))
+    for other in list_models():
+        if other.name == card.name and other.weights_id != card.weights_id:
+            raise WeightsError(f"{path}: there is another model of the name {card.name}, {other.path}; rename this one")
+    return _registered.setdefault(card.weights_id, card)
 
 
 def list_models() -> list[ModelCard]:
-    """The models in this installation, by name."""
-    return list(_cards())
+    """The models of the package, by name, and then a user's own."""
+    cards = {card.weights_id: card for card in [*_cards(), *_registered.values(), *_listed()]}
+    return list(cards.values())
 
 
-def find(*, name: str | None = None, weights_id: bytes | None = None, bands: int | None = None) -> ModelCard:
-    """The card of a model by its name, by the id in a bitstream, or the current default for a number of bands.
+def find(*, name: ModelName | None = None, weights_id: bytes | None = None, bands: int | None = None) -> ModelCard:
+    """The card of a model by its name or path, by the id in a bitstream, or the default for a number of bands.
 
-    Raises `UnknownModelError`, which lists what there is.
+    Raises `UnknownModelError`, which says what is missing and what there is.
     """
-    cards = list_models()
-    for card in cards:
-        if name == card.name or (weights_id is not None and weights_id.hex() == card.weights_id):
-            return card
     if bands is not None:
-        # By family and version, so the last one is the newest.
-        fitting = [card for card in cards if card.bands == bands]
-        if fitting:
-            return fitting[-1]
-    wanted = name or (f"weights id {weights_id.hex()}" if weights_id else f"{bands} bands")
-    raise UnknownModelError(f"no model for {wanted}; here are: {', '.join(c.name for c in cards) or 'none'}")
+        name = DEFAULTS.get(bands)
+    for cards in (_cards, _registered.values, _listed):  # the package's models need nothing that may be broken
+        for card in cards():
+            if name == card.name or (weights_id is not None and weights_id.hex() == card.weights_id):
+                return card
+    if name is not None and Path(name).suffix == SUFFIX:
+        return _card_of(Path(name))
+    here = f"here are: {', '.join(card.name for card in list_models()) or 'none'}"
+    if weights_id is not None:
+        raise UnknownModelError(
+            f"the file was made with the model of the weights id {weights_id.hex()}, which is not here ({here}); "
+            f"learned_codec.register_model(PATH) or the environment variable {VARIABLE} adds one"
+        )
+    wanted = name if name is not None else f"{bands} bands"
+    raise UnknownModelError(f"no model for {wanted}; {here}; one of your own is called by its path, NAME{SUFFIX}")
+
+
+def load(model: ModelName | ModelCard, device: str = "cpu") -> Model:
+    """A model ready for use, kept for the next call (it is immutable). Raises `WeightsError`, `UnknownModelError`."""
+    card = model if isinstance(model, ModelCard) else find(name=model)
+    return _loaded(card.path, card.weights_id, device)
+
+
+def optimiser(model: ModelName | ModelCard, device: str, effort: int) -> Optimiser:
+    """What optimises latents for a model, kept like it. `effort` is 1, 2 or 3."""
+    card = model if isinstance(model, ModelCard) else find(name=model)
+    return _optimiser(card.path, card.weights_id, device, effort)
+
+
+def forget() -> None:
+    """Free the models that are kept for the next call."""
+    _loaded.cache_clear()
+    _optimiser.cache_clear()
 
 
 @lru_cache(maxsize=4)
-def load(name: str, device: str = "cpu") -> Model:
-    """A model ready for use, kept for the next call (it is immutable). Raises `WeightsError`, `UnknownModelError`."""
+def _loaded(path: Path, weights_id: str, device: str) -> Model:
     import torch
 
     from .device import check_device
@@ -100,27 +134,82 @@ def load(name: str, device: str = "cpu") -> Model:
 
     check_device(device)
     with torch.inference_mode(False):  # whatever the caller's mode: `Optimiser` differentiates it
-        return Model(_weights(name), device)
+        return Model(_weights(path, weights_id), device)
 
 
 @lru_cache(maxsize=4)
-def optimiser(name: str, device: str, effort: int) -> Optimiser:
-    """What optimises latents for a model, kept like it. `effort` is 1, 2 or 3."""
+def _optimiser(path: Path, weights_id: str, device: str, effort: int) -> Optimiser:
     import torch
 
     from .effort import PASSES, Optimiser
     from .network import network_of_weights
 
-    model = load(name, device)
+    model = _loaded(path, weights_id, device)
     with torch.inference_mode(False):
-        return Optimiser(model, network_of_weights(_weights(name)).entropy, PASSES[effort])
+        return Optimiser(model, network_of_weights(_weights(path, weights_id)).entropy, PASSES[effort])
 
 
-def _weights(name: str) -> Weights:
+def _weights(path: Path, weights_id: str) -> Weights:
     from . import weights
 
-    card = find(name=name)
-    found = weights.read(_folder() / f"{name}.safetensors")
-    if found.id.hex() != card.weights_id:
-        raise WeightsError(f"the weights of {name} are damaged: their id is {found.id.hex()}, not {card.weights_id}")
+    found = weights.read(path)
+    if found.id.hex() != weights_id:
+        raise WeightsError(f"the weights {path} are damaged: their id is {found.id.hex()}, not {weights_id}")
     return found
+
+
+# -- cards -------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _cards() -> tuple[ModelCard, ...]:
+    """The cards of the package's models, which are believed: no weights are read."""
+    folder = Path(str(resources.files("learned_codec"))) / "models" / "weights"
+    cards = []
+    for path in sorted(folder.glob("*.json"), key=_version):
+        card = json.loads(path.read_text("utf-8"))
+        try:
+            numbers = card["bands"], card["max_step"], card["adaptations"]
+            cards.append(ModelCard(path.stem, path.with_suffix(SUFFIX), card["weights_id"], *numbers, card))
+        except KeyError as error:
+            raise WeightsError(f"the model card {path.name} lacks {error}") from error
+    return tuple(cards)
+
+
+def _version(path: Path) -> tuple[str, int]:
+    """NAME-12 -> (NAME, 12): version 12 comes after version 2."""
+    family, _, number = path.stem.rpartition("-")
+    return family, int(number) if number.isdigit() else 0
+
+
+def _listed() -> list[ModelCard]:
+    """The cards of the models that the environment variable lists."""
+    entries = [Path(entry) for entry in os.environ.get(VARIABLE, "").split(os.pathsep) if entry]
+    paths = [path for entry in entries for path in (sorted(entry.glob(f"*{SUFFIX}")) if entry.is_dir() else [entry])]
+    return [_card_of(path) for path in paths]
+
+
+def _card_of(path: Path) -> ModelCard:
+    """The card of a user's weights file, from what is in it."""
+    path = path.absolute()
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {path}: {error}") from error
+    return _read_card(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=64)
+def _read_card(path: Path, _time: int, _size: int) -> ModelCard:
+    from . import weights
+
+    data = path.read_bytes()
+    config, found = weights.config_of(data, str(path)), weights.weights_id(data).hex()
+    beside = path.with_suffix(".json")
+    card = {"name": path.stem, "weights_id": found, "bands": config.bands, "max_step": config.max_step}
+    try:
+        known = json.loads(beside.read_text("utf-8"))
+        card = known if known["weights_id"] == found else card
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # a card says where weights come from; without one they code as well
+    return ModelCard(path.stem, path, found, config.bands, config.max_step, config.adaptations, card)

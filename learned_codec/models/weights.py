@@ -16,15 +16,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
 from learned_codec.entropy import ScaleTables
 from learned_codec.errors import WeightsError
 
 from .config import ModelConfig
+
+if TYPE_CHECKING:  # a file's name and configuration are read without torch
+    from torch import Tensor
 
 KEY = "learned_codec"
 FORMAT = "weights 1"
@@ -69,23 +71,35 @@ def weights_id(data: bytes) -> bytes:
 
 def to_bytes(config: ModelConfig, tensors: Mapping[str, Tensor]) -> bytes:
     """The weights file of a model."""
+    from safetensors.torch import save
+
     # One key only: safetensors writes several in no certain order, and the same model must be the same bytes.
     metadata = {KEY: json.dumps({"format": FORMAT, "config": config.to_dict()}, sort_keys=True)}
     return save({key: value.contiguous() for key, value in tensors.items()}, metadata)
 
 
-def from_bytes(data: bytes, source: str) -> Weights:
-    """Parse a weights file; `source` names it in errors. Raises `WeightsError`."""
+def config_of(data: bytes, source: str) -> ModelConfig:
+    """The configuration in a weights file; `source` names it in errors. Raises `WeightsError`."""
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = json.loads(header["__metadata__"][KEY])
         if metadata["format"] != FORMAT:
             raise WeightsError(f"{source}: weights of the format {metadata['format']!r}; this version reads {FORMAT!r}")
-        config = ModelConfig.from_dict(metadata["config"])
-        return Weights(config, load(data), weights_id(data))
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        return ModelConfig.from_dict(metadata["config"])
+    except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, WeightsError):
             raise
+        raise WeightsError(f"{source} is not a weights file of learned_codec: {error}") from error
+
+
+def from_bytes(data: bytes, source: str) -> Weights:
+    """Parse a weights file; `source` names it in errors. Raises `WeightsError`."""
+    from safetensors.torch import load
+
+    config = config_of(data, source)
+    try:
+        return Weights(config, load(data), weights_id(data))
+    except (ValueError, SafetensorError) as error:
         raise WeightsError(f"{source} is not a weights file of learned_codec: {error}") from error
 
 

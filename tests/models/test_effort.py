@@ -123,8 +123,7 @@ def test_command_line(tmp_path: Path, picture: np.ndarray) -> None:
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
 def test_the_modes_of_the_caller_do_not_matter(picture: np.ndarray, mode: type) -> None:
     expected = learned_codec.encode(picture[:64, :64], effort=1)
-    registry.load.cache_clear()
-    registry.optimiser.cache_clear()
+    registry.forget()
     with mode():
         assert learned_codec.encode(picture[:64, :64], effort=1) == expected
     assert torch.is_grad_enabled()
@@ -141,8 +140,7 @@ def test_places_are_those_of_the_masks(shape: tuple[int, int]) -> None:
 
 
 def test_weights_without_their_floating_point_origin() -> None:
-    name = registry.find(bands=1).name
-    found = weights.read(registry._folder() / f"{name}.safetensors")
+    found = weights.read(registry.find(bands=1).path)
     kept = {key: value for key, value in found.tensors.items() if not key.startswith("training.")}
     with pytest.raises(WeightsError, match="training"):
         network.network_of_weights(weights.from_bytes(weights.to_bytes(found.config, kept), "test"))

@@ -160,8 +160,7 @@ def test_the_refinement_is_at_work() -> None:
         return float((model.synthesise(decoded, 384) - own).square().mean())
 
     for card in learned_codec.list_models():
-        path = Path(registry.__file__).parent / "weights" / f"{card.name}.safetensors"
-        whole, crippled = Model(weights.read(path)), Model(weights.read(path))
+        whole, crippled = (Model(weights.read(card.path)) for _ in range(2))
         for parameter in crippled.synthesis.refinement.leave.parameters():
             parameter.zero_()
         assert error(crippled) > 1.01 * error(whole)
