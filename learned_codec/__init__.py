@@ -14,18 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from learned_codec import errors
-    from learned_codec.codec import check, decode, encode, inspect, list_models, register_model
-    from learned_codec.errors import LearnedCodecError
+    from learned_codec.codec import Info, Report, check, decode, encode, inspect, list_models, register_model
+    from learned_codec.errors import LearnedCodecError, LearnedCodecWarning, MetadataLostWarning
     from learned_codec.files import decode_file, encode_file
     from learned_codec.limits import Limits
+    from learned_codec.models.registry import ModelCard
     from learned_codec.reader import Reader, open
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Info",
     "LearnedCodecError",
+    "LearnedCodecWarning",
     "Limits",
+    "MetadataLostWarning",
+    "ModelCard",
     "Reader",
+    "Report",
     "__version__",
     "check",
     "decode",
@@ -41,9 +47,14 @@ __all__ = [
 
 # Public name -> the module it lives in; the same names as under TYPE_CHECKING, which is for type checkers and editors.
 _HOME = {
+    "Info": "learned_codec.codec",
     "LearnedCodecError": "learned_codec.errors",
+    "LearnedCodecWarning": "learned_codec.errors",
     "Limits": "learned_codec.limits",
+    "MetadataLostWarning": "learned_codec.errors",
+    "ModelCard": "learned_codec.models.registry",
     "Reader": "learned_codec.reader",
+    "Report": "learned_codec.codec",
     "check": "learned_codec.codec",
     "decode": "learned_codec.codec",
     "decode_file": "learned_codec.files",
@@ -68,4 +79,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+    return sorted(__all__)

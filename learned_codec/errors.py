@@ -17,6 +17,11 @@ Every error is a `LearnedCodecError`, and also the built-in error that a caller 
     ├── FileError(OSError)                     the destination exists, the source can't be read
     ├── MissingDependencyError(ImportError)    names the extra to install
     └── TrainingError(RuntimeError)            training can't go on
+
+and everything that it warns of is a `LearnedCodecWarning`:
+
+    LearnedCodecWarning(UserWarning)
+    └── MetadataLostWarning                    something beside the pixels isn't kept
 """
 
 from collections.abc import Iterable
@@ -27,7 +32,9 @@ __all__ = [
     "FileError",
     "InvalidInputError",
     "LearnedCodecError",
+    "LearnedCodecWarning",
     "LimitError",
+    "MetadataLostWarning",
     "MissingDependencyError",
     "ModelError",
     "NotLCIError",
@@ -118,3 +125,11 @@ class MissingDependencyError(LearnedCodecError, ImportError):
 
 class TrainingError(LearnedCodecError, RuntimeError):
     """Training can't go on: diverged, out of data, or a checkpoint that doesn't fit."""
+
+
+class LearnedCodecWarning(UserWarning):
+    """The base of every warning of this library: what comes out is right, but perhaps not what was wanted."""
+
+
+class MetadataLostWarning(LearnedCodecWarning):
+    """The pixels are as they are, but something beside them that gives them meaning isn't kept."""

@@ -23,9 +23,8 @@ from rasterio.rpc import RPC
 
 import learned_codec
 from learned_codec import bitstream, files
-from learned_codec.errors import BitstreamError, CorruptDataError, FileError, InvalidInputError
+from learned_codec.errors import BitstreamError, CorruptDataError, FileError, InvalidInputError, MetadataLostWarning
 from learned_codec.models import registry
-from learned_codec.raster.pictures import MetadataLostWarning
 from tests import geotiffs
 from tests.geotiffs import FILES
 

@@ -69,6 +69,11 @@ def test_public_names_exist(name: str) -> None:
     assert name in dir(learned_codec)
 
 
+def test_nothing_but_public_names_is_listed() -> None:
+    listed = run_python("import learned_codec; learned_codec.inspect, learned_codec.codec; print(*dir(learned_codec))")
+    assert listed.split() == sorted(learned_codec.__all__)
+
+
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = learned_codec.no_such_name

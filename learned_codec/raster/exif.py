@@ -5,8 +5,6 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from .metadata import MetadataLostWarning as MetadataLostWarning
-
 MAX_SEGMENT = 65533  # bytes that one segment of a JPEG holds
 EXIF_START = b"Exif\0\0"
 XMP_START = b"http://ns.adobe.com/xap/1.0/\0"

@@ -16,12 +16,11 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
+from learned_codec.errors import CorruptDataError, FileError, InvalidInputError, MetadataLostWarning
 from learned_codec.values.mask import holds
 from learned_codec.values.sources import PlaneKind
 
 from . import geotags
-from . import metadata as meta
 from .gdal import quiet, small_cache
 from .geotiff import READABLE
 
@@ -173,7 +172,7 @@ def _apply(given: geotags.Georeference, raster: Any, name: str) -> None:
     try:
         with quiet():
             geotags.apply(given, raster, name)
-    except meta.MetadataLostWarning:  # where the caller has made errors of them
+    except MetadataLostWarning:  # where the caller has made errors of them
         raise
     except Exception as error:  # rasterio and GDAL report in a dozen unrelated ways
         raise CorruptDataError(f"metadata that a GeoTIFF can't hold: {error}") from error

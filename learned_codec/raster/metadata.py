@@ -28,7 +28,7 @@ import re
 import warnings
 from typing import Any
 
-from learned_codec.errors import CorruptDataError
+from learned_codec.errors import CorruptDataError, MetadataLostWarning
 
 MAX_BYTES = 2**22 - 2**16
 """Of metadata as JSON: what `Limits.max_metadata_bytes` accepts by default, with some room for the codec's own."""
@@ -37,10 +37,6 @@ MAX_BYTES = 2**22 - 2**16
 _EXPENDABLE = ("tags", "xmp", "exif", "bands", "gcps", "icc")
 
 _SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-
-
-class MetadataLostWarning(UserWarning):
-    """The pixels are as they are, but something beside them that gives them meaning isn't kept."""
 
 
 def number(value: float) -> float | str:

@@ -29,7 +29,6 @@ from learned_codec.values.sources import PlaneKind, Unit
 
 from . import metadata as meta
 from .exif import EXIF_START, MAX_SEGMENT, XMP_START, descriptive, exif_and_xmp, upright_exif
-from .metadata import MetadataLostWarning as MetadataLostWarning
 
 ACCEPTED = "8-bit grey or RGB pictures with one page are accepted"
 

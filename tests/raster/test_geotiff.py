@@ -22,9 +22,14 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.rpc import RPC
 
-from learned_codec.errors import CorruptDataError, FileError, InvalidInputError, LearnedCodecError
+from learned_codec.errors import (
+    CorruptDataError,
+    FileError,
+    InvalidInputError,
+    LearnedCodecError,
+    MetadataLostWarning,
+)
 from learned_codec.raster.files import open_sink, open_source
-from learned_codec.raster.pictures import MetadataLostWarning
 from learned_codec.raster.radar import radar_unit
 from tests.geotiffs import FILES, describe, write
 

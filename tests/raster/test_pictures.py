@@ -20,10 +20,16 @@ from PIL import Image, PngImagePlugin
 from rasterio.errors import NotGeoreferencedWarning
 
 from learned_codec.atomic import atomic_write
-from learned_codec.errors import CorruptDataError, FileError, InvalidInputError, LearnedCodecError
+from learned_codec.errors import (
+    CorruptDataError,
+    FileError,
+    InvalidInputError,
+    LearnedCodecError,
+    MetadataLostWarning,
+)
 from learned_codec.raster.exif import upright_exif
 from learned_codec.raster.files import open_sink, open_source
-from learned_codec.raster.pictures import MetadataLostWarning, output_format, read_image, write_image
+from learned_codec.raster.pictures import output_format, read_image, write_image
 from learned_codec.values.sources import PixelSource, PlaneKind
 
 
