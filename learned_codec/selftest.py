@@ -15,12 +15,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from learned_codec.errors import LearnedCodecError
 from learned_codec.models import registry
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from learned_codec.models.model import Model
 
 Result = tuple[str, bool]
@@ -53,14 +54,12 @@ def vectors() -> list[dict[str, Any]]:
     return found
 
 
-def digest(decoded: Tensor) -> str:
+def digest(decoded: NDArray[np.float32]) -> str:
     """SHA-256 of decoded latents (h, w, latents), as little-endian int32 in 256ths of a quantisation step."""
-    import numpy as np
-
-    return hashlib.sha256((decoded.cpu().numpy() * 256).astype(np.dtype("<i4")).tobytes()).hexdigest()
+    return hashlib.sha256((decoded * 256).astype(np.dtype("<i4")).tobytes()).hexdigest()
 
 
-def make_vector(model: Model, name: str, pixels: Tensor, step: int) -> dict[str, Any]:
+def make_vector(model: Model, name: str, pixels: NDArray[np.float32], step: int) -> dict[str, Any]:
     """A golden vector from (bands, H, W) pixels in [0, 1]."""
     coded = model.code(model.analyse(pixels), step)
     return {

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-import torch
 from affine import Affine
 from PIL import Image
 from rasterio.control import GroundControlPoint
@@ -92,11 +91,11 @@ class Hollow:
     def __init__(self, bands: int) -> None:
         self.config = SimpleNamespace(bands=bands, latents=1)
 
-    def analyse(self, pixels: torch.Tensor, _shape: object = None) -> torch.Tensor:
-        assert torch.isfinite(pixels).all()
-        return torch.zeros(pixels.shape[1] // 16, pixels.shape[2] // 16, 1)
+    def analyse(self, pixels: np.ndarray, _shape: object = None) -> np.ndarray:
+        assert np.isfinite(pixels).all()
+        return np.zeros((pixels.shape[1] // 16, pixels.shape[2] // 16, 1), np.float32)
 
-    def code(self, latents: torch.Tensor, _step: int, **_: Any) -> SimpleNamespace:
+    def code(self, latents: np.ndarray, _step: int, **_: Any) -> SimpleNamespace:
         encoder = SimpleNamespace(finish=lambda: b"\1", bits=8.0, bits_from=lambda _: 8.0, groups=[])
         return SimpleNamespace(encoder=encoder, decoded=latents)
 
@@ -105,14 +104,12 @@ class Hollow:
 
     def decode(
         self, payload: bytes, _step: int, height: int, width: int, components: int = 1, _shape: object = None
-    ) -> list[torch.Tensor]:
+    ) -> list[np.ndarray]:
         assert bytes(payload) == b"\1"
-        return [torch.zeros(height, width, 1)] * components
+        return [np.zeros((height, width, 1), np.float32)] * components
 
-    def synthesise(
-        self, area: torch.Tensor, _step: int, _adaptation: object = (), _shape: object = None
-    ) -> torch.Tensor:
-        return torch.full((self.config.bands, 16 * area.shape[0], 16 * area.shape[1]), 0.5)
+    def synthesise(self, area: np.ndarray, _step: int, _adaptation: object = (), _shape: object = None) -> np.ndarray:
+        return np.full((self.config.bands, 16 * area.shape[0], 16 * area.shape[1]), 0.5, np.float32)
 
 
 @pytest.fixture

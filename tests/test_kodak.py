@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import learned_codec
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.skipif(not IMAGES, reason="no Kodak images")
 def test_files_are_within_1_percent_of_the_estimated_bits() -> None:
     model = registry.load(registry.find(bands=3).name)
     pictures = [np.asarray(Image.open(path)) for path in IMAGES]
-    latents = [model.analyse(torch.from_numpy(p.transpose(2, 0, 1).copy()).float() / 255) for p in pictures]
+    latents = [model.analyse(p.transpose(2, 0, 1).astype(np.float32) / 255) for p in pictures]
     for quality in (1, 10, 34, 67, 100):
         files = [learned_codec.encode(p, quality=quality) for p in pictures]
         step = round((quality - 1) / 99 * model.max_step)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional as F
 
 from .config import PATCH, QUALITY_STEPS
@@ -41,7 +40,14 @@ class Moments:
         return cls(np.zeros((width, width)), np.zeros((outputs, width)))
 
     @torch.inference_mode()
-    def add(self, model: Model, latents: Tensor, decoded: Tensor, step: int, shape: Shape | None = None) -> None:
+    def add(
+        self,
+        model: Model,
+        latents: NDArray[np.float32],
+        decoded: NDArray[np.float32],
+        step: int,
+        shape: Shape | None = None,
+    ) -> None:
         """An area's (h, w, latents) analysed latents, and as decoded (in quantisation steps), both of a `shape`.
 
         The pixels are those of the latents, not the image's own: so the area's borders are the same on both sides.
@@ -49,7 +55,7 @@ class Moments:
         """
         synthesis, (bias, scale) = model.synthesis, model.refinement_at(step)
         original, planes = (
-            synthesis.linear(x.permute(2, 0, 1)[None] * size, shape)
+            synthesis.linear(torch.from_numpy(x).to(model.device).permute(2, 0, 1)[None] * size, shape)
             for x, size in ((latents, 1.0), (decoded, model.step_size(step)))
         )
         features = synthesis.refinement.features(planes, bias)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import BLOCK, CONTEXT_STAGES, ModelConfig
-from .lapping import Lapping
+from .layers import Lapping
 from .network import Network
 from .transforms import Synthesis
 

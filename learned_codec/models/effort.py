@@ -11,7 +11,9 @@ the most of all symbols, have hardly a gradient there.)
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -53,13 +55,13 @@ class Optimiser:
 
     def optimise(
         self,
-        pixels: Tensor,
-        latents: Tensor,
+        pixels: NDArray[np.float32],
+        latents: NDArray[np.float32],
         step: int,
-        visible: Tensor | None,
+        visible: NDArray[np.bool_] | None,
         distortion_weight: float,
         shape: Shape | None,
-    ) -> Tensor:
+    ) -> NDArray[np.float32]:
         """What `Model.code` is to round in place of analysed latents.
 
         `pixels` (bands, 16h, 16w) are what (h, w, latents) `latents` were analysed from, `step` the quality step.
@@ -85,7 +87,8 @@ class Optimiser:
                         rate = rate * torch.where(ahead * before > 0, ONWARD, BACK)
                     rate, before = rate.clamp(LEAST_MOVE, 1), ahead
                     move = move + rate * ahead
-            return ((area.scaled + best) / area.gain)[0].permute(1, 2, 0).contiguous()
+            found: NDArray[np.float32] = ((area.scaled + best) / area.gain)[0].permute(1, 2, 0).cpu().numpy()
+            return np.ascontiguousarray(found)
 
 
 class _Area:
@@ -95,10 +98,10 @@ class _Area:
         self,
         model: Model,
         entropy: EntropyModel,
-        pixels: Tensor,
-        latents: Tensor,
+        pixels: NDArray[np.float32],
+        latents: NDArray[np.float32],
         step: int,
-        visible: Tensor | None,
+        visible: NDArray[np.bool_] | None,
         distortion_weight: float,
         shape: Shape | None,
     ) -> None:
@@ -109,9 +112,11 @@ class _Area:
         self.trained = torch.exp2(model.at("log2_gain", trained)[:, None, None] - log2_gain)
         self.gain = torch.exp2(log2_gain)
         self.unit = log2_gain + model.levels["log2_sigma"][:, None, None]
-        self.pixels = pixels[None].clone()  # not of inference mode
-        self.counting = 1.0 if visible is None else visible.transpose(1, 2).reshape(pixels.shape[1:]).clone()
-        self.scaled = latents.permute(2, 0, 1)[None] * self.gain
+        self.pixels = torch.from_numpy(pixels).to(model.device)[None]
+        self.counting: Tensor | float = 1.0
+        if visible is not None:
+            self.counting = torch.from_numpy(visible.swapaxes(1, 2).reshape(pixels.shape[1:])).to(model.device)
+        self.scaled = torch.from_numpy(latents).to(model.device).permute(2, 0, 1)[None] * self.gain
         self.multiplier = model.config.lagrangian(step / QUALITY_STEPS) * 255**2 / model.config.bands
         self.plain_cost = self.multiplier * torch.exp2(2 * (model.at("log2_inverse", step)[:, None, None] - log2_gain))
         self.cost = distortion_weight * model.error_cost(step, OPTIMISED)[:, None, None].expand_as(self.scaled)

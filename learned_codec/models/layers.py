@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .config import BLOCK
+from .lapping import HALF
+
 
 class ResidualBlock(nn.Module):
     """Depthwise 3x3, 1x1 to twice the width, leaky ReLU, 1x1 back, added to the input.
@@ -55,3 +58,50 @@ class PlainUp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.conv(x) + x.repeat_interleave(4, 1), 2)
+
+
+class Lapping(nn.Module):
+    """A (BLOCK, BLOCK) matrix over every block boundary, along rows and along columns. The image's borders stay.
+
+    Along rows first, or `columns_first`, which undoes it where boundaries are left out, too.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, *, columns_first: bool = False) -> None:
+        super().__init__()
+        # Not learned with the rest: steps that suit a network are far too large for sixteen numbers behind every pixel.
+        self.register_buffer("matrix", torch.eye(BLOCK))
+        self.columns_first = columns_first
+
+    def forward(self, x: Tensor, support: Tensor | None = None) -> Tensor:
+        """(B, bands, H, W), H and W multiples of BLOCK -> the same shape, contiguous, in the precision of `matrix`.
+
+        With `support` (H, W) bool, only where all of the 16 pixels across a boundary are in it. Works in place where it
+        can: what was given is used up.
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(self.matrix.dtype).contiguous()
+            filters = [self._over_rows, self._over_columns]
+            for apply in reversed(filters) if self.columns_first else filters:
+                apply(x, support)
+            return x
+
+    def _over_rows(self, x: Tensor, support: Tensor | None) -> None:
+        height, width = x.shape[2:]
+        if height > BLOCK:
+            rows = x[:, :, HALF:-HALF].view(-1, height // BLOCK - 1, BLOCK, width)
+            found = torch.matmul(self.matrix, rows)
+            if support is not None:
+                found = torch.where(support[HALF:-HALF].view(-1, BLOCK, width).all(1, keepdim=True), found, rows)
+            rows.copy_(found)
+
+    def _over_columns(self, x: Tensor, support: Tensor | None) -> None:
+        height, width = x.shape[2:]
+        if width > BLOCK:
+            columns = x[..., HALF:-HALF]
+            found = torch.matmul(columns.reshape(-1, BLOCK), self.matrix.T).view(columns.shape)
+            if support is not None:
+                every = support[:, HALF:-HALF].reshape(height, -1, BLOCK).all(2)
+                found = torch.where(every.repeat_interleave(BLOCK, 1), found, columns)
+            columns.copy_(found)

@@ -46,7 +46,7 @@ class Coded:
     """
 
     encoder: Encoder
-    decoded: Tensor
+    decoded: NDArray[np.float32]
 
 
 class Model:
@@ -67,8 +67,8 @@ class Model:
         self.hyper_analysis = self._load(HyperAnalysis(self.config), transforms, "hyper_analysis")
         # Not the linear path: it carries the large coefficients, for which bf16's 8 bits are too few at high rates.
         self.synthesis.refinement.to(self.dtype)
-        self.positions = positions(self.synthesis.skeleton.weight)
-        self.frequencies = frequencies(self.positions)
+        self.positions = positions(self.synthesis.skeleton.weight).cpu()
+        self.frequencies = frequencies(self.positions).to(device)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), device)
         self.coder_models = CoderModels(weights.scale_tables())
         self.costs = torch.from_numpy(self.coder_models.tables.cost_matrix(rdoq.REACH)).reshape(-1).to(device)
@@ -81,6 +81,9 @@ class Model:
             raise WeightsError(f"the weights do not fit their configuration: {error}") from error
         module = module.float().eval().requires_grad_(False).to(self.device)
         return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def _tensor(self, array: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     @property
     def max_step(self) -> int:
@@ -106,30 +109,34 @@ class Model:
     # -- transforms ---------------------------------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def analyse(self, pixels: Tensor, shape: Shape | None = None) -> Tensor:
+    def analyse(self, pixels: NDArray[np.float32], shape: Shape | None = None) -> NDArray[np.float32]:
         """(bands, H, W) float32 in [0, 1], H and W multiples of 16 -> (H/16, W/16, latents) float32.
 
         `shape` says which pixels are coded, if not all; `code`, `decode` and `synthesise` must be given the same.
         """
-        x = pixels[None].contiguous(memory_format=torch.channels_last)
-        latents: Tensor = self.analysis(x, shape)[0].permute(1, 2, 0).contiguous()
-        return latents
+        x = self._tensor(pixels)[None].contiguous(memory_format=torch.channels_last)
+        return _array(self.analysis(x, shape)[0].permute(1, 2, 0))
 
     @torch.inference_mode()
     def synthesise(
-        self, decoded: Tensor, step: int, adaptation: Sequence[int] = (), shape: Shape | None = None
-    ) -> Tensor:
+        self, decoded: NDArray[np.float32], step: int, adaptation: Sequence[int] = (), shape: Shape | None = None
+    ) -> NDArray[np.float32]:
         """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped.
 
         `adaptation` is the refinement's to this image, as its file has it.
         """
-        return self.pixels(decoded.permute(2, 0, 1)[None], step, adaptation, shape)[0]
+        return _array(self.pixels(self._tensor(decoded).permute(2, 0, 1)[None], step, adaptation, shape)[0])
 
     def pixels(self, decoded: Tensor, step: int, adaptation: Sequence[int] = (), shape: Shape | None = None) -> Tensor:
         """`synthesise` in torch's order of dimensions, (1, latents, h, w) -> (1, bands, 16h, 16w), differentiable."""
         added = torch.tensor(adaptation, dtype=torch.float32, device=self.device) if any(adaptation) else None
         planes: Tensor = self.synthesis(decoded * self.step_size(step), *self.refinement_at(step), added, shape)
         return planes
+
+    @torch.inference_mode()
+    def linear(self, latents: NDArray[np.float32], shape: Shape | None = None) -> NDArray[np.float32]:
+        """(h, w, latents) latents as analysed -> (bands, 16h, 16w) pixels before the refinement, around zero."""
+        return _array(self.synthesis.linear(self._tensor(latents).permute(2, 0, 1)[None], shape)[0])
 
     def step_size(self, step: int) -> Tensor:
         """(latents, 1, 1) what a quantisation step is to the synthesis."""
@@ -145,26 +152,27 @@ class Model:
     @torch.inference_mode()
     def code(
         self,
-        y: Tensor,
+        latents: NDArray[np.float32],
         step: int,
         *,
         encoder: Encoder | None = None,
         distortion_weight: float = 1.0,
-        optimised: Tensor | None = None,
+        optimised: NDArray[np.float32] | None = None,
         shape: Shape | None = None,
         plain: bool = False,
     ) -> Coded:
         """Quantise and code (h, w, latents) analysed latents at a quality step; with `plain`, plainly rounded.
 
         With `encoder`, that of another component of the same tile, the symbols follow those that it has.
-        `distortion_weight` is how much errors count. `optimised` latents are rounded in place of `y`, from which the
+        `distortion_weight` is how much errors count. `optimised` latents are rounded in place of these, from which the
         hyper-latents are made in any case.
         """
         self.require_exact()
-        height, width, _ = y.shape
+        height, width, _ = latents.shape
+        y = self._tensor(latents)
         level = self.exact.level(step)
         gain = torch.exp2(self.at("log2_gain", step))
-        target = (y if optimised is None else optimised) * gain
+        target = (y if optimised is None else self._tensor(optimised)) * gain
         cost = distortion_weight * self.error_cost(step, SINGLE_PASS if optimised is None else OPTIMISED)
         if plain:
             cost = torch.full_like(cost, torch.inf)
@@ -186,17 +194,17 @@ class Model:
         hyper = self._hyper_latents(y * torch.exp2(self.at("log2_gain", min(step, self.max_step))), step, level)
         push(hyper, hyper_bins.reshape(-1))
         decoded = self.exact.latents(hyper, level, height, width, quantise, self.coded(shape))
-        return Coded(encoder, decoded * 2.0**-MEAN_BITS)
+        return Coded(encoder, _array(decoded * 2.0**-MEAN_BITS))
 
     def coded(self, shape: Shape | None) -> Tensor | None:
         """(h, w, latents): which latents of an area of this shape are coded; None: all."""
-        return None if shape is None else shape.coded(self.positions)
+        return None if shape is None else torch.from_numpy(shape.coded(self.positions.numpy())).to(self.device)
 
     @torch.inference_mode()
-    def saved(self, y: Tensor, decoded: Tensor, step: int) -> float:
+    def saved(self, latents: NDArray[np.float32], decoded: NDArray[np.float32], step: int) -> float:
         """How much less error (h, w, latents) `decoded` latents leave than zeros would, in the bits it is worth."""
-        scaled = y * torch.exp2(self.at("log2_gain", step))
-        return (self.error_cost(step, SINGLE_PASS) * decoded * (2 * scaled - decoded)).sum().item()
+        scaled, left = self._tensor(latents) * torch.exp2(self.at("log2_gain", step)), self._tensor(decoded)
+        return (self.error_cost(step, SINGLE_PASS) * left * (2 * scaled - left)).sum().item()
 
     def error_cost(self, step: int, strength: Strength) -> Tensor:
         """(latents,) `rdoq.error_cost` at a quality step."""
@@ -223,7 +231,7 @@ class Model:
         width: int,
         components: int = 1,
         shape: Shape | None = None,
-    ) -> list[Tensor]:
+    ) -> list[NDArray[np.float32]]:
         """A payload of `code` -> each component's (height, width, latents) decoded latents in quantisation steps.
 
         Raises `CorruptDataError` where the payload does not end with its last symbol.
@@ -243,7 +251,7 @@ class Model:
         for _ in range(components):
             hyper = torch.from_numpy(decoder.pop(hyper_bins.reshape(-1))).reshape(hyper_bins.shape)
             decoded = self.exact.latents(hyper.to(self.device, torch.float32), level, height, width, read, coded)
-            found.append(decoded * 2.0**-MEAN_BITS)
+            found.append(_array(decoded * 2.0**-MEAN_BITS))
         decoder.finish()
         return found
 
@@ -254,6 +262,11 @@ class Model:
                 f"float32 matrix products on {self.device} are shortened at the moment (TF32 or bf16): the entropy "
                 "model needs them whole; set torch.set_float32_matmul_precision('highest')"
             )
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.contiguous().cpu().numpy()
+    return array
 
 
 def _bins(bins: list[Tensor]) -> NDArray[np.uint8]:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .config import BLOCK, PATCH, ModelConfig
-from .lapping import Lapping, dct
-from .layers import ResidualBlock
+from .lapping import dct
+from .layers import Lapping, ResidualBlock
 from .shape_adaptive import Shape
 
 INPUT_FACTOR = 4.0
@@ -34,7 +34,7 @@ def separable_basis(bands: int) -> Tensor:
     if bands == 3:
         axes = torch.tensor([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]], dtype=torch.float64)
         axes = axes / axes.norm(dim=1, keepdim=True)
-    rows = dct()
+    rows = torch.from_numpy(dct().copy())
     return torch.einsum("cb,ui,vj->cuvbij", axes, rows, rows).reshape(-1, bands, BLOCK, BLOCK).float()
 
 
@@ -113,7 +113,12 @@ def _with_unit_norm(latents: Tensor, weight: Tensor, shape: Shape | None) -> Ten
     """
     if shape is None:
         return latents
-    return torch.where(shape.cut, latents / weight.flatten(1).norm(dim=1)[:, None, None], latents)
+    cut = torch.from_numpy(shape.cut).to(latents.device)
+    return torch.where(cut, latents / weight.flatten(1).norm(dim=1)[:, None, None], latents)
+
+
+def _support(shape: Shape | None, like: Tensor) -> Tensor | None:
+    return None if shape is None else torch.from_numpy(shape.support).to(like.device)
 
 
 class Analysis(nn.Module):
@@ -129,7 +134,7 @@ class Analysis(nn.Module):
 
         With `shape`, of the pixels in its support alone.
         """
-        planes = self.pre_filter(x - 0.5, None if shape is None else shape.support)
+        planes = self.pre_filter(x - 0.5, _support(shape, x))
         if shape is not None:
             planes = shape.to_whole(planes)
         latents: Tensor = self.skeleton(planes.contiguous(memory_format=torch.channels_last))
@@ -167,7 +172,7 @@ class Synthesis(nn.Module):
         planes = self._blocks(_with_unit_norm(latents, self.skeleton.weight, shape)).float()
         if shape is not None:
             planes = shape.from_whole(planes)
-        result: Tensor = self.post_filter(planes, None if shape is None else shape.support)
+        result: Tensor = self.post_filter(planes, _support(shape, planes))
         return result
 
     def _blocks(self, latents: Tensor) -> Tensor:

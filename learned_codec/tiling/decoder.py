@@ -14,6 +14,7 @@ from learned_codec.bitstream import Container, Header
 from learned_codec.bitstream.payload import split_adaptation, split_count, split_payload
 from learned_codec.errors import BitstreamError, CorruptDataError
 from learned_codec.models.config import HALO
+from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
 from learned_codec.values.transform import ValueTransform
 
@@ -125,8 +126,6 @@ class ImageDecoder:
 
     def _latents(self, model: Model, index: int) -> Decoded:
         """A tile's decoded latents; its side is kept in bytes until its pixels are there."""
-        from learned_codec.models.shape_adaptive import Shape
-
         header, valid = self.header, None
         box = header.tile_box(index)
         height, width = grid.latents_along(box.height), grid.latents_along(box.width)
@@ -138,7 +137,7 @@ class ImageDecoder:
                 self._sides[index] = side
                 # Damage is found before anything of the tile is used.
                 valid = self.layout.valid(self._unpack(index), header.bands)
-            visible = visible_blocks(valid, box.height, box.width, model.device)
+            visible = visible_blocks(valid, box.height, box.width)
             if not shown:
                 return Decoded((), visible)
             components = 1

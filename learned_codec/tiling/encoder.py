@@ -10,12 +10,14 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from learned_codec import bitstream
 from learned_codec.bitstream import Header, varint
 from learned_codec.bitstream.payload import join_adaptation, join_payload
 from learned_codec.errors import RateError
 from learned_codec.models.config import BLOCK
+from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import VALID, MaskSpec, Side
 from learned_codec.values.sources import PixelSource
 from learned_codec.values.transform import ValueTransform
@@ -26,8 +28,6 @@ from .store import Store, Tile
 from .synthesis import Decoded, synthesise, visible_blocks
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from learned_codec.entropy import Encoder
     from learned_codec.models.adaptation import Moments
     from learned_codec.models.effort import Optimiser
@@ -101,25 +101,20 @@ class ImageEncoder:
 
     def _span(self, rows: grid.Range, columns: grid.Range, step_x: int, step: int | None) -> Iterator[Tile]:
         """The tiles of one stretch of a row of tiles."""
-        import torch
-
-        from learned_codec.models.shape_adaptive import Shape
-
         outer = rows.outer_pixels(self.header.height), columns.outer_pixels(self.header.width)
         values = self.source.read(*outer)
         side, valid = Side(None, None), None
         if self.layout is not None:
             side = self.layout.classify(values, self.source.read_plane(*outer) if self.source.plane else None)
             valid = self.layout.valid(side, self.header.bands)
-        visible = visible_blocks(valid, values.shape[1], values.shape[2], self.model.device)
+        visible = visible_blocks(valid, *values.shape[1:])
         shape = Shape.of(visible)
-        planes: Sequence[Tensor] = ()
+        planes: Sequence[NDArray[np.float32]] = ()
         if visible is None or visible.any():
             whole = _whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
-            planes = torch.split(whole, self.model.config.bands)
+            planes = np.split(whole, len(whole) // self.model.config.bands)
         analysed, optimised = [], []
-        for plane in planes:
-            pixels = plane.to(self.model.device)
+        for pixels in planes:
             analysed.append(self.model.analyse(pixels, shape))
             if self.optimiser is not None and step is not None:
                 optimised.append(
@@ -142,7 +137,7 @@ class ImageEncoder:
 
     # -- coding -------------------------------------------------------------------------------------------------------
 
-    def _coded(self, tile: Tile, step: int) -> tuple[Encoder | None, list[Tensor]]:
+    def _coded(self, tile: Tile, step: int) -> tuple[Encoder | None, list[NDArray[np.float32]]]:
         """A tile's encoder (None if nothing in it is visible), and its latents as a decoder will see them.
 
         The last of several components are left out where they aren't worth their bits.
@@ -177,7 +172,7 @@ class ImageEncoder:
 
         return [Moments.none(self.model) for _ in range(self.transform.components)]
 
-    def _note(self, moments: list[Moments], tile: Tile, decoded: list[Tensor], step: int) -> None:
+    def _note(self, moments: list[Moments], tile: Tile, decoded: list[NDArray[np.float32]], step: int) -> None:
         for found, latents, as_decoded in zip(moments, tile.latents, decoded, strict=False):  # the last may be left out
             found.add(self.model, latents, as_decoded, step, tile.shape)
 
@@ -285,13 +280,11 @@ class ImageEncoder:
         return 10 * math.log10(self.transform.peak**2 * count / total)
 
 
-def _whole_blocks(planes: Tensor) -> Tensor:
+def _whole_blocks(planes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(C, H, W) with the last row and column repeated up to whole blocks: that costs the fewest bits."""
-    from torch.nn import functional
-
     height, width = planes.shape[1:]
-    padding = (0, -width % BLOCK, 0, -height % BLOCK)
-    return functional.pad(planes[None], padding, mode="replicate")[0] if any(padding) else planes
+    padding = (0, 0), (0, -height % BLOCK), (0, -width % BLOCK)
+    return np.pad(planes, padding, mode="edge") if any(map(any, padding)) else planes
 
 
 def _search(function: Callable[[int], float], target: float, steps: range, shape: Callable[[Any], Any]) -> int:

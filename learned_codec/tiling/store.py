@@ -7,15 +7,12 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from learned_codec.models.shape_adaptive import Shape
-
+from learned_codec.models.shape_adaptive import Shape
 
 IN_MEMORY = 2**28
 """Bytes of latents that a search for a rate keeps in memory; beyond, they go to a temporary file."""
@@ -30,24 +27,22 @@ class Tile:
     """
 
     side: bytes
-    latents: Sequence[Tensor]
-    optimised: Sequence[Tensor]
-    visible: Tensor | None
+    latents: Sequence[NDArray[np.float32]]
+    optimised: Sequence[NDArray[np.float32]]
+    visible: NDArray[np.bool_] | None
 
     @cached_property
     def shape(self) -> Shape | None:
         """Of what is coded."""
-        from learned_codec.models.shape_adaptive import Shape
-
         return Shape.of(self.visible)
 
 
 Kept = Any
-"""A tensor, or where in a file it is, its shape and dtype."""
+"""An array, or where in a file it is, its shape and dtype."""
 
 
 class Store(Sequence[Tile]):
-    """Tiles kept for a search, their tensors beyond `IN_MEMORY` in a temporary file."""
+    """Tiles kept for a search, their arrays beyond `IN_MEMORY` in a temporary file."""
 
     def __init__(self, found: Iterable[Tile]) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
@@ -71,23 +66,21 @@ class Store(Sequence[Tile]):
         latents, optimised = ([self._load(item) for item in items] for items in kept)
         return Tile(side, latents, optimised, None if visible is None else self._load(visible))
 
-    def _keep(self, tensor: Tensor) -> Kept:
-        array = tensor.cpu().numpy()
+    def _keep(self, array: NDArray[Any]) -> Kept:
         if self._used + array.nbytes <= IN_MEMORY:
             self._used += array.nbytes
-            return tensor
+            return array
         place = self._file.tell(), array.shape, array.dtype
         array.tofile(self._file)
         return place
 
-    def _load(self, item: Kept) -> Tensor:
-        import torch
-
-        if isinstance(item, torch.Tensor):
+    def _load(self, item: Kept) -> NDArray[Any]:
+        if isinstance(item, np.ndarray):
             return item
         offset, shape, dtype = item
         self._file.seek(offset)
-        return torch.from_numpy(np.fromfile(self._file, dtype, math.prod(shape)).reshape(shape))
+        found: NDArray[Any] = np.fromfile(self._file, dtype, math.prod(shape)).reshape(shape)
+        return found
 
     def __enter__(self) -> Store:
         return self

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from learned_codec.bitstream import Header
 from learned_codec.models.config import BLOCK, HALO
+from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.inpaint import fill
 from learned_codec.values.transform import ValueTransform
 
@@ -18,10 +19,7 @@ from . import grid
 from .grid import Window
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from learned_codec.models.model import Model
-    from learned_codec.models.shape_adaptive import Shape
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,8 @@ class Decoded:
     of its pixels are visible, None if all are or if it is lost.
     """
 
-    components: Sequence[Tensor] | None
-    visible: Tensor | None = None
+    components: Sequence[NDArray[np.float32]] | None
+    visible: NDArray[np.bool_] | None = None
 
 
 Rows = dict[int, dict[int, Decoded]]
@@ -43,20 +41,18 @@ Along = tuple[grid.Range, int]
 """An area along one axis, and the size of the tiles there in pixels."""
 
 
-def visible_blocks(valid: NDArray[np.bool_] | None, height: int, width: int, device: str) -> Tensor | None:
+def visible_blocks(valid: NDArray[np.bool_] | None, height: int, width: int) -> NDArray[np.bool_] | None:
     """(h, w, 16, 16): of each block of a rectangle, which pixels are in the image and valid in any band; None: all.
 
     `valid` (bands, height, width) as `MaskSpec.valid` has it.
     """
-    import torch
-
     if valid is None and height % BLOCK == width % BLOCK == 0:
         return None
     rows, columns = grid.latents_along(height), grid.latents_along(width)
     visible = np.zeros((rows * BLOCK, columns * BLOCK), bool)
     visible[:height, :width] = True if valid is None else valid.any(0)
     blocks = visible.reshape(rows, BLOCK, columns, BLOCK).transpose(0, 2, 1, 3)
-    return torch.from_numpy(np.ascontiguousarray(blocks)).to(device)
+    return np.ascontiguousarray(blocks)
 
 
 def synthesise(
@@ -105,7 +101,7 @@ def _parts(found: Rows, rows: Along, columns: Along) -> Iterator[tuple[Decoded, 
             yield found[row][column], (from_rows, from_columns), (to_rows, to_columns)
 
 
-def _cut(values: Tensor, part: Window) -> Tensor:
+def _cut(values: NDArray[Any], part: Window) -> NDArray[Any]:
     """A part of a tile; of one in a row that is done, the last positions are left."""
     missing = max(0, part[0].stop - len(values))
     return values[part[0].start - missing : part[0].stop - missing, part[1]]
@@ -113,14 +109,12 @@ def _cut(values: Tensor, part: Window) -> Tensor:
 
 def _shape(found: Rows, rows: Along, columns: Along) -> Shape | None:
     """The shape of an area."""
-    from learned_codec.models.shape_adaptive import Shape
-
     visible = None
     for tile, part, place in _parts(found, rows, columns):
         if tile.visible is not None:
             if visible is None:
                 size = rows[0].outer_length, columns[0].outer_length, BLOCK, BLOCK
-                visible = tile.visible.new_ones(size)
+                visible = np.ones(size, bool)
             visible[place] = _cut(tile.visible, part)
     return Shape.of(visible)
 
@@ -134,14 +128,12 @@ def _component(
     level: int,
     adaptation: Sequence[int],
     shape: Shape | None,
-) -> Tensor:
+) -> NDArray[np.float32]:
     """The pixels of one component in an area, (model bands, 16h, 16w)."""
-    import torch
-
     inner = [slice(r.inner.start * BLOCK, r.inner.stop * BLOCK) for r in (rows[0], columns[0])]
     if shape is not None and not shape.support[*inner].any():  # nobody will see it
-        return torch.zeros(model.config.bands, *(part.stop - part.start for part in inner), device=model.device)
-    area = torch.zeros(rows[0].outer_length, columns[0].outer_length, model.config.latents, device=model.device)
+        return np.zeros((model.config.bands, *(part.stop - part.start for part in inner)), np.float32)
+    area = np.zeros((rows[0].outer_length, columns[0].outer_length, model.config.latents), np.float32)
     lost = np.zeros(area.shape[:2], bool)
     for tile, part, place in _parts(found, rows, columns):
         if tile.components is None:
@@ -150,23 +142,20 @@ def _component(
             area[place] = _cut(tile.components[number], part)
     if lost.any() and not lost.all():
         # The blocks beside a lost tile overlap with it: a smooth continuation harms them least.
-        channels = area.permute(2, 0, 1).cpu().numpy()
-        area = torch.from_numpy(np.stack([fill(channel, ~lost) for channel in channels])).to(area).permute(1, 2, 0)
+        area = np.stack([fill(channel, ~lost) for channel in area.transpose(2, 0, 1)], 2)
     pixels = model.synthesise(area, level, adaptation, shape)
     return pixels[:, *inner]
 
 
-def _joined(planes: list[Tensor], here: Window) -> Tensor:
-    import torch
-
+def _joined(planes: list[NDArray[np.float32]], here: Window) -> NDArray[np.float32]:
     height, width = (part.stop - part.start for part in here)
-    return torch.cat([plane[:, :height, :width] for plane in planes])
+    return np.concatenate([plane[:, :height, :width] for plane in planes])
 
 
 def _forget(found: Rows, rows: grid.Range, step: int) -> None:
     """Keep of the row of tiles that is done only the positions that the next row's halo reaches."""
     row = found[rows.start * BLOCK // step]
     for column, tile in row.items():
-        visible = None if tile.visible is None else tile.visible[-HALO:].clone()
-        components = None if tile.components is None else [latents[-HALO:].clone() for latents in tile.components]
+        visible = None if tile.visible is None else tile.visible[-HALO:].copy()
+        components = None if tile.components is None else [latents[-HALO:].copy() for latents in tile.components]
         row[column] = Decoded(components, visible)

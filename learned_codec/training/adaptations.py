@@ -35,7 +35,7 @@ def principal(model: Model, images: Iterable[Tensor], seed: int = 0) -> Tensor |
     found = []
     for image in tqdm(images, desc="adaptations", unit="image", leave=False):
         step = int(rng.integers(model.max_step + 1))
-        latents = model.analyse(image.to(model.device))
+        latents = model.analyse(image.numpy())
         moments = Moments.none(model)
         moments.add(model, latents, model.code(latents, step).decoded, step)
         if moments.energy > 0:

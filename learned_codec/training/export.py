@@ -197,7 +197,7 @@ def histograms(model: Model, images: Iterable[Tensor]) -> list[np.ndarray[Any, n
     reaches = model.coder_models.reaches
     counts = [np.zeros(int(reach) + 2) for reach in reaches]
     for image in images:
-        y = model.analyse(image)
+        y = model.analyse(image.numpy())
         for step in range(0, model.max_step + 1, QUALITY_STEPS):
             for symbols, bins in model.code(y, step).encoder.groups:
                 for b in range(SKIPPED_BINS, SCALE_BINS):
@@ -216,10 +216,10 @@ def exactness_cost(network: Network, model: Model, images: Iterable[Tensor]) -> 
     tables = model.coder_models.tables
     exact = floating = 0.0
     for image in images:
-        y = model.analyse(image)
+        y = model.analyse(image.numpy())
         for level in range(network.config.levels):
             exact += model.code(y, level * QUALITY_STEPS, plain=True).encoder.bits
-            coded = network.entropy(y.permute(2, 0, 1)[None], torch.tensor([float(level)]))
+            coded = network.entropy(torch.from_numpy(y).permute(2, 0, 1)[None], torch.tensor([float(level)]))
             for symbols, log2_scale in ((coded.residual, coded.log2_scale), (coded.hyper, coded.hyper_log2_scale)):
                 bins = to_bins(torch.round(log2_scale * 2**LOG2_BITS)).to(torch.uint8)
                 kept = (symbols * (bins >= SKIPPED_BINS)).to(torch.int32)

@@ -29,7 +29,7 @@ def pre_filter(correlation: Tensor) -> Tensor:
     """
     lag = torch.arange(SUPPORT)
     source = correlation.double()[(lag[:, None] - lag).abs()]
-    transform = dct()
+    transform = torch.from_numpy(dct().copy())
     middle = torch.eye(BLOCK // 2, dtype=torch.float64, requires_grad=True)
 
     def cost() -> Tensor:

@@ -27,8 +27,6 @@ from .inpaint import fill
 from .sources import Unit
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from learned_codec.bitstream import Header
 
 
@@ -100,18 +98,16 @@ class ValueTransform:
 
     # -- forward ------------------------------------------------------------------------------------------------------
 
-    def to_model(self, values: NDArray[Any], valid: NDArray[np.bool_] | None, model_bands: int) -> Tensor:
+    def to_model(self, values: NDArray[Any], valid: NDArray[np.bool_] | None, model_bands: int) -> NDArray[np.float32]:
         """(bands, H, W) values -> (components * model_bands, H, W) float32.
 
         What lies outside `valid` (bands, H, W), None for everything, is filled smoothly.
         """
-        import torch
-
         if self.code == SCALED:
-            return torch.from_numpy(self._scaled(values, valid))
-        unit = (np.ascontiguousarray(values) / np.float32(255)).astype(np.float32)
-        planes = torch.from_numpy(unit if valid is None else _filled(unit, valid))
-        return planes.expand(model_bands, -1, -1) if self.code == GREY else planes
+            return self._scaled(values, valid)
+        unit: NDArray[np.float32] = np.divide(values, 255, dtype=np.float32)
+        planes = unit if valid is None else _filled(unit, valid)
+        return np.repeat(planes, model_bands, 0) if self.code == GREY else planes
 
     def _scaled(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
         units = to_units(self.linear(values), self._offsets, self.scale)
@@ -136,17 +132,14 @@ class ValueTransform:
 
     # -- backward -----------------------------------------------------------------------------------------------------
 
-    def from_model(self, planes: Tensor) -> NDArray[Any]:
+    def from_model(self, planes: NDArray[np.float32]) -> NDArray[Any]:
         """(components * model bands, H, W) float32 -> (bands, H, W) values, rounded and clipped to the dtype."""
-        import torch
-
         if self.code == SCALED:
-            return self._unscaled(planes.cpu().numpy())
-        if self.code == GREY:
-            planes = planes.mean(0, keepdim=True)
+            return self._unscaled(planes)
+        levels = (planes.mean(0, keepdims=True) if self.code == GREY else planes) * np.float32(255)
         # Rounded by the conversion, which cuts off what follows the point.
-        levels: NDArray[Any] = planes.mul(255).add_(0.5).clamp_(0, 255.5).to("cpu", torch.uint8).numpy()
-        return levels
+        levels += np.float32(0.5)
+        return np.clip(levels, 0, np.float32(255.5), out=levels).astype(np.uint8)
 
     def _unscaled(self, components: NDArray[np.float32]) -> NDArray[Any]:
         units = components

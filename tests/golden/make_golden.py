@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 import learned_codec
@@ -32,8 +31,8 @@ def main() -> None:
             continue
         model = registry.load(card.name)
         picture = landscape(96, 176)[..., : card.bands]
-        pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255
-        noise = torch.rand(card.bands, 80, 48, generator=torch.Generator().manual_seed(1))
+        pixels = picture.transpose(2, 0, 1).astype(np.float32) / 255
+        noise = np.random.default_rng(1).random((card.bands, 80, 48), np.float32)
         for x, step in ((pixels, 0), (pixels, 300), (pixels, 896), (noise, 700)):
             vectors.append(make_vector(model, card.name, x, min(step, model.max_step)))
         for name, image, options in (

@@ -138,13 +138,13 @@ def test_principal_adaptations_are_what_images_want() -> None:
         """How much less error the amounts of each picture leave, relative to none."""
         left = []
         for picture in pictures[:6]:
-            latents = model.analyse(picture)
+            latents = model.analyse(picture.numpy())
             decoded = model.code(latents, 200).decoded
             moments = Moments.none(model)
             moments.add(model, latents, decoded, 200)
             amounts = moments.fit(model, 200)
-            original = model.synthesis.linear(latents.permute(2, 0, 1)[None])[0] + 0.5
-            errors = [(original - model.synthesise(decoded, 200, a)).square().sum().item() for a in ([], amounts)]
+            original = model.linear(latents) + 0.5
+            errors = [np.square(original - model.synthesise(decoded, 200, a)).sum() for a in ([], amounts)]
             assert errors[0] == pytest.approx(moments.energy, rel=1e-3)
             left.append(errors[1] / errors[0])
         return 1 - float(np.mean(left))
@@ -159,7 +159,7 @@ def test_principal_adaptations_are_what_images_want() -> None:
 def test_nothing_to_adapt() -> None:
     network, pictures = small_model()
     model = Model(export.export(network, pictures[:2]))  # its adaptations are all zero
-    latents = model.analyse(pictures[0])
+    latents = model.analyse(pictures[0].numpy())
     moments = Moments.none(model)
     assert moments.fit(model, 0) == []
     moments.add(model, latents, model.code(latents, 0).decoded, 0)
