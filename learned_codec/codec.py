@@ -51,7 +51,7 @@ DEFAULT_QUALITY = 60.0
 
 DEFAULT_TILE = 1024
 MAX_TILE = 4096
-"""ImageDecoder takes memory in proportion to the tile; `Limits.max_tile_pixels` allows this much by default."""
+"""Decoding takes memory in proportion to the tile; `Limits.max_tile_pixels` allows this much by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def encode(
             more than 8 bands.
         effort: 0 to 3, how long to look for a smaller file of the same quality: 0 codes in one pass, 1 to 3 optimise
             the latents by gradients first, in 2, 8 and 24 passes, and adapt the decoder's last layer to the image by a
-            few bytes. ImageDecoder takes no longer.
+            few bytes. Decoding takes no longer.
         device: where the networks run, as torch names it. The entropy coder's symbols are the same everywhere.
         threads: torch's threads for this call; by default as many as torch uses.
         progress: called with (tiles done, tiles).
