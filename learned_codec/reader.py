@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 class Reader:
     """An open file; see `learned_codec.open`. Also a context manager, which closes what it opened itself.
 
+    Threads may share it: nothing is kept from call to call but which tiles were damaged.
+
     Attributes:
         height, width, bands, dtype: of the image.
         nodata: the value of pixels that have none, or None.
@@ -123,8 +125,13 @@ class Reader:
         wanted = slice(row, row + height), slice(column, column + width)
         with torch_threads(self._threads):
             model = registry.load(self._card, self._device)
-            for block in self._decoding.blocks(model, wanted, progress):
-                yield block.crop(*wanted)
+        blocks = self._decoding.blocks(model, wanted, progress)
+        while True:
+            with torch_threads(self._threads):  # not while the caller has the block, nor if it never comes back
+                block = next(blocks, None)
+            if block is None:
+                return
+            yield block.crop(*wanted)
 
     def close(self) -> None:
         """Close the file if this object opened it."""

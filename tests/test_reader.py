@@ -1,11 +1,15 @@
 """Windows of a file: equal to the whole, read from as few bytes as possible, and with what damage leaves."""
 
+import gc
 import io
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +17,7 @@ import learned_codec
 from learned_codec import bitstream
 from learned_codec.errors import CorruptDataError, FileError, InvalidInputError, NotLCIError, TruncatedError
 from learned_codec.models.config import BLOCK, HALO
+from learned_codec.values.mask import MaskSpec
 
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
 HEIGHT, WIDTH = 270, 330
@@ -220,6 +225,56 @@ def test_wrong_out_shapes(files: dict[int, bytes], shape: Any, monkeypatch: pyte
         monkeypatch.setattr(reader, "parts", None)  # that is seen before anything is decoded
         with pytest.raises(InvalidInputError, match="out_shape"):
             reader.read(out_shape=shape)
+
+
+# -- threads -----------------------------------------------------------------------------------------------------------
+
+
+def test_threads_share_a_reader(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
+    """Masks and all; each window as if it were the only one."""
+    spots = [(row, 10 * i, 70, 10) for i in range(6) for row in (0, 190)]
+    with learned_codec.open(io.BytesIO(files[64])) as reader, ThreadPoolExecutor(6) as pool:
+        for (row, column, height, width), found in zip(spots, pool.map(reader.read, spots), strict=True):
+            expected = wholes[64][:, row : row + height, column : column + width]
+            assert np.abs(found.astype(int) - expected).max() <= 1
+            np.testing.assert_array_equal(found == 0, expected == 0)
+
+
+def test_windows_that_overlap_in_time(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
+    with learned_codec.open(files[64]) as reader:
+        upper, lower = reader.parts((0, 0, 130, 50)), reader.parts((200, 0, 10, 50))
+        for part in (next(upper), *lower, *upper):
+            expected = wholes[64][:, part.rows, part.columns]
+            assert np.abs(part.values.astype(int) - expected).max() <= 1
+            np.testing.assert_array_equal(part.values == 0, expected == 0)
+
+
+def test_a_suspended_iterator_leaves_the_thread_count_alone(files: dict[int, bytes]) -> None:
+    before = torch.get_num_threads()
+    with learned_codec.open(files[64], threads=before + 1) as reader:
+        for _ in reader.parts((60, 10, 20, 20)):
+            assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == before
+
+
+def test_masks_are_unpacked_once_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tiles a row has, and nothing stays when a window is read."""
+    planes = np.full((200, 64 * 12), 100, np.uint8)
+    planes[::7] = 0
+    data = learned_codec.encode(planes, nodata=0, tile_size=64)
+    unpacked, sides = MaskSpec.unpack, []
+
+    def noting(*arguments: Any) -> Any:
+        side = unpacked(*arguments)
+        sides.append(weakref.ref(side.classes))
+        return side
+
+    monkeypatch.setattr(MaskSpec, "unpack", noting)
+    with learned_codec.open(data) as reader:
+        np.testing.assert_array_equal(reader.read() == 0, planes == 0)
+        assert len(sides) == 4 * 12
+        gc.collect()
+        assert not any(side() is not None for side in sides)
 
 
 # -- what is read ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +30,10 @@ Progress = Callable[[int, int], None]
 """Called with the number of tiles done and of all that are needed."""
 
 
+Sides = dict[int, Side | None]
+"""Of decoded tiles, by index; None where a tile was lost."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A decoded rectangle: (bands, h, w) values in their dtype, and (h, w) of the plane beside them if there is one."""
@@ -51,7 +54,7 @@ class Block:
 
 
 class ImageDecoder:
-    """A file on its way into pixels.
+    """A file on its way into pixels; threads may share it.
 
     With `lenient`, a damaged tile is not an error: it is listed in `damaged` and its pixels get the fill value: nodata
     where the file has one, else NaN or 0.
@@ -68,7 +71,6 @@ class ImageDecoder:
             raise CorruptDataError(f"quality step {header.quality_step} is above the model's highest, {card.top_step}")
         self.adaptations = split_adaptation(header.adaptation, card.adaptations, self.transform.components)
         self.damaged: set[int] = set()
-        self._sides: dict[int, bytes] = {}
 
     @property
     def fill_value(self) -> float:
@@ -80,23 +82,22 @@ class ImageDecoder:
         """The image, or what touches a window of it, in blocks along rows. Raises `CorruptDataError`."""
         shape = self.header.height, self.header.width
         window = window or (slice(0, shape[0]), slice(0, shape[1]))
-        total = len(tiles_of(self.header, window, HALO))
-        done = 0
+        total, done = len(tiles_of(self.header, window, HALO)), 0
+        inside = set(tiles_of(self.header, window))
+        sides: Sides = {}  # only of the tiles inside whose pixels are still to come
 
         def source(index: int) -> Decoded:
             nonlocal done
-            decoded = self._latents(model, index)
+            decoded, side = self._tile(model, index)
+            if index in inside:
+                sides[index] = side
             done += 1
             if progress is not None:
                 progress(done, total)
             return decoded
 
         for rows, columns, values in synthesise(model, self.header, self.transform, source, self.adaptations, window):
-            plane = self._finish(values, rows, columns)
-            yield Block(rows, columns, values, plane)
-            for index in list(self._sides):  # those above are done with
-                if self.header.tile_box(index).row + self.header.tile_size[0] < rows.start:
-                    del self._sides[index]
+            yield Block(rows, columns, values, self._finish(values, rows, columns, sides))
 
     def planes(self, window: Window) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
         """The plane beside the bands in a window, without its pixels: rows, columns and values, tile by tile.
@@ -124,70 +125,55 @@ class ImageDecoder:
 
     # -- tiles --------------------------------------------------------------------------------------------------------
 
-    def _latents(self, model: Model, index: int) -> Decoded:
-        """A tile's decoded latents; its side is kept in bytes until its pixels are there."""
-        header, valid = self.header, None
+    def _tile(self, model: Model, index: int) -> tuple[Decoded, Side | None]:
+        """A tile's decoded latents, and its side unless it is lost."""
+        header, side, valid, shown = self.header, Side(None, None), None, True
         box = header.tile_box(index)
-        height, width = grid.latents_along(box.height), grid.latents_along(box.width)
         try:
             payload: bytes | memoryview = self.container.tile(index)
-            shown = True
             if self.layout is not None:
-                side, payload, shown = split_payload(bytes(payload))
-                self._sides[index] = side
-                # Damage is found before anything of the tile is used.
-                valid = self.layout.valid(self._unpack(index), header.bands)
+                data, payload, shown = split_payload(bytes(payload))
+                side = self.layout.unpack(data, header.bands, box.height, box.width)
+                valid = self.layout.valid(side, header.bands)
             visible = visible_blocks(valid, box.height, box.width)
             if not shown:
-                return Decoded((), visible)
+                return Decoded((), visible), side
             components = 1
             if self.transform.matrix is not None:
                 components, payload = split_count(bytes(payload), self.transform.components)
-            shape = Shape.of(visible)
-            return Decoded(model.decode(payload, header.quality_step, height, width, components, shape), visible)
+            size = grid.latents_along(box.height), grid.latents_along(box.width)
+            latents = model.decode(payload, header.quality_step, *size, components, Shape.of(visible))
+            return Decoded(latents, visible), side
         except BitstreamError as error:
             self._damage(index, error)
-            return Decoded(None)
+            return Decoded((), lost=True), None
 
     def _damage(self, index: int, error: BitstreamError) -> None:
         if not self.lenient:
             raise CorruptDataError(_named(index, self.header, error), tiles=(index,)) from error
         self.damaged.add(index)
 
-    def _unpack(self, index: int) -> Side:
-        if self.layout is None:
-            return Side(None, None)
-        box = self.header.tile_box(index)
-        return _unpacked(self.layout, self._sides[index], self.header.bands, box.height, box.width)
+    def _finish(self, values: NDArray[Any], rows: slice, columns: slice, sides: Sides) -> NDArray[np.uint8] | None:
+        """Put masks back into the (bands, h, w) values of a rectangle, and what was lost; the plane if there is one.
 
-    def _finish(self, values: NDArray[Any], rows: slice, columns: slice) -> NDArray[np.uint8] | None:
-        """Put masks back into the (bands, h, w) values of a rectangle, and what was lost; the plane if there is one."""
+        Takes the rectangle's tiles out of `sides`: none has pixels in another one.
+        """
         plane = None
         if self.layout is not None and self.layout.plane is not None:
             plane = np.zeros(values.shape[1:], np.uint8)
-        if self.layout is None and not self.damaged:
-            return None
         for index in tiles_of(self.header, (rows, columns)):
-            box = self.header.tile_box(index)
+            box, side = self.header.tile_box(index), sides.pop(index)
             top, bottom = max(rows.start, box.row), min(rows.stop, box.row + box.height)
             left, right = max(columns.start, box.col), min(columns.stop, box.col + box.width)
             here = slice(top - rows.start, bottom - rows.start), slice(left - columns.start, right - columns.start)
-            if index in self.damaged:
+            if side is None:
                 values[:, here[0], here[1]] = self.fill_value
-                continue
-            if self.layout is None:
-                continue
-            inside = slice(top - box.row, bottom - box.row), slice(left - box.col, right - box.col)
-            side = self._unpack(index).crop(*inside)
-            self.layout.restore(values[:, here[0], here[1]], side)
-            if plane is not None and side.plane is not None:
-                plane[here] = side.plane
+            elif self.layout is not None:
+                side = side.crop(slice(top - box.row, bottom - box.row), slice(left - box.col, right - box.col))
+                self.layout.restore(values[:, here[0], here[1]], side)
+                if plane is not None and side.plane is not None:
+                    plane[here] = side.plane
         return plane
-
-
-@lru_cache(maxsize=8)
-def _unpacked(layout: MaskSpec, data: bytes, bands: int, height: int, width: int) -> Side:
-    return layout.unpack(data, bands, height, width)
 
 
 def _named(index: int, header: Header, error: BitstreamError) -> str:

@@ -24,14 +24,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A tile as decoded.
+    """A tile as decoded, or the last rows of it.
 
-    (h, w, latents) of its first components, those of the others are zero; None if it was lost. And (h, w, 16, 16) which
-    of its pixels are visible, None if all are or if it is lost.
+    Attributes:
+        components: (h, w, latents) of its first components; those of the others are zero.
+        visible: (h, w, 16, 16), which of its pixels are visible; None: all.
+        lost: nothing could be decoded; then `components` is empty and `visible` None.
+        first_row: the row of the tile, in latent positions, at which the arrays begin.
     """
 
-    components: Sequence[NDArray[np.float32]] | None
+    components: Sequence[NDArray[np.float32]]
     visible: NDArray[np.bool_] | None = None
+    lost: bool = False
+    first_row: int = 0
+
+    def last_rows(self, count: int) -> Decoded:
+        """The same without the rows above the last `count`, in memory of its own."""
+        arrays: list[NDArray[Any]] = [x for x in (*self.components, self.visible) if x is not None]
+        first_row = max(0, len(arrays[0]) - count) if arrays else 0
+        visible = None if self.visible is None else self.visible[-count:].copy()
+        return Decoded([x[-count:].copy() for x in self.components], visible, self.lost, first_row)
+
+    def cut(self, values: NDArray[Any], part: Window) -> NDArray[Any]:
+        """A part of the tile, given in its latent positions, of one of the arrays above."""
+        rows, columns = part
+        return values[rows.start - self.first_row : rows.stop - self.first_row, columns]
 
 
 Rows = dict[int, dict[int, Decoded]]
@@ -91,7 +108,9 @@ def synthesise(
             ]
             here = rows.pixels(height), columns.pixels(width)
             yield *here, transform.from_model(_joined(planes, here))
-        _forget(found, rows, step_y)
+        done = found[rows.start * BLOCK // step_y]
+        for column, tile in done.items():  # the next row's halo reaches no further
+            done[column] = tile.last_rows(HALO)
 
 
 def _parts(found: Rows, rows: Along, columns: Along) -> Iterator[tuple[Decoded, Window, Window]]:
@@ -99,12 +118,6 @@ def _parts(found: Rows, rows: Along, columns: Along) -> Iterator[tuple[Decoded, 
     for row, from_rows, to_rows in grid.overlaps(*rows):
         for column, from_columns, to_columns in grid.overlaps(*columns):
             yield found[row][column], (from_rows, from_columns), (to_rows, to_columns)
-
-
-def _cut(values: NDArray[Any], part: Window) -> NDArray[Any]:
-    """A part of a tile; of one in a row that is done, the last positions are left."""
-    missing = max(0, part[0].stop - len(values))
-    return values[part[0].start - missing : part[0].stop - missing, part[1]]
 
 
 def _shape(found: Rows, rows: Along, columns: Along) -> Shape | None:
@@ -115,7 +128,7 @@ def _shape(found: Rows, rows: Along, columns: Along) -> Shape | None:
             if visible is None:
                 size = rows[0].outer_length, columns[0].outer_length, BLOCK, BLOCK
                 visible = np.ones(size, bool)
-            visible[place] = _cut(tile.visible, part)
+            visible[place] = tile.cut(tile.visible, part)
     return Shape.of(visible)
 
 
@@ -136,10 +149,10 @@ def _component(
     area = np.zeros((rows[0].outer_length, columns[0].outer_length, model.config.latents), np.float32)
     lost = np.zeros(area.shape[:2], bool)
     for tile, part, place in _parts(found, rows, columns):
-        if tile.components is None:
+        if tile.lost:
             lost[place] = True
         elif number < len(tile.components):
-            area[place] = _cut(tile.components[number], part)
+            area[place] = tile.cut(tile.components[number], part)
     if lost.any() and not lost.all():
         # The blocks beside a lost tile overlap with it: a smooth continuation harms them least.
         area = np.stack([fill(channel, ~lost) for channel in area.transpose(2, 0, 1)], 2)
@@ -150,12 +163,3 @@ def _component(
 def _joined(planes: list[NDArray[np.float32]], here: Window) -> NDArray[np.float32]:
     height, width = (part.stop - part.start for part in here)
     return np.concatenate([plane[:, :height, :width] for plane in planes])
-
-
-def _forget(found: Rows, rows: grid.Range, step: int) -> None:
-    """Keep of the row of tiles that is done only the positions that the next row's halo reaches."""
-    row = found[rows.start * BLOCK // step]
-    for column, tile in row.items():
-        visible = None if tile.visible is None else tile.visible[-HALO:].copy()
-        components = None if tile.components is None else [latents[-HALO:].copy() for latents in tile.components]
-        row[column] = Decoded(components, visible)
