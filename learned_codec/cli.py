@@ -124,11 +124,8 @@ def encode(
 ) -> None:
     """Encode the image SRC (GeoTIFF, PNG, JPEG …) into the LCI file DST, or several into the folder DST."""
     rate = _rate(quality, bpp, psnr, default=profile is None)
-    options = dict(PROFILES[profile].options) if profile else {}
-    if rate:
-        options.pop("quality", None)
-    given = {"kind": kind or ("sar" if unit else None), "unit": unit, **others}
-    options |= rate | {name: value for name, value in given.items() if value is not None} | {"overwrite": overwrite}
+    given = {"profile": profile, "kind": kind or ("sar" if unit else None), "unit": unit, **others}
+    options = rate | {name: value for name, value in given.items() if value is not None} | {"overwrite": overwrite}
     tasks = [(source, target, options) for source, target in zip(src, _targets(src, dst, "lci"), strict=True)]
 
     def report(name: str, info: Any) -> None:

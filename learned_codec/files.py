@@ -11,6 +11,7 @@ and aren't closed.
 """
 
 import io
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,16 +19,26 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from learned_codec.atomic import Destination, atomic_path, atomic_write
 from learned_codec.errors import FileError
+from learned_codec.profiles import options_of
+from learned_codec.raster.metadata import lose
 
 if TYPE_CHECKING:
     from learned_codec.codec import Info
+    from learned_codec.values.sources import PixelSource
 
 
 Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 
 def encode_file(
-    src: Source, dst: Destination, *, overwrite: bool = False, force: bool = False, **options: Any
+    src: Source,
+    dst: Destination,
+    *,
+    overwrite: bool = False,
+    force: bool = False,
+    profile: str | None = None,
+    nodata: float | None = None,
+    **options: Any,
 ) -> "Info":
     """Encode an image file: a picture (PNG, JPEG, WebP, AVIF …) or a raster (GeoTIFF, whatever rasterio opens).
 
@@ -40,8 +51,12 @@ def encode_file(
         dst: where the LCI file goes.
         overwrite: replace an existing destination.
         force: encode rasters of classes and colour tables, too, in which lossy coding will invent some.
-        options: as for `encode`: `quality`, `bpp`, `psnr`, `model`, `kind`, `unit`, `tile_size`, `effort`,
-            `device`, `threads`, `progress`; and `nodata` and `kind` where the file should say something and doesn't.
+        profile: settings for a product, see `learned_codec.profiles`. What the other arguments and the file itself say
+            counts more.
+        nodata: the value of pixels that don't exist, where the file doesn't say it. If it says another, a
+            `MetadataLostWarning` tells that this one is taken.
+        options: as for `encode`: `quality`, `bpp`, `psnr`, `model`, `kind`, `unit`, `tile_size`, `effort`, `device`,
+            `threads`, `progress`.
 
     Returns:
         What `inspect` says of the file.
@@ -53,12 +68,14 @@ def encode_file(
     from learned_codec import codec
     from learned_codec.raster.files import open_source
 
-    nodata = options.pop("nodata", None)
+    usual = {} if profile is None else options_of(profile)
+    usual_nodata = usual.pop("nodata", None)
+    if options.keys() & {"bpp", "psnr"}:
+        usual.pop("quality", None)
     with atomic_write(dst, overwrite=overwrite) as stream:  # first: a refusal should come before the work
         with open_source(Path(src) if isinstance(src, os.PathLike) else src, force=force) as source:
-            if nodata is not None:
-                source.nodata = nodata
-            data = codec.encode_source(source, **options)
+            _declare(source, nodata, usual_nodata)
+            data = codec.encode_source(source, **usual | options)
         stream.write(data)
     return codec.inspect(data)
 
@@ -98,7 +115,7 @@ def decode_file(
     """
     from learned_codec.raster.files import open_sink
     from learned_codec.raster.pictures import output_format
-    from learned_codec.raster.placement import moved, only_bands
+    from learned_codec.raster.placement import of_window, only_bands
     from learned_codec.reader import open as open_lci
 
     named = isinstance(dst, (str, os.PathLike))
@@ -106,9 +123,9 @@ def decode_file(
     if not isinstance(src, (str, os.PathLike)) and not (hasattr(src, "seekable") and src.seekable()):
         src = io.BytesIO(src.read())  # a pipe
     with atomic_path(dst, overwrite=overwrite) as path, open_lci(src, **options) as reader:
-        row, column, height, width = reader.checked_window(window)
+        row, column, height, width = chosen_window = reader.checked_window(window)
         indices = reader.checked_bands(bands)
-        metadata = moved(reader.metadata, row, column)
+        metadata = of_window(reader.metadata, chosen_window, (reader.height, reader.width))
         if bands is not None:
             metadata = only_bands(metadata, indices)
         with open_sink(
@@ -128,6 +145,20 @@ def decode_file(
                 rows = slice(part.rows.start - row, part.rows.stop - row)
                 columns = slice(part.columns.start - column, part.columns.stop - column)
                 sink.write(rows, columns, part.values[indices], part.plane)
+
+
+def _declare(source: "PixelSource", nodata: float | None, usual: float | None) -> None:
+    """Settle which value means that a pixel doesn't exist: the caller's, else the file's, else the profile's."""
+    own = source.nodata
+    if nodata is not None:
+        if own is not None and not (own == nodata or (math.isnan(own) and nodata != nodata)):
+            lose(
+                f"nodata is {nodata}, as asked for, and not {own:g}, as the file says: pixels of {own:g} are coded as "
+                "if they were values"
+            )
+        source.nodata = nodata
+    elif own is None and source.plane is None:
+        source.nodata = usual
 
 
 def read_bytes(src: Source) -> bytes:

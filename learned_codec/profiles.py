@@ -12,7 +12,10 @@ from learned_codec.errors import InvalidInputError
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a profile is for, and its arguments; an argument that the user gives himself counts more."""
+    """What a profile is for, and its arguments; an argument that the user gives himself counts more.
+
+    Its `nodata` is for files that don't say themselves which pixels exist.
+    """
 
     purpose: str
     options: Mapping[str, Any]
@@ -25,7 +28,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             MappingProxyType({"kind": "sar", "quality": 45.0}),
         ),
         "s2-l2a": Profile(
-            "Sentinel-2 L1C or L2A reflectance, uint16 with nodata 0, any bands",
+            "Sentinel-2 L1C or L2A reflectance, uint16, any bands; nodata 0 unless the file says",
             MappingProxyType({"nodata": 0, "quality": 60.0}),
         ),
         "aerial": Profile("Aerial and satellite images of 8 bits", MappingProxyType({"quality": 60.0})),

@@ -1,8 +1,10 @@
 """encode_file() and decode_file(): of rasters, everything but the pixels comes back exactly."""
 
+import contextlib
 import io
 import os
 import stat
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,8 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
@@ -364,6 +368,66 @@ def test_nodata_that_is_said_by_the_caller(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="uint16 can have, not -9999"):
         files.encode_file(path, tmp_path / "c.lci", nodata=-9999)
     assert not (tmp_path / "c.lci").exists()
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    st.sampled_from([("uint8", 255), ("uint16", 65535), ("int16", -32768), ("int16", -9999), ("float32", -9999.5),
+                     ("float32", float("nan"))]),
+    st.sampled_from([None, "s2-l2a", "photo"]),
+    st.booleans(),
+)  # fmt: skip
+def test_the_file_knows_its_nodata_better_than_a_profile(kind: Any, profile: str | None, masked: bool) -> None:
+    dtype, nodata = kind
+    values = scene(2, dtype, 40, 50)
+    values[:, :, :10] = nodata
+    values[:, 30:, 30:] = 0  # measured
+    with tempfile.TemporaryDirectory() as folder, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        path, again = Path(folder, "a.tif"), Path(folder, "b.tif")
+        with write(path, values, nodata=None if masked else nodata) as raster:
+            if masked:
+                raster.write_mask(np.tile(np.arange(50) >= 10, (40, 1)))
+        files.encode_file(path, Path(folder, "a.lci"), profile=profile)
+        files.decode_file(Path(folder, "a.lci"), again)
+        with rasterio.open(path) as one, rasterio.open(again) as other:
+            assert repr(other.nodata) == repr(one.nodata)
+            np.testing.assert_array_equal(other.dataset_mask(), one.dataset_mask())
+
+
+def test_a_profile_says_nodata_where_the_file_does_not(tmp_path: Path) -> None:
+    values = scene(1, "uint16")
+    values[:, :20] = 0
+    write(tmp_path / "a.tif", values).close()
+    info = files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", profile="s2-l2a")
+    assert info.nodata == 0
+    assert info.quality == pytest.approx(60, abs=0.1)
+    info = files.encode_file(tmp_path / "a.tif", tmp_path / "b.lci", profile="s2-l2a", nodata=7, bpp=2)
+    assert info.nodata == 7
+    with pytest.raises(InvalidInputError, match="no profile 's3'; here are: s1-grd"):
+        files.encode_file(tmp_path / "a.tif", tmp_path / "c.lci", profile="s3")
+
+
+@pytest.mark.parametrize("own", [65535, 0])
+def test_nodata_of_the_caller_against_that_of_the_file(tmp_path: Path, own: int) -> None:
+    values = scene(1, "uint16")
+    values[:, :20] = 0
+    write(tmp_path / "a.tif", values, nodata=own).close()
+    with pytest.warns(MetadataLostWarning, match="nodata is 0.*not 65535") if own else contextlib.nullcontext():
+        info = files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", nodata=0)
+    assert info.nodata == 0
+
+
+def test_windows_do_not_have_the_statistics_of_the_whole(tmp_path: Path) -> None:
+    with write(tmp_path / "a.tif", scene(2, "uint16")) as raster:
+        raster.update_tags(STATISTICS_VALID_PERCENT="100", other="1")
+        raster.update_tags(2, STATISTICS_MAXIMUM="3900", STATISTICS_MEAN="3000", wavelength="560")
+    files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci")
+    for number, window in enumerate((None, (0, 0, 90, 110), (0, 0, 90, 109), (3, 4, 20, 20))):
+        files.decode_file(tmp_path / "a.lci", tmp_path / f"{number}.tif", window=window)
+        with rasterio.open(tmp_path / f"{number}.tif") as raster:
+            assert ("STATISTICS_MEAN" in raster.tags(2)) == (number < 2)
+            assert ("STATISTICS_VALID_PERCENT" in raster.tags()) == (number < 2)
+            assert (raster.tags()["other"], raster.tags(2)["wavelength"]) == ("1", "560")
 
 
 def test_classes_are_refused_unless_forced(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from learned_codec.errors import CorruptDataError
 from learned_codec.values.sources import PlaneKind
 
 from . import metadata as meta
+from .description import Description
 
 # Namespaces that describe the file rather than the image, that are kept under keys of their own, or that point to
 # other files on the machine where they were written.
@@ -39,19 +41,23 @@ _RESOLUTION = {"TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION", "TIFFTAG_RESOLUTION
 _CENTIMETRES = {"2": 1.0, "3": 2.54}
 
 MAX_OVERVIEWS = 32
+COLOUR_TABLES = ("uint8", "uint16")
+"""Types of samples that a TIFF can have a colour table for."""
 
 
 # --- from a raster ---
 
 
-def collect(raster: Any, alpha: int | None, name: str) -> dict[str, Any]:
-    """Everything beside the pixels of a rasterio dataset, bounded in size.
+def collect(raster: Any, alpha: int | None, name: str, description: Description | None = None) -> dict[str, Any]:
+    """Everything beside the pixels of a rasterio dataset that `parse` accepts, bounded in size.
 
     Args:
         raster: open for reading.
         alpha: the band with the opacity, from 1.
         name: of the file, for warnings.
+        description: of the same dataset, for texts that aren't UTF-8.
     """
+    say = _Texts(raster, name, description if description is not None and description.foreign else None)
     found: dict[str, Any] = {}
     if raster.crs is not None and raster.crs.wkt:
         found["crs"] = _wkt(raster.crs)
@@ -61,33 +67,51 @@ def collect(raster: Any, alpha: int | None, name: str) -> dict[str, Any]:
     if points:
         found["gcps"] = {
             "crs": _wkt(points_crs) if points_crs is not None and points_crs.wkt else None,
-            "points": [[*(meta.number(x or 0) for x in _place(p)), str(p.id), str(p.info or "")] for p in points],
+            "points": [[*map(meta.number, _place(p)), str(p.id), str(p.info or "")] for p in points],
         }
-    if rpcs := _namespace(raster, "RPC", name):
+    if rpcs := say.tags("RPC"):
         found["rpcs"] = rpcs
-    tags = _all_tags(raster, name)
+    tags = say.all_tags()
     if dpi := _pop_resolution(tags.get("", {})):
         found["dpi"] = dpi
     tags = {namespace: items for namespace, items in tags.items() if items}
     if tags:
         found["tags"] = tags
-    bands = [_band(raster, index, name) for index in raster.indexes]
-    found["bands"] = bands
+    found["bands"] = [_band(raster, index, say) for index in raster.indexes]
     if alpha is not None:
         found["alpha"] = alpha - 1
     if factors := raster.overviews(1):
-        found["overviews"] = [int(f) for f in factors][:MAX_OVERVIEWS]
-    if profile := _namespace(raster, "COLOR_PROFILE", name).get("SOURCE_ICC_PROFILE"):
+        found["overviews"] = [int(f) for f in factors if f > 1][:MAX_OVERVIEWS]
+    if profile := say.tags("COLOR_PROFILE").get("SOURCE_ICC_PROFILE"):
         found["icc"] = profile  # base64 already
-    if xmp := _namespace(raster, "xml:XMP", name).get("xml:XMP"):
+    if xmp := say.tags("xml:XMP").get("xml:XMP"):
         found["xmp"] = meta.binary(meta.upright_xmp(xmp.encode()))  # GDAL doesn't turn pictures
     with suppress(ValueError):  # what rasterio raises where there is none
         table = raster.colormap(1)
-        colours = np.zeros((max(table) + 1, 4), np.uint8)
-        for value, colour in table.items():
-            colours[value] = colour
-        found["colormap"] = meta.binary(colours.tobytes())
-    return meta.bounded(found, name)
+        if raster.count == 1 and raster.dtypes[0] in COLOUR_TABLES:
+            colours = np.zeros((max(table) + 1, 4), np.uint8)
+            for value, colour in table.items():
+                colours[value] = colour
+            found["colormap"] = meta.binary(colours.tobytes())
+        else:
+            meta.lose(
+                f"{name}: its colour table isn't kept: only a single band of {' or '.join(COLOUR_TABLES)} has one"
+            )
+    return meta.bounded(_sensible(found, name), name)
+
+
+def _sensible(found: dict[str, Any], name: str) -> dict[str, Any]:
+    """What whoever writes it will accept, so that an image can always be decoded; a warning tells of the rest."""
+    kept = {}
+    for key, value in found.items():
+        try:
+            if key in _READERS:
+                _READERS[key](value, key)
+        except CorruptDataError as error:
+            meta.lose(f"{name}: {error}; it isn't kept")
+        else:
+            kept[key] = value
+    return kept
 
 
 def _wkt(crs: Any) -> str:
@@ -96,35 +120,60 @@ def _wkt(crs: Any) -> str:
 
 
 def _place(point: Any) -> tuple[float, ...]:
-    return point.row, point.col, point.x, point.y, point.z
+    """Row, column, x, y, z. The height, which most points don't have, is 0 where it isn't a number."""
+    place = (point.row, point.col, point.x, point.y)
+    return *place, point.z if point.z is not None and math.isfinite(point.z) else 0.0
 
 
-def _band(raster: Any, index: int, name: str) -> dict[str, Any]:
+def _band(raster: Any, index: int, say: _Texts) -> dict[str, Any]:
     """One band; what is as it is without being said, isn't said."""
     at = index - 1
     band: dict[str, Any] = {"color": raster.colorinterp[at].name}
-    texts = {"description": raster.descriptions[at], "unit": raster.units[at]}
+    texts = {"description": say.descriptions[at], "unit": say.units[at]}
     band.update({key: value for key, value in texts.items() if value})
     for key, value, usual in (("scale", raster.scales[at], 1), ("offset", raster.offsets[at], 0)):
         if value != usual:
             band[key] = meta.number(value)
-    if tags := {key: items for key, items in _all_tags(raster, name, index).items() if items}:
+    if tags := {key: items for key, items in say.all_tags(index).items() if items}:
         band["tags"] = tags
     return band
 
 
-def _all_tags(raster: Any, name: str, index: int = 0) -> dict[str, dict[str, str]]:
-    namespaces = {"", *raster.tag_namespaces(index)} - _STRUCTURAL
-    # "json:" domains hold a driver's dump of its file's structure.
-    return {n: _namespace(raster, n, name, index) for n in sorted(namespaces) if not n.startswith("json:")}
+class _Texts:
+    """The texts of a dataset: rasterio's, and where they aren't UTF-8, as a description has them."""
 
+    def __init__(self, raster: Any, name: str, foreign: Description | None) -> None:
+        self._raster, self._name, self._foreign = raster, name, foreign
+        self.descriptions = self._of_bands("descriptions", "Description")
+        self.units = self._of_bands("units", "UnitType")
 
-def _namespace(raster: Any, namespace: str, name: str, index: int = 0) -> dict[str, str]:
-    try:
-        return dict(raster.tags(index, ns=namespace or None))
-    except ValueError:  # UnicodeDecodeError: GDAL hands out whatever bytes the file has
-        meta.lose(f"{name}: the tags {namespace or '(default namespace)'} aren't text, and aren't kept")
-        return {}
+    def _of_bands(self, attribute: str, element: str) -> list[str]:
+        try:
+            return [text or "" for text in getattr(self._raster, attribute)]
+        except UnicodeDecodeError:
+            if self._foreign is not None:
+                return self._foreign.bands(element)
+            meta.lose(f"{self._name}: the {attribute} of its bands aren't text, and aren't kept")
+            return [""] * self._raster.count
+
+    def all_tags(self, index: int = 0) -> dict[str, dict[str, str]]:
+        """By namespace, of a band or with 0 of the file."""
+        namespaces = {"", *self._raster.tag_namespaces(index)} - _STRUCTURAL
+        # "json:" domains hold a driver's dump of its file's structure.
+        return {n: self.tags(n, index) for n in sorted(namespaces) if not n.startswith("json:")}
+
+    def tags(self, namespace: str, index: int = 0) -> dict[str, str]:
+        """Of one namespace."""
+        found = {} if self._foreign is None else self._foreign.tags(namespace, index)
+        where = namespace or "(default namespace)"
+        try:
+            found |= self._raster.tags(index, ns=namespace or None)
+        except ValueError:  # UnicodeDecodeError: GDAL hands out whatever bytes the file has
+            if not found:
+                meta.lose(f"{self._name}: the tags {where} aren't text, and aren't kept")
+        if odd := [key for key in found if not key or "=" in key]:
+            meta.lose(f"{self._name}: the tags {where} have keys that no TIFF can have, and lose {', '.join(odd)}")
+        return {key: value for key, value in found.items() if key not in odd}
 
 
 def _pop_resolution(tags: dict[str, str]) -> list[float] | None:
@@ -182,23 +231,23 @@ def parse(metadata: Any, bands: int, plane: PlaneKind | None) -> Georeference:
     """
     found = meta.checked(metadata)
 
-    def get(key: str, read: Callable[[Any, str], Any], default: Any = None) -> Any:
+    def get(key: str, default: Any = None) -> Any:
         value = found.get(key)
-        return default if value is None else read(value, f"metadata.{key}")
+        return default if value is None else _READERS[key](value, f"metadata.{key}")
 
     listed, alpha = _bands(found, bands, plane)
     result = Georeference(listed, alpha)
-    result.crs = get("crs", _crs)
-    result.transform = get("transform", _transform)
-    result.points, result.points_crs = get("gcps", _points, ([], None))
-    result.rpcs = get("rpcs", _rpcs)
-    result.tags = get("tags", _tags, {})
-    result.tags.setdefault("", {}).update(get("dpi", _resolution, {}))
-    result.overviews = get("overviews", _overviews, [])
-    result.colormap = get("colormap", _colormap)
-    if (icc := get("icc", meta.raw)) is not None:
+    result.crs = get("crs")
+    result.transform = get("transform")
+    result.points, result.points_crs = get("gcps", ([], None))
+    result.rpcs = get("rpcs")
+    result.tags = get("tags", {})
+    result.tags.setdefault("", {}).update(get("dpi", {}))
+    result.overviews = get("overviews", [])
+    result.colormap = get("colormap")
+    if (icc := get("icc")) is not None:
         result.icc = meta.binary(icc)
-    result.xmp = get("xmp", _xmp)
+    result.xmp = get("xmp")
     if result.colormap is None:
         for band in listed:
             if band.color == ColorInterp.palette:
@@ -256,10 +305,7 @@ def _crs(value: Any, what: str) -> Any:
 
 
 def _transform(value: Any, what: str) -> Affine:
-    numbers = [meta.real(x, f"{what}[{i}]") for i, x in enumerate(meta.sequence(value, what, 6))]
-    if abs(numbers[0] * numbers[4] - numbers[1] * numbers[3]) == 0:
-        raise CorruptDataError(f"{what}: {numbers} has no inverse")
-    return Affine(*numbers)
+    return Affine(*(meta.real(x, f"{what}[{i}]") for i, x in enumerate(meta.sequence(value, what, 6))))
 
 
 def _points(value: Any, what: str) -> tuple[list[Any], Any]:
@@ -328,33 +374,61 @@ def _xmp(value: Any, what: str) -> str:
         raise CorruptDataError(f"{what}: not UTF-8") from None
 
 
+_READERS: dict[str, Callable[[Any, str], Any]] = {
+    "crs": _crs,
+    "transform": _transform,
+    "gcps": _points,
+    "rpcs": _rpcs,
+    "tags": _tags,
+    "dpi": _resolution,
+    "overviews": _overviews,
+    "colormap": _colormap,
+    "icc": meta.raw,
+    "xmp": _xmp,
+}
+
+
 def apply(given: Georeference, raster: Any, name: str) -> None:
-    """Write all of it, but for what has to be given when a file is created, into a dataset that is open for writing."""
-    raster.colorinterp = [band.color for band in given.bands]
+    """Write all of it, but for what has to be given when a file is created, into a dataset that is open for writing.
+
+    What GDAL refuses is left out with a warning: the pixels are worth having without it.
+    """
+
+    def part(what: str, write: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            write(*arguments)
+        except Exception as error:  # noqa: BLE001  # rasterio and GDAL report in a dozen unrelated ways
+            meta.lose(f"{name}: {what} can't be written into a TIFF, and isn't kept: {error}")
+
+    def assign(what: str, attribute: str, value: Any) -> None:
+        part(what, setattr, raster, attribute, value)
+
+    assign("the bands' colour", "colorinterp", [band.color for band in given.bands])
     if given.points:
         if given.transform is not None:
             meta.lose(f"{name}: a TIFF has a transform or ground control points; the points aren't kept")
         else:
-            raster.gcps = (given.points, given.points_crs if given.points_crs is not None else CRS())
+            crs = given.points_crs if given.points_crs is not None else CRS()
+            assign("ground control points", "gcps", (given.points, crs))
     if given.rpcs is not None:
-        raster.rpcs = given.rpcs
+        assign("rational polynomials", "rpcs", given.rpcs)
     for namespace, items in given.tags.items():
-        _update(raster, 0, namespace, items)
+        part(f"tags {namespace}", _update, raster, 0, namespace, items)
     if given.xmp:
-        _update(raster, 0, "xml:XMP", {"xml:XMP": given.xmp})
+        part("XMP", _update, raster, 0, "xml:XMP", {"xml:XMP": given.xmp})
     if given.colormap is not None:
-        raster.write_colormap(1, dict(enumerate(map(tuple, given.colormap.tolist()))))
+        part("a colour table", raster.write_colormap, 1, dict(enumerate(map(tuple, given.colormap.tolist()))))
     if any(band.scale != 1 for band in given.bands):
-        raster.scales = [band.scale for band in given.bands]
+        assign("scales", "scales", [band.scale for band in given.bands])
     if any(band.offset != 0 for band in given.bands):
-        raster.offsets = [band.offset for band in given.bands]
+        assign("offsets", "offsets", [band.offset for band in given.bands])
     for index, band in enumerate(given.bands, 1):
         if band.description:
-            raster.set_band_description(index, band.description)
+            part("a description", raster.set_band_description, index, band.description)
         if band.unit:
-            raster.set_band_unit(index, band.unit)
+            part("a unit", raster.set_band_unit, index, band.unit)
         for namespace, items in band.tags.items():
-            _update(raster, index, namespace, items)
+            part(f"tags {namespace}", _update, raster, index, namespace, items)
 
 
 def _update(raster: Any, index: int, namespace: str, items: dict[str, str]) -> None:

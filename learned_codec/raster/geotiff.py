@@ -13,17 +13,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from learned_codec.errors import FileError, InvalidInputError
+from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError, LearnedCodecWarning
 from learned_codec.values.mask import holds
 from learned_codec.values.sources import PlaneKind, Unit
 
 from . import geotags
+from .description import Description, describe
 from .gdal import quiet, small_cache
 from .radar import radar_unit
 
@@ -50,10 +50,11 @@ class RasterSource:
         self.plane: PlaneKind | None = _plane(raster, self._indexes, alpha, name)
         self._out_of_float: float | None = None
         self.nodata: float | None = self._nodata()
-        self.metadata: dict[str, Any] = geotags.collect(raster, alpha, name)
+        description = describe(raster)
+        self.metadata: dict[str, Any] = geotags.collect(raster, alpha, name, description)
         self.unit: Unit | None = radar_unit(self.metadata, self.dtype)
         if self.dtype.kind in "iu" and not force:
-            _check_continuous(raster, self.metadata, name)
+            _check_continuous(self.metadata, description, name)
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """(bands, h, w) values as stored, without scale and offset.
@@ -64,6 +65,13 @@ class RasterSource:
         values: NDArray[Any] = self._checked_read(self._raster.read, self._indexes, rows, columns)
         if self._out_of_float is not None:
             values[values == self._out_of_float] = np.nan
+        if values.dtype == np.float64:
+            large = np.isfinite(values) & (np.abs(values) > np.finfo(np.float32).max)
+            if large.any():
+                raise InvalidInputError(
+                    f"{self._name}: a value of {values[large][0]:g}; float64 is stored as float32, whose largest value "
+                    f"is {np.finfo(np.float32).max:g}"
+                )
         return values
 
     def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
@@ -143,8 +151,10 @@ def open_source(
             with quiet():
                 raster = stack.enter_context(opener())
                 opened = RasterSource(raster, name, force=force)
-        except RasterioError as error:
-            said = str(error.__cause__ or error)
+        except (LearnedCodecError, LearnedCodecWarning):
+            raise
+        except Exception as error:  # rasterio, GDAL and file objects report in a dozen unrelated ways
+            said = str(error.__cause__ or error) or repr(error)
             if "not recognized as" in said:  # with an internal name, which helps nobody
                 said = "in no format that is known"
             raise InvalidInputError(f"{name}: not an image that can be read: {said}") from error
@@ -268,7 +278,7 @@ def _plane(raster: Any, indexes: list[int], alpha: int | None, name: str) -> Pla
     return "mask" if masked else None
 
 
-def _check_continuous(raster: Any, metadata: dict[str, Any], name: str) -> None:
+def _check_continuous(metadata: dict[str, Any], description: Description | None, name: str) -> None:
     """Refuse classes: half way between forest and water isn't the class whose number is half way between theirs."""
     bands = metadata["bands"]
     tags = [t for holder in (metadata, *bands) for t in holder.get("tags", {}).get("", {}).items()]
@@ -276,7 +286,7 @@ def _check_continuous(raster: Any, metadata: dict[str, Any], name: str) -> None:
         what = "a palette (colour table)"
     elif any(key.upper() == "LAYER_TYPE" and value.lower() == "thematic" for key, value in tags):
         what = "LAYER_TYPE=thematic"
-    elif _has_categories(raster):
+    elif description is not None and description.categories:
         what = "category names"
     else:
         return
@@ -284,13 +294,3 @@ def _check_continuous(raster: Any, metadata: dict[str, Any], name: str) -> None:
         f"{name}: a raster of classes: it has {what}. Lossy coding would invent classes; only rasters of measured "
         "values are accepted, unless force (--force) says that these are"
     )
-
-
-def _has_categories(raster: Any) -> bool:
-    """Has any band category names? rasterio doesn't hand them out, but GDAL's description of the dataset has them."""
-    with rasterio.MemoryFile(ext=".vrt") as memory:
-        try:
-            rasterio.shutil.copy(raster, memory.name, driver="VRT")
-            return b"<CategoryNames>" in memory.read()
-        except RasterioError:  # some drivers' datasets can't be described
-            return False

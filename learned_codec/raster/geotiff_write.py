@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from learned_codec.errors import CorruptDataError, FileError, InvalidInputError, MetadataLostWarning
+from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
 from learned_codec.values.mask import holds
 from learned_codec.values.sources import PlaneKind
 
@@ -116,7 +116,8 @@ def open_sink(
             raise CorruptDataError(f"metadata.colormap: {bands} bands of {kind} with a colour table")
         raster = _create(path, height, width, kind, nodata, given)
         try:
-            _apply(given, raster, name or str(path))
+            with quiet():
+                geotags.apply(given, raster, name or str(path))
             yield GeoTiffSink(raster, given, plane)
         except BaseException:
             with suppress(FileError):
@@ -166,16 +167,6 @@ def _create(
             )
     except RasterioError as error:
         raise FileError(f"{path}: {error.__cause__ or error}") from error
-
-
-def _apply(given: geotags.Georeference, raster: Any, name: str) -> None:
-    try:
-        with quiet():
-            geotags.apply(given, raster, name)
-    except MetadataLostWarning:  # where the caller has made errors of them
-        raise
-    except Exception as error:  # rasterio and GDAL report in a dozen unrelated ways
-        raise CorruptDataError(f"metadata that a GeoTIFF can't hold: {error}") from error
 
 
 def _close(raster: Any, path: Path) -> None:

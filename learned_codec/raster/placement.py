@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 from . import metadata as meta
 
 
-def moved(metadata: dict[str, Any], row: int, column: int) -> dict[str, Any]:
-    """The metadata (see `metadata.py`) of an image that begins at `row` and `column` of the one that it describes.
+def of_window(metadata: dict[str, Any], window: tuple[int, int, int, int], size: tuple[int, int]) -> dict[str, Any]:
+    """The metadata (see `metadata.py`) for a window (row, column, height, width) of an image of `size` that has it.
 
-    The transform, the ground control points and the RPCs move; everything else stays. Raises `CorruptDataError`.
+    The transform, the ground control points and the RPCs move, statistics of the whole image are left out; everything
+    else stays. Raises `CorruptDataError`.
     """
     found = copy.deepcopy(metadata)
+    row, column, *window_size = window
+    if tuple(window_size) != size:
+        _drop_statistics(found)
     if (row, column) == (0, 0):
         return found
     if "transform" in found:
         a, b, c, d, e, f = (
             meta.real(x, "metadata.transform") for x in meta.sequence(found["transform"], "transform", 6)
         )
-        found["transform"] = [a, b, c + a * column + b * row, d, e, f + d * column + e * row]
+        c, f = c + a * column + b * row, f + d * column + e * row
+        found["transform"] = [a, b, c, d, e, f]
+        if not (math.isfinite(c) and math.isfinite(f)):
+            del found["transform"]
+            meta.lose(f"pixels of {a:g} × {e:g} have no place in a window at row {row}, column {column}")
     if "gcps" in found:
         points = meta.sequence(meta.mapping(found["gcps"], "metadata.gcps").get("points"), "metadata.gcps.points")
         for point in points:
@@ -47,3 +56,12 @@ def only_bands(metadata: dict[str, Any], indices: list[int]) -> dict[str, Any]:
     alpha = [bands.pop(at)] if isinstance(at, int) and 0 <= at < len(bands) else []
     found = metadata | {"bands": [bands[i] for i in indices if i < len(bands)] + alpha}
     return found | {"alpha": len(found["bands"]) - 1} if alpha else found
+
+
+def _drop_statistics(found: dict[str, Any]) -> None:
+    bands = found.get("bands")
+    for holder in (found, *(bands if isinstance(bands, list) else ())):
+        tags = holder.get("tags") if isinstance(holder, dict) else None
+        for items in tags.values() if isinstance(tags, dict) else ():
+            for key in [k for k in items if k.startswith("STATISTICS_")] if isinstance(items, dict) else ():
+                del items[key]
