@@ -1,98 +1,185 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all.
 
+What is written is written elsewhere (see `staging`), brought to the disk, and looked at again; then it is renamed. So a
+full disk, a crash or a signal leaves the file that was there, or none. A process that is killed may leave a hidden
+folder, which the next one that writes into the same folder removes.
+"""
+
+import errno
 import io
 import os
-import secrets
-import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import Any, Protocol
 
-from learned_codec.errors import FileError, LearnedCodecError
+from learned_codec.errors import FileError
+from learned_codec.staging import staged
+from learned_codec.streams import Destination, check_file_object, is_path, name_of, our_errors
 
-if TYPE_CHECKING:
-    pass
+_CHUNK = 2**20
+"""Bytes that are written, or compared, at a time."""
 
-Destination: TypeAlias = str | os.PathLike[str] | BinaryIO
-"""A path, or a binary file object."""
+
+class Writable(Protocol):
+    """What takes bytes."""
+
+    def write(self, data: bytes, /) -> object: ...  # noqa: D102 - Python's
+
+
+class _Parts:
+    """Keeps what is written to it; `bytes` without a copy."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def write(self, data: Any, /) -> int:
+        self.parts.append(bytes(data))
+        return len(self.parts[-1])
 
 
 @contextmanager
-def atomic_write(dst: Destination, *, overwrite: bool = False) -> Iterator[BinaryIO]:
-    """A binary stream whose content becomes `dst` when the block ends well, and vanishes when it doesn't.
+def atomic_write(dst: Destination, *, overwrite: bool = False) -> Iterator[Writable]:
+    """What is written inside the block becomes `dst` when it ends well, and vanishes when it doesn't.
 
-    As `atomic_path`, for who writes bytes.
+    As `atomic_path`, for who has bytes. They are in memory until the end.
     """
-    if not isinstance(dst, (str, os.PathLike)):
-        buffer = io.BytesIO()
-        yield buffer
-        dst.write(buffer.getvalue())
-        dst.flush()
-        return
-    with atomic_path(dst, overwrite=overwrite) as path, path.open("r+b") as stream:
-        yield stream
+    content = _Parts()
+    if is_path(dst):
+        with atomic_path(dst, overwrite=overwrite) as path:
+            yield content
+            write_whole(path, content.parts, name_of(dst, "output"))
+    else:
+        check_file_object(dst, "write")
+        yield content
+        _pass_on(content.parts, dst, name_of(dst, "output"))
 
 
 @contextmanager
 def atomic_path(dst: Destination, *, overwrite: bool = False) -> Iterator[Path]:
     """The path of an empty file whose content becomes `dst` when the block ends well, and vanishes when it doesn't.
 
-    A path is written beside itself under another name and then renamed, so no reader ever sees half of it. A file
-    object, or a path that is a device or a pipe, gets everything at the end.
+    A path is written elsewhere and then renamed, so no reader ever sees half of it. A file object, or a path that is a
+    device or a pipe, gets everything at the end.
 
     Raises:
         FileError: `dst` exists and `overwrite` is false, or can't be written.
+        InvalidInputError: `dst` is neither a path nor a binary file object.
     """
-    if not isinstance(dst, (str, os.PathLike)):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "content"
-            path.touch()
-            yield path
-            with path.open("rb") as stream:
-                shutil.copyfileobj(stream, dst)
-        dst.flush()
-        return
+    name = name_of(dst, "output")
+    with ExitStack() as stack:
+        if not is_path(dst):
+            check_file_object(dst, "write")
+            yield stack.enter_context(_passed_on(dst, name))
+            return
+        with our_errors(name):
+            path = Path(dst)
+            special = path.exists() and not path.is_file() and not path.is_dir()
+            device = stack.enter_context(path.open("wb", buffering=0)) if special else None
+            path = Path(os.path.realpath(path))  # a symbolic link stays one
+        if device is None:
+            yield stack.enter_context(_renamed(path, name, overwrite=overwrite))
+        else:  # renaming onto /dev/stdout or a named pipe would destroy it
+            yield stack.enter_context(_passed_on(device, name))
 
-    path = Path(os.path.realpath(dst))  # a symbolic link stays one
-    if path.is_dir():
-        raise FileError(f"{path}: is a directory")
-    if path.exists() and not path.is_file():  # renaming onto /dev/stdout or a named pipe would destroy it
-        with path.open("wb") as special, atomic_path(special) as temporary:
-            yield temporary
-        return
-    if path.exists() and not overwrite:
-        raise FileError(f"{path}: exists; say overwrite to replace it")
 
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+def write_whole(path: Path, parts: Iterable[bytes | memoryview], name: str) -> None:
+    """Fill the file `path`, bring it to the disk, and see that it is there. `name` stands in messages.
+
+    Raises `FileError`.
+    """
+    parts = list(parts)
+    with our_errors(name):
+        with path.open("wb", buffering=0) as stream:
+            _write_all(parts, stream)
+            os.fsync(stream.fileno())
+        with path.open("rb") as stream:
+            same = all(stream.read(len(chunk)) == chunk for chunk in _chunks(parts)) and not stream.read(1)
+    if not same:
+        raise FileError(f"{name}: the file system didn't keep what was written")
+
+
+@contextmanager
+def _renamed(path: Path, name: str, *, overwrite: bool) -> Iterator[Path]:
+    with ExitStack() as stack:
+        with our_errors(name):
+            if path.is_dir():
+                raise FileError(f"{name}: is a directory")
+            if path.exists() and not overwrite:
+                raise FileError(f"{name}: exists; say overwrite to replace it")
+            content = stack.enter_context(staged(path.parent))
+        yield content
+        with our_errors(name):
+            _sync(content)  # or a power cut could leave the name with nothing behind it
+            _publish(content, path, name, overwrite=overwrite)
+            _sync_folder(path.parent)
+
+
+@contextmanager
+def _passed_on(stream: Any, name: str) -> Iterator[Path]:
+    """A temporary file whose content goes to a file object."""
+    with ExitStack() as stack:
+        with our_errors(f"{name}: temporary file"):
+            content = stack.enter_context(staged(Path(tempfile.gettempdir())))
+        yield content
+        with content.open("rb") as whole:
+            _pass_on(iter(lambda: whole.read(_CHUNK), b""), stream, name)
+
+
+def _pass_on(parts: Iterable[bytes], stream: Any, name: str) -> None:
+    """Give all to a user's file object, which may raise anything. Raises `FileError`."""
     try:
-        # O_EXCL and the usual mode: `tempfile` would leave the file readable to its owner alone.
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666))
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}") from error
-    try:
-        yield temporary
-        with temporary.open("r+b") as stream:
-            os.fsync(stream.fileno())  # or a power cut could leave the name with nothing behind it
-        _publish(temporary, path, overwrite=overwrite)
-    except LearnedCodecError:
-        raise
-    except OSError as error:  # a full disk
-        raise FileError(f"{path}: {error.strerror or error}") from error
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        _write_all(parts, stream)
+        if hasattr(stream, "flush"):
+            stream.flush()
+    except Exception as error:
+        raise FileError.of(name, error) from error
 
 
-def _publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
+def _write_all(parts: Iterable[bytes | memoryview], stream: Any) -> None:
+    for chunk in _chunks(parts):
+        left = chunk
+        while left:
+            written = stream.write(left)
+            if written == 0 or (written is None and isinstance(stream, io.RawIOBase)):
+                raise OSError(errno.EAGAIN, "takes nothing more")
+            left = left[written:] if isinstance(written, int) else b""
+
+
+def _chunks(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    for part in parts:
+        for start in range(0, len(part), _CHUNK):
+            yield bytes(part[start : start + _CHUNK])
+
+
+def _publish(content: Path, path: Path, name: str, *, overwrite: bool) -> None:
     """Give the finished file its name; without `overwrite`, even a file that appeared meanwhile is left alone."""
     if not overwrite:
         try:
-            os.link(temporary, path)  # fails where `path` exists, which a rename wouldn't
+            os.link(content, path)  # fails where `path` exists, which a rename wouldn't
             return
         except FileExistsError:
-            raise FileError(f"{path}: exists; say overwrite to replace it") from None
+            raise FileError(f"{name}: exists; say overwrite to replace it") from None
         except OSError:  # a file system without hard links
-            pass
-    temporary.replace(path)
+            if path.exists():
+                raise FileError(f"{name}: exists; say overwrite to replace it") from None
+    content.replace(path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("r+b") as stream:
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the new name to the disk, where folders can be; the file is whole in any case."""
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

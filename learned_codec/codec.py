@@ -20,6 +20,7 @@ from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.models.registry import ModelCard, ModelName, list_models, register_model
 from learned_codec.reader import Reader, nodata_of
+from learned_codec.streams import Openable, readable
 from learned_codec.tiling.decoder import Progress
 from learned_codec.values.arrays import ArraySource
 from learned_codec.values.choose import choose, guess_unit
@@ -30,7 +31,6 @@ from learned_codec.values.transform import SCALED, UNITS
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from learned_codec.bitstream.source import SeekableFile
 
 __all__ = [
     "DEFAULT_QUALITY",
@@ -239,7 +239,7 @@ def encode_source(
 
 
 def decode(
-    data: bytes | bytearray | memoryview,
+    data: Openable,
     *,
     errors: Literal["raise", "fill"] = "raise",
     masked: bool = False,
@@ -251,7 +251,7 @@ def decode(
     """Decode the bytes of an LCI file to an array of the shape and dtype that was encoded.
 
     Args:
-        data: the whole file.
+        data: the whole file: bytes, a path, or a binary file object.
         errors: what a damaged tile is: an error, or (`"fill"`) a rectangle of nodata, else NaN, else 0. `check` lists
             the tiles.
         masked: return a masked array, with what has no value masked: nodata, NaN and infinity, and what a mask or an
@@ -262,6 +262,7 @@ def decode(
         progress: likewise.
 
     Raises:
+        FileError: there is no such file, or it can't be read.
         NotLCIError, TruncatedError, CorruptDataError, UnsupportedVersionError: the bytes are at fault (all are
             `BitstreamError`s).
         LimitError: the image is larger than `limits`; nothing of its size was allocated.
@@ -270,17 +271,19 @@ def decode(
     if errors not in ("raise", "fill"):
         raise InvalidInputError(f"errors must be 'raise' or 'fill', not {errors!r}")
     lenient = errors == "fill"
-    container = (bitstream.read_head if lenient else bitstream.read)(data, limits=limits or Limits())
-    with Reader(container, device=device, threads=threads, lenient=lenient) as reader:
+    with readable(data) as found:
+        container = (bitstream.read_head if lenient else bitstream.read)(found, limits=limits or Limits())
+        reader = Reader(container, device=device, threads=threads, lenient=lenient)
         return reader.read(masked=masked, progress=progress)
 
 
-def inspect(data: bytes | bytearray | memoryview | SeekableFile, *, limits: Limits | None = None) -> Info:
+def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
     """What the head of an LCI file says; takes microseconds and does not load torch. Raises as `decode`.
 
-    `data` may be a file object, too, of which no more than the head is read.
+    `data` is bytes, a path or a binary file object; of a file no more than the head is read.
     """
-    container = bitstream.read_head(data, limits=limits or Limits())
+    with readable(data) as found:
+        container = bitstream.read_head(found, limits=limits or Limits())
     header, size = container.header, container.size
     try:
         card = registry.find(weights_id=header.weights_id)
@@ -310,12 +313,20 @@ def inspect(data: bytes | bytearray | memoryview | SeekableFile, *, limits: Limi
     )
 
 
-def check(data: bytes | bytearray | memoryview | SeekableFile, *, limits: Limits | None = None) -> Report:
-    """Whether a file is whole, by its checksums, without decoding it; damage is reported, not raised."""
-    try:
-        container = bitstream.read_head(data, limits=limits or Limits())
-    except BitstreamError as error:
-        return Report(False, (), 0, str(error))
+def check(data: Openable, *, limits: Limits | None = None) -> Report:
+    """Whether a file is whole, by its checksums, without decoding it; damage is reported, not raised.
+
+    `data` is bytes, a path or a binary file object. Raises `FileError` if it can't be read, and `LimitError`.
+    """
+    with readable(data) as found:
+        try:
+            container = bitstream.read_head(found, limits=limits or Limits())
+        except BitstreamError as error:
+            return Report(False, (), 0, str(error))
+        return _report(container)
+
+
+def _report(container: bitstream.Container) -> Report:
     count = container.header.tile_count
     damaged = container.damaged_tiles()
     if damaged:

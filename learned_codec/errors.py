@@ -25,6 +25,7 @@ and everything that it warns of is a `LearnedCodecWarning`:
 """
 
 from collections.abc import Iterable
+from typing import Self
 
 __all__ = [
     "BitstreamError",
@@ -116,7 +117,15 @@ class WeightsError(ModelError, ValueError):
 
 
 class FileError(LearnedCodecError, OSError):
-    """A file can't be read or written: the destination exists, the source isn't readable."""
+    """A file can't be read or written: the destination exists, the source isn't readable, the disk is full."""
+
+    @classmethod
+    def of(cls, name: str, error: Exception) -> Self:
+        """What another error says of a file, with its `errno` if it has one."""
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        found = cls(f"{name}: {said}")
+        found.errno = getattr(error, "errno", None)
+        return found
 
 
 class MissingDependencyError(LearnedCodecError, ImportError):

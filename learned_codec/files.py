@@ -10,35 +10,54 @@ and destinations may be binary file objects, such as `sys.stdin.buffer`; those g
 and aren't closed.
 """
 
-import io
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
-from learned_codec.atomic import Destination, atomic_path, atomic_write
-from learned_codec.errors import FileError
+from learned_codec.atomic import atomic_path, atomic_write
+from learned_codec.errors import InvalidInputError
+from learned_codec.limits import Limits
 from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
+from learned_codec.streams import Destination, Source, is_path, name_of, reading
 
 if TYPE_CHECKING:
     from learned_codec.codec import Info
-    from learned_codec.values.sources import PixelSource
+    from learned_codec.models.registry import ModelName
+    from learned_codec.values.sources import PixelSource, Unit
 
+    Progress = Callable[[int, int], None]
 
-Source: TypeAlias = str | os.PathLike[str] | BinaryIO
+IMAGE_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("avif", "bmp", "gif", "heic", "heif", "img", "j2k", "jp2", "jpeg", "jpg", "jxl"),
+        *("pgm", "png", "pnm", "ppm", "tif", "tiff", "vrt", "webp"),
+    )
+)
+"""Of names that belong to images in other formats."""
 
 
 def encode_file(
     src: Source,
     dst: Destination,
     *,
-    overwrite: bool = False,
-    force: bool = False,
+    quality: float | None = None,
+    bpp: float | None = None,
+    psnr: float | None = None,
+    model: "ModelName | None" = None,
     profile: str | None = None,
     nodata: float | None = None,
-    **options: Any,
+    kind: Literal["sar"] | None = None,
+    unit: "Unit | None" = None,
+    tile_size: int | None = None,
+    effort: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: "Progress | None" = None,
+    overwrite: bool = False,
+    force: bool = False,
 ) -> "Info":
     """Encode an image file: a picture (PNG, JPEG, WebP, AVIF …) or a raster (GeoTIFF, whatever rasterio opens).
 
@@ -48,15 +67,24 @@ def encode_file(
 
     Args:
         src: the image.
-        dst: where the LCI file goes.
-        overwrite: replace an existing destination.
-        force: encode rasters of classes and colour tables, too, in which lossy coding will invent some.
+        dst: where the LCI file goes. Its name can't be that of another format, such as `x.jp2`.
+        quality: as for `encode`, and so are all that follow but for the last two.
+        bpp: instead of a quality.
+        psnr: likewise.
+        model: by default the one for such images.
         profile: settings for a product, see `learned_codec.profiles`. What the other arguments and the file itself say
             counts more.
         nodata: the value of pixels that don't exist, where the file doesn't say it. If it says another, a
             `MetadataLostWarning` tells that this one is taken.
-        options: as for `encode`: `quality`, `bpp`, `psnr`, `model`, `kind`, `unit`, `tile_size`, `effort`, `device`,
-            `threads`, `progress`.
+        kind: where the file should say it and doesn't.
+        unit: likewise.
+        tile_size: pixels.
+        effort: 0 to 3.
+        device: "cpu", "cuda" …
+        threads: for this call.
+        progress: called with (tiles done, tiles).
+        overwrite: replace an existing destination.
+        force: encode rasters of classes and colour tables, too, in which lossy coding will invent some.
 
     Returns:
         What `inspect` says of the file.
@@ -64,18 +92,23 @@ def encode_file(
     Raises:
         FileError: something can't be read or written, or the destination exists.
         InvalidInputError: the source isn't an image that can be coded without converting it.
+        As `encode`: everything about the options.
     """
     from learned_codec import codec
     from learned_codec.raster.files import open_source
 
     usual = {} if profile is None else options_of(profile)
     usual_nodata = usual.pop("nodata", None)
-    if options.keys() & {"bpp", "psnr"}:
+    if bpp is not None or psnr is not None:
         usual.pop("quality", None)
+    given: dict[str, Any] = {"quality": quality, "bpp": bpp, "psnr": psnr, "model": model, "kind": kind, "unit": unit}
+    given |= {"tile_size": tile_size, "effort": effort, "device": device, "threads": threads, "progress": progress}
+    options = usual | {name: value for name, value in given.items() if value is not None}
+    _check_name(dst)
     with atomic_write(dst, overwrite=overwrite) as stream:  # first: a refusal should come before the work
-        with open_source(Path(src) if isinstance(src, os.PathLike) else src, force=force) as source:
+        with reading(src) as readable, open_source(readable, force=force) as source:
             _declare(source, nodata, usual_nodata)
-            data = codec.encode_source(source, **usual | options)
+            data = codec.encode_source(source, **options)
         stream.write(data)
     return codec.inspect(data)
 
@@ -84,13 +117,16 @@ def decode_file(
     src: Source,
     dst: Destination,
     *,
-    overwrite: bool = False,
     format: str | None = None,
     window: tuple[int, int, int, int] | None = None,
     bands: Sequence[int] | None = None,
     overviews: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-    **options: Any,
+    errors: Literal["raise", "fill"] = "raise",
+    limits: Limits | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: "Progress | None" = None,
+    overwrite: bool = False,
 ) -> None:
     """Decode an LCI file into an image file.
 
@@ -100,13 +136,16 @@ def decode_file(
     Args:
         src: the LCI file.
         dst: where the image goes; its extension chooses the format.
-        overwrite: replace an existing destination.
         format: the format ("png", "tif", …) where the extension shouldn't choose; "png" if `dst` is a file object.
         window: (row, column, height, width), to decode only that; the georeference moves with it.
         bands: counted from 1, to write only these.
         overviews: rebuild the overviews that the original had.
-        progress: as for `decode`.
-        options: as for `open`: `errors`, `limits`, `device`, `threads`.
+        errors: as for `decode`, and so are all that follow but for the last.
+        limits: what is accepted.
+        device: "cpu", "cuda" …
+        threads: for this call.
+        progress: called with (tiles done, tiles needed).
+        overwrite: replace an existing destination.
 
     Raises:
         FileError: something can't be read or written, or the destination exists.
@@ -118,11 +157,10 @@ def decode_file(
     from learned_codec.raster.placement import of_window, only_bands
     from learned_codec.reader import open as open_lci
 
-    named = isinstance(dst, (str, os.PathLike))
-    chosen = output_format(Path(dst) if named else "", format if named else format or "png")  # type: ignore[arg-type]
-    if not isinstance(src, (str, os.PathLike)) and not (hasattr(src, "seekable") and src.seekable()):
-        src = io.BytesIO(src.read())  # a pipe
-    with atomic_path(dst, overwrite=overwrite) as path, open_lci(src, **options) as reader:
+    named = Path(dst) if is_path(dst) else None
+    chosen = output_format(named or "", format if named else format or "png")
+    options = {"errors": errors, "limits": limits, "device": device, "threads": threads}
+    with atomic_path(dst, overwrite=overwrite) as path, open_lci(src, **options) as reader:  # type: ignore[arg-type]
         row, column, height, width = chosen_window = reader.checked_window(window)
         indices = reader.checked_bands(bands)
         metadata = of_window(reader.metadata, chosen_window, (reader.height, reader.width))
@@ -139,7 +177,7 @@ def decode_file(
             plane=reader.plane,
             metadata=metadata,
             overviews=overviews,
-            name=Path(dst).name if isinstance(dst, (str, os.PathLike)) else "output",
+            name=named.name if named else "output",
         ) as sink:
             for part in reader.parts((row, column, height, width), progress):
                 rows = slice(part.rows.start - row, part.rows.stop - row)
@@ -161,11 +199,7 @@ def _declare(source: "PixelSource", nodata: float | None, usual: float | None) -
         source.nodata = usual
 
 
-def read_bytes(src: Source) -> bytes:
-    """All bytes of a path or a binary file object."""
-    if not isinstance(src, (str, os.PathLike)):
-        return src.read()
-    try:
-        return Path(src).read_bytes()
-    except OSError as error:
-        raise FileError(f"{os.fspath(src)}: {error.strerror or error}") from error
+def _check_name(dst: Destination) -> None:
+    """Refuse a name by which everybody would take the file for something else."""
+    if is_path(dst) and Path(dst).suffix.lower() in IMAGE_SUFFIXES:
+        raise InvalidInputError(f"{name_of(dst, 'output')}: LCI files are written, not {Path(dst).suffix}; say .lci")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec import bitstream
-from learned_codec.errors import FileError, InvalidInputError
+from learned_codec.errors import InvalidInputError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
+from learned_codec.streams import Openable, opened
 from learned_codec.tiling.decoder import Block, ImageDecoder, Progress
 from learned_codec.values.mask import MaskSpec, holds
 
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from learned_codec.bitstream import Container
-    from learned_codec.bitstream.source import SeekableFile
-
-    Openable = str | os.PathLike[str] | bytes | SeekableFile
-    """A path, bytes, or any object with `seek` and `read`, so also a remote file."""
 
     WindowTuple = tuple[int, int, int, int]
     """Row, column, height and width, in pixels."""
@@ -214,7 +209,7 @@ def open(
 
     Args:
         source: a path, bytes, or any object with `seek` and `read`; a remote file gets one request for the head and one
-            for each tile.
+            for each tile. Of a pipe, all is read.
         errors: "raise" or "fill", as for `decode`.
         limits: as for `decode`.
         device: likewise.
@@ -226,14 +221,8 @@ def open(
     """
     if errors not in ("raise", "fill"):
         raise InvalidInputError(f"errors must be 'raise' or 'fill', not {errors!r}")
-    file = None
-    if isinstance(source, str | os.PathLike):
-        try:
-            file = Path(source).open("rb")  # noqa: SIM115 - the reader closes it
-        except OSError as error:
-            raise FileError(f"{os.fspath(source)}: {error.strerror or error}") from error
+    found, file = opened(source)
     try:
-        found: Any = source if file is None else file
         container = bitstream.read_head(found, limits=limits or Limits())
         return Reader(container, file=file, device=device, threads=threads, lenient=errors == "fill")
     except BaseException:

@@ -133,11 +133,17 @@ def test_existing_destination_needs_overwrite(tmp_path: Path, png: Path, lci: Pa
     out = tmp_path / "out.png"
     out.write_bytes(b"precious")
     assert_told_in_one_line(run("decode", lci, out), "out.png", "exists", "overwrite")
-    assert_told_in_one_line(run("encode", png, out), "out.png", "exists", "overwrite")
+    assert_told_in_one_line(run("encode", png, lci), "picture.lci", "exists", "overwrite")
     assert out.read_bytes() == b"precious"
     assert run("decode", lci, out, "--overwrite").exit_code == OK
     assert out.read_bytes().startswith(b"\x89PNG")
     assert run("encode", png, lci, "--overwrite").exit_code == OK
+
+
+@pytest.mark.parametrize("name", ["x.jp2", "x.TIF", "x.png", "x.jpeg"])
+def test_a_name_of_another_format_is_refused(tmp_path: Path, png: Path, name: str) -> None:
+    assert_told_in_one_line(run("encode", png, tmp_path / name), name, "LCI files", ".lci")
+    assert list(tmp_path.iterdir()) == [png]
 
 
 @pytest.mark.parametrize("arguments", [("--quality", 50, "--bpp", 1), ("--bpp", 1, "--psnr", 30), ("--bpp", "nan")])

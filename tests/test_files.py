@@ -28,7 +28,8 @@ import learned_codec
 from learned_codec import bitstream, files
 from learned_codec.errors import BitstreamError, CorruptDataError, FileError, InvalidInputError, MetadataLostWarning
 from learned_codec.models import registry
-from tests import geotiffs
+from tests import full_disk, geotiffs
+from tests.full_disk import small_disk as small_disk
 from tests.geotiffs import FILES
 
 UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
@@ -508,6 +509,113 @@ def test_damage_may_be_filled(tmp_path: Path) -> None:
     with rasterio.open(tmp_path / "b.tif") as raster:
         assert (raster.read(1)[192:, 192:] == 9).all()
         assert (raster.read(1) == 9).sum() == 64
+
+
+# What is coded, and the format that it goes into.
+WRITERS = [("rgb", "png"), ("rgb", "jpg"), ("rgb", "webp"), ("rgb", "bmp"), ("rgb", "ppm"), ("rgb", "tif"),
+           ("nodata", "tif"), ("mask", "tif"), ("mask", "png"), ("overviews", "tif")]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """LCI files of images that no writer packs well."""
+    folder = tmp_path_factory.mktemp("originals")
+    noise = np.random.default_rng(0).integers(60, 120, (3, 100, 90))
+    rgb, deep = noise.astype(np.uint8).transpose(1, 2, 0), (20 * noise).astype(np.uint16)
+    deep[:, :20] = 0
+    with write(folder / "a.tif", deep, tiled=True, blockxsize=16, blockysize=16) as raster:
+        raster.build_overviews([2, 4])
+    files.encode_file(folder / "a.tif", folder / "a.lci")
+    return {
+        "rgb": learned_codec.encode(rgb),
+        "mask": learned_codec.encode(rgb, mask=rgb[..., 0] > 80),
+        "nodata": learned_codec.encode(deep, planar=True, nodata=0),
+        "overviews": (folder / "a.lci").read_bytes(),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::learned_codec.errors.MetadataLostWarning")
+@pytest.mark.skipif(os.name == "nt", reason="no limits on files there")
+@pytest.mark.parametrize(("what", "format"), WRITERS)
+def test_a_file_that_does_not_fit_leaves_the_old_one(
+    tmp_path: Path, originals: dict[str, bytes], what: str, format: str
+) -> None:
+    out = tmp_path / f"out.{format}"
+    files.decode_file(io.BytesIO(originals[what]), out, overviews=True)
+    size = out.stat().st_size
+    out.write_bytes(b"precious")
+    for limit in {*range(0, size, size // 7), size - 1, size - 300, size - 2000}:
+        with full_disk.files_of_at_most(max(0, limit)), pytest.raises(FileError, match=out.name):
+            files.decode_file(io.BytesIO(originals[what]), out, overwrite=True, overviews=True)
+        assert out.read_bytes() == b"precious"
+        assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.filterwarnings("ignore::learned_codec.errors.MetadataLostWarning")
+@pytest.mark.parametrize(("what", "format"), WRITERS)
+def test_a_full_disk_leaves_the_old_file(
+    small_disk: full_disk.SmallDisk, originals: dict[str, bytes], what: str, format: str
+) -> None:
+    out = small_disk.folder / f"out.{format}"
+
+    def decode() -> None:
+        files.decode_file(io.BytesIO(originals[what]), out, overwrite=True, overviews=True)
+
+    decode()
+    good = out.read_bytes()
+    needed = -(-len(good) // full_disk.PAGE)
+    failures = 0
+    for pages in range(2 * needed + 3, needed, -1):  # the old one, and the new one in part
+        small_disk.resize(pages)
+        try:
+            decode()
+        except FileError:
+            failures += 1
+        assert out.read_bytes() == good
+        assert list(small_disk.folder.iterdir()) == [out]
+    assert failures >= needed - 1
+
+
+def test_encoding_onto_a_full_disk_leaves_the_old_file(small_disk: full_disk.SmallDisk, tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", np.random.default_rng(0).integers(1, 3000, (2, 90, 80)).astype(np.uint16)).close()
+    out = small_disk.folder / "a.lci"
+    files.encode_file(tmp_path / "a.tif", out)
+    good = out.read_bytes()
+    needed = -(-len(good) // full_disk.PAGE)
+    assert needed > 2
+    for pages in range(2 * needed - 1, needed, -1):
+        small_disk.resize(pages)
+        with pytest.raises(FileError, match=r"a\.lci: No space left"):
+            files.encode_file(tmp_path / "a.tif", out, overwrite=True)
+        assert out.read_bytes() == good
+        assert list(small_disk.folder.iterdir()) == [out]
+
+
+@pytest.mark.filterwarnings("ignore::learned_codec.errors.MetadataLostWarning")
+@pytest.mark.parametrize(("what", "format"), WRITERS)
+def test_the_same_twice(tmp_path: Path, originals: dict[str, bytes], what: str, format: str) -> None:
+    one, other = tmp_path / f"one.{format}", tmp_path / f"other.{format}"
+    files.decode_file(io.BytesIO(originals[what]), one, overviews=True)
+    files.decode_file(io.BytesIO(originals[what]), other, overviews=True)
+    assert one.read_bytes() == other.read_bytes()
+    if format in ("png", "tif"):
+        files.encode_file(one, tmp_path / "one.lci")
+        files.encode_file(other, tmp_path / "other.lci")
+        assert (tmp_path / "one.lci").read_bytes() == (tmp_path / "other.lci").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png", "jpg"])
+def test_truncated_sources(tmp_path: Path, suffix: str) -> None:
+    noise = np.random.default_rng(0).integers(60, 120, (70, 60, 3)).astype(np.uint8)
+    source = tmp_path / f"a.{suffix}"
+    Image.fromarray(noise).save(source)
+    whole = source.read_bytes()
+    for size in range(0, len(whole) - 20, len(whole) // 9):
+        source.write_bytes(whole[:size])
+        for readable in (source, io.BytesIO(whole[:size])):
+            with pytest.raises(InvalidInputError):
+                files.encode_file(readable, tmp_path / "a.lci")
+        assert list(tmp_path.iterdir()) == [source]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no modes or links there")

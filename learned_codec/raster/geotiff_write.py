@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -32,12 +33,15 @@ _INTERLEAVED = 4
 class GeoTiffSink:
     """A `PixelSink` into an open rasterio dataset. See `open_sink`."""
 
-    def __init__(self, raster: Any, given: geotags.Georeference, plane: PlaneKind | None) -> None:
+    def __init__(self, raster: Any, given: geotags.Georeference, plane: PlaneKind | None, name: str) -> None:
         self._raster = raster
+        self._name = name
+        self._written: list[tuple[Window, int]] = []  # and the checksum of what was written there
         self._alpha = given.alpha
         self._plane = plane
         self._indexes = [i for i in raster.indexes if i != given.alpha]
         self._dtype = np.dtype(raster.dtypes[0])
+        self._opaque = self._dtype.type(1 if given.alpha is None else np.iinfo(self._dtype).max // 255)
 
     def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> None:
         """Take (bands, h, w) values, and (h, w) of the plane if there is one.
@@ -59,12 +63,26 @@ class GeoTiffSink:
         try:
             self._raster.write(values, self._indexes, window=window)
             if plane is not None and self._alpha is not None:
-                opaque = np.iinfo(self._dtype).max // 255
-                self._raster.write(plane.astype(self._dtype) * self._dtype.type(opaque), self._alpha, window=window)
+                self._raster.write(plane.astype(self._dtype) * self._opaque, self._alpha, window=window)
             elif plane is not None:
                 self._raster.write_mask(plane != 0, window=window)
         except RasterioError as error:
-            raise FileError(f"{self._raster.name}: {error.__cause__ or error}") from error
+            raise FileError(f"{self._name}: can't be written; is the disk full? {error.__cause__ or error}") from error
+        if plane is not None and self._plane == "mask":
+            plane = np.where(plane, np.uint8(255), np.uint8(0))
+        self._written.append((window, _checksum(values, plane)))
+
+    def check(self, path: Path) -> None:
+        """Compare what is in the file now with what was written. Raises `FileError`."""
+        with _reopened(path, self._name) as raster:
+            for window, written in self._written:
+                values, plane = raster.read(self._indexes, window=window), None
+                if self._alpha is not None:
+                    plane = (raster.read(self._alpha, window=window) // self._opaque).astype(np.uint8)
+                elif self._plane is not None:
+                    plane = raster.read_masks(1, window=window)
+                if _checksum(values, plane) != written:
+                    raise FileError(f"{self._name}: not written whole; is the disk full?")
 
 
 @contextmanager
@@ -114,23 +132,34 @@ def open_sink(
         given = geotags.parse({} if metadata is None else metadata, bands, plane)
         if given.colormap is not None and (bands > 1 or kind.name not in ("uint8", "uint16") or plane == "alpha"):
             raise CorruptDataError(f"metadata.colormap: {bands} bands of {kind} with a colour table")
-        raster = _create(path, height, width, kind, nodata, given)
+        name = name or str(path)
+        raster = _create(path, height, width, kind, nodata, given, name)
+        sink = GeoTiffSink(raster, given, plane, name)
         try:
             with quiet():
-                geotags.apply(given, raster, name or str(path))
-            yield GeoTiffSink(raster, given, plane)
+                geotags.apply(given, raster, name)
+            yield sink
         except BaseException:
             with suppress(FileError):
-                _close(raster, path)
+                _close(raster, name)
             raise
-        _close(raster, path)
+        _close(raster, name)
         factors = [f for f in given.overviews if f < max(height, width)]
         if overviews and factors:
-            _build_overviews(path, factors, averaged=nodata is None and plane is None and given.colormap is None)
+            averaged = nodata is None and plane is None and given.colormap is None
+            _build_overviews(path, factors, name, averaged=averaged)
+            _check_overviews(path, len(factors), name)
+        sink.check(path)  # GDAL doesn't always say that the disk was full
 
 
 def _create(
-    path: Path, height: int, width: int, dtype: np.dtype[Any], nodata: float | None, given: geotags.Georeference
+    path: Path,
+    height: int,
+    width: int,
+    dtype: np.dtype[Any],
+    nodata: float | None,
+    given: geotags.Georeference,
+    name: str,
 ) -> Any:
     options: dict[str, Any] = {}
     colours = [band.color for band in given.bands]
@@ -166,25 +195,53 @@ def _create(
                 **options,
             )
     except RasterioError as error:
-        raise FileError(f"{path}: {error.__cause__ or error}") from error
+        raise FileError(f"{name}: {error.__cause__ or error}") from error
 
 
-def _close(raster: Any, path: Path) -> None:
+def _close(raster: Any, name: str) -> None:
     try:
         with quiet():
             raster.close()
     except RasterioError as error:
-        raise FileError(f"{path}: {error.__cause__ or error}") from error
+        raise FileError(f"{name}: {error.__cause__ or error}") from error
 
 
-def _build_overviews(path: Path, factors: list[int], *, averaged: bool) -> None:
+def _build_overviews(path: Path, factors: list[int], name: str, *, averaged: bool) -> None:
     """Overviews inside the file. A mean over a hole's edge needs care that nearest neighbours don't."""
+    with (
+        rasterio.Env(COMPRESS_OVERVIEW="DEFLATE", GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"),
+        _reopened(path, name, "r+") as raster,
+    ):
+        raster.build_overviews(factors, Resampling.average if averaged else Resampling.nearest)
+
+
+def _check_overviews(path: Path, count: int, name: str) -> None:
+    """Read every block of them. Raises `FileError`."""
+    for level in range(count):
+        with _reopened(path, name, overview_level=level) as raster:
+            for (row, column), window in raster.block_windows(1):
+                raster.read(window=window)
+                raster.read_masks(1, window=window)
+                block = f"BLOCK_OFFSET_{column}_{row}"
+                if any(raster.get_tag_item(block, "TIFF", bidx=band) is None for band in raster.indexes):
+                    raise FileError(f"{name}: overviews not written whole; is the disk full?")
+
+
+@contextmanager
+def _reopened(path: Path, name: str, mode: str = "r", **options: Any) -> Iterator[Any]:
+    """The file that was written. Raises `FileError` for whatever is wrong with it."""
     try:
-        with (
-            quiet(),
-            rasterio.Env(COMPRESS_OVERVIEW="DEFLATE", GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"),
-            rasterio.open(os.path.abspath(path), "r+") as raster,  # noqa: PTH100
-        ):
-            raster.build_overviews(factors, Resampling.average if averaged else Resampling.nearest)
-    except RasterioError as error:
-        raise FileError(f"{path}: {error.__cause__ or error}") from error
+        with quiet(), rasterio.open(os.path.abspath(path), mode, driver="GTiff", **options) as raster:  # noqa: PTH100
+            yield raster
+    except FileError:
+        raise
+    except Exception as error:  # rasterio and GDAL report in a dozen unrelated ways
+        raise FileError(f"{name}: not written whole; is the disk full?") from error
+
+
+def _checksum(values: NDArray[Any], plane: NDArray[np.uint8] | None) -> int:
+    found = 0
+    for part in (values, plane):
+        if part is not None:
+            found = zlib.crc32(np.ascontiguousarray(part).data, found)
+    return found

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from learned_codec.atomic import write_whole
 from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
 from learned_codec.values.sources import PlaneKind, Unit
 
@@ -284,10 +285,7 @@ def open_sink(
     pixels = np.zeros((height, width, bands + (plane is not None)), kind)
     yield PictureSink(pixels, bands)
     data = _encode(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, key, extras)
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}") from error
+    write_whole(path, [data], name or path.name)
 
 
 def _check_bands(pillow_format: str, bands: int) -> None:

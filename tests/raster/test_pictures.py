@@ -3,8 +3,6 @@
 import base64
 import io
 import json
-import os
-import stat
 import struct
 import warnings
 import zlib
@@ -19,7 +17,6 @@ from affine import Affine
 from PIL import Image, PngImagePlugin
 from rasterio.errors import NotGeoreferencedWarning
 
-from learned_codec.atomic import atomic_write
 from learned_codec.errors import (
     CorruptDataError,
     FileError,
@@ -506,78 +503,3 @@ def test_what_a_source_refuses(stream: io.BytesIO, what: str) -> None:
     with pytest.raises(InvalidInputError, match=what) as caught, open_source(stream):
         pass
     assert "are accepted" in str(caught.value)
-
-
-# --- files as a whole ---
-
-
-def test_atomic_write(tmp_path: Path) -> None:
-    path = tmp_path / "out.bin"
-    with atomic_write(path) as stream:
-        stream.write(b"first")
-        assert not path.exists()
-    assert path.read_bytes() == b"first"
-    with pytest.raises(FileError, match="exists"), atomic_write(path) as stream:
-        stream.write(b"never")
-    with atomic_write(path, overwrite=True) as stream:
-        stream.write(b"second")
-    assert path.read_bytes() == b"second"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_atomic_write_leaves_nothing_behind(tmp_path: Path) -> None:
-    path = tmp_path / "out.bin"
-    path.write_bytes(b"old")
-    for overwrite, target in ((True, path), (False, tmp_path / "new.bin")):
-        with pytest.raises(KeyboardInterrupt), atomic_write(target, overwrite=overwrite) as stream:
-            stream.write(b"half")
-            raise KeyboardInterrupt
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_atomic_write_spares_a_file_that_appeared_meanwhile(tmp_path: Path) -> None:
-    path = tmp_path / "out.bin"
-    with pytest.raises(FileError, match="exists"), atomic_write(path) as stream:
-        stream.write(b"ours")
-        path.write_bytes(b"theirs")
-    assert path.read_bytes() == b"theirs"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_atomic_write_refuses_what_it_cannot_write(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="directory"), atomic_write(tmp_path, overwrite=True):
-        pass
-    with pytest.raises(FileError, match="absent"), atomic_write(tmp_path / "absent" / "out.bin"):
-        pass
-
-
-def test_atomic_write_to_a_file_object() -> None:
-    stream = io.BytesIO()
-    with pytest.raises(ZeroDivisionError), atomic_write(stream) as out:
-        out.write(b"half")
-        _ = 1 / 0
-    assert stream.getvalue() == b""
-    with atomic_write(stream) as out:
-        out.write(b"whole")
-    assert stream.getvalue() == b"whole"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="modes, links and devices as POSIX has them")
-def test_atomic_write_on_posix(tmp_path: Path) -> None:
-    path, link = tmp_path / "out.bin", tmp_path / "link"
-    mask = os.umask(0o022)
-    try:
-        with atomic_write(path) as stream:
-            stream.write(b"x")
-    finally:
-        os.umask(mask)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644  # not the 0600 of a temporary file
-    link.symlink_to(path)
-    with atomic_write(link, overwrite=True) as stream:
-        stream.write(b"y")
-    assert link.is_symlink()
-    assert path.read_bytes() == b"y"
-    with atomic_write("/dev/null") as stream:
-        stream.write(b"z")
-    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)  # still the device

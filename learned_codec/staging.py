@@ -1,0 +1,99 @@
+"""Where a file lies until it is whole: in a hidden folder beside its place, so that a rename can put it there.
+
+    FOLDER/.learned-codec-HOST-USER.part/TOKEN/content
+    FOLDER/.learned-codec-HOST-USER.part/TOKEN/lock
+
+Whoever writes holds a lock on `lock`, and the system lets go of it however the process ends. So the next one who writes
+into FOLDER can tell what a killed process left from what a living one is at, and removes the former. Names are as long
+as they please: the hidden ones don't contain them.
+
+Locks don't reach other hosts on every network file system; therefore each host looks after its own. Windows has no such
+locks: what a killed process leaves there, stays.
+"""
+
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """The path of a new empty file, gone after the block if it is still there. Raises `OSError`."""
+    staging = folder / _name()
+    _remove_abandoned(staging)
+    place, lock = _place(staging)
+    try:
+        content = place / "content"
+        # The usual mode: `tempfile` would leave the file readable to its owner alone.
+        os.close(os.open(content, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        yield content
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(lock)
+        with suppress(OSError):  # others are at work in it
+            staging.rmdir()
+
+
+def _name() -> str:
+    if sys.platform == "win32":
+        return ".learned-codec.part"
+    return f".learned-codec-{os.uname().nodename}-{os.getuid()}.part"
+
+
+def _place(staging: Path) -> tuple[Path, int]:
+    """A new folder in `staging`, and the lock that is held on it."""
+    while True:
+        with suppress(FileExistsError):
+            staging.mkdir()
+        place = staging / secrets.token_hex(8)
+        try:
+            place.mkdir()
+            lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileNotFoundError:  # taken away before it was locked
+            continue
+        if _hold(lock) and (place / "lock").exists():
+            return place, lock
+        os.close(lock)
+
+
+def _hold(lock: int) -> bool:
+    """Lock it, unless another has. Where there are no locks all is well: then nobody removes anything either."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True
+
+
+def _remove_abandoned(staging: Path) -> None:
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):
+        for place in staging.iterdir():
+            with suppress(OSError):
+                _remove_if_abandoned(place)
+
+
+def _remove_if_abandoned(place: Path) -> None:
+    if sys.platform == "win32":
+        return
+    try:
+        lock = os.open(place / "lock", os.O_RDWR)
+    except FileNotFoundError:
+        place.rmdir()  # whoever made it was killed at once, or makes another
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where a living process holds it
+        shutil.rmtree(place)
+    finally:
+        os.close(lock)
