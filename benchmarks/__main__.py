@@ -7,11 +7,27 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
-import numpy as np
 
-from . import codecs, complexity, datasets, environment, picture, plots, rd, readme, report, sar, speed
+from . import (
+    codecs,
+    complexity,
+    datasets,
+    environment,
+    eo,
+    latency,
+    picture,
+    plots,
+    rd,
+    readme,
+    report,
+    sar,
+    speed,
+    speed_page,
+    tables,
+)
 from .storage import CellCache, default_cache, write_atomically, write_json
 
 _OUT = click.Path(file_okay=False, path_type=Path)
@@ -50,6 +66,7 @@ def main() -> None:
 @click.option(
     "--cache", type=_OUT, default=None, help="Where measured cells are kept.  [default: the user's cache folder]"
 )
+@click.option("--fresh", is_flag=True, help="Measure every cell again, whatever the cache holds.")
 @click.option("--jobs", type=click.IntRange(1), default=environment.cores, show_default="cores")
 @click.option("--points", type=click.IntRange(2), help="Only so many settings of each ladder.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
@@ -62,6 +79,7 @@ def rd_command(
     names: list[str] | None,
     out: Path,
     cache: Path | None,
+    fresh: bool,
     jobs: int,
     points: int | None,
     limit: int | None,
@@ -75,7 +93,7 @@ def rd_command(
         dataset, points = dataset or "quick", points or 5
     if dataset is None:
         raise click.UsageError("--dataset DIR is needed (or --quick)")
-    cells = CellCache(cache or default_cache())
+    cells = CellCache(cache or default_cache(), fresh=fresh)
     items = None
     if sar.is_sar(dataset):
         # the table of backscatter in dB; what isn't a GeoTIFF is measured as it is
@@ -90,8 +108,9 @@ def rd_command(
         )
     except (datasets.DatasetError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    for result, path in zip(results, rd.save(results, out), strict=True):
-        click.echo(f"\n{rd.bd_table(result)}\n-> {path}")
+    click.echo(tables.cells_line(results[0]["cells"]))
+    for result, path in zip(results, tables.save(results, out), strict=True):
+        click.echo(f"\n{tables.bd_table(result)}\n-> {path}")
         if with_report:
             for file in report.write(path, out, dataset=dataset, speed=speed_file, complexity=complexity_file):
                 click.echo(f"-> {file}")
@@ -126,48 +145,46 @@ def sar_command(dataset: Path, names: list[str] | None, out: Path, patch: int) -
     _sar(dataset, names or ("ours", "jpeg2000", "jpegxl"), patch or None, out)
 
 
+@main.command("eo")
+@click.option("--dataset", required=True, help="A directory of rasters.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many scenes.")
+@click.option("--out", type=_OUT, default="benchmark-results", show_default=True)
+def eo_command(dataset: str, limit: int | None, out: Path) -> None:
+    """Earth observation: bytes a scene, PSNR at 0.1 and 1 bit per pixel and band, and what analysts check."""
+    try:
+        result = eo.run(dataset, limit=limit, command=_command())
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    path = out / f"{result['dataset']}-eo.json"
+    write_json(path, result)
+    write_atomically(path.with_suffix(".md"), eo.report(result, plots.label))
+    click.echo(eo.report(result, plots.label))
+    click.echo(f"-> {path}")
+
+
 @main.command("speed")
 @_codecs
-@click.option("--image", type=_FILE, help="An image to code instead of the synthesised 12 megapixels.")
 @click.option(
     "--bpp", type=click.FloatRange(0, min_open=True), default=0.75, show_default=True, help="Rate for every codec."
 )
-@click.option("--threads", type=click.IntRange(1), default=environment.cores, show_default="cores")
-@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--scaling", is_flag=True, help="Also 0.1 to 100 megapixels.")
-@click.option("--max-megapixels", type=float, default=100.0, show_default=True, help="Where the scaling stops.")
+@click.option("--threads", type=click.IntRange(1), multiple=True, help="May be repeated.  [default: 1 and all cores]")
+@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--timeout", type=float, default=600.0, show_default=True, help="Seconds that one measurement may take.")
-@click.option("--quick", is_flag=True, help="One megapixel, one repeat.")
+@click.option("--quick", is_flag=True, help="Half a megapixel, one repeat, a scene of 2,048 × 2,048.")
 @click.option("--out", type=_OUT, default="benchmark-results", show_default=True)
 def speed_command(
-    names: list[str] | None,
-    image: Path | None,
-    bpp: float,
-    threads: int,
-    repeats: int,
-    scaling: bool,
-    max_megapixels: float,
-    timeout: float,
-    quick: bool,
-    out: Path,
+    names: list[str] | None, bpp: float, threads: tuple[int, ...], repeats: int, timeout: float, quick: bool, out: Path
 ) -> None:
-    """Time and peak memory of ours, OpenJPEG and the peers, interleaved in one run."""
-    pixels = datasets.load(datasets.Item(image.stem, str(image))).image if image else None
-    if quick:
-        pixels, repeats = datasets.mosaic(768, 1024) if pixels is None else pixels, 1
-    result = speed.run(
-        names,
-        image=None if pixels is None else np.ascontiguousarray(pixels),
-        bpp=bpp,
-        threads=threads,
-        repeats=repeats,
-        scales=[s for s in speed.SCALES if s <= max_megapixels] if scaling else (),
-        timeout=timeout,
-        command=_command(),
-    )
+    """Time and peak memory of ours, OpenJPEG and the peers, interleaved in one run, as one page."""
+    sizes: dict[str, Any] = {"megapixels": 0.5, "slow_megapixels": 0.5, "large_megapixels": None} if quick else {}
+    repeats = 1 if quick else repeats
+    result = speed.run(names, bpp=bpp, threads=threads, repeats=repeats, timeout=timeout, command=_command(), **sizes)
+    settings = {row["codec"]: row["setting"] for row in result["rows"]}
+    side = 2048 if quick else latency.SCENE
+    result |= {"start": latency.start(settings, repeats=repeats), "scene": side, "windows": latency.windows(size=side)}
     write_json(out / "speed.json", result)
-    write_atomically(out / "speed.md", speed.table(result) + "\n")
-    click.echo(speed.table(result))
+    write_atomically(out / "speed.md", speed_page.page(result, plots.label))
+    click.echo(speed_page.page(result, plots.label))
     click.echo(f"-> {out / 'speed.json'}")
 
 

@@ -14,11 +14,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import PchipInterpolator  # type: ignore[import-untyped]  # scipy ships no annotations
+
 METHODS = ("pchip", "akima")
 MIN_OVERLAP = 0.6
+#: What is compared besides the whole range of PSNR: other metrics, and bands of quality, because a mean over all hides
+#: where a codec wins.
+PARTS: tuple[tuple[str, tuple[float, float] | None], ...] = (
+    ("ms-ssim", None),
+    ("psnr", (25, 30)),
+    ("psnr", (30, 35)),
+    ("psnr", (35, 41)),
+)
 _MIN_POINTS = {"pchip": 3, "akima": 4}
 
 Quantity = Literal["rate", "quality"]
+
+
+def part_name(metric: str, within: tuple[float, float] | None) -> str:
+    return metric if within is None else f"{metric} {within[0]:g}–{within[1]:g} dB"
 
 
 class NotComparable(ValueError):
@@ -116,8 +132,36 @@ def bd(
     return Delta(float(value), low, high, overlap)
 
 
+def bd_within(anchor: Curve, test: Curve, low: float, high: float, min_overlap: float = MIN_OVERLAP) -> Delta:
+    """BD-rate (%) by PCHIP over the qualities from `low` to `high`, or over what both curves reach of them.
+
+    Raises `NotComparable` if that is less than `min_overlap` of the band.
+    """
+    if min(len(anchor.rate), len(test.rate)) < _MIN_POINTS["pchip"]:
+        raise NotComparable(f"pchip needs {_MIN_POINTS['pchip']} usable points")
+    bottom = max(low, anchor.quality[0], test.quality[0])
+    top = min(high, anchor.quality[-1], test.quality[-1])
+    overlap = (top - bottom) / (high - low)
+    if overlap < min_overlap:
+        raise NotComparable(f"the curves share {max(overlap, 0):.0%} of {low:g} to {high:g}")
+    logs = [PchipInterpolator(c.quality, np.log10(c.rate)).integrate(bottom, top) for c in (anchor, test)]
+    value = 100 * (10 ** ((logs[1] - logs[0]) / (top - bottom)) - 1)
+    return Delta(float(value), bottom, top, overlap)
+
+
+def rate_at(points: Curve, quality: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The rates at which a curve reaches these qualities, by PCHIP over log(rate)."""
+    return np.asarray(10 ** PchipInterpolator(points.quality, np.log10(points.rate))(quality))
+
+
 def _summary(delta: Delta) -> dict[str, float]:
     return {"value": delta.value, "low": delta.low, "high": delta.high, "overlap": delta.overlap}
+
+
+def _decibels(values: Sequence[float | None], metric: str) -> list[float | None]:
+    if metric != "ms-ssim":
+        return list(values)
+    return [None if v is None else -10 * math.log10(1 - v) if v < 1 else math.inf for v in values]
 
 
 Points = Mapping[str, Sequence[float]]
@@ -130,19 +174,22 @@ def compare(
     metric: str = "psnr",
     method: str = "pchip",
     min_overlap: float = MIN_OVERLAP,
+    within: tuple[float, float] | None = None,
     no_mean_curve: str = "",
 ) -> Comparison:
     """Compares two codecs' entries of a results file (`name`, `results`, `images`), on the images that both have.
 
-    `no_mean_curve` is the reason, if there is one, why an average of their rates means nothing.
+    MS-SSIM counts in dB, −10 log10(1 − x), or everything above 0.98 would be one point. `within`: only this band of
+    qualities, by PCHIP. `no_mean_curve` is the reason, if there is one, why an average of their rates means nothing.
     """
     refused: dict[str, str] = {"mean curve": no_mean_curve} if no_mean_curve else {}
 
     def delta(a: Points, b: Points, of: Quantity, label: str) -> Delta | None:
+        mine, theirs = (curve(points["bpp"], _decibels(points[metric], metric)) for points in (a, b))
         try:
-            return bd(
-                curve(a["bpp"], a[metric]), curve(b["bpp"], b[metric]), of=of, method=method, min_overlap=min_overlap
-            )
+            if within is not None:
+                return bd_within(mine, theirs, *within, min_overlap)
+            return bd(mine, theirs, of=of, method=method, min_overlap=min_overlap)
         except NotComparable as reason:
             refused[label] = str(reason)
             return None
@@ -150,7 +197,8 @@ def compare(
     whole = quality = None
     if not no_mean_curve:
         whole = delta(anchor["results"], test["results"], "rate", "mean curve")
-        quality = delta(anchor["results"], test["results"], "quality", "mean curve, BD-PSNR")
+        if within is None:
+            quality = delta(anchor["results"], test["results"], "quality", "mean curve, BD-PSNR")
     shared = [name for name in anchor.get("images", {}) if name in test.get("images", {})]
     singles = {name: delta(anchor["images"][name], test["images"][name], "rate", name) for name in shared}
     values = {name: single.value for name, single in singles.items() if single is not None}

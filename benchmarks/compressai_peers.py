@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .codecs import Array, Codec
+from .codec import Array, Codec
 
 #: Architecture and the quality whose channel counts are used.
 ARCHITECTURES = {"bmshj2018-hyperprior": 3, "mbt2018-mean": 3, "cheng2020-anchor": 3}
@@ -35,6 +35,7 @@ def model(architecture: str) -> Any:
 
 class CompressAI(Codec):
     random_weights = True
+    slow = True
     threaded = True
 
     def __init__(self, architecture: str) -> None:

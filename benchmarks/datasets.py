@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .codecs import Array, bands_of
+from .codec import Array, bands_of
 
 SUFFIXES = (".png", ".tif", ".tiff", ".ppm", ".pgm", ".bmp")
 

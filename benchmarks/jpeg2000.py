@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from .codecs import Array, Codec, bands_of
+from .codec import Array, Codec, bands_of
 from .openjpeg import load_glymur, openjpeg_version
 
 #: Rates of an RGB image, bit/pixel. Other band counts scale it.
@@ -101,6 +101,7 @@ class _Glymur(Codec):
 
 class Jpeg2000(_Glymur):
     name = "jpeg2000"
+    by_rate = True
     description = "JPEG 2000 (the anchor: 9/7, one tile, rate target)"
 
     def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
@@ -124,7 +125,7 @@ class Jpeg2000Psnr(_Glymur):
 
 
 @contextmanager
-def _gdal(threads: int) -> Iterator[None]:
+def gdal(threads: int) -> Iterator[None]:
     """GDAL on so many threads, silent about arrays that have no place on Earth."""
     rasterio = importlib.import_module("rasterio")
     unplaced = importlib.import_module("rasterio.errors").NotGeoreferencedWarning
@@ -133,12 +134,29 @@ def _gdal(threads: int) -> Iterator[None]:
         yield
 
 
+_GDAL = {"REVERSIBLE": "NO", "BLOCKXSIZE": "1024", "BLOCKYSIZE": "1024"}
+
+
+def write_gdal(image: Array, rate: float, threads: int, **options: str) -> bytes:
+    """A .jp2 file by GDAL, at `rate` bits per pixel, all bands together; QUALITY is that as a share of the raw size."""
+    memory = importlib.import_module("rasterio.io").MemoryFile
+    planes = image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0)
+    quality = 100 * rate / (planes.shape[0] * image.dtype.itemsize * 8)
+    size = {"count": planes.shape[0], "height": planes.shape[1], "width": planes.shape[2]}
+    options = {**_GDAL, **options, "QUALITY": f"{quality:.6f}"}
+    with gdal(threads), memory(ext=".jp2") as file:
+        with file.open(driver="JP2OpenJPEG", dtype=image.dtype, **size, **options) as dataset:
+            dataset.write(planes)
+        return bytes(file.read())
+
+
 class Jpeg2000Gdal(Codec):
-    """What `gdal_translate -of JP2OpenJPEG` writes, through rasterio; QUALITY sets the rate as a share of raw size."""
+    """What `gdal_translate -of JP2OpenJPEG` writes, through rasterio."""
 
     name = "jpeg2000-gdal"
+    by_rate = True
     description = "JPEG 2000 as GDAL writes it (JP2OpenJPEG defaults, 1024 tiles)"
-    options: ClassVar[dict[str, Any]] = {"REVERSIBLE": "NO", "BLOCKXSIZE": "1024", "BLOCKYSIZE": "1024"}
+    options: ClassVar[dict[str, Any]] = _GDAL
     threaded = True
 
     def version(self) -> str:
@@ -155,19 +173,11 @@ class Jpeg2000Gdal(Codec):
         return rate_ladder(dtype, bands)
 
     def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
-        memory = importlib.import_module("rasterio.io").MemoryFile
-        planes = image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0)
-        quality = 100 * setting / (planes.shape[0] * image.dtype.itemsize * 8)
-        size = {"count": planes.shape[0], "height": planes.shape[1], "width": planes.shape[2]}
-        options = {**self.options, "QUALITY": f"{quality:.6f}"}
-        with _gdal(threads), memory(ext=".jp2") as file:
-            with file.open(driver="JP2OpenJPEG", dtype=image.dtype, **size, **options) as dataset:
-                dataset.write(planes)
-            return bytes(file.read())
+        return write_gdal(image, setting, threads)
 
     def decode(self, data: bytes, threads: int = 1) -> Array:
         memory = importlib.import_module("rasterio.io").MemoryFile
-        with _gdal(threads), memory(data, ext=".jp2") as file, file.open() as dataset:
+        with gdal(threads), memory(data, ext=".jp2") as file, file.open() as dataset:
             planes: Array = dataset.read()
         return planes[0] if planes.shape[0] == 1 else np.moveaxis(planes, 0, 2)
 
@@ -182,6 +192,7 @@ class Jpeg2000Klt(_Glymur):
     """
 
     name = "jpeg2000-klt"
+    by_rate = True
     options: ClassVar[dict[str, Any]] = {"irreversible": True, "numres": 6, "container": "mean, matrix, scale + j2k"}
     description = "JPEG 2000 behind a spectral KLT"
     _HEAD = struct.Struct("<HBf")
@@ -189,6 +200,16 @@ class Jpeg2000Klt(_Glymur):
 
     def accepts(self, dtype: npt.DTypeLike, bands: int) -> bool:
         return np.dtype(dtype) in self._DTYPES and bands >= 2
+
+    def _write_components(self, components: Array, rate: float, threads: int) -> bytes:
+        ratio = max(16 * components.shape[2] / rate, 1.0)
+        return write_jpeg2000(
+            components, threads, container="j2k", irreversible=True, numres=self._resolutions(components), mct=False,
+            cratios=[ratio],
+        )  # fmt: skip
+
+    def _read_components(self, data: bytes, threads: int) -> Array:
+        return read_jpeg2000(data, threads, container="j2k")
 
     def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
         pixels = image.reshape(-1, image.shape[2]).astype(np.float64)
@@ -201,19 +222,32 @@ class Jpeg2000Klt(_Glymur):
         scaled = np.clip(np.rint(coefficients * scale) + 32768, 0, 65535).astype(np.uint16)
         head = self._HEAD.pack(bands, self._DTYPES.index(image.dtype), scale) + mean.tobytes() + basis.tobytes()
         budget = max(setting - 8 * len(head) / (image.shape[0] * image.shape[1]), 0.25 * setting)
-        numres = self._resolutions(image)
-        body = write_jpeg2000(
-            scaled.reshape(image.shape), threads, container="j2k", irreversible=True, numres=numres, mct=False,
-            cratios=[max(16 * bands / budget, 1.0)],
-        )  # fmt: skip
-        return bytes(head + body)
+        return bytes(head + self._write_components(scaled.reshape(image.shape), budget, threads))
 
     def decode(self, data: bytes, threads: int = 1) -> Array:
         bands, kind, scale = self._HEAD.unpack_from(data)
         at = self._HEAD.size
         mean = np.frombuffer(data, "<f4", bands, at)
         basis = np.frombuffer(data, "<f4", bands * bands, at + 4 * bands).reshape(bands, bands)
-        body = read_jpeg2000(data[at + 4 * bands * (bands + 1) :], threads, container="j2k")
+        body = self._read_components(data[at + 4 * bands * (bands + 1) :], threads)
         values = ((body.astype(np.float64) - 32768) / scale) @ basis.T + mean
         limits = np.iinfo(self._DTYPES[kind])
         return np.asarray(np.clip(np.rint(values), limits.min, limits.max).astype(self._DTYPES[kind]))
+
+
+class Jpeg2000GdalKlt(Jpeg2000Klt):
+    """The same components in the .jp2 file that GDAL writes."""
+
+    name = "jpeg2000-gdal-klt"
+    description = "JPEG 2000 behind a spectral KLT, as GDAL writes it (1024 tiles)"
+    options: ClassVar[dict[str, Any]] = {**_GDAL, "YCC": "NO", "container": "mean, matrix, scale + jp2"}
+
+    def version(self) -> str:
+        return Jpeg2000Gdal().version()
+
+    def _write_components(self, components: Array, rate: float, threads: int) -> bytes:
+        # GDAL's own transform of colour, which it applies to the first three bands, would undo the KLT
+        return write_gdal(components, rate, threads, YCC="NO")
+
+    def _read_components(self, data: bytes, threads: int) -> Array:
+        return Jpeg2000Gdal().decode(data, threads)

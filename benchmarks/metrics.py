@@ -16,7 +16,7 @@ Array: TypeAlias = npt.NDArray[Any]
 Float: TypeAlias = npt.NDArray[np.float64]
 
 #: Bumped when a definition here changes, so that cached cells are measured again.
-VERSION = 2
+VERSION = 3
 
 PEAK_PERCENTILES = (0.1, 99.9)
 
@@ -88,6 +88,25 @@ def _halve(plane: Float) -> Float:
     return cast(Float, blocks.mean(axis=(1, 3)))
 
 
+def _scales(
+    original: Array, decoded: Array, peak: float, valid: Array | None, count: int
+) -> list[list[tuple[float, float]]]:
+    """Per band and scale (each of half the size, by 2×2 means), the two terms of `_ssim_terms`."""
+    found = []
+    for x, y in zip(_planes(_blank(original, valid)), _planes(_blank(decoded, valid)), strict=True):
+        terms, mask = [], valid
+        for scale in range(count):
+            if scale:
+                x, y = _halve(x), _halve(y)
+                mask = None if mask is None else _halve(mask.astype(np.float64)) == 1
+            if min(x.shape) < _SSIM_WINDOW:
+                terms.append((math.nan, math.nan))
+            else:
+                terms.append(_ssim_terms(x, y, peak, mask))
+        found.append(terms)
+    return found
+
+
 def ssim(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
     """Structural similarity: 11×11 Gaussian window (σ 1.5), K 0.01 and 0.03, mean over bands; nan below 11 pixels.
 
@@ -96,10 +115,7 @@ def ssim(original: Array, decoded: Array, peak: float, valid: Array | None = Non
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
     TIP 13(4), 2004.
     """
-    if min(original.shape[:2]) < _SSIM_WINDOW:
-        return math.nan
-    pairs = zip(_planes(_blank(original, valid)), _planes(_blank(decoded, valid)), strict=True)
-    return float(np.mean([_ssim_terms(x, y, peak, valid)[0] for x, y in pairs]))
+    return _ssim_of(_scales(original, decoded, peak, valid, 1))
 
 
 def ms_ssim(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
@@ -109,21 +125,20 @@ def ms_ssim(original: Array, decoded: Array, peak: float, valid: Array | None = 
 
     Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment", Asilomar 2003.
     """
-    if min(original.shape[:2]) < _SSIM_WINDOW * 2 ** (len(_MS_WEIGHTS) - 1):
-        return math.nan
+    return _ms_ssim_of(_scales(original, decoded, peak, valid, len(_MS_WEIGHTS)))
+
+
+def _ssim_of(bands: list[list[tuple[float, float]]]) -> float:
+    return float(np.mean([terms[0][0] for terms in bands]))
+
+
+def _ms_ssim_of(bands: list[list[tuple[float, float]]]) -> float:
+    """All scales' structure and the last one's luminance, each to its weight; nan if a scale has no window."""
     values = []
-    for x, y in zip(_planes(_blank(original, valid)), _planes(_blank(decoded, valid)), strict=True):
-        product, mask = 1.0, valid
-        for scale, weight in enumerate(_MS_WEIGHTS):
-            whole, structure = _ssim_terms(x, y, peak, mask)
-            if math.isnan(whole):
-                return math.nan
-            last = scale == len(_MS_WEIGHTS) - 1
-            product *= max(whole if last else structure, 0.0) ** weight
-            if not last:
-                x, y = _halve(x), _halve(y)
-                mask = None if mask is None else _halve(mask.astype(np.float64)) == 1
-        values.append(product)
+    for terms in bands:
+        factors = [structure for _, structure in terms[:-1]] + [terms[-1][0]]
+        powers = [math.nan if math.isnan(f) else max(f, 0.0) ** w for f, w in zip(factors, _MS_WEIGHTS, strict=True)]
+        values.append(math.prod(powers))
     return float(np.mean(values))
 
 
@@ -142,6 +157,32 @@ def spectral_angle(original: Array, decoded: Array, valid: Array | None = None) 
         return math.nan
     cosine = np.clip((x * y).sum(axis=1)[some] / norms[some], -1, 1)
     return float(np.degrees(np.arccos(cosine)).mean())
+
+
+def ndvi_error(original: Array, decoded: Array, red: int, infrared: int, valid: Array | None = None) -> float:
+    """Root mean square error of the NDVI, (infrared − red) / (infrared + red), where the original has one.
+
+    Rouse et al., "Monitoring vegetation systems in the Great Plains with ERTS", NASA SP-351, 1974.
+    """
+    pairs = [
+        (image[..., red].astype(np.float64), image[..., infrared].astype(np.float64)) for image in (original, decoded)
+    ]
+    has = (pairs[0][0] + pairs[0][1]) > 0
+    if valid is not None:
+        has &= valid
+    if not has.any():
+        return math.nan
+    # a decoded sum of zero or less has no index: it counts as one
+    before, after = ((nir - r)[has] / np.maximum(nir + r, 1)[has] for r, nir in pairs)
+    return math.sqrt(float(np.mean(np.square(np.clip(after, -1, 1) - np.clip(before, -1, 1)))))
+
+
+def tails(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
+    """How far the 1st and 99th percentiles of the bands move, mean of their absolute values, in percent of `peak`."""
+    x, y = (image.reshape(*image.shape[:2], -1) for image in (original, decoded))
+    x, y = (v[valid] if valid is not None else v.reshape(-1, v.shape[2]) for v in (x, y))
+    moved = np.percentile(y.astype(np.float64), (1, 99), axis=0) - np.percentile(x.astype(np.float64), (1, 99), axis=0)
+    return 100 * float(np.abs(moved).mean()) / peak
 
 
 def enl(intensity: Array) -> float:
@@ -238,10 +279,11 @@ def peak_of(image: Array, valid: Array | None = None) -> tuple[float, str]:
 
 def all_metrics(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> dict[str, float]:
     """What every cell of a rate-distortion run records, all of it over valid pixels only."""
+    scales = _scales(original, decoded, peak, valid, len(_MS_WEIGHTS))
     values = {
         "psnr": psnr(original, decoded, peak, valid),
-        "ssim": ssim(original, decoded, peak, valid),
-        "ms-ssim": ms_ssim(original, decoded, peak, valid),
+        "ssim": _ssim_of(scales),
+        "ms-ssim": _ms_ssim_of(scales),
         "max-error": max_error(original, decoded, valid),
     }
     if original.ndim == 3 and original.shape[2] >= 4:

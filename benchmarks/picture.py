@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from . import codecs, datasets, metrics
+from .codec import setting_for_bytes
 from .storage import write_atomically
 
 _TITLE = 24
@@ -25,8 +26,8 @@ def side_by_side(
     image = datasets.load(item).image
     target = bpp * image.shape[0] * image.shape[1] / 8
     ours, rival = codecs.get("ours"), codecs.get("jpeg2000")
-    _, data = codecs.setting_for_bytes(ours, image, target)
-    _, rival_data = codecs.setting_for_bytes(rival, image, len(data), tolerance=0.003, max_trials=20)
+    _, data = setting_for_bytes(ours, image, target)
+    _, rival_data = setting_for_bytes(rival, image, len(data), tolerance=0.003, max_trials=20)
     panels = [("original", image)]
     for name, codec, coded in (("learned_codec", ours, data), ("JPEG 2000", rival, rival_data)):
         decoded = codec.decode(coded)

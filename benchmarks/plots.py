@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import bdrate
+from . import bdrate, rivals
 from .storage import write_atomically
 
 #: One colour per codec in every figure (Okabe and Ito's palette: told apart by the colour-blind too).
@@ -26,16 +26,23 @@ _COLOURS = {
     "jpeg2000-gdal": "#A58B6F",
     "jpeg2000-klt": "#0072B2",
     "jpeg": "#CC79A7",
+    "jpeg-444": "#CC79A7",
     "webp": "#009E73",
     "avif": "#56B4E9",
+    "avif-slow": "#2B7BB0",
+    "avif-iq": "#56B4E9",
     "jpegxl": "#E69F00",
     "heic": "#8C6BB1",
+    "heic-ssim": "#8C6BB1",
 }
 _LABELS = {
     "ours": "learned_codec", "ours-effort1": "learned_codec, effort 1", "ours-effort2": "learned_codec, effort 2",
     "ours-effort3": "learned_codec, effort 3", "jpeg2000": "JPEG 2000", "jpeg2000-psnr": "JPEG 2000 (PSNR target)",
-    "jpeg2000-gdal": "JPEG 2000 (GDAL)", "jpeg2000-klt": "JPEG 2000 + KLT", "jpeg": "JPEG 4:4:4", "webp": "WebP",
-    "avif": "AVIF 4:4:4", "jpegxl": "JPEG XL", "heic": "HEIC",
+    "jpeg2000-gdal": "JPEG 2000 (GDAL)", "jpeg2000-klt": "JPEG 2000 + KLT",
+    "jpeg2000-gdal-klt": "JPEG 2000 + KLT (GDAL)", "jpeg": "JPEG 4:4:4", "jpeg-444": "JPEG 4:4:4", "webp": "WebP",
+    "avif": "AVIF 4:4:4", "avif-slow": "AVIF, tune=psnr, speed 1", "avif-iq": "AVIF, tune=iq, speed 4",
+    "jpegxl": "JPEG XL", "heic": "HEIC", "heic-ssim": "HEIC, tune=ssim", "lerc": "LERC", "zstd": "ZSTD",
+    "deflate": "DEFLATE",
 }  # fmt: skip
 _PUBLISHED = "#9A9A9A"
 
@@ -46,31 +53,6 @@ def label(codec: str) -> str:
 
 def colour(codec: str) -> str:
     return _COLOURS.get(codec, "#4D4D4D")
-
-
-#: Published means are of the whole set: beside a run over part of it they would compare different images.
-_WHOLE = {"kodak": 24}
-
-
-def load_published(dataset: str, images: int) -> list[dict[str, Any]]:
-    """The published points on this data set; none if it was not run whole."""
-    if images != _WHOLE.get(dataset):
-        return []
-    folder = Path(__file__).parent / "published"
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    return [entry for entry in found if entry["dataset"] == dataset]
-
-
-def published_bd(anchor: Mapping[str, Any], entry: Mapping[str, Any]) -> float | None:
-    """A published codec's BD-rate (mean curve, PCHIP) against the measured anchor; None if it cannot be had."""
-    if "bd-rate-vs-jpeg2000" in entry:
-        return float(entry["bd-rate-vs-jpeg2000"])
-    points = entry["results"]
-    try:
-        mine = bdrate.curve(anchor["results"]["bpp"], anchor["results"]["psnr"])
-        return bdrate.bd(mine, bdrate.curve(points["bpp"], points["psnr-rgb"])).value
-    except bdrate.NotComparable:
-        return None
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
@@ -118,7 +100,7 @@ def rate_distortion(result: Mapping[str, Any], out: Path, metric: str = "psnr") 
     curves = {entry["name"]: _points(entry, metric) for entry in result["codecs"]}
     anchor = curves.get(result["anchor"], [])
     right = max((r for r, _ in anchor), default=math.inf) * 1.02
-    behind = load_published(result["dataset"], len(result["images"])) if metric in ("psnr", "ms-ssim") else []
+    behind = rivals.load(result["dataset"], len(result["images"])) if metric in ("psnr", "ms-ssim") else []
     ends: list[tuple[float, float, str]] = []
     for entry in behind:
         points = [p for p in _points(entry, f"{metric}-rgb") if p[0] <= right]
@@ -151,6 +133,65 @@ def rate_distortion(result: Mapping[str, Any], out: Path, metric: str = "psnr") 
     axes.set_title(f"{result['dataset']}: {len(result['images'])} images, {result['kind']}", loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=9)
     return _finish(figure, out)
+
+
+#: For the README's figure, where curves carry their names: short ones.
+_SHORT = {
+    "ours": "learned_codec", "ours-effort3": "learned_codec, effort 3", "avif": "AVIF", "avif-slow": "AVIF, slowest",
+    "heic": "HEIC", "jpeg": "JPEG",
+}  # fmt: skip
+
+
+def saving(result: Mapping[str, Any], out: Path) -> list[Path]:
+    """Bytes more or less than the anchor's at equal PSNR, over PSNR: where a codec wins and where it loses.
+
+    Mean curves; published ones thin and grey, those with a `label` named.
+    """
+    anchor = next(entry for entry in result["codecs"] if entry["name"] == result["anchor"])
+    base = bdrate.curve(anchor["results"]["bpp"], anchor["results"]["psnr"])
+    figure, axes = _figure(8.2, 5.6)
+    low, high, top = 25.5, 42.0, 32.0
+    axes.axhline(0, color="black", linewidth=1.6, zorder=2)
+    ends: list[tuple[float, float, str, str, int]] = [(high, 0.0, "JPEG 2000", "black", 10)]
+
+    def draw(points: bdrate.Curve, name: str, shade: str, **style: Any) -> None:
+        x = np.linspace(
+            max(low, points.quality[0], base.quality[0]), min(high, points.quality[-1], base.quality[-1]), 200
+        )
+        y = 100 * (bdrate.rate_at(points, x) / bdrate.rate_at(base, x) - 1)
+        kept = y <= top
+        if kept.any():
+            axes.plot(x[kept], y[kept], color=shade, **style)
+            ends.append((float(x[kept][-1]), float(y[kept][-1]), name, shade, 9 if style["linewidth"] < 1.2 else 10))
+
+    for entry in rivals.load(result["dataset"], len(result["images"])):
+        if entry["results"] and entry.get("label"):
+            points = bdrate.curve(entry["results"]["bpp"], entry["results"]["psnr-rgb"])
+            draw(points, entry["label"], "#8A8A8A", linewidth=1.0, zorder=1)
+    for entry in result["codecs"]:
+        if entry is anchor or "psnr" not in entry["metrics"] or entry["name"] in ("ours-effort1", "ours-effort2"):
+            continue
+        points = bdrate.curve(entry["results"]["bpp"], entry["results"]["psnr"])
+        mine = entry["name"].startswith("ours")
+        name = _SHORT.get(entry["name"], label(entry["name"]))
+        draw(points, name, colour(entry["name"]), linewidth=3.0 if mine else 1.8, zorder=4 if mine else 3)
+    _name_ends(axes, ends, high)
+    axes.set_xlim(low, high + 5.2)
+    axes.set_xticks(range(26, 43, 2))
+    axes.set_xlabel("PSNR, dB", loc="left", fontsize=11)
+    axes.set_ylabel("bytes against JPEG 2000 at equal PSNR, %", fontsize=11)
+    axes.tick_params(labelsize=11)
+    return _finish(figure, out)
+
+
+def _name_ends(axes: Any, ends: Sequence[tuple[float, float, str, str, int]], right: float) -> None:
+    """Writes each curve's name beside its end, in its colour; those that would cover each other are moved apart."""
+    gap, last = 4.0, -math.inf
+    for x, y, text, shade, size in sorted(ends, key=lambda end: end[1]):
+        place = max(y, last + gap)
+        last = place
+        arrow = {"arrowstyle": "-", "color": shade, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
+        axes.annotate(text, (x, y), (right + 0.4, place), fontsize=size, color=shade, va="center", arrowprops=arrow)
 
 
 def _grid(panels: int, columns: int = 3) -> tuple[Any, list[Any]]:
@@ -303,12 +344,13 @@ def rate_against_speed(result: Mapping[str, Any], speed: Mapping[str, Any], out:
     """BD-rate over decoding speed: down and to the right is better."""
     figure, axes = _figure(6.6, 4.6)
     values = _bd_of(result)
-    rows = [row for row in speed["rows"] if row["codec"] in values and not row["random_weights"]]
+    most = max(row["given"] for row in speed["rows"])
+    rows = [row for row in speed["rows"] if row["codec"] in values and row["given"] == most and row["megapixels"] < 50]
     points = [(r["decode_mp_s"], values[r["codec"]], label(r["codec"]), colour(r["codec"]), False) for r in rows]
     _scatter(points, axes)
     _plain_log(axes)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_xlabel(f"decoding, megapixels per second ({speed['threads']} thread(s) where the codec can)")
+    axes.set_xlabel(f"decoding, megapixels per second ({most} thread(s) where the codec can)")
     axes.set_ylabel(f"BD-rate against {label(result['anchor'])}, %")
     axes.set_title(f"Rate against speed ({result['dataset']})", loc="left", fontsize=11)
     return _finish(figure, out)
@@ -319,8 +361,8 @@ def rate_against_complexity(result: Mapping[str, Any], complexity: Mapping[str, 
     figure, axes = _figure(6.6, 4.6)
     anchor = next(entry for entry in result["codecs"] if entry["name"] == result["anchor"])
     points = []
-    for entry in load_published(result["dataset"], len(result["images"])):
-        value = published_bd(anchor, entry)
+    for entry in rivals.load(result["dataset"], len(result["images"])):
+        value = rivals.bd(anchor, entry)
         if value is not None and entry["decoder_kmac_per_pixel"]:
             points.append((entry["decoder_kmac_per_pixel"], value, entry["name"], "#6E6E6E", True))
     mine = [r for r in complexity["rows"] if str(r["source"]).startswith("learned_codec")]

@@ -6,8 +6,7 @@ the image's content and the version of the metrics, so a change of one of them m
 
 from __future__ import annotations
 
-import csv
-import io
+import datetime as dt
 import math
 import multiprocessing
 import os
@@ -23,13 +22,17 @@ import numpy as np
 from tqdm import tqdm
 
 from . import bdrate, codecs, datasets, environment, metrics
-from .storage import CellCache, write_atomically, write_json
+from .codec import Codec, bands_of
+from .storage import CellCache
 
 ANCHOR = "jpeg2000"
 #: Where plain JPEG 2000 would be a straw man.
 KLT_GROUPS = ("multi", "multifloat")
 #: The mean of these over images is reported per setting; `psnr-rgb` and `ms-ssim-rgb` are CompressAI's names.
-MEASURED = ("bpp", "psnr", "ssim", "ms-ssim", "max-error", "spectral-angle", "encoding_time", "decoding_time")
+MEASURED = (
+    "bpp", "psnr", "ssim", "ms-ssim", "max-error", "mask-errors", "spectral-angle", "encoding_time",
+    "decoding_time",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,19 +79,22 @@ def _load(item: datasets.Item) -> datasets.Loaded:
     return datasets.load(item)
 
 
-def measure(codec: codecs.Codec, loaded: datasets.Loaded, setting: float) -> dict[str, Any]:
+def measure(codec: Codec, loaded: datasets.Loaded, setting: float) -> dict[str, Any]:
     """Encodes, decodes and measures one cell."""
     image = loaded.image
     start = time.perf_counter()
     data = codec.encode_valid(image, setting, loaded.valid)
     middle = time.perf_counter()
-    decoded = codec.decode(data)
+    decoded, shown = codec.decode_valid(data)
     end = time.perf_counter()
     if decoded.shape != image.shape or decoded.dtype != image.dtype:
         raise RuntimeError(
             f"{codec.name} returned {decoded.dtype}{decoded.shape} for {image.dtype}{image.shape} ({loaded.name})"
         )
     peak, stated = metrics.peak_of(image, loaded.valid)
+    more: dict[str, float] = {}
+    if loaded.valid is not None and shown is not None:
+        more["mask-errors"] = int((shown != loaded.valid).sum())
     return {
         "bytes": len(data),
         "bpp": 8 * len(data) / loaded.pixels,
@@ -96,6 +102,7 @@ def measure(codec: codecs.Codec, loaded: datasets.Loaded, setting: float) -> dic
         "encoding_time": middle - start,
         "decoding_time": end - middle,
         **metrics.all_metrics(image, decoded, peak, loaded.valid),
+        **more,
     }
 
 
@@ -107,7 +114,7 @@ def _one_thread() -> None:
 
 def _run(job: Job) -> dict[str, Any]:
     cell = measure(codecs.get(job.codec), _load(job.item), job.setting)
-    write_json(Path(job.path), cell)
+    CellCache.put(Path(job.path), cell)
     return cell
 
 
@@ -118,7 +125,7 @@ def _thin(ladder: Sequence[float], points: int | None) -> tuple[float, ...]:
     return tuple(ladder[i] for i in sorted({round(i) for i in np.linspace(0, len(ladder) - 1, points)}))
 
 
-def choose(names: Iterable[str] | None) -> tuple[list[codecs.Codec], list[Skip]]:
+def choose(names: Iterable[str] | None) -> tuple[list[Codec], list[Skip]]:
     """The codecs that can run here; asked for or not, none with random weights."""
     chosen, skipped = [], []
     for name in names or codecs.names(by_default=True):
@@ -138,7 +145,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _entry(
-    codec: codecs.Codec, settings: dict[str, tuple[float, ...]], cells: dict[str, list[dict[str, Any]]]
+    codec: Codec, settings: dict[str, tuple[float, ...]], cells: dict[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
     """One codec's part of the results: mean curve and per-image values, in the keys that CompressAI's plots read.
 
@@ -161,6 +168,8 @@ def _entry(
     return {
         "name": codec.name,
         "description": codec.description,
+        "note": codec.note,
+        "metrics": codec.metrics,
         "version": codec.version(),
         "options": codec.options,
         "settings": list(ladders.pop()) if len(ladders) == 1 else list(range(1, min(map(len, ladders)) + 1)),
@@ -175,18 +184,30 @@ def anchor_of(group: datasets.Group, entries: Iterable[dict[str, Any]]) -> str:
     return klt if group.slug in KLT_GROUPS and any(entry["name"] == klt for entry in entries) else ANCHOR
 
 
-def _compare(entries: list[dict[str, Any]], anchor: str, no_mean_curve: str) -> list[dict[str, Any]]:
+def _compare(
+    entries: list[dict[str, Any]], anchor: str, no_mean_curve: str
+) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """BD-rates by PSNR with both interpolations, and by PCHIP those of the other metrics and of bands of PSNR."""
     base = next((entry for entry in entries if entry["name"] == anchor), None)
     if base is None:
-        return []
-    rows = []
-    for entry in entries:
-        if entry is not base:
-            rows += [
-                bdrate.compare(base, entry, method=method, no_mean_curve=no_mean_curve).to_json()
-                for method in bdrate.METHODS
-            ]
-    return rows
+        return [], {}
+    others = [entry for entry in entries if entry is not base]
+    by_psnr = [entry for entry in others if "psnr" in entry["metrics"]]
+    whole = [
+        bdrate.compare(base, entry, method=method, no_mean_curve=no_mean_curve).to_json()
+        for entry in by_psnr
+        for method in bdrate.METHODS
+    ]
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for metric, within in bdrate.PARTS:
+        rows = [
+            bdrate.compare(base, entry, metric=metric, within=within, no_mean_curve=no_mean_curve).to_json()
+            for entry in others
+            if metric in entry["metrics"] and all(metric in each["results"] for each in (base, entry))
+        ]
+        if rows:
+            parts[bdrate.part_name(metric, within)] = rows
+    return whole, parts
 
 
 def _sort(items: Iterable[datasets.Item]) -> tuple[dict[datasets.Group, list[Member]], list[Skip]]:
@@ -199,15 +220,13 @@ def _sort(items: Iterable[datasets.Item]) -> tuple[dict[datasets.Group, list[Mem
         except datasets.UnfitError as reason:
             unfit.append(Skip("every codec", "any", str(reason), (item.name,)))
             continue
-        member = Member(
-            item, loaded.digest, loaded.image.dtype.str, codecs.bands_of(loaded.image), loaded.valid is not None
-        )
+        member = Member(item, loaded.digest, loaded.image.dtype.str, bands_of(loaded.image), loaded.valid is not None)
         groups.setdefault(loaded.group, []).append(member)
     return groups, unfit
 
 
 def _plan(
-    codec: codecs.Codec, group: datasets.Group, members: list[Member], cache: CellCache, points: int | None
+    codec: Codec, group: datasets.Group, members: list[Member], cache: CellCache, points: int | None
 ) -> tuple[Plan | None, list[Job], list[Skip]]:
     """A codec's cells in one group, and the images it cannot code."""
     plan, jobs, misfits = Plan({}, {}), [], dict[str, list[str]]()
@@ -264,12 +283,12 @@ def run(
     for group, members in groups.items():
         plans[group.slug] = {}
         for codec in chosen:
-            plan, cells, misfits = _plan(codec, group, members, cache, points)
+            plan, wanted, misfits = _plan(codec, group, members, cache, points)
             skipped += misfits
-            todo += cells
+            todo += wanted
             if plan is not None:
                 plans[group.slug][codec.name] = plan
-    _fill(todo, cache, jobs, progress)
+    cells = _fill(todo, cache, jobs, progress)
     results = []
     for group, members in groups.items():
         entries = [
@@ -281,6 +300,7 @@ def run(
         anchor = anchor_of(group, entries)
         kinds = sorted({f"{np.dtype(member.dtype)}×{member.bands}" for member in members})
         mixed = "images of different types or numbers of bands have no common rate" if len(kinds) > 1 else ""
+        whole, parts = _compare(entries, anchor, mixed)
         # uint8 means 255, everything else the data's range
         peaks = {metrics.peak_of(np.zeros(2, np.dtype(member.dtype)))[1] for member in members}
         results.append(
@@ -297,9 +317,11 @@ def run(
                 "anchor": anchor,
                 "command": command,
                 "environment": environment.describe(),
+                "cells": cells,
                 "codecs": entries,
                 "skipped": [vars(s) for s in skipped if s.group in (group.slug, "any")],
-                "bd": _compare(entries, anchor, mixed),
+                "bd": whole,
+                "bd-parts": parts,
             }
         )
     return results
@@ -312,117 +334,27 @@ def _cell(cache: CellCache, path: Path) -> dict[str, Any]:
     return cell
 
 
-def _fill(todo: list[Job], cache: CellCache, jobs: int, progress: bool) -> None:
-    """Measures the cells that the cache lacks; each is on disk before the next counts, so a run can be cut off."""
-    missing = [job for job in todo if cache.get(Path(job.path)) is None]
+def _fill(todo: list[Job], cache: CellCache, jobs: int, progress: bool) -> dict[str, Any]:
+    """Measures the cells that the cache lacks; each is on disk before the next counts, so a run can be cut off.
+
+    Returns how many were measured, how many came from the cache, and the day when the oldest of those was measured.
+    """
+    found = [(job, cache.get(Path(job.path))) for job in todo]
+    missing = [job for job, cell in found if cell is None]
+    times = [float(cell["measured"]) for _, cell in found if cell is not None]
+    oldest = dt.datetime.fromtimestamp(min(times), dt.UTC).strftime("%Y-%m-%d %H:%M UTC") if times else None
+    report = {"measured": len(missing), "cached": len(times), "oldest": oldest}
     bar = tqdm(total=len(todo), initial=len(todo) - len(missing), unit="cell", disable=not progress)
     with bar:
         if jobs <= 1:
             for job in missing:
                 _run(job)
                 bar.update()
-            return
+            return report
         # spawn: a forked torch or GDAL inherits locks and thread pools that no longer work
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(jobs, max(len(missing), 1)), context, _one_thread) as pool:
             for future in as_completed([pool.submit(_run, job) for job in missing]):
                 future.result()
                 bar.update()
-
-
-def to_csv(result: dict[str, Any]) -> str:
-    """One row per codec, image and setting."""
-    out = io.StringIO()
-    keys = [key for key in MEASURED if any(key in codec["results"] for codec in result["codecs"])]
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["codec", "version", "image", "setting", *keys])
-    for codec in result["codecs"]:
-        for image, values in codec["images"].items():
-            for i, setting in enumerate(codec["settings"]):
-                row = [values[key][i] if key in values else None for key in keys]
-                cells = ["" if v is None else f"{v:.6g}" for v in row]
-                own = values["setting"][i] if "setting" in values else setting
-                writer.writerow([codec["name"], codec["version"], image, f"{own:g}", *cells])
-    return out.getvalue()
-
-
-def save(results: list[dict[str, Any]], out: Path) -> list[Path]:
-    """Writes per group: `<dataset>.json` with everything, `.csv` per image, `.md` with the BD-rates.
-
-    And one file per codec in CompressAI's shape, unless the images have no common rate. The group is part of the name
-    when the data set has more than one.
-    """
-    written = []
-    for result in results:
-        stem = result["dataset"] if len(results) == 1 else f"{result['dataset']}-{result['group']}"
-        path = out / f"{stem}.json"
-        write_json(path, result)
-        write_atomically(path.with_suffix(".csv"), to_csv(result))
-        write_atomically(path.with_suffix(".md"), bd_markdown(result) + "\n")
-        for codec in [] if result["mixed"] else result["codecs"]:
-            shape = {key: codec[key] for key in ("name", "description", "results")}
-            write_json(out / stem / f"{codec['name']}.json", shape)
-        written.append(path)
-    return written
-
-
-def _cells(values: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(value.ljust(width) for value, width in zip(values, widths, strict=True)).rstrip()
-
-
-def bd_table(result: dict[str, Any]) -> str:
-    """The BD-rates of one result as text: codec, method, mean curve, mean of images, range and number of images."""
-    rows = [("codec", "method", "mean curve", "mean of images", "images", "quality range", "overlap")]
-    for bd in result["bd"]:
-        whole = bd["mean_curve"]
-        rows.append(
-            (
-                bd["codec"],
-                bd["method"],
-                f"{whole['value']:+.1f} %" if whole else "refused",
-                "refused" if bd["mean_of_images"] is None else f"{bd['mean_of_images']:+.1f} %",
-                f"{bd['images']} of {len(result['images'])}",
-                f"{whole['low']:.2f} to {whole['high']:.2f} dB" if whole else bd["refused"].get("mean curve", ""),
-                f"{whole['overlap']:.0%}" if whole else "",
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [_cells(row, widths) for row in rows]
-    left_out = left_out_lines(result)
-    title = (
-        f"{result['dataset']}, {result['kind']}: BD-rate against {result['anchor']}, PSNR with peak {result['peak']}"
-    )
-    return "\n".join([title, *lines, *left_out])
-
-
-def left_out_lines(result: dict[str, Any]) -> list[str]:
-    """Who is left out of what, and why; the images are named unless all are meant."""
-    lines = []
-    for s in result["skipped"]:
-        some = s.get("images") or ()
-        of = f" of {', '.join(some)}" if some and set(some) != set(result["images"]) else ""
-        lines.append(f"left out: {s['codec']}{of} ({s['reason']})")
-    return lines
-
-
-def bd_markdown(result: dict[str, Any]) -> str:
-    """BD-rates (PCHIP) of every image and codec as Markdown, with their mean and the number of images it is of."""
-    rows = [bd for bd in result["bd"] if bd["method"] == "pchip"]
-    lines = [
-        f"{result['dataset']}, {result['kind']} ({', '.join(result['kinds'])}): BD-rate against {result['anchor']}, "
-        f"PCHIP, {result['rate']}. PSNR with peak {result['peak']}. Pixels without data: {result['nodata']}",
-        "",
-        "| image | " + " | ".join(bd["codec"] for bd in rows) + " |",
-        "|---" * (len(rows) + 1) + "|",
-    ]
-    for name in result["images"]:
-        cells = [f"{bd['per_image'][name]:+.1f} %" if name in bd["per_image"] else "–" for bd in rows]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    means = ["–" if bd["mean_of_images"] is None else f"{bd['mean_of_images']:+.1f} % ({bd['images']})" for bd in rows]
-    lines.append("| **mean (number of images)** | " + " | ".join(means) + " |")
-    whole = [f"{bd['mean_curve']['value']:+.1f} %" if bd["mean_curve"] else "–" for bd in rows]
-    if not result["mixed"]:
-        lines.append("| **mean curve** | " + " | ".join(whole) + " |")
-    for s in left_out_lines(result):
-        lines += ["", f"- {s}"]
-    return "\n".join(lines)
+    return report

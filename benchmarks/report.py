@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from . import codecs, datasets, metrics, plots, rd
-from .codecs import Array
+from . import codecs, datasets, metrics, plots, rd, rivals, speed_page
+from .codec import Array, bands_of, setting_for_bytes
 from .storage import write_atomically
 
 _CROP = 384
@@ -62,7 +62,7 @@ def views(items: Sequence[datasets.Item], left: str, right: str, bpp: float) -> 
     for item in items:
         loaded = datasets.load(item)
         image = loaded.image
-        bands = codecs.bands_of(image)
+        bands = bands_of(image)
         if (
             image.dtype != np.uint8
             or bands not in (1, 3)
@@ -70,8 +70,8 @@ def views(items: Sequence[datasets.Item], left: str, right: str, bpp: float) -> 
         ):
             continue
         try:
-            _, theirs = codecs.setting_for_bytes(b, image, bpp * loaded.pixels / 8)
-            _, mine = codecs.setting_for_bytes(a, image, len(theirs), tolerance=0.005, max_trials=16)
+            _, theirs = setting_for_bytes(b, image, bpp * loaded.pixels / 8)
+            _, mine = setting_for_bytes(a, image, len(theirs), tolerance=0.005, max_trials=16)
         except ValueError:
             continue  # one of them cannot go so low on this image
         window = _busiest(image, _CROP)
@@ -168,20 +168,16 @@ def _curve_rows(result: Mapping[str, Any]) -> list[list[str]]:
 
 def _published(result: Mapping[str, Any]) -> str:
     """The published codecs in a section of their own: they were not measured here."""
-    entries = plots.load_published(result["dataset"], len(result["images"]))
-    anchor = next((entry for entry in result["codecs"] if entry["name"] == result["anchor"]), None)
-    if not entries or anchor is None:
+    table = rivals.table(result)
+    if not table:
         return ""
-    rows = []
-    for entry in entries:
-        value, macs = plots.published_bd(anchor, entry), entry["decoder_kmac_per_pixel"]
-        shown = "too little overlap" if value is None else f"{value:+.1f} %"
-        rows.append([entry["name"], shown, "–" if macs is None else f"{macs:g}", entry["description"], entry["source"]])
-    rows.sort(key=lambda row: row[0].lower())
-    head = ["codec", "BD-rate, mean curve (PCHIP)", "decoder kMAC/px", "what", "source of the points"]
+    sources = [
+        [e["name"], e["description"], e["source"]] for e in rivals.load(result["dataset"], len(result["images"]))
+    ]
     return (
         "<h2>Published, not measured here</h2><p>Mean curves as their authors give them, against this run's "
-        f'{html.escape(plots.label(result["anchor"]))}.</p><div class="scroll wrap">{_table(head, rows)}</div>'
+        f"{html.escape(plots.label(result['anchor']))}.</p>{_from_markdown(table)}"
+        f'<div class="scroll wrap">{_table(["codec", "what", "source of the points"], sources)}</div>'
     )
 
 
@@ -360,6 +356,9 @@ def write(
     else:
         written = plots.rate_distortion(result, out / f"{stem}-rd")
         figures = [("Rate and PSNR; published curves are thin and grey", out / f"{stem}-rd.png")]
+        if result["anchor"] in measured and any(entry["results"]["psnr"] for entry in result["codecs"]):
+            written += plots.saving(result, out / f"{stem}-saving")
+            figures.insert(0, ("Bytes against the anchor at equal PSNR", out / f"{stem}-saving.png"))
     if not mixed and any(v is not None for entry in result["codecs"] for v in entry["results"].get("ms-ssim", [])):
         written += plots.rate_distortion(result, out / f"{stem}-ms-ssim", "ms-ssim")
         figures.append(("Rate and MS-SSIM", out / f"{stem}-ms-ssim.png"))
@@ -371,8 +370,8 @@ def write(
     if times is not None and not mixed:
         written += plots.rate_against_speed(result, times, out / f"{stem}-speed")
         figures.append(("Rate against speed", out / f"{stem}-speed.png"))
-        extra.append(("Speed", importlib.import_module("benchmarks.speed").table(times)))
-    if macs is not None and right in measured and plots.load_published(result["dataset"], len(result["images"])):
+        extra.append(("Speed", speed_page.calls(times, plots.label)))
+    if macs is not None and right in measured and rivals.load(result["dataset"], len(result["images"])):
         written += plots.rate_against_complexity(result, macs, out / f"{stem}-complexity")
         figures.append(("Rate against complexity of the decoder", out / f"{stem}-complexity.png"))
         extra.append(("Complexity", importlib.import_module("benchmarks.complexity").table(macs)))

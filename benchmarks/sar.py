@@ -26,7 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import bdrate, codecs, environment, metrics
-from .codecs import Array
+from .codec import Array, Codec, fill_with_mean
 from .datasets import DatasetError
 from .jpeg2000 import Jpeg2000
 
@@ -79,7 +79,7 @@ def scene(name: str, values: Array, valid: Array) -> Scene:
         raise DatasetError(f"{name}: no valid pixel")
     low, high = (float(v) for v in np.percentile(values[valid], CLIP))
     unit = np.clip((np.where(valid, values, low) - low) / max(high - low, 1e-9), 0, 1)
-    return Scene(name, codecs.fill_with_mean(np.rint(unit * 65535).astype(np.uint16), valid), valid, low, high)
+    return Scene(name, fill_with_mean(np.rint(unit * 65535).astype(np.uint16), valid), valid, low, high)
 
 
 def read(path: Path) -> tuple[Array, Array]:
@@ -110,7 +110,7 @@ def patches(name: str, values: Array, valid: Array, size: int) -> list[Scene]:
     return found
 
 
-def measure(codec: codecs.Codec, part: Scene, rate: float, nbytes: int | None) -> dict[str, float]:
+def measure(codec: Codec, part: Scene, rate: float, nbytes: int | None) -> dict[str, float]:
     """One cell: at `rate` for JPEG 2000, within `nbytes` for the others. Raises ValueError if it cannot go so low."""
     codes = part.codes
     data = codec.encode(codes, rate) if nbytes is None else codec.within(codes, nbytes, part.valid, sar=True)

@@ -3,7 +3,8 @@
 Each measurement is a process of its own, so that its peak memory is its own; the codecs alternate within each repeat,
 so that a machine that slows down slows all of them. All get the same number of threads (a codec without that option
 runs on one, and the table says so), the same image and, by bisection on a crop, nearly the same rate. Medians of the
-repeats count; the first calls (imports, weights) happen on a small crop before the clock starts.
+repeats count; the first calls (imports, weights) happen on a small crop before the clock starts. `latency` measures
+what a first image and a window take.
 """
 
 from __future__ import annotations
@@ -16,22 +17,30 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import codecs, datasets, environment
-from .codecs import Array
+from .codec import Array, Codec, bands_of, setting_for_bytes
 
 ANCHOR = "jpeg2000"
-DEFAULT_PEERS = ("ours", "jpeg2000", "jpeg", "webp", "avif", "jpegxl")
-TWELVE_MEGAPIXELS = (3000, 4000)
-SCALES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+DEFAULT_PEERS = ("ours", "jpeg2000", "webp", "jpeg", "avif", "jpegxl", "heic")
+#: Those that a large image is left to.
+LARGE = ("ours", "jpeg2000")
 _WARM_UP = 256
-_CALIBRATION = 1024
+_CALIBRATION = 512
+
+#: What limits the processor's vector instructions in oneDNN (OpenVINO, torch) and in torch's own kernels.
+FEATURES: Mapping[str, dict[str, str]] = {
+    "AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+    "AVX-512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512"},
+    "AVX-512, bf16": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16", "ATEN_CPU_CAPABILITY": "avx512"},
+}
+_FLAGS = {"AVX2": "avx2", "AVX-512": "avx512bw", "AVX-512, bf16": "avx512_bf16"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,7 @@ class Task:
     threads: int
     setting: float = 0.0
     bpp: float = 0.0
+    environ: dict[str, str] = field(default_factory=dict)
 
 
 def peak_memory() -> int:
@@ -73,13 +83,13 @@ def perform(task: Task) -> dict[str, float]:
     codec = codecs.get(task.codec)
     image = np.load(task.image)
     if task.mode == "calibrate":
-        ladder = codec.ladder(image.dtype, codecs.bands_of(image))
+        ladder = codec.ladder(image.dtype, bands_of(image))
         if len(ladder) == 1:  # random weights have one rate, and can take minutes to say so
             return {"setting": ladder[0]}
         crop = centre(image, _CALIBRATION)
         target = task.bpp * crop.shape[0] * crop.shape[1] / 8
         try:
-            return {"setting": codecs.setting_for_bytes(codec, crop, target, tolerance=0.03, threads=task.threads)[0]}
+            return {"setting": setting_for_bytes(codec, crop, target, tolerance=0.03, threads=task.threads)[0]}
         except ValueError:  # its smallest file is larger than that: the table shows the rate it has
             return {"setting": ladder[0]}
     codec.decode(codec.encode(centre(image, _WARM_UP), task.setting, task.threads), task.threads)
@@ -103,15 +113,20 @@ def perform(task: Task) -> dict[str, float]:
     }
 
 
-def _in_process(task: Task, timeout: float) -> dict[str, float]:
-    environ = dict(os.environ)
+def child_environment(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a measuring process inherits: so many threads everywhere, and this package on its path."""
+    environ = {**os.environ, **(more or {})}
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        environ[name] = str(task.threads)
+        environ[name] = str(threads)
     root = str(Path(__file__).resolve().parent.parent)
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environ.get("PYTHONPATH", ""))))
+    return environ
+
+
+def _in_process(task: Task, timeout: float) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.speed", json.dumps(asdict(task))],
-        env=environ, capture_output=True, text=True, timeout=timeout, check=False,
+        env=child_environment(task.threads, task.environ), capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -120,14 +135,13 @@ def _in_process(task: Task, timeout: float) -> dict[str, float]:
     return result
 
 
-def _summary(
-    codec: codecs.Codec, runs: list[dict[str, float]], pixels: int, setting: float, threads: int
-) -> dict[str, Any]:
+def _summary(codec: Codec, runs: list[dict[str, float]], pixels: int, setting: float, threads: int) -> dict[str, Any]:
     encode, decode = (statistics.median(run[key] for run in runs) for key in ("encode", "decode"))
     return {
         "codec": codec.name,
         "version": codec.version(),
         "random_weights": codec.random_weights,
+        "megapixels": pixels / 1e6,
         "threads": threads if codec.threaded else 1,
         "setting": setting,
         "bpp": 8 * runs[0]["bytes"] / pixels,
@@ -143,12 +157,13 @@ def _summary(
 
 def time_image(
     image: Array,
-    chosen: Sequence[codecs.Codec],
+    chosen: Sequence[Codec],
     settings: dict[str, float],
     *,
     threads: int,
     repeats: int,
     timeout: float,
+    environ: Mapping[str, str] | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Measures the codecs on one image, interleaved. Returns rows and the codecs that failed, with the reason."""
     runs: dict[str, list[dict[str, float]]] = {codec.name: [] for codec in chosen}
@@ -160,7 +175,8 @@ def time_image(
             for codec in chosen:
                 if codec.name in failed:
                     continue
-                task = Task("measure", codec.name, str(path), threads, settings[codec.name])
+                more = dict(environ or {})
+                task = Task("measure", codec.name, str(path), threads, settings[codec.name], environ=more)
                 try:
                     runs[codec.name].append(_in_process(task, timeout))
                 except subprocess.TimeoutExpired:
@@ -169,16 +185,10 @@ def time_image(
                     failed[codec.name] = str(error)
     pixels = int(image.shape[0] * image.shape[1])
     rows = [_summary(c, runs[c.name], pixels, settings[c.name], threads) for c in chosen if c.name not in failed]
-    anchor = next((row for row in rows if row["codec"] == ANCHOR), None)
-    for row in rows:
-        for way in ("encode", "decode"):
-            row[f"{way}_ratio"] = row[f"{way}_mp_s"] / anchor[f"{way}_mp_s"] if anchor else None
     return rows, [{"codec": name, "reason": reason} for name, reason in failed.items()]
 
 
-def calibrate(
-    image: Array, chosen: Sequence[codecs.Codec], bpp: float, threads: int, timeout: float
-) -> dict[str, float]:
+def calibrate(image: Array, chosen: Sequence[Codec], bpp: float, threads: int, timeout: float) -> dict[str, float]:
     """Each codec's setting for about `bpp`, found on the central crop."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.npy"
@@ -187,101 +197,90 @@ def calibrate(
         return {name: _in_process(task, timeout)["setting"] for name, task in tasks.items()}
 
 
-def _shape(megapixels: float) -> tuple[int, int]:
+def shape_of(megapixels: float) -> tuple[int, int]:
     """A 3:4 image of so many megapixels."""
     height = round((megapixels * 1e6 * 0.75) ** 0.5)
     return height, round(megapixels * 1e6 / height)
 
 
-def run(
-    names: Iterable[str] | None,
-    *,
-    image: Array | None = None,
-    bpp: float = 0.75,
-    threads: int | None = None,
-    repeats: int = 5,
-    scales: Sequence[float] = (),
-    timeout: float = 600.0,
-    command: str = "",
-) -> dict[str, Any]:
-    """Measures the codecs on one image (12 synthesised megapixels by default) and, if asked, over a range of sizes."""
-    threads = threads or environment.cores()
-    source = "given file" if image is not None else "mosaic of scikit-image's photographs"
-    image = datasets.mosaic(*TWELVE_MEGAPIXELS) if image is None else image
+def _choose(names: Iterable[str]) -> tuple[list[Codec], list[dict[str, str]]]:
     chosen, skipped = [], []
-    for name in names or DEFAULT_PEERS:
+    for name in names:
         codec = codecs.get(name)
         reason = codec.unavailable()
-        if reason is None and not codec.accepts(image.dtype, codecs.bands_of(image)):
-            reason = f"does not code {codecs.bands_of(image)} band(s) of {image.dtype}"
+        if reason is None and not codec.accepts(np.uint8, 3):
+            reason = "does not code 8-bit RGB"
         if reason is None:
             chosen.append(codec)
         else:
             skipped.append({"codec": name, "reason": reason})
-    settings = calibrate(image, chosen, bpp, threads, timeout)
-    rows, failed = time_image(image, chosen, settings, threads=threads, repeats=repeats, timeout=timeout)
-    scaling = []
-    for scale in scales:
-        part = datasets.mosaic(*_shape(scale))
-        # large images take long and vary little
-        turns = repeats if scale <= 12 else min(repeats, 2)
-        some, lost = time_image(part, chosen, settings, threads=threads, repeats=turns, timeout=timeout)
-        scaling += [{"megapixels": scale, **row} for row in some]
-        failed += [{**row, "megapixels": str(scale)} for row in lost]
+    return chosen, skipped
+
+
+def features(setting: float, megapixels: float, timeout: float) -> list[dict[str, Any]]:
+    """Ours on one thread with the processor's instructions limited to each set that it has."""
+    has = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    image, rows = datasets.mosaic(*shape_of(megapixels)), []
+    for name, environ in FEATURES.items():
+        if _FLAGS[name] in has.split():
+            found, _ = time_image(
+                image, [codecs.get("ours")], {"ours": setting}, threads=1, repeats=2, timeout=timeout, environ=environ
+            )
+            rows += [{"feature": name, **row} for row in found]
+    return rows
+
+
+def run(
+    names: Iterable[str] | None = None,
+    *,
+    bpp: float = 0.75,
+    megapixels: float = 12.0,
+    slow_megapixels: float = 3.0,
+    large_megapixels: float | None = 100.0,
+    threads: Sequence[int] | None = None,
+    repeats: int = 3,
+    timeout: float = 600.0,
+    command: str = "",
+) -> dict[str, Any]:
+    """Measures the codecs on one synthesised image with each number of threads, and a few on a large one.
+
+    Codecs that encode slowly (`Codec.slow`) are timed on fewer megapixels, once for each number of threads.
+    """
+    threads = threads or sorted({1, environment.cores()})
+    chosen, skipped = _choose(names or DEFAULT_PEERS)
+    image = datasets.mosaic(*shape_of(megapixels))
+    settings = calibrate(image, chosen, bpp, 1, timeout)
+    small = datasets.mosaic(*shape_of(min(slow_megapixels, megapixels)))
+    fast, slow = ([c for c in chosen if c.slow is kind] for kind in (False, True))
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    for count in threads:
+        for picture, group, turns in ((image, fast, repeats), (small, slow, 1)):
+            some, lost = time_image(picture, group, settings, threads=count, repeats=turns, timeout=timeout)
+            rows += [{"given": count, **row} for row in some]
+            failed += lost
+    if large_megapixels is not None:
+        large = [codec for codec in chosen if codec.name in LARGE]
+        picture = datasets.mosaic(*shape_of(large_megapixels))
+        some, lost = time_image(picture, large, settings, threads=max(threads), repeats=1, timeout=timeout)
+        rows += [{"given": max(threads), **row} for row in some]
+        failed += lost
     return {
-        "image": {"shape": list(image.shape), "dtype": str(image.dtype), "source": source},
+        "image": "mosaic of scikit-image's photographs, 8-bit RGB",
         "anchor": ANCHOR,
-        "threads": threads,
+        "threads": list(threads),
         "target_bpp": bpp,
         "command": command,
         "environment": environment.describe(),
         "rows": rows,
-        "scaling": scaling,
+        "features": features(settings["ours"], slow_megapixels, timeout) if "ours" in settings else [],
         "skipped": skipped + failed,
     }
 
 
-def _speed(value: float) -> str:
-    """MP/s with two decimals, or two digits where that would be nothing."""
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
-
-
-def _ratio(value: float | None) -> str:
-    return "–" if not value else f"{value:.2f}×" if value >= 0.1 else f"{value:.2g}×"
-
-
-def table(result: dict[str, Any]) -> str:
-    """Markdown of one run and its scaling."""
-    height, width = result["image"]["shape"][:2]
-    lines = [
-        f"{width}×{height} {result['image']['dtype']} ({result['image']['source']}), "
-        f"about {result['target_bpp']} bit/pixel, "
-        f"{result['threads']} thread(s), {result['environment']['processor']}",
-        "",
-        "| codec | threads | bpp | encode MP/s | decode MP/s | encode vs JPEG 2000 | decode vs JPEG 2000 | peak MiB |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in result["rows"]:
-        name = row["codec"] + (" (random weights)" if row["random_weights"] else "")
-        ratios = [_ratio(row[k]) for k in ("encode_ratio", "decode_ratio")]
-        lines.append(
-            f"| {name} | {row['threads']} | {row['bpp']:.2f} | {_speed(row['encode_mp_s'])} | "
-            f"{_speed(row['decode_mp_s'])} | {ratios[0]} | {ratios[1]} | {row['peak_memory_mib']:.0f} |"
-        )
-    if result["scaling"]:
-        lines += [
-            "",
-            "| MP | codec | encode s | decode s | encode MP/s | decode MP/s | encode ratio | decode ratio | peak MiB |",
-            "|---|---|---|---|---|---|---|---|---|",
-        ]
-        for row in result["scaling"]:
-            lines.append(
-                f"| {row['megapixels']:g} | {row['codec']} | {row['encode_s']:.3f} | {row['decode_s']:.3f} | "
-                f"{_speed(row['encode_mp_s'])} | {_speed(row['decode_mp_s'])} | {_ratio(row['encode_ratio'])} | "
-                f"{_ratio(row['decode_ratio'])} | {row['peak_memory_mib']:.0f} |"
-            )
-    lines += ["", *(f"left out: {s['codec']} ({s['reason']})" for s in result["skipped"])]
-    return "\n".join(lines).rstrip()
+def digits(value: float) -> str:
+    """MP/s with one decimal, or two digits where that would be nothing."""
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 if __name__ == "__main__":

@@ -6,23 +6,18 @@ import hashlib
 import json
 import math
 import os
-import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+from learned_codec.atomic import atomic_write
+
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Writes beside `path`, then renames: a reader sees the old file or the new one."""
+    """Writes `data` to `path`, with the folders above it: a reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with atomic_write(path, overwrite=True) as stream:
+        stream.write(data.encode() if isinstance(data, str) else data)
 
 
 def finite(value: Any) -> Any:
@@ -46,10 +41,14 @@ def default_cache() -> Path:
 
 
 class CellCache:
-    """Measured cells on disk, one small file each, named by the hash of everything that they depend on."""
+    """Measured cells on disk, one small file each, named by the hash of everything that they depend on.
 
-    def __init__(self, folder: Path) -> None:
+    `fresh`: cells measured before now count as absent.
+    """
+
+    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
         self.folder = folder
+        self.oldest = time.time() if fresh else 0.0
 
     def path(self, *parts: object) -> Path:
         name = hashlib.sha256("\0".join(str(part) for part in parts).encode()).hexdigest()
@@ -60,4 +59,8 @@ class CellCache:
             cell: dict[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError):
             return None  # absent or damaged: measured again
-        return cell
+        return cell if cell.get("measured", 0.0) >= self.oldest else None
+
+    @staticmethod
+    def put(path: Path, cell: dict[str, Any]) -> None:
+        write_json(path, {**cell, "measured": time.time()})

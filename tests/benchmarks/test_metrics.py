@@ -151,3 +151,23 @@ def test_all_metrics_names():
     assert set(metrics.all_metrics(a, b, 255)) == {"psnr", "ssim", "ms-ssim", "max-error"}
     five = np.concatenate([a, a[..., :2]], 2)
     assert "spectral-angle" in metrics.all_metrics(five, five, 255)
+
+
+def test_ndvi_error_by_hand():
+    a = np.array([[[30, 90], [50, 50], [0, 0]]], np.uint8)  # 0.5, 0, none
+    b = np.array([[[30, 90], [40, 60], [9, 1]]], np.uint8)  # 0.5, 0.2
+    assert metrics.ndvi_error(a, a, 0, 1) == 0
+    assert metrics.ndvi_error(a, b, 0, 1) == pytest.approx(math.sqrt(0.2**2 / 2))
+    assert metrics.ndvi_error(a, b, 0, 1, np.array([[True, False, True]])) == 0
+    assert math.isnan(metrics.ndvi_error(a, b, 0, 1, np.array([[False, False, True]])))
+
+
+def test_tails_are_the_shift_of_the_ends():
+    a = np.arange(101, dtype=np.uint16).reshape(1, 101)
+    assert metrics.tails(a, a, 100) == 0
+    assert metrics.tails(a, a + 5, 100) == pytest.approx(5)
+    assert metrics.tails(a, np.clip(a, 3, 97), 200) == pytest.approx(1)  # 1 to 3 and 99 to 97: two of 200
+    two = np.stack([a, a], 2)
+    assert metrics.tails(two, two + np.array([0, 4], np.uint16), 100) == pytest.approx(2)
+    valid = a < 50
+    assert metrics.tails(a, np.where(valid, a, 0), 100, valid) == 0

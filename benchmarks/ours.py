@@ -1,0 +1,114 @@
+"""This library as a codec of the benchmarks."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .codec import Array, Codec
+
+#: Parts of the package that no file's bytes depend on.
+_ASIDE = ("training", "integrations", "cli.py", "__main__.py", "demo.py", "selftest.py")
+
+
+@lru_cache(maxsize=1)
+def _build() -> str:
+    """A digest of the code and weights that make the bytes, so that no cell outlives either."""
+    spec = importlib.util.find_spec("learned_codec")
+    if spec is None or spec.origin is None:
+        raise ImportError("learned_codec is not installed")
+    root = Path(spec.origin).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        part = path.relative_to(root)
+        if path.suffix in (".py", ".safetensors") and part.parts[0] not in _ASIDE:
+            digest.update(str(part).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:8]
+
+
+class Ours(Codec):
+    """`learned_codec.encode` / `decode`."""
+
+    name = "ours"
+    description = "learned_codec"
+    note = "trained for PSNR; no other setting"
+    threaded = True
+
+    def version(self) -> str:
+        module = importlib.import_module("learned_codec")
+        if not module.list_models():
+            raise ImportError("learned_codec has no model")
+        return f"{module.__version__} (build {_build()})"
+
+    def accepts(self, dtype: npt.DTypeLike, bands: int) -> bool:
+        return self._takes(np.dtype(dtype).str, bands)
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def _takes(dtype: str, bands: int) -> bool:
+        """Asks the library itself, with a chip of zeros: what it codes grows with its models."""
+        chip = np.zeros((16, 16) if bands == 1 else (16, 16, bands), dtype)
+        try:
+            importlib.import_module("learned_codec").encode(chip, quality=50.0)
+        except (ValueError, LookupError):  # InvalidInputError: not such an array; UnknownModelError: no model for it
+            return False
+        return True
+
+    def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
+        return (1, 10, 20, 35, 50, 65, 80, 90, 100)
+
+    def _encode(self, image: Array, valid: Array | None = None, **options: Any) -> bytes:
+        """`mask` is True where there is data, and is part of the file and of its bytes."""
+        if valid is not None and not valid.all():
+            options["mask"] = valid
+        return bytes(importlib.import_module("learned_codec").encode(image, **self.options, **options))
+
+    def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
+        return self._encode(image, quality=float(setting), threads=threads)
+
+    def encode_valid(self, image: Array, setting: float, valid: Array | None, threads: int = 1) -> bytes:
+        return self._encode(image, valid, quality=float(setting), threads=threads)
+
+    def within(self, image: Array, nbytes: int, valid: Array | None = None, *, sar: bool = False) -> bytes:
+        """By the library's own rate control, which meets a rate from below; at best quality if that takes less.
+
+        `sar`: the values are backscatter, linear in dB.
+        """
+        options: dict[str, Any] = {"threads": 1} | ({"kind": "sar", "unit": "db"} if sar else {})
+        try:
+            return self._encode(image, valid, bpp=8 * nbytes / (image.shape[0] * image.shape[1]), **options)
+        except ValueError:  # out of reach: more than its best quality takes, or less than its worst
+            best = self._encode(image, valid, quality=100.0, **options)
+            if len(best) <= nbytes:
+                return best
+            raise
+
+    def decode(self, data: bytes, threads: int = 1) -> Array:
+        return np.asarray(importlib.import_module("learned_codec").decode(data, threads=threads))
+
+    def decode_valid(self, data: bytes) -> tuple[Array, Array | None]:
+        image = importlib.import_module("learned_codec").decode(data, threads=1, masked=True)
+        invalid = np.ma.getmaskarray(image)
+        valid = np.asarray(~(invalid if image.ndim == 2 else invalid.any(axis=2)))
+        return np.ma.getdata(image), valid
+
+
+class OursWithEffort(Ours):
+    """The same, with the latents of each image optimised."""
+
+    on_request = True
+
+    def __init__(self, effort: int) -> None:
+        self.name = f"ours-effort{effort}"  # type: ignore[misc]  # one class, a codec for each effort
+        self.description = f"learned_codec, effort {effort}"  # type: ignore[misc]
+        self.options = {"effort": effort}  # type: ignore[misc]
+
+    def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
+        return (1, 20, 40, 60, 80, 100)

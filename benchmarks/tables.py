@@ -1,0 +1,172 @@
+"""The files of a rate-distortion run, and its tables as text and as Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import rivals
+from .rd import MEASURED
+from .storage import write_atomically, write_json
+
+
+def cells_line(cells: dict[str, Any]) -> str:
+    """How much of a run was measured now, and how old the rest is."""
+    if not cells["cached"]:
+        return f"{cells['measured']} cells, all measured in this run"
+    return (
+        f"{cells['measured']} cells measured in this run, {cells['cached']} from the cache, the oldest of them of "
+        f"{cells['oldest']} (--fresh measures them again)"
+    )
+
+
+def to_csv(result: dict[str, Any]) -> str:
+    """One row per codec, image and setting."""
+    out = io.StringIO()
+    keys = [key for key in MEASURED if any(key in codec["results"] for codec in result["codecs"])]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["codec", "version", "image", "setting", *keys])
+    for codec in result["codecs"]:
+        for image, values in codec["images"].items():
+            for i, setting in enumerate(codec["settings"]):
+                row = [values[key][i] if key in values else None for key in keys]
+                cells = ["" if v is None else f"{v:.6g}" for v in row]
+                own = values["setting"][i] if "setting" in values else setting
+                writer.writerow([codec["name"], codec["version"], image, f"{own:g}", *cells])
+    return out.getvalue()
+
+
+def save(results: list[dict[str, Any]], out: Path) -> list[Path]:
+    """Writes per group: `<dataset>.json` with everything, `.csv` per image, `.md` with the BD-rates.
+
+    And one file per codec in CompressAI's shape, unless the images have no common rate. The group is part of the name
+    when the data set has more than one.
+    """
+    written = []
+    for result in results:
+        stem = result["dataset"] if len(results) == 1 else f"{result['dataset']}-{result['group']}"
+        path = out / f"{stem}.json"
+        write_json(path, result)
+        write_atomically(path.with_suffix(".csv"), to_csv(result))
+        write_atomically(path.with_suffix(".md"), markdown(result) + "\n")
+        for codec in [] if result["mixed"] else result["codecs"]:
+            shape = {key: codec[key] for key in ("name", "description", "results")}
+            write_json(out / stem / f"{codec['name']}.json", shape)
+        written.append(path)
+    return written
+
+
+def _cells(values: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(value.ljust(width) for value, width in zip(values, widths, strict=True)).rstrip()
+
+
+def bd_table(result: dict[str, Any]) -> str:
+    """The BD-rates of one result as text: codec, method, mean curve, mean of images, range and number of images."""
+    rows = [("codec", "method", "mean curve", "mean of images", "images", "quality range", "overlap")]
+    for bd in result["bd"]:
+        whole = bd["mean_curve"]
+        rows.append(
+            (
+                bd["codec"],
+                bd["method"],
+                f"{whole['value']:+.1f} %" if whole else "refused",
+                "refused" if bd["mean_of_images"] is None else f"{bd['mean_of_images']:+.1f} %",
+                f"{bd['images']} of {len(result['images'])}",
+                f"{whole['low']:.2f} to {whole['high']:.2f} dB" if whole else bd["refused"].get("mean curve", ""),
+                f"{whole['overlap']:.0%}" if whole else "",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [_cells(row, widths) for row in rows]
+    left_out = left_out_lines(result)
+    title = (
+        f"{result['dataset']}, {result['kind']}: BD-rate against {result['anchor']}, PSNR with peak {result['peak']}"
+    )
+    return "\n".join([title, *lines, *left_out])
+
+
+def left_out_lines(result: dict[str, Any]) -> list[str]:
+    """Who is left out of what, and why; the images are named unless all are meant."""
+    lines = []
+    for s in result["skipped"]:
+        some = s.get("images") or ()
+        of = f" of {', '.join(some)}" if some and set(some) != set(result["images"]) else ""
+        lines.append(f"left out: {s['codec']}{of} ({s['reason']})")
+    return lines
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _head(*cells: str) -> list[str]:
+    return [_row(*cells), "|" + "---|" * len(cells)]
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.1f} %"
+
+
+def each_image(result: dict[str, Any]) -> list[str]:
+    """BD-rates (PCHIP, PSNR) of every image and codec; their mean, with the number of images; the mean curve."""
+    rows = [bd for bd in result["bd"] if bd["method"] == "pchip"]
+    lines = _head("image", *(bd["codec"] for bd in rows))
+    for name in result["images"]:
+        lines.append(_row(name, *(percent(bd["per_image"].get(name)) for bd in rows)))
+    means = (f"{percent(bd['mean_of_images'])} ({bd['images']})" if bd["images"] else "–" for bd in rows)
+    lines.append(_row("**mean (number of images)**", *means))
+    if not result["mixed"]:
+        whole = (percent(bd["mean_curve"]["value"] if bd["mean_curve"] else None) for bd in rows)
+        lines.append(_row("**mean curve**", *whole))
+    return lines
+
+
+def parts(result: dict[str, Any]) -> list[str]:
+    """By band of PSNR and by MS-SSIM: the mean of the images and how many of them reach it."""
+    names = [entry["name"] for entry in result["codecs"] if entry["name"] != result["anchor"]]
+    lines = _head("mean of images (number)", *result["bd-parts"])
+    for name in names:
+        found = [next((bd for bd in rows if bd["codec"] == name), None) for rows in result["bd-parts"].values()]
+        cells = [f"{percent(bd['mean_of_images'])} ({bd['images']})" if bd and bd["images"] else "–" for bd in found]
+        lines.append(_row(name, *cells))
+    return lines
+
+
+def errors(result: dict[str, Any]) -> list[str]:
+    """The largest error at the best setting, mean and worst of the images, and pixels whose validity is wrong."""
+    lines = _head("codec", "largest error at its best setting: mean", "worst", "mask errors, all settings")
+    for entry in result["codecs"]:
+        largest = [values["max-error"][-1] for values in entry["images"].values()]
+        masks = [n for values in entry["images"].values() for n in values.get("mask-errors", [])]
+        mean = f"{sum(largest) / len(largest):.1f}"
+        lines.append(_row(entry["name"], mean, f"{max(largest):g}", f"{sum(masks):g}" if masks else "–"))
+    return lines
+
+
+def settings(result: dict[str, Any]) -> list[str]:
+    lines = _head("codec", "settings", "why", "version")
+    for entry in result["codecs"]:
+        lines.append(_row(entry["name"], entry["description"], entry["note"] or "–", entry["version"]))
+    return lines
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Everything that one group's run says, as Markdown."""
+    blocks = [
+        [
+            f"{result['dataset']}, {result['kind']} ({', '.join(result['kinds'])}): BD-rate against "
+            f"{result['anchor']}, PCHIP, {result['rate']}. PSNR with peak {result['peak']}. Pixels without data: "
+            f"{result['nodata']}"
+        ],
+        [cells_line(result["cells"])],
+        each_image(result),
+        parts(result) if result["bd-parts"] else [],
+        rivals.table(result).splitlines(),
+        errors(result),
+        settings(result),
+        *([f"- {line}"] for line in left_out_lines(result)),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
