@@ -223,34 +223,40 @@ def selftest(ctx: click.Context, device: str | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("recipe", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Pictures.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Checkpoints and logs.  [default: runs/RECIPE]"
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Weights, checkpoints and logs.  [default: runs/RECIPE, or runs/START-DATA]",
 )
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in --out.")
+@click.option("--start", help="Begin with a model's weights (its name or its path), or another run's checkpoint.")
 @click.option(
-    "--start", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Begin with another run's weights."
+    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Of the whole run.  [default: RECIPE's, or 20]"
 )
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after this long.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--compile", is_flag=True, help="Use torch.compile (pays on GPUs).")
 def train(
-    recipe: Path,
+    recipe: Path | None,
     data: Path,
     out: Path | None,
     resume: bool,
-    start: Path | None,
+    start: str | None,
     minutes: float | None,
     device: str,
     compile: bool,
 ) -> None:
-    """Train a model as RECIPE.toml says, on the pictures in a folder."""
+    """Train a model as RECIPE.toml says; or without one, train the model --start on with all images below --data."""
     from learned_codec.training import trainer
 
-    folder = out if out is not None else Path("runs") / recipe.stem
+    if recipe is None and start is None and not (resume and out is not None):
+        raise click.UsageError("without a RECIPE, name a model to --start from, or the run to --resume by its --out.")
+    name = f"{Path(start or '').stem}-{data.resolve().name}" if recipe is None else recipe.stem
+    folder = out if out is not None else Path("runs") / name
     options = {"resume": resume, "start": start, "minutes": minutes, "device": device, "compile": compile}
     trainer.train(recipe, data, out=folder, **options)  # type: ignore[arg-type]  # named as they are typed above
+    click.echo(f"the weights and their card are in {folder}")
 
 
 @main.command()

@@ -300,7 +300,14 @@ def test_train_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "device": "cpu",
         "compile": False,
     }
-    full = {"out": tmp_path / "run", "resume": True, "start": recipe, "minutes": 1.5, "device": "cuda", "compile": True}
+    full = {
+        "out": tmp_path / "run",
+        "resume": True,
+        "start": str(recipe),
+        "minutes": 1.5,
+        "device": "cuda",
+        "compile": True,
+    }
     assert calls == [((recipe, tmp_path), plain), ((recipe, tmp_path), full)]
 
 

@@ -1,16 +1,18 @@
 """Images for training: decoded once into one flat array, from which every batch is gathered by index.
 
 The choice of image, place and augmentation is drawn on the CPU from a generator seeded with (seed, step), so a batch
-depends on nothing but its number and a resumed run continues with the same data. Only the gather runs on the device,
-so on a GPU all pixels stay in its memory.
+depends on nothing but its number and a resumed run continues with the same data. All else runs on the device: on a GPU
+all pixels stay in its memory, and a batch is a few numbers that go there.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,14 +41,11 @@ def read_pixels(path: Path) -> NDArray[Any]:
     """
     if path.suffix.lower() in {".tif", ".tiff"} or _is_16_bit_png(path):
         import rasterio
-        from rasterio.errors import NotGeoreferencedWarning
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # where a picture was taken does not matter here
-            with rasterio.open(path) as source:
-                pixels = np.moveaxis(source.read(), 0, -1)
-                unit = source.tags().get("UNIT", "")
-                return to_decibels(pixels, unit) if "POL" in source.tags() else pixels
+        with rasterio.open(path) as source:
+            pixels = np.moveaxis(source.read(), 0, -1)
+            unit = source.tags().get("UNIT", "")
+            return to_decibels(pixels, unit) if "POL" in source.tags() else pixels
     from PIL import Image
 
     with Image.open(path) as image:
@@ -115,25 +114,40 @@ def mirrored(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def find(root: Path, folders: tuple[str, ...], holdout: float) -> tuple[list[Path], list[Path]]:
-    """Training and validation files. A file is held out by a hash of its scene group, else of its name."""
-    train: list[Path] = []
-    held: list[Path] = []
-    for folder in folders:
+    """Training and validation files, in the folders named, or without a name anywhere below `root`.
+
+    A file is held out by a hash of its scene group, else of its name; one group at least, if there are several.
+    """
+    shares: dict[Path, float] = {}
+    anywhere = sorted({path.parent.relative_to(root).as_posix() for path in _pictures(root, "**/*")})
+    for folder in folders or anywhere:
         directory = root / folder
         if not directory.is_dir():
-            raise TrainingError(f"no such data folder: {directory}")
+            raise TrainingError(
+                f"no such data folder: {directory}, which the recipe names (without a recipe, --start MODEL trains on "
+                f"all images below {root})"
+            )
         groups: dict[str, str] = {}
         table = directory / "SOURCES.csv"
         if table.exists():
             with table.open(newline="") as lines:
                 groups = {r["file"]: r.get("scene_group") or r.get("scene") or "" for r in csv.DictReader(lines)}
-        for path in sorted(p for p in directory.iterdir() if p.suffix.lower() in SUFFIXES):
-            key = groups.get(path.name) or path.name
-            share = int.from_bytes(hashlib.sha256(f"{folder}/{key}".encode()).digest()[:4], "big") / 2**32
-            (held if share < holdout else train).append(path)
+        for path in _pictures(directory, "*"):
+            key = f"{folder}/{groups.get(path.name) or path.name}"
+            shares[path] = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") / 2**32
+    if not shares:
+        raise TrainingError(f"no images to train on below {root}{' in ' if folders else ''}{', '.join(folders)}")
+    lowest = min(shares.values())
+    if 0 < holdout <= lowest < max(shares.values()):
+        holdout = float(np.nextafter(lowest, 1))
+    train, held = ([p for p, share in shares.items() if (share < holdout) == wanted] for wanted in (False, True))
     if not train:
-        raise TrainingError(f"no images to train on below {root} in {', '.join(folders)}")
+        raise TrainingError(f"all {len(held)} images below {root} are held out for validation: lower `holdout`")
     return train, held
+
+
+def _pictures(directory: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in directory.glob(pattern) if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,28 +180,34 @@ def _to_float(pixels: Tensor) -> Tensor:
 def load(
     paths: list[Path], bands: int, simulated: tuple[str, ...] = (), progress: Callable[[int, int], None] | None = None
 ) -> Images:
-    """Decode every file. All 8-bit images stay 8-bit; with any other among them all become float16 in [0, 1].
+    """Decode every file, several at a time. All 8-bit images stay 8-bit; with any other all become float16 in [0, 1].
 
     From images in the folders called in `simulated` come simulated radar images too, as if from one more folder each.
     """
-    found: list[NDArray[Any]] = []
-    origins: list[int] = []
-    parents = list(dict.fromkeys(path.parent for path in paths))
-    for number, path in enumerate(paths):
-        origin = parents.index(path.parent)
+
+    def read(number: int) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+        """What a file holds, and what is simulated from it."""
+        path, scenes = paths[number], []
         try:
             pixels = read_pixels(path)
             images = to_bands(pixels, bands)
         except Exception as error:  # decoders raise anything; the file's name is what the user needs
             raise TrainingError(f"cannot read {path}: {error}") from error
-        origins += [origin] * len(images)
-        found += [mirrored(image) for image in images]
-        models = [name for name in simulated if path.parent.as_posix().endswith(name)]
-        if models:
+        if any(path.parent.as_posix().endswith(name) for name in simulated):
             rng = np.random.default_rng(number)
-            scenes = [simulate(pixels[..., i].astype(np.float32), rng) for i in rng.permutation(pixels.shape[2])[:2]]
-            origins += [len(parents) + simulated.index(models[0])] * len(scenes)
-            found += [mirrored(to_unit(scene[..., None])) for scene in scenes]
+            chosen = rng.permutation(pixels.shape[2])[:2]
+            scenes = [to_unit(simulate(pixels[..., i].astype(np.float32), rng)[..., None]) for i in chosen]
+        return [mirrored(image) for image in images], [mirrored(scene) for scene in scenes]
+
+    found: list[NDArray[Any]] = []
+    origins: list[int] = []
+    parents = list(dict.fromkeys(path.parent for path in paths))
+    for number, (images, scenes) in enumerate(_in_parallel(read, len(paths))):
+        parent = paths[number].parent
+        found += images + scenes
+        origins += [parents.index(parent)] * len(images)
+        named = [len(parents) + i for i, name in enumerate(simulated) if parent.as_posix().endswith(name)]
+        origins += named[:1] * len(scenes)
         if progress is not None:
             progress(number + 1, len(paths))
     if not found:
@@ -204,6 +224,18 @@ def load(
         pixels[start : start + areas[index]] = found[index].reshape(-1, bands)
         found[index] = np.empty(0)  # free it now: both copies at once would double the memory
     return Images(torch.from_numpy(pixels), offsets, sizes[:, 0], sizes[:, 1], np.array(origins))
+
+
+def _in_parallel(function: Callable[[int], Any], count: int) -> Iterator[Any]:
+    """The function of 0 … count - 1, in order, on as many threads as there are processors."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # where a picture was taken does not matter here
+        try:
+            yield from pool.map(function, range(count))
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error, the rest need not be read
 
 
 class Sampler:
@@ -240,32 +272,47 @@ class Sampler:
         if not areas.any():
             raise TrainingError(f"no training image is as large as the crop of {crop} pixels")
         chosen = rng.choice(len(images), size, p=areas / areas.sum())
-        result = torch.empty(size, crop, crop, images.pixels.shape[1], device=images.pixels.device)
-        for row, image in enumerate(chosen):
-            scale = min(int(rng.choice(len(self.downscale), p=self.downscale)) + 1, int(smallest[image]) // crop)
-            result[row] = self._crop(rng, int(image), crop, scale)
-            if self.contrast and rng.random() < self.contrast:
-                gain, middle = 50 ** rng.uniform(-1, 0.3), rng.uniform(0.2, 0.8)
-                result[row] = (result[row] - result[row].mean()) * gain + middle
-        return result.permute(0, 3, 1, 2)
+        scale = np.minimum(rng.choice(len(self.downscale), size, p=self.downscale) + 1, smallest[chosen] // crop)
+        height, width = images.heights[chosen], images.widths[chosen]
+        top, left = (rng.integers(side - crop * scale + 1) for side in (height, width))
+        transposed, *flipped = rng.random((3, size)) < 0.5
+        one = np.ones_like(width)
+        strides = np.where(transposed, (one, width), (width, one))
+        # Where each crop begins, how far apart its rows and its columns are, and which of them run backwards.
+        places = np.stack([images.offsets[chosen] + top * width + left, *strides, *flipped])
+        by_scale = np.argsort(scale, kind="stable")
+        placed = torch.from_numpy(places[:, by_scale]).to(images.pixels.device, non_blocking=True)
+        counts = np.bincount(scale)
+        parts = torch.split(placed, counts.tolist(), 1)
+        batch = torch.cat([self._gather(part, crop, k) for k, part in enumerate(parts) if counts[k]])
+        # Back in the order they were drawn in: a crop's scale has nothing to do with the quality level that it gets.
+        batch = batch[torch.from_numpy(np.argsort(by_scale)).to(batch.device, non_blocking=True)]
+        return self._with_contrast(rng, batch).permute(0, 3, 1, 2)
 
-    def _crop(self, rng: np.random.Generator, image: int, crop: int, scale: int) -> Tensor:
-        images, side = self.images, crop * scale
-        height, width = int(images.heights[image]), int(images.widths[image])
-        top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-        device = images.pixels.device
-        rows = torch.arange(top, top + side, device=device)[:, None] * width
-        columns = torch.arange(left, left + side, device=device)[None]
-        pixels = _to_float(images.pixels[rows + columns + int(images.offsets[image])])
-        if scale > 1:
-            pixels = pixels.reshape(crop, scale, crop, scale, -1).mean((1, 3))
-            if images.pixels.dtype == torch.uint8:
-                pixels = (pixels * 255).round() / 255
-        transpose, flip_rows, flip_columns = rng.random(3) < 0.5
-        if transpose:
-            pixels = pixels.transpose(0, 1)
-        axes = [axis for axis, flip in ((0, flip_rows), (1, flip_columns)) if flip]
-        return pixels.flip(axes) if axes else pixels
+    def _gather(self, places: Tensor, crop: int, scale: int) -> Tensor:
+        """The crops at `places` (5, n), each of crop * scale pixels a side, averaged: (n, crop, crop, bands)."""
+        begin, *strides, flip_rows, flip_columns = places
+        pixel = torch.arange(crop * scale, device=places.device)
+        rows, columns = (
+            torch.where(flip[:, None] > 0, pixel.flip(0), pixel) * stride[:, None]
+            for flip, stride in zip((flip_rows, flip_columns), strides, strict=True)
+        )
+        found = _to_float(self.images.pixels[begin[:, None, None] + rows[:, :, None] + columns[:, None]])
+        if scale == 1:
+            return found
+        found = found.reshape(len(found), crop, scale, crop, scale, -1).mean((2, 4))
+        return (found * 255).round() / 255 if self.images.pixels.dtype == torch.uint8 else found
+
+    def _with_contrast(self, rng: np.random.Generator, batch: Tensor) -> Tensor:
+        """A batch with the contrast and the brightness of some crops changed."""
+        if not self.contrast:
+            return batch
+        changed = rng.random(len(batch)) < self.contrast
+        gain, middle = 50 ** rng.uniform(-1, 0.3, len(batch)), rng.uniform(0.2, 0.8, len(batch))
+        settings = np.stack([changed, np.where(changed, gain, 1), middle]).astype(np.float32)
+        changed, gain, middle = torch.from_numpy(settings).to(batch.device, non_blocking=True)[..., None, None, None]
+        mean = batch.mean((1, 2, 3), keepdim=True)
+        return torch.where(changed > 0, (batch - mean) * gain + middle, batch)
 
     def crops(self, count: int, side: int) -> Tensor:
         """(count, bands, side, side) crops for the skeleton, like the batches but not part of their sequence."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from learned_codec.atomic import atomic_write
 from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, ScaleTables, gaussian_tables
 from learned_codec.entropy.tables import fitted_tables
 from learned_codec.errors import TrainingError
@@ -208,12 +209,12 @@ def histograms(model: Model, images: Iterable[Tensor]) -> list[np.ndarray[Any, n
 
 
 @torch.inference_mode()
-def exactness_cost(network: Network, model: Model, images: Iterable[Tensor]) -> float:
+def exactness_cost(network: Network, exported: Weights, images: Iterable[Tensor]) -> float:
     """What the integers cost: bits of the integer path over those of the floating-point path, minus one.
 
     Both code the same latents, plainly rounded, with the same scale tables, over all quality levels.
     """
-    tables = model.coder_models.tables
+    model, tables = Model(exported), exported.scale_tables()
     exact = floating = 0.0
     for image in images:
         y = model.analyse(image.numpy())
@@ -227,49 +228,38 @@ def exactness_cost(network: Network, model: Model, images: Iterable[Tensor]) -> 
     return exact / floating - 1
 
 
-def export(network: Network, images: list[Tensor], views: Iterable[Tensor] = ()) -> Weights:
-    """Calibrate and quantise a trained network on training images (sides multiples of 64).
-
-    The adaptations of the refinement are fitted to `views` (sides multiples of 16); without any they stay as they are.
-    """
+def export(network: Network, images: list[Tensor], device: str = "cpu") -> Weights:
+    """Calibrate and quantise a trained network on training images (sides multiples of 64)."""
     exported = weights.from_bytes(build(network, images, gaussian_tables()), "export")
     for _ in range(TABLE_FITS):
-        fitted = fitted_tables(histograms(Model(exported), images))
+        fitted = fitted_tables(histograms(Model(exported, device), images))
         exported = weights.from_bytes(build(network, images, fitted), "export")
-    changes = principal(Model(exported), views)
+    return exported
+
+
+def adapted(exported: Weights, views: Iterable[Tensor], device: str = "cpu") -> Weights:
+    """The weights with the refinement's adaptations fitted to `views` (sides multiples of 16), if there are any."""
+    changes = principal(Model(exported, device), views)
     if changes is None:
         return exported
-    network.synthesis.refinement.adaptations.copy_(changes)
-    return weights.from_bytes(build(network, images, exported.scale_tables()), "export")
+    tensors = dict(exported.tensors) | {"transforms.synthesis.refinement.adaptations": changes.half()}
+    return weights.from_bytes(weights.to_bytes(exported.config, tensors), "export")
 
 
-def write(
-    network: Network,
-    images: list[Tensor],
-    views: Iterable[Tensor],
-    held_out: list[Tensor],
-    folder: Path,
-    name: str,
-    facts: dict[str, Any],
-) -> Path:
-    """Export a network to `folder/name.safetensors`, with `facts` in its card `folder/name.json`.
-
-    It is calibrated on `images` and `views`, as `export` says; what the integers cost is measured on `held_out` ones.
-    """
-    exported = export(network, images, views)
-    cost = exactness_cost(network, Model(exported), held_out)
+def write(exported: Weights, folder: Path, name: str, facts: dict[str, Any]) -> Path:
+    """Write a model to `folder/name.safetensors`, with `facts` in its card `folder/name.json`, over what is there."""
     data = weights.to_bytes(exported.config, exported.tensors)
     path = folder / f"{name}.safetensors"
-    path.write_bytes(data)
     card = {
         "name": name,
         "weights_id": weights.weights_id(data).hex(),
-        "bands": network.config.bands,
-        "max_step": network.config.max_step,
-        "adaptations": network.config.adaptations,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "exactness_cost": round(cost, 6),
+        "bands": exported.config.bands,
+        "max_step": exported.config.max_step,
+        "adaptations": exported.config.adaptations,
         **facts,
     }
-    (folder / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n")
+    with atomic_write(path, overwrite=True) as stream:
+        stream.write(data)
+    with atomic_write(path.with_suffix(".json"), overwrite=True) as stream:
+        stream.write(json.dumps(card, indent=2).encode() + b"\n")
     return path

@@ -22,7 +22,13 @@ ADAMW_RMS = 0.2
 
 
 class Muon(torch.optim.Optimizer):
-    """For weights of two or more dimensions, taken as (first, others) matrices."""
+    """For weights of two or more dimensions, taken as (first, others) matrices.
+
+    As torch's fused optimisers, it takes no step where `found_inf`, a tensor, is not zero: nobody waits for a device to
+    know whether the gradients are finite.
+    """
+
+    found_inf: Tensor | None = None
 
     def __init__(self, parameters: Iterable[Any], learning_rate: float, momentum: float = 0.95) -> None:
         super().__init__(parameters, {"lr": learning_rate, "momentum": momentum})
@@ -39,13 +45,19 @@ class Muon(torch.optim.Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
-                state["momentum"].mul_(group["momentum"]).add_(parameter.grad)
-                matrix = parameter.grad.add(state["momentum"], alpha=group["momentum"]).flatten(1)
+                momentum = torch.add(parameter.grad, state["momentum"], alpha=group["momentum"])
+                matrix = parameter.grad.add(momentum, alpha=group["momentum"]).flatten(1)
+                state["momentum"].copy_(self._unless_found(momentum, state["momentum"]))
                 by_shape.setdefault((matrix.shape[0], matrix.shape[1]), []).append((parameter, matrix))
             for shape, items in by_shape.items():
                 rate = group["lr"] * ADAMW_RMS * max(shape) ** 0.5
                 for (parameter, _), step in zip(items, orthogonalised([m for _, m in items]), strict=True):
-                    parameter.sub_(step.reshape(parameter.shape), alpha=rate)
+                    parameter.sub_(
+                        self._unless_found(step, torch.zeros_like(step)).reshape(parameter.shape), alpha=rate
+                    )
+
+    def _unless_found(self, new: Tensor, old: Tensor) -> Tensor:
+        return new if self.found_inf is None else torch.where(self.found_inf > 0, old, new)
 
 
 def orthogonalised(matrices: list[Tensor]) -> Tensor:

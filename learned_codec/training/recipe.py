@@ -15,14 +15,14 @@ from learned_codec.models.config import ModelConfig
 class Data:
     """Which images.
 
-    `folders` below the data directory; `holdout`, the share kept for validation (whole scene groups where a SOURCES.csv
-    names them); `downscale`, the probabilities of box-downscaling by 1, 2, 3 …; `simulated`, those of the folders from
-    which radar scenes are simulated, too (`speckle`; each counts as one more folder, after the others); `shares`, how
-    often each folder is drawn (by default as often as its area says); `contrast`, the share of crops whose contrast and
-    brightness are changed.
+    `folders` below the data directory, by default all images anywhere below it; `holdout`, the share kept for
+    validation (whole scene groups where a SOURCES.csv names them); `downscale`, the probabilities of box-downscaling by
+    1, 2, 3 …; `simulated`, those of the folders from which radar scenes are simulated, too (`speckle`; each counts as
+    one more folder, after the others); `shares`, how often each folder is drawn (by default as often as its area says);
+    `contrast`, the share of crops whose contrast and brightness are changed.
     """
 
-    folders: tuple[str, ...]
+    folders: tuple[str, ...] = ()
     holdout: float = 0.03
     downscale: tuple[float, ...] = (0.6, 0.3, 0.1)
     simulated: tuple[str, ...] = ()
@@ -81,14 +81,15 @@ class OptimiserSettings:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides a run. Its length is `minutes` by the clock or `steps`, exactly one of them.
+    """Everything that decides a run. Its length is `minutes` by the clock or `steps` of training, exactly one of them.
 
-    At its end, the refinement's adaptations to single images are fitted to `adaptation_images` crops.
+    The minutes are those of the whole run, from the first image read to the last file written. At its end, the
+    refinement's adaptations to single images are fitted to `adaptation_images` crops, or as many as there is time for.
     """
 
     name: str
-    data: Data
     phases: tuple[Phase, ...]
+    data: Data = field(default_factory=Data)
     seed: int = 0
     steps: int | None = None
     minutes: float | None = None
@@ -145,12 +146,31 @@ def load(path: str | Path) -> Recipe:
         values = tomllib.loads(Path(path).read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise TrainingError(f"cannot read the recipe {path}: {error}") from error
+    return from_dict(values, str(path))
+
+
+def from_dict(values: dict[str, Any], where: str) -> Recipe:
+    """The inverse of `Recipe.to_dict`, also of what JSON or TOML makes of that; `where` names it in errors."""
+    parts: dict[str, Any] = {}
     for key, kind in (("data", Data), ("model", ModelConfig), ("loss", Loss), ("optimiser", OptimiserSettings)):
         if key in values:
-            values[key] = _build(kind, values[key], f"{path} [{key}]")
-    values["phases"] = [_build(Phase, p, f"{path} [[phases]]") for p in values.get("phases", [])]
-    result: Recipe = _build(Recipe, values, str(path))
+            parts[key] = _build(kind, values[key], f"{where} [{key}]")
+    phases = [_build(Phase, phase, f"{where} [[phases]]") for phase in values.get("phases", [])]
+    result: Recipe = _build(Recipe, values | parts | {"phases": phases}, where)
     return result
+
+
+def fine_tuning(name: str, model: ModelConfig) -> Recipe:
+    """To train a finished model on with images of one's own: small steps, smaller and smaller from the beginning."""
+    return Recipe(
+        name=name,
+        minutes=20,
+        phases=(Phase(until=1.0, batch=4, crop=192, optimise=True),),
+        data=Data(downscale=(0.8, 0.2)),
+        model=model,
+        loss=Loss(balance=0.5),
+        optimiser=OptimiserSettings(learning_rate=5e-4, refinement_rate=3.0, muon=True, decay_from=0.0),
+    )
 
 
 def replace_length(recipe: Recipe, minutes: float) -> Recipe:

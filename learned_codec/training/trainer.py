@@ -1,7 +1,9 @@
-"""The training loop, readable in one sitting: batch, Lagrangian, step, average, log, checkpoint, validate, export.
+"""The training loop, readable in one sitting: batch, Lagrangian, step, average, log, checkpoint, export, validate.
 
 A batch, its quality levels and its noise depend on nothing but the recipe's seed and the step's number, so a run that
 is stopped and resumed takes the same steps as one that is not. (By the clock, the learning rate depends on the time.)
+
+Between two looks at what the steps did, nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from learned_codec.errors import TrainingError
-from learned_codec.models import weights
+from learned_codec.models import registry, weights
 from learned_codec.models.config import BLOCK
 from learned_codec.models.network import Network, network_of_weights
 
@@ -36,6 +38,15 @@ from .transplant import grow, to_one_band
 MAX_SKIPPED = 20
 """So many steps in a row without a finite gradient stop the run: the weights are then beyond repair."""
 
+LOOK = 20
+"""Steps from one look at their losses to the next: a look waits for the device."""
+
+FINISHING, FINISHING_MOST = 0.15, 300.0
+"""The share of a run's minutes, and the most seconds, that are kept for what comes after the last step."""
+
+TRAINING_LEAST = 0.25
+"""The share of a run's minutes that are trained in any case, however long images take to read."""
+
 CALIBRATION_IMAGES = 16
 
 ADAPTATION_CROP = 256
@@ -46,7 +57,7 @@ SKELETON_CROPS = 2400
 
 
 def train(
-    recipe_path: str | Path,
+    recipe_path: str | Path | None,
     data_dir: str | Path,
     *,
     out: str | Path,
@@ -61,33 +72,65 @@ def train(
     That is the weights and their card (`NAME.safetensors`, `NAME.json`), `checkpoint.pt`, `log.jsonl` and TensorBoard's
     events.
 
-    `resume` continues the run in `out` exactly; `start` begins a new run from another run's checkpoint or from a
-    model's weights file; `minutes` replaces the recipe's length.
+    `resume` continues the run in `out` exactly; `start` begins a new run from a model (its name, or the path of its
+    weights) or from another run's checkpoint; `minutes` replaces the recipe's length, that of the whole run.
+
+    Without a recipe, a run is resumed by its own, and a model is trained on by `recipe.fine_tuning`, with all images
+    below `data_dir`.
 
     Raises `TrainingError` on a bad recipe or data folder, and when the loss stays non-finite.
     """
-    settings = recipe.load(recipe_path)
-    if minutes is not None:
-        settings = recipe.replace_length(settings, minutes)
+    begun = time.monotonic()
+    checkpoint = Path(out) / "checkpoint.pt"
     if resume and start is not None:
         raise TrainingError("a run is either resumed or started from other weights, not both")
-    if not resume and (Path(out) / "checkpoint.pt").exists():
+    if not resume and checkpoint.exists():
         raise TrainingError(f"{out} holds a run already: resume it, or choose another folder")
-    run = Trainer(settings, Path(data_dir), Path(out), device, compile)
+    origin = None if start is None else _network_to_start_from(start)
+    if recipe_path is not None:
+        settings = recipe.load(recipe_path)
+    elif resume:
+        settings = recipe.from_dict(json.loads(load_checkpoint(checkpoint)["recipe"]), str(checkpoint))
+    elif origin is not None:
+        settings = recipe.fine_tuning(Path(out).name, origin.config)
+    else:
+        raise TrainingError("without a recipe, say which model to start from, or resume a run")
+    if minutes is not None:
+        settings = recipe.replace_length(settings, minutes)
+    run = Trainer(settings, Path(data_dir), Path(out), device, compile, begun)
     if resume:
         run.restore()
-    elif start is not None:
-        run.start_from(Path(start))
+    else:
+        run.begin(origin)
     run.fit()
-    run.export()
+    run.finish()
     return run.folder
 
 
-class Trainer:
-    """One run: the network, its average, the optimiser and where it stands."""
+def _network_to_start_from(start: str | Path) -> Network:
+    """The network of a checkpoint (its averaged weights), or of a model by its name or by its weights' path."""
+    if Path(start).suffix == ".pt":
+        return network_of(Path(start))
+    return network_of_weights(weights.read(registry.find(name=start).path))
 
-    def __init__(self, settings: Recipe, data_dir: Path, folder: Path, device: str, compile: bool) -> None:
+
+class Trainer:
+    """One run: the network, its average, the optimiser and where it stands.
+
+    `begun` is when the run's minutes began, by `time.monotonic`; by default now.
+    """
+
+    def __init__(
+        self,
+        settings: Recipe,
+        data_dir: Path,
+        folder: Path,
+        device: str = "cpu",
+        compile: bool = False,
+        begun: float | None = None,
+    ) -> None:
         self.settings, self.folder, self.device = settings, folder, device
+        self.begun = time.monotonic() if begun is None else begun
         folder.mkdir(parents=True, exist_ok=True)
         paths, held = data.find(data_dir, settings.data.folders, settings.data.holdout)
         with tqdm(total=len(paths), desc="reading images", unit="file", leave=False) as bar:
@@ -100,24 +143,39 @@ class Trainer:
         self.validation = data.load(held, settings.model.bands) if held else None
         torch.manual_seed(settings.seed)
         network = Network(settings.model)
-        initialise(network, self.sampler.crops(SKELETON_CROPS, 128).cpu())
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self._average_from(self.network.state_dict())
         self.optimisers = optimisers(self.network, settings.optimiser)
         self.forward = torch.compile(self.network) if compile else self.network
-        self.step, self.elapsed, self.skipped = 0, 0.0, 0
+        self.step, self.skipped, self._in_a_row = 0, 0, 0
+        self.elapsed = 0.0
+        """Seconds of training so far, of all sessions; `prepared`, those before the first step of the first one."""
+        self.prepared = 0.0
 
     # -- the schedule -------------------------------------------------------------------------------------------------
 
     @property
+    def training_seconds(self) -> float:
+        """How long a run by the clock trains: what its minutes leave beside its preparation and its end."""
+        whole = 60 * (self.settings.minutes or 0.0)
+        return max(whole - self.prepared - min(FINISHING * whole, FINISHING_MOST), TRAINING_LEAST * whole)
+
+    @property
     def progress(self) -> float:
-        """How much of the run is done, 0 to 1."""
-        steps, minutes = self.settings.steps, self.settings.minutes
-        if steps is not None:
-            return min(1.0, self.step / steps)
-        if minutes is not None:
-            return min(1.0, self.elapsed / (60 * minutes))
-        raise TrainingError("a recipe needs exactly one of `steps` and `minutes`")
+        """How much of the training is done, 0 to 1."""
+        if self.settings.steps is not None:
+            return min(1.0, self.step / self.settings.steps)
+        return min(1.0, self.elapsed / self.training_seconds)
+
+    def left(self) -> str:
+        """In words, what is left of the run."""
+        if self.settings.steps is not None:
+            return f"{self.step} of {self.settings.steps} steps are done, {self.settings.steps - self.step} are left"
+        done, whole = self.elapsed / 60, self.training_seconds / 60
+        return (
+            f"{self.step} steps in {done:.1f} minutes are done; {max(0.0, whole - done):.1f} minutes of training are "
+            "left, and the export"
+        )
 
     def learning_rate(self) -> float:
         options = self.settings.optimiser
@@ -128,15 +186,18 @@ class Trainer:
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
-    def train_step(self) -> dict[str, float] | None:
-        """Take one step; None where the loss or a gradient was not finite and the step was skipped."""
+    def train_step(self) -> Tensor:
+        """Take one step. Returns its loss, bits/pixel and PSNR, and whether all was finite: else it did nothing.
+
+        They are on the device, and nothing in here waits for it.
+        """
         settings = self.settings
         phase = settings.phase(self.progress)
         x = self.sampler.batch(self.step, phase.batch, phase.crop).contiguous(memory_format=torch.channels_last)
         torch.manual_seed(settings.seed * 1_000_003 + self.step)
         # Stratified: every batch spans all rates.
         level = (torch.rand(phase.batch) + torch.arange(phase.batch)) / phase.batch * (settings.model.levels - 1)
-        level = level.to(self.device)
+        level = level.to(self.device, non_blocking=True)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16):
             output = self.forward(x, level, optimise=phase.optimise)
         loss, rate, mse = lagrangian(output, x, self.network.lagrangian(level), settings.loss)
@@ -147,14 +208,16 @@ class Trainer:
                 group["lr"] = rates * group["rate"]
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.optimiser.clip)
-        self.step += 1
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            self.skipped += 1
-            return None
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
         for optimiser in self.optimisers:
+            optimiser.found_inf = 1.0 - finite.float()  # type: ignore[attr-defined]  # what torch's `GradScaler` sets
             optimiser.step()
+        self.step += 1
         self._update_average()
-        return {"loss": loss.item(), "bpp": rate.mean().item(), "psnr": (-10 * torch.log10(mse)).mean().item()}
+        return torch.stack([loss.detach(), rate.mean(), (-10 * torch.log10(mse)).mean(), finite])
+
+    def _average_from(self, state: dict[str, Tensor]) -> None:
+        self.average = {k: v.detach().clone() for k, v in state.items()}
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -173,36 +236,37 @@ class Trainer:
 
     def fit(self) -> None:
         settings = self.settings
-        log = (self.folder / "log.jsonl").open("a", buffering=1)
-        board = _tensorboard(self.folder)
-        begun, before = time.monotonic(), self.elapsed
-        saved = validated = time.monotonic()
-        recent: list[dict[str, float]] = []
-        in_a_row, images, since = 0, 0, self.elapsed
-        with log, tqdm(total=1000, desc=settings.name, bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}") as bar:
-            self._write(log, board, {"event": "start", "step": self.step, "recipe": settings.to_dict()})
+        begun = time.monotonic()
+        if not self.step:
+            self.prepared = begun - self.begun
+        before = self.elapsed
+        saved = validated = begun
+        unseen: list[Tensor] = []
+        seen: list[dict[str, float]] = []
+        images, since = 0, self.elapsed
+        with (
+            self._log() as log,
+            tqdm(total=1000, desc=settings.name, bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}") as bar,
+        ):
+            log(
+                {"event": "start", "step": self.step, "recipe": settings.to_dict(), "prepared": round(self.prepared, 1)}
+            )
             while self.progress < 1:
-                row = self.train_step()
+                unseen.append(self.train_step())
+                images += settings.phase(self.progress).batch
                 self.elapsed = before + time.monotonic() - begun
-                in_a_row = 0 if row else in_a_row + 1
-                if in_a_row >= MAX_SKIPPED:
-                    raise TrainingError(
-                        f"{in_a_row} steps in a row up to step {self.step} had a non-finite loss or gradient; "
-                        f"the last good checkpoint is in {self.folder}; try a lower learning rate"
-                    )
-                if row:
-                    recent.append(row)
-                    images += settings.phase(self.progress).batch
-                if self.step % 100 == 0 and recent:
-                    means = {k: float(np.mean([r[k] for r in recent])) for k in recent[0]}
-                    recent.clear()
+                if self.step % LOOK == 0:
+                    seen += self._look(unseen)
+                if self.step % 100 == 0 and seen:
+                    means = {k: float(np.mean([r[k] for r in seen])) for k in seen[0]}
+                    seen.clear()
                     means |= {"step": self.step, "seconds": round(self.elapsed, 1), "skipped": self.skipped}
                     means |= {
                         "learning_rate": self.learning_rate(),
                         "images_per_second": images / (self.elapsed - since),
                     }
                     images, since = 0, self.elapsed
-                    self._write(log, board, means)
+                    log(means)
                     bar.n = int(self.progress * 1000)
                     bar.set_postfix_str(
                         f"step {self.step} loss {means['loss']:.4f} {means['bpp']:.3f} bpp {means['psnr']:.2f} dB "
@@ -210,24 +274,82 @@ class Trainer:
                     )
                 now = time.monotonic()
                 if now - saved > 60 * settings.checkpoint_minutes:
+                    self._look(unseen)  # never a checkpoint of weights beyond repair
                     self.save()
-                    saved = time.monotonic()
+                    saved = now
                 if now - validated > 60 * settings.validate_minutes:
-                    self._write(log, board, self.validate())
-                    validated = time.monotonic()
+                    log(self.validate())
+                    validated = now
+            self._look(unseen)
             self.save()
-            self._write(log, board, self.validate() | {"event": "end", "seconds": round(self.elapsed, 1)})
 
-    def _write(self, log: Any, board: Any, row: dict[str, Any]) -> None:
-        log.write(json.dumps(row) + "\n")
-        if board is None:
-            return
-        for key, value in row.items():
-            if isinstance(value, int | float) and key != "step":
-                board.add_scalar(key, value, self.step)
-            elif isinstance(value, list):  # validation: a value per quality level
-                for level, one in enumerate(value):
-                    board.add_scalar(f"{key}/{level}", one, self.step)
+    def _look(self, steps: list[Tensor]) -> list[dict[str, float]]:
+        """What the steps since the last look said, those that were finite; `steps` is empty afterwards."""
+        found = []
+        for loss, bpp, psnr, finite in torch.stack(steps).tolist() if steps else []:
+            self._in_a_row = 0 if finite else self._in_a_row + 1
+            self.skipped += not finite
+            if self._in_a_row >= MAX_SKIPPED:
+                raise TrainingError(
+                    f"{self._in_a_row} steps in a row up to step {self.step} had a non-finite loss or gradient; "
+                    f"the last good checkpoint is in {self.folder}; try a lower learning rate"
+                )
+            if finite:
+                found.append({"loss": loss, "bpp": bpp, "psnr": psnr})
+        steps.clear()
+        return found
+
+    def finish(self) -> None:
+        """Write the averaged weights as a model; then validate it, and fit its adaptations while there is time.
+
+        The model is whole, and better each time, after every one of these.
+        """
+        network = network_of(self.checkpoint)
+        images = _crops(self.sampler.images, CALIBRATION_IMAGES, 256)
+        name, hours = self.settings.name, round(self.elapsed / 3600, 2)
+        facts: dict[str, Any] = {"steps": self.step, "hours": hours, "recipe": self.settings.to_dict()}
+        exported = export.export(network, images, self.device)
+        export.write(exported, self.folder, name, facts)
+        with self._log() as log:
+            log(self.validate() | {"event": "end", "seconds": round(self.elapsed, 1)})
+        held_out = _crops(self.validation, 4, 256) if self.validation is not None else images[:4]
+        facts["exactness_cost"] = round(export.exactness_cost(network, exported, held_out), 6)
+        export.write(exported, self.folder, name, facts)
+        export.write(export.adapted(exported, self._views(), self.device), self.folder, name, facts)
+
+    def _views(self) -> Iterator[Tensor]:
+        """Crops for the adaptations, like those of the batches but not part of their sequence, while there is time."""
+        images = self.sampler.images
+        largest = int(np.minimum(images.heights, images.widths).max())
+        side = min(ADAPTATION_CROP, largest // BLOCK * BLOCK)
+        least = 2 * self.settings.model.adaptations
+        minutes = self.settings.minutes
+        for number in range(self.settings.adaptation_images):
+            late = minutes is not None and time.monotonic() - self.begun > 60 * minutes
+            if late and number >= least:
+                return
+            yield self.sampler.batch(2**33 + number, 1, side)[0].cpu()
+
+    @contextlib.contextmanager
+    def _log(self) -> Iterator[Any]:
+        """A function that writes a row to the log and to TensorBoard."""
+        board = _tensorboard(self.folder)
+
+        def write(row: dict[str, Any]) -> None:
+            lines.write(json.dumps(row) + "\n")
+            if board is None:
+                return
+            for key, value in row.items():
+                if isinstance(value, int | float) and key != "step":
+                    board.add_scalar(key, value, self.step)
+                elif isinstance(value, list):  # validation: a value per quality level
+                    for level, one in enumerate(value):
+                        board.add_scalar(f"{key}/{level}", one, self.step)
+
+        with (self.folder / "log.jsonl").open("a", buffering=1) as lines:
+            yield write
+        if board is not None:
+            board.close()
 
     # -- validation ---------------------------------------------------------------------------------------------------
 
@@ -260,22 +382,6 @@ class Trainer:
             "validation_psnr": [round(p[1], 4) for p in points],
         }
 
-    def export(self) -> Path:
-        """Write the averaged weights as a model, calibrated on training images, with its card."""
-        network = network_of(self.checkpoint)
-        facts = {"steps": self.step, "hours": round(self.elapsed / 3600, 2), "recipe": self.settings.to_dict()}
-        images = _crops(self.sampler.images, CALIBRATION_IMAGES, 256)
-        held_out = _crops(self.validation, 4, 256) if self.validation is not None else images[:4]
-        return export.write(network, images, self._views(), held_out, self.folder, self.settings.name, facts)
-
-    def _views(self) -> Iterator[Tensor]:
-        """Crops for the adaptations, like those of the batches but not part of their sequence."""
-        images = self.sampler.images
-        largest = int(np.minimum(images.heights, images.widths).max())
-        side = min(ADAPTATION_CROP, largest // BLOCK * BLOCK)
-        for number in range(self.settings.adaptation_images):
-            yield self.sampler.batch(2**33 + number, 1, side)[0].cpu()
-
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
     @property
@@ -290,15 +396,17 @@ class Trainer:
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "step": self.step,
             "elapsed": self.elapsed,
+            "prepared": self.prepared,
             "skipped": self.skipped,
             "model": self.settings.model.to_dict(),
-            "recipe": json.dumps(asdict(self.settings)),
+            "recipe": json.dumps(self.settings.to_dict()),
         }
         save_checkpoint(state, self.checkpoint)
 
     def restore(self) -> None:
+        """Go on with the run in the folder, and say what is left of it."""
         state = load_checkpoint(self.checkpoint, self.device)
-        before, now = json.loads(state["recipe"]), json.loads(json.dumps(asdict(self.settings)))
+        before, now = json.loads(state["recipe"]), json.loads(json.dumps(self.settings.to_dict()))
         # A run may be made longer or shorter, and be looked after differently; anything else would be another run.
         free = {
             "name",
@@ -318,27 +426,33 @@ class Trainer:
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.step, self.elapsed, self.skipped = state["step"], state["elapsed"], state["skipped"]
+        self.prepared = state["prepared"]
+        # The minutes of a session that is resumed are those that the run has left, and then those of its end.
+        spent = min(self.elapsed, self.training_seconds) + self.prepared
+        self.begun = time.monotonic() - spent
+        tqdm.write(f"resumed: {self.left()}", file=sys.stderr)
 
-    def start_from(self, path: Path) -> None:
-        """Take the weights of a checkpoint (its averaged ones) or of a model's weights file.
+    def begin(self, origin: Network | None = None) -> None:
+        """A new run, from a network if there is one.
 
         A model of one band can start from one of three bands, too, and a larger one from a smaller.
         """
-        network = network_of_weights(weights.read(path)) if path.suffix == ".safetensors" else network_of(path)
-        if (network.config.bands, self.settings.model.bands) == (3, 1):
-            to_one_band(network, self.network)
-            network = self.network
-        elif network.config != self.settings.model:
-            grow(network, self.network)
-            network = self.network
-        self._load_network(network.state_dict(), network.state_dict())
+        if origin is None or origin.config != self.settings.model:
+            made = Network(self.settings.model)
+            initialise(made, self.sampler.crops(SKELETON_CROPS, 128).cpu())
+            if origin is not None and (origin.config.bands, made.config.bands) == (3, 1):
+                to_one_band(origin, made)
+            elif origin is not None:
+                grow(origin, made)
+            origin = made
+        self._load_network(origin.state_dict(), origin.state_dict())
 
     def _load_network(self, state: dict[str, Tensor], average: dict[str, Tensor]) -> None:
         try:
             self.network.load_state_dict(state)
         except RuntimeError as error:
             raise TrainingError(f"the checkpoint does not fit the recipe's [model]: {error}") from error
-        self.average = {k: v.detach().clone() for k, v in average.items()}
+        self._average_from({name: value.to(self.device) for name, value in average.items()})
 
 
 def optimisers(network: Network, options: recipe.OptimiserSettings) -> list[torch.optim.Optimizer]:

@@ -1,21 +1,26 @@
 """The trainer, on pictures made on the spot."""
 
 import csv
+import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
+import learned_codec
+from learned_codec.cli import main
 from learned_codec.demo import landscape
 from learned_codec.errors import TrainingError
 from learned_codec.models import weights
 from learned_codec.models.config import ModelConfig
 from learned_codec.models.model import Model
 from learned_codec.models.network import Network, network_of_weights
-from learned_codec.training import data, recipe, speckle, trainer, transplant
+from learned_codec.training import data, export, recipe, speckle, trainer, transplant
 from learned_codec.training.checkpoint import load_checkpoint
 from learned_codec.training.lapping_design import initialise
 from learned_codec.training.muon import Muon, orthogonalised
@@ -25,6 +30,7 @@ name = "tiny"
 seed = 3
 steps = {steps}
 validation_images = 2
+adaptation_images = 40
 [data]
 folders = ["pictures"]
 holdout = 0.2
@@ -50,6 +56,11 @@ skeleton_rate = 1.0
 """
 
 
+@pytest.fixture(autouse=True)
+def few_crops_for_the_skeleton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "SKELETON_CROPS", 64)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of small pictures in several formats, and a recipe."""
@@ -60,6 +71,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(landscape(150 + 10 * i, 180, seed=i)).save(root / "pictures" / f"{i:02d}.{suffix}")
     (root / "tiny.toml").write_text(RECIPE.format(steps=20))
     return root
+
+
+def made(root: Path, folder: Path, name: str = "tiny.toml") -> trainer.Trainer:
+    """A run that has taken no step yet."""
+    begun = trainer.Trainer(recipe.load(root / name), root, folder)
+    begun.begin()
+    return begun
 
 
 def run(root: Path, out: Path, **options: object) -> dict[str, torch.Tensor]:
@@ -74,7 +92,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 @pytest.mark.filterwarnings("ignore:.*")  # TensorBoard and its dependencies warn at import
 def test_two_runs_are_the_same_and_so_is_a_resumed_one(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = run(root, tmp_path / "a")
     assert first["step"] == 20
@@ -101,11 +119,13 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
 
     # Another recipe is another run; a longer one is not.
     (tmp_path / "other.toml").write_text(RECIPE.format(steps=30).replace("seed = 3", "seed = 4"))
-    other = trainer.Trainer(recipe.load(tmp_path / "other.toml"), root, tmp_path / "c", "cpu", False)
+    other = trainer.Trainer(recipe.load(tmp_path / "other.toml"), root, tmp_path / "c")
     with pytest.raises(TrainingError, match="another seed"):
         other.restore()
     (tmp_path / "longer.toml").write_text(RECIPE.format(steps=30))
-    trainer.Trainer(recipe.load(tmp_path / "longer.toml"), root, tmp_path / "c", "cpu", False).restore()
+    capsys.readouterr()
+    trainer.Trainer(recipe.load(tmp_path / "longer.toml"), root, tmp_path / "c").restore()
+    assert "20 of 30 steps are done, 10 are left" in capsys.readouterr().err
 
     # What it leaves: a log, and weights that code an image.
     folder = tmp_path / "a"
@@ -113,10 +133,10 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
     assert rows[0]["event"] == "start"
     assert len(rows[-1]["validation_bpp"]) == 3
     model = Model(weights.read(folder / "tiny.safetensors"))
-    y = model.analyse(torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0)))
+    y = model.analyse(np.random.default_rng(0).random((3, 64, 80), np.float32))
     coded = model.code(y, 200)
     (decoded,) = model.decode(coded.encoder.finish(), 200, 4, 5)
-    assert torch.equal(decoded, coded.decoded)
+    assert np.array_equal(decoded, coded.decoded)
     # The weights can be trained further: they hold the network, to float16.
     network = network_of_weights(weights.read(folder / "tiny.safetensors"))
     for name, value in network.state_dict().items():
@@ -124,8 +144,8 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
             assert value.abs().sum(2).min() > 0
             continue
         assert torch.allclose(value, first["average"][name], rtol=2e-3, atol=1e-4), name
-    again = trainer.Trainer(recipe.load(root / "tiny.toml"), root, tmp_path / "again", "cpu", False)
-    again.start_from(folder / "tiny.safetensors")
+    again = trainer.Trainer(recipe.load(root / "tiny.toml"), root, tmp_path / "again")
+    again.begin(trainer._network_to_start_from(folder / "tiny.safetensors"))
     assert same(again.average, network.state_dict())
     card = json.loads((folder / "tiny.json").read_text())
     assert card["steps"] == 20
@@ -136,31 +156,36 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
 
 @pytest.mark.filterwarnings("ignore:.*")
 def test_training_lowers_the_loss(root: Path, tmp_path: Path) -> None:
-    settings = recipe.load(root / "tiny.toml")
-    made = trainer.Trainer(settings, root, tmp_path, "cpu", False)
-    rows = []
+    begun = made(root, tmp_path)
+    losses = []
     for _ in range(12):
-        made.step = 0  # the same batch each time
-        row = made.train_step()
-        assert row is not None
-        rows.append(row["loss"])
-    assert rows[-1] < 0.9 * rows[0]
+        begun.step = 0  # the same batch each time
+        loss, _bpp, _psnr, finite = begun.train_step().tolist()
+        assert finite
+        losses.append(loss)
+    assert losses[-1] < 0.9 * losses[0]
 
 
 @pytest.mark.filterwarnings("ignore:.*")
 def test_non_finite_steps_are_skipped_and_then_stop_the_run(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = trainer.Trainer(recipe.load(root / "tiny.toml"), root, tmp_path, "cpu", False)
-    before = {k: v.clone() for k, v in made.network.state_dict().items()}
-    batch = made.sampler.batch
-    monkeypatch.setattr(made.sampler, "batch", lambda *a: batch(*a) * float("nan"))
-    assert made.train_step() is None
-    assert made.skipped == 1
-    assert same(before, made.network.state_dict())
+    begun = made(root, tmp_path)
+    begun.train_step()  # the optimisers have a momentum
+    before = {k: v.clone() for k, v in begun.network.state_dict().items()}
+    batch = begun.sampler.batch
+    monkeypatch.setattr(begun.sampler, "batch", lambda *a: batch(*a) * float("nan"))
+    assert begun._look([begun.train_step() for _ in range(3)]) == []
+    assert begun.skipped == 3
+    assert same(before, begun.network.state_dict())
+    monkeypatch.undo()
+    assert begun._look([begun.train_step()])
+    assert not same(before, begun.network.state_dict())
+    monkeypatch.setattr(begun.sampler, "batch", lambda *a: batch(*a) * float("nan"))
     monkeypatch.setattr(trainer, "MAX_SKIPPED", 5)
     with pytest.raises(TrainingError, match="5 steps in a row"):
-        made.fit()
+        begun.fit()
+    assert not (tmp_path / "checkpoint.pt").exists()  # of such weights
 
 
 def test_ms_ssim_loss() -> None:
@@ -200,6 +225,59 @@ def test_batches_depend_on_their_number_alone(root: Path) -> None:
     assert batch.shape == (8, 3, 64, 64)
     assert 0 <= batch.min() < batch.max() <= 1
     assert torch.allclose(batch * 255, (batch * 255).round(), atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_crops_are_what_they_are_said_to_be(scale: int) -> None:
+    """Every crop is, turned back, a block average of one of the images, at a place that is a place of it."""
+    rng = np.random.default_rng(0)
+    sizes = [(70, 90), (80, 64)]
+    pictures = [rng.integers(0, 256, (*size, 2), np.uint8) for size in sizes]
+    flat = torch.from_numpy(np.concatenate([p.reshape(-1, 2) for p in pictures]))
+    heights, widths = np.array(sizes).T
+    images = data.Images(flat, np.array([0, 70 * 90]), heights, widths, np.array([0, 0]))
+    probabilities = tuple(float(k + 1 == scale) for k in range(scale))
+    batch = data.Sampler(images, probabilities, seed=1).batch(0, 24, 16).permute(0, 2, 3, 1).numpy() * 255
+    turns = set()
+    for crop in batch:
+        hits = []
+        for number, picture in enumerate(pictures):
+            side = 16 * scale
+            windows = np.lib.stride_tricks.sliding_window_view(picture, (side, side), (0, 1)).astype(np.float32)
+            means = windows.reshape(*windows.shape[:3], 16, scale, 16, scale).mean((4, 6))
+            for turn in range(8):
+                back = np.transpose(crop, (1, 0, 2)) if turn & 1 else crop
+                back = back[:: -1 if turn & 2 else 1, :: -1 if turn & 4 else 1]
+                found = (np.abs(means - back.transpose(2, 0, 1)) < 0.51).all((2, 3, 4))  # rounded to integers
+                hits += [(number, turn)] * int(found.sum())
+        assert len(hits) == 1
+        turns.add(hits[0])
+    assert len(turns) > 8
+
+
+def test_a_crop_s_scale_does_not_tell_its_place_in_the_batch(root: Path) -> None:
+    paths, _ = data.find(root, ("pictures",), 0.0)
+    images = data.load(paths, 3)
+    sampler = data.Sampler(images, (0.5, 0.5), seed=7)
+    detail = torch.stack([sampler.batch(i, 8, 64).diff(dim=3).abs().mean((1, 2, 3)) for i in range(40)])
+    halves = detail[:, :4].mean(), detail[:, 4:].mean()
+    assert halves[0] == pytest.approx(halves[1].item(), rel=0.15)
+
+
+def test_images_are_found_anywhere_below_a_plain_folder(tmp_path: Path) -> None:
+    for name in ("a.png", "b/c.JPG", "b/d/e.tif", "b/d/f.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    train, held = data.find(tmp_path, (), 0.01)
+    assert {p.relative_to(tmp_path).as_posix() for p in train + held} == {"a.png", "b/c.JPG", "b/d/e.tif"}
+    assert len(held) == 1  # few as they are, one of them validates
+    assert data.find(tmp_path, (), 0.0) == (sorted(train + held), [])
+    with pytest.raises(TrainingError, match="no images"):
+        data.find(tmp_path / "b" / "d" / "g", (), 0.1)
+    with pytest.raises(TrainingError, match="without a recipe"):
+        data.find(tmp_path, ("photo_train",), 0.1)
+    with pytest.raises(TrainingError, match="held out"):
+        data.find(tmp_path, (), 1.0)
 
 
 def test_crops_are_parts_of_the_images() -> None:
@@ -505,6 +583,19 @@ def test_muon_steps_downhill_as_far_as_adamw_would() -> None:
     assert weight.detach().square().mean().sqrt() == pytest.approx(0.2 * 0.01, rel=0.25)
 
 
+def test_muon_skips_a_step_that_is_not_finite() -> None:
+    weight = torch.nn.Parameter(torch.ones(4, 6, 1, 1))
+    muon = Muon([weight], 0.1)
+    weight.grad = torch.rand(4, 6, 1, 1)
+    muon.step()
+    before, momentum = weight.detach().clone(), muon.state[weight]["momentum"].clone()
+    weight.grad = torch.full_like(weight, float("nan"))
+    muon.found_inf = torch.tensor(1.0)
+    muon.step()
+    assert torch.equal(weight.detach(), before)
+    assert torch.equal(muon.state[weight]["momentum"], momentum)
+
+
 def test_each_parameter_learns_at_its_rate() -> None:
     network = Network(ModelConfig(latents=32, context_width=16, levels=3, **SMALL))  # type: ignore[arg-type]
     options = recipe.OptimiserSettings(muon=True, refinement_rate=0.25, skeleton_rate=0.0)
@@ -523,6 +614,135 @@ def test_each_parameter_learns_at_its_rate() -> None:
     assert [name for name, rate in found.items() if rate is None] == [
         "analysis.skeleton.weight", "synthesis.skeleton.weight",
     ]  # fmt: skip
+
+
+# -- models of one's own -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def weights_of_a_run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("own")
+    begun = made(root, out)
+    begun.save()
+    network = trainer.network_of(begun.checkpoint)
+    return export.write(export.export(network, [torch.rand(3, 64, 64)]), out, "toy", {})
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+def test_a_model_is_trained_on_with_any_folder_of_images(
+    weights_of_a_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scenes = tmp_path / "scenes" / "2024" / "june"
+    scenes.mkdir(parents=True)
+    for i in range(4):
+        Image.fromarray(landscape(100 + 50 * i, 210, seed=i)).save(scenes / f"{i}.png")
+    (scenes / "notes.txt").write_text("no image")
+    start = ["train", "--start", str(weights_of_a_run), "--data", "scenes", "--minutes", "0.1"]
+    result = CliRunner().invoke(main, start)
+    assert result.exit_code == 0, result.output
+    found = tmp_path / "runs" / "toy-scenes" / "toy-scenes.safetensors"
+    assert weights.read(found).config == weights.read(weights_of_a_run).config
+    assert weights.read(found).id != weights.read(weights_of_a_run).id
+    picture = landscape(64, 64)
+    data_of_it = learned_codec.encode(picture, quality=80, model=found)
+    assert learned_codec.inspect(data_of_it).weights_id == weights.read(found).id.hex()
+    assert "holds a run already" in CliRunner().invoke(main, start).output
+    # It goes on without a recipe, too.
+    again = ["train", "--resume", "--out", "runs/toy-scenes", "--data", "scenes", "--minutes", "0.12"]
+    result = CliRunner().invoke(main, again)
+    assert result.exit_code == 0, result.output
+    assert "minutes of training are left" in result.output
+    assert CliRunner().invoke(main, ["train", "--data", "scenes"]).exit_code == 2
+
+
+def test_a_models_name_is_a_start() -> None:
+    network = trainer._network_to_start_from("mono-1")
+    settings = recipe.fine_tuning("mine", network.config)
+    assert settings.model.bands == 1
+    assert recipe.from_dict(json.loads(json.dumps(settings.to_dict())), "mine") == settings
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+def test_weights_are_there_before_the_slower_steps(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class KilledError(Exception):
+        pass
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    (tmp_path / "tiny.toml").write_text(RECIPE.format(steps=2))
+    for number, step in enumerate(("validate", "exactness_cost", "adapted")):
+        out = tmp_path / step
+        with monkeypatch.context() as patch:
+            patch.setattr(trainer.Trainer if number == 0 else export, step, killed)
+            with pytest.raises(KilledError):
+                trainer.train(tmp_path / "tiny.toml", root, out=out)
+        found = weights.read(out / "tiny.safetensors")
+        assert json.loads((out / "tiny.json").read_text())["weights_id"] == found.id.hex()
+        assert Model(found).config.latents == 32
+
+
+def test_minutes_are_those_of_the_whole_run(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "timed.toml").write_text(RECIPE.replace("steps = {steps}", "minutes = 100"))
+    (tmp_path / "pictures").symlink_to(root / "pictures")
+    begun = made(tmp_path, tmp_path / "a", "timed.toml")
+    begun.prepared = 60.0
+    assert begun.training_seconds == 6000 - 60 - trainer.FINISHING_MOST
+    begun.elapsed = begun.training_seconds / 4
+    assert begun.progress == pytest.approx(0.25)
+    begun.settings = recipe.replace_length(begun.settings, 1.0)
+    begun.prepared = 6.0
+    assert begun.training_seconds == pytest.approx(60 - 6 - 9)
+    begun.prepared = 600.0  # images that take longer to read than the whole run may
+    assert begun.training_seconds == pytest.approx(15)
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+def test_the_recipe_for_a_gpu_runs_dry_and_ends_by_the_clock(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the size of the network and of the batches is as there; a clock that ticks when it is read shows 9 s."""
+    text = (Path(trainer.__file__).parent / "recipes" / "rgb_gpu.toml").read_text()
+    for old, new in (
+        ("minutes = 12\n", "minutes = 0.15\n"),
+        ("batch = 32", "batch = 2"),
+        ("latents = 640", "latents = 32\nhyper_latents = 8\ncontext_width = 16\nrefinement_width = 8"),
+        ("photo_train", "pictures"),
+        ("optical_train/rgb8", "aerial"),
+        ("crop = 192", "crop = 64"),
+        ("crop = 256", "crop = 128"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "dry.toml").write_text(text)
+    for name in ("pictures", "aerial"):
+        (tmp_path / name).symlink_to(root / "pictures")
+    ticks = itertools.count(0, 0.25)
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    folder = trainer.train(tmp_path / "dry.toml", tmp_path, out=tmp_path / "run")
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["event"] == "end"
+    trained = 0.85 * 9 - rows[0]["prepared"]
+    assert trained <= rows[-1]["seconds"] <= trained + 1
+    assert rows[-1]["step"] == pytest.approx(trained / 0.5, abs=2)
+    # Late, no more adaptations are fitted than must be.
+    assert next(ticks) < 9 + 0.25 * (2 * 16 + 2)
+    assert Model(weights.read(folder / "rgb-gpu.safetensors")).config.levels == 9
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_steps_do_not_wait_for_the_device(root: Path, tmp_path: Path) -> None:
+    begun = trainer.Trainer(recipe.load(root / "tiny.toml"), root, tmp_path, "cuda")
+    begun.begin()
+    steps = [begun.train_step()]  # the first one makes what the others use
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        steps += [begun.train_step() for _ in range(3)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(begun._look(steps)) == 4
 
 
 @pytest.mark.parametrize(
