@@ -27,6 +27,8 @@ from learned_codec.errors import FileError, LearnedCodecError
 from learned_codec.profiles import PROFILES
 
 DEFAULT_QUALITY = 60.0
+MAX_MESSAGE = 1000
+"""Characters of a message."""
 EXIT_FOUND_WRONG, EXIT_ERROR, EXIT_INTERRUPTED = 1, 3, 130
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -42,7 +44,7 @@ class _Group(click.Group):
             try:
                 return super().invoke(ctx)
             except LearnedCodecError as error:
-                click.echo(f"error: {' '.join(str(error).split())}", err=True)
+                click.echo(f"error: {_plain(error)}", err=True)
                 ctx.exit(EXIT_ERROR)
             except KeyboardInterrupt:
                 click.echo("interrupted", err=True)
@@ -50,7 +52,16 @@ class _Group(click.Group):
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+    click.echo(f"warning: {_plain(message)}", err=True)
+
+
+def _plain(value: object, longest: int = MAX_MESSAGE) -> str:
+    """Text that may come from a file, in one line for a terminal: without control characters, and not too long."""
+    text = str(value)
+    if len(text) > longest:
+        text = text[: longest - 3] + "..."
+    # Besides letters and the like, spaces are harmless; escape sequences, surrogates and changes of direction aren't.
+    return " ".join("".join(c if c.isprintable() or c.isspace() else ascii(c)[1:-1] for c in text).split())
 
 
 def rate_options(command: _F) -> _F:
@@ -130,7 +141,9 @@ def encode(
 
     def report(name: str, info: Any) -> None:
         # Where the file itself goes to standard output, what is said of it can't.
-        click.echo(json.dumps(info.to_dict()) if as_json else f"{_name(name)}: {_summary(info)}", err=dst == "-")
+        click.echo(
+            json.dumps(info.to_dict()) if as_json else _plain(f"{_name(name)}: {_summary(info)}"), err=dst == "-"
+        )
 
     _run_all(tasks, "encoding", _encode_one, jobs, report)
 
@@ -189,8 +202,8 @@ def info(file: str, as_json: bool) -> None:
     for key, value in found.items():
         click.echo(f"{key:<{width}}  {value:.4f}" if isinstance(value, float) else f"{key:<{width}}  {value}")
     for key, value in metadata.items():
-        text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
-        click.echo(f"{key:<{width}}  {text if len(text) <= 300 else text[:297] + '...'}")
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        click.echo(f"{_plain(key, 100):<{width}}  {_plain(text, 300)}")
 
 
 @main.command()
@@ -200,7 +213,7 @@ def info(file: str, as_json: bool) -> None:
 def check(ctx: click.Context, file: str, as_json: bool) -> None:
     """Say whether an LCI file is whole, and which tiles are damaged (exit code 1) if it isn't."""
     report = _opened(file, learned_codec.check)
-    click.echo(json.dumps(report.to_dict()) if as_json else f"{_name(file)}: {report.message}")
+    click.echo(json.dumps(report.to_dict()) if as_json else _plain(f"{_name(file)}: {report.message}"))
     ctx.exit(0 if report.ok else EXIT_FOUND_WRONG)
 
 
@@ -370,8 +383,8 @@ def _run_all(
             progress(done, len(tasks))
     if failed:
         for source, error in failed:
-            text = " ".join(str(error).split())
-            click.echo(f"error: {text}" if source in text else f"error: {source}: {text}", err=True)
+            text = str(error)
+            click.echo(f"error: {_plain(text if source in text else f'{source}: {text}')}", err=True)
         click.echo(f"{len(failed)} of {len(tasks)} files failed, the others are done", err=True)
         raise SystemExit(EXIT_ERROR)
 

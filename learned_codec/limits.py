@@ -11,28 +11,43 @@ from learned_codec.errors import InvalidInputError, LimitError
 __all__ = ["Limits"]
 
 
+BLOCK = 16
+"""Pixels: tiles are coded in whole blocks of 16 × 16."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The largest file that is accepted; pass one with larger (or smaller) fields where a function takes `limits`.
 
         learned_codec.decode(data, limits=Limits(max_pixels=2**34))
 
+    A *sample* is one value of one band. Decoding works on whole blocks of 16 × 16 pixels, so it is *padded* samples
+    that cost memory and time: an image of 1 × 1000 pixels is coded as one of 16 × 1008.
+
     Attributes:
         max_pixels: height × width. 2^30 is 32768², 3 GiB as 8-bit RGB: above every camera and most single scenes.
         max_bands: bands. 4096: imaging spectrometers have hundreds, laboratory instruments a few thousand.
-        max_samples: height × width × bands, which is what is allocated. 2^32 is 4 GiB of 8-bit values, or 16 GiB of
-            float32: admits every RGB picture that `max_pixels` does, and a 4096² scene of 256 bands.
+        max_samples: padded height × width × bands. 2^32 is 4 GiB of 8-bit values, or 16 GiB of float32: every RGB
+            picture that `max_pixels` admits, a 4096² scene of 256 bands, and Sentinel-2's 10980² of 13 bands.
         max_tiles: tiles. 2^18 is `max_pixels` in the smallest tiles of 64².
-        max_tile_pixels: height × width of one tile. 2^24 is 4096²: a tile is decoded as a whole, at some 100 bytes a
-            pixel.
-        max_samples_per_byte: samples per byte of coded tiles. The format can code a constant
-            colour in some 20 bytes per tile of 1024² × 3, or 2^17 samples a byte (today's model takes kilobytes); 2^20
-            leaves a factor of 8.
-        unchecked_samples: pictures up to this size may have any ratio. 2^26 is 64 MiB of 8-bit values, no burden to
-            anybody, and lets flat pictures up to 22 megapixels be one tile of a handful of bytes.
-        max_metadata_bytes: bytes of a META (or unknown ancillary) chunk. 4 MiB: colour profiles, XMP and RPCs come to
+        max_tile_pixels: padded height × width of one tile. 2^24 is 4096²: a tile is decoded as a whole, at some 100
+            bytes a pixel.
+        max_tile_samples: the same times the bands, which are decoded together. 2^26 is 4096² of 4 bands, or 1024² of
+            64.
+        max_padding: padded samples for each sample, where there are more than `unchecked_samples`. 4: nothing but very
+            long and very thin images has more.
+        max_samples_per_byte: samples per byte of tiles. 2^20: a tile of 1024² × 13 without a single value takes some
+            12 bytes.
+        max_coded_samples_per_byte: padded samples per byte of a tile that has coded values, each of which costs about
+            a microsecond in the networks. 2^17: flat pictures have some 1,000 samples a byte, at the lowest quality
+            5,000.
+        unchecked_samples: images up to this size may have any `max_padding` and `max_samples_per_byte`. 2^22 decode in
+            a few seconds and 400 MiB at worst.
+        max_chunks: chunks before the first tile. 256: three kinds are known today.
+        max_metadata_bytes: bytes of META and unknown chunks together. 4 MiB: colour profiles, XMP and RPCs come to
             hundreds of kilobytes; parsed JSON takes up to some 30 times its size.
-        max_header_bytes: bytes of the HEAD chunk. 1 MiB: a spectral transform of 512² 16-bit coefficients is half that.
+        max_header_bytes: bytes of HEAD, and of MASK. 1 MiB: a spectral transform of 512² 16-bit coefficients is half
+            that.
     """
 
     max_pixels: int = 2**30
@@ -40,8 +55,12 @@ class Limits:
     max_samples: int = 2**32
     max_tiles: int = 2**18
     max_tile_pixels: int = 2**24
+    max_tile_samples: int = 2**26
+    max_padding: int = 4
     max_samples_per_byte: int = 2**20
-    unchecked_samples: int = 2**26
+    max_coded_samples_per_byte: int = 2**17
+    unchecked_samples: int = 2**22
+    max_chunks: int = 256
     max_metadata_bytes: int = 2**22
     max_header_bytes: int = 2**20
 
@@ -53,23 +72,28 @@ class Limits:
 
     def check(self, field: str, value: int, what: str) -> None:
         """Raise `LimitError` if `value`, which the file declares for `what`, is over the limit called `field`."""
-        limit: int = getattr(self, field)
-        if value > limit:
+        self._check(field, value, getattr(self, field), what)
+
+    def check_padding(self, samples: int, padded: int) -> None:
+        """Raise `LimitError` if whole blocks hold far more samples (pixels × bands) than the image."""
+        allowed = max(self.unchecked_samples, self.max_padding * samples)
+        self._check("max_padding", padded, allowed, f"{samples:,} samples in blocks of {BLOCK} × {BLOCK} pixels")
+
+    def check_ratio(self, samples: int, tile_bytes: int) -> None:
+        """Raise `LimitError` if so many samples can't honestly come from so few bytes of tiles."""
+        allowed = max(self.unchecked_samples, self.max_samples_per_byte * tile_bytes)
+        self._check("max_samples_per_byte", samples, allowed, f"samples from {tile_bytes:,} bytes of tiles")
+
+    def check_coded(self, padded: int, tile_bytes: int) -> None:
+        """Raise `LimitError` if so many padded samples can't honestly be coded in a tile of so few bytes."""
+        allowed = self.max_coded_samples_per_byte * tile_bytes
+        self._check("max_coded_samples_per_byte", padded, allowed, f"coded samples in a tile of {tile_bytes:,} bytes")
+
+    def _check(self, field: str, value: int, allowed: int, what: str) -> None:
+        if value > allowed:
             raise LimitError(
-                f"{what}: {value:,} is over the limit of {limit:,}; if you trust the file, pass Limits({field}=...)",
+                f"{what}: {value:,} is over the limit of {allowed:,}; if you trust the file, pass Limits({field}=...)",
                 field=field,
                 value=value,
-                limit=limit,
-            )
-
-    def check_ratio(self, samples: int, coded_bytes: int) -> None:
-        """Raise `LimitError` if so many samples (pixels × bands) can't honestly come from so few coded bytes."""
-        allowed = max(self.unchecked_samples, self.max_samples_per_byte * coded_bytes)
-        if samples > allowed:
-            raise LimitError(
-                f"{samples:,} samples from {coded_bytes:,} coded bytes: over the limit of {allowed:,} samples, "
-                f"{self.max_samples_per_byte:,} a byte; if you trust the file, pass Limits(max_samples_per_byte=...)",
-                field="max_samples_per_byte",
-                value=samples,
                 limit=allowed,
             )

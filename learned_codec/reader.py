@@ -188,8 +188,8 @@ class Reader:
 def nodata_of(fills: Sequence[float], metadata: dict[str, Any], dtype: np.dtype[Any]) -> float | None:
     """The nodata value, by the metadata or else the first fill; None if there is none."""
     said = metadata.get("nodata")
-    if (isinstance(said, int | float) and abs(said) <= np.finfo(float).max) or said in ("nan", "inf", "-inf"):
-        value = float(said)
+    if (isinstance(said, int | float) and not isinstance(said, bool)) or said in ("nan", "inf", "-inf"):
+        value = float(said)  # META has no numbers that no float is
         return value if holds(dtype, value) else None
     return fills[0] if fills and np.isfinite(fills[0]) else None
 

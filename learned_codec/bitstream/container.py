@@ -7,7 +7,7 @@ from typing import Any
 from learned_codec.errors import CorruptDataError, InvalidInputError, TruncatedError, UnsupportedVersionError
 from learned_codec.limits import Limits
 
-from . import chunks, index
+from . import chunks, index, varint
 from . import metadata as meta
 from .chunks import ANCILLARY, END, HEAD, INDX, MAGIC, MASK, META, TILE, VERSION, Chunk
 from .header import Header
@@ -26,6 +26,7 @@ class Container:
         mask: MASK, its checksum already checked; None where there is none.
         tiles: where each TILE chunk lies, by index; `offset` and `size` are what to request from a remote file.
         source: where the bytes come from. Threads may read tiles of one container at a time.
+        limits: what is accepted of the tiles, too.
     """
 
     header: Header
@@ -33,6 +34,7 @@ class Container:
     mask: bytes | None
     tiles: Sequence[Chunk]
     source: Source
+    limits: Limits = DEFAULT_LIMITS
 
     @property
     def size(self) -> int:
@@ -159,11 +161,18 @@ def read_head(data: bytes | bytearray | memoryview | SeekableFile, *, limits: Li
     header, offset = _read_header(source, limits)
     metadata: dict[str, Any] | None = None
     mask: bytes | None = None
+    count = described = 0
     while (chunk := chunks.locate(source, offset)).type not in (INDX, TILE):
         if chunk.type == END[0]:
             raise CorruptDataError("the file ends before its first tile")
-        if chunk.type & ANCILLARY and chunk.end <= source.size:
-            limits.check("max_metadata_bytes", chunk.length, f"bytes of {chunk.name}")
+        count += 1
+        limits.check("max_chunks", count, "chunks before the first tile")
+        if chunk.end <= source.size:  # else it isn't there
+            if chunk.type == MASK:
+                limits.check("max_header_bytes", chunk.length, "bytes of MASK")
+            else:
+                described += chunk.length
+                limits.check("max_metadata_bytes", described, f"bytes of {chunk.name} and such before it")
         payload = chunks.load(source, chunk)
         offset = chunk.end
         if chunk.type == META and metadata is None:
@@ -175,9 +184,9 @@ def read_head(data: bytes | bytearray | memoryview | SeekableFile, *, limits: Li
         elif not chunk.type & ANCILLARY:
             raise UnsupportedVersionError(f"{chunk.name} at byte {chunk.offset} needs a later version of this library")
     tiles = _locate_tiles(source, header, chunk)
-    coded = min(tiles[-1].end, source.size) - tiles[0].offset
-    limits.check_ratio(header.pixels * header.bands, coded)
-    return Container(header, metadata or {}, mask, tiles, source)
+    there = min(tiles[-1].end, source.size) - tiles[0].offset
+    limits.check_ratio(header.pixels * header.bands, there)
+    return Container(header, metadata or {}, mask, tiles, source, limits)
 
 
 def _read_header(source: Source, limits: Limits) -> tuple[Header, int]:
@@ -199,5 +208,7 @@ def _locate_tiles(source: Source, header: Header, chunk: Chunk) -> list[Chunk]:
         raise CorruptDataError(f"{chunk.name} at byte {chunk.offset}, but the image has {header.tile_count} tiles")
     if chunk.type == TILE:
         return [chunk]
+    if chunk.length > header.tile_count * varint.MAX_BYTES:
+        raise CorruptDataError(f"INDX lists more than {header.tile_count} tiles")
     lengths = index.decode(chunks.load(source, chunk), header.tile_count)
     return index.locate_tiles(lengths, chunk.end)

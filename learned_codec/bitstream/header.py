@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
 from learned_codec.errors import CorruptDataError, InvalidInputError, TruncatedError, UnsupportedVersionError
-from learned_codec.limits import Limits
+from learned_codec.limits import BLOCK, Limits
 
 from . import varint
 
@@ -106,6 +106,11 @@ class Header:
         return self.height * self.width
 
     @property
+    def padded_samples(self) -> int:
+        """Height × width in whole blocks, × bands: what a decoder works on."""
+        return _padded(self.height, self.width) * self.bands
+
+    @property
     def tile_size(self) -> tuple[int, int]:
         """Height and width of a tile that isn't cut by an edge; the image's own where it is one tile."""
         side = self.tile_code * TILE_UNIT
@@ -134,12 +139,16 @@ class Header:
 
     def validate(self, limits: Limits) -> None:
         """Raise `LimitError` if the image is larger than `limits` allow."""
-        limits.check("max_pixels", self.pixels, f"an image of {self.width} × {self.height} pixels")
+        size = f"{self.width} × {self.height}"
+        limits.check("max_pixels", self.pixels, f"an image of {size} pixels")
         limits.check("max_bands", self.bands, "bands")
-        limits.check("max_samples", self.pixels * self.bands, f"{self.width} × {self.height} × {self.bands} samples")
+        limits.check("max_samples", self.padded_samples, f"samples in an image of {size} pixels and {self.bands} bands")
         limits.check("max_tiles", self.tile_count, "tiles")
         tile = self.tile_box(0)
-        limits.check("max_tile_pixels", tile.height * tile.width, f"a tile of {tile.width} × {tile.height} pixels")
+        padded, size = _padded(tile.height, tile.width), f"{tile.width} × {tile.height}"
+        limits.check("max_tile_pixels", padded, f"a tile of {size} pixels")
+        limits.check("max_tile_samples", padded * self.bands, f"a tile of {size} pixels and {self.bands} bands")
+        limits.check_padding(self.pixels * self.bands, self.padded_samples)
 
     def to_bytes(self) -> bytes:
         """The payload of HEAD."""
@@ -219,6 +228,11 @@ class Header:
         """The fields, bytes as hexadecimal digits."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()}
+
+
+def _padded(height: int, width: int) -> int:
+    """The pixels of a rectangle in whole blocks."""
+    return -(-height // BLOCK) * BLOCK * (-(-width // BLOCK) * BLOCK)
 
 
 def _counted(payload: bytes, at: int) -> tuple[bytes, int]:

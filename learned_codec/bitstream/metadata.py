@@ -2,30 +2,66 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from learned_codec.errors import CorruptDataError, InvalidInputError
 
+MAX_DEPTH = 64
+"""Arrays and objects inside each other. A CRS as PROJJSON has 10; what takes the Python stack for each can take 64."""
+
+_SHOWN = 40
+"""Digits of a number that a message shows."""
+
 
 def encode(metadata: Mapping[str, Any]) -> bytes:
-    """The payload of META. Raises `InvalidInputError` for what JSON doesn't have, as NaN and infinity."""
+    """The payload of META. Raises `InvalidInputError` for what `decode` would refuse, as NaN and infinity."""
     try:
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode()
+        payload = text.encode()
+        _parse(payload)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"the metadata can't be written as JSON: {error}") from error
+    return payload
 
 
 def decode(payload: bytes) -> dict[str, Any]:
-    """The object. Raises `CorruptDataError` for anything else."""
+    """The object. Raises `CorruptDataError` for anything else, and for what a program could stumble over.
+
+    That is numbers beyond the range of a float, halves of surrogate pairs, and more than `MAX_DEPTH` levels.
+    """
     try:
-        value = json.loads(payload.decode(), parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError) as error:  # nested too deeply; a number of too many digits is a ValueError
+        value = _parse(payload)
+    except (ValueError, RecursionError) as error:
         raise CorruptDataError(f"META isn't JSON: {error}") from error
     if not isinstance(value, dict):
         raise CorruptDataError("META isn't a JSON object")
     return value
+
+
+def _parse(payload: bytes) -> Any:
+    text = payload.decode()
+    value = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
+    _check_depth(value)
+    if "\\u" in text:  # the one way to write half of a surrogate pair, which isn't text
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("half of a surrogate pair isn't text") from None
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    level, depth = _containers([value]), 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"arrays and objects lie more than {MAX_DEPTH} deep in each other")
+        level = _containers(child for node in level for child in (node.values() if isinstance(node, dict) else node))
+
+
+def _containers(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if isinstance(value, dict | list)]
 
 
 def _refuse(name: str) -> float:
@@ -35,5 +71,14 @@ def _refuse(name: str) -> float:
 def _finite(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
-        raise ValueError(f"{digits} is too large")
+        raise ValueError(f"{_shown(digits)} is beyond the range of numbers")
     return value
+
+
+def _whole(digits: str) -> int:
+    _finite(digits)  # every program can read it, as a float at least
+    return int(digits)
+
+
+def _shown(digits: str) -> str:
+    return digits if len(digits) <= _SHOWN else f"a number of {len(digits)} characters"

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from learned_codec.errors import CorruptDataError
 
 from . import varint
-
-if TYPE_CHECKING:
-    pass
 
 
 def join_payload(side: bytes, latents: bytes, shown: bool) -> bytes:
@@ -45,8 +41,9 @@ def join_adaptation(amounts: Sequence[Sequence[int]]) -> bytes:
 
 def split_adaptation(data: bytes, most: int, components: int) -> list[list[int]]:
     """The inverse of `join_adaptation`. Raises `CorruptDataError` for more than `most` amounts or other components."""
-    found, at = [], 0
-    while at < len(data):
+    found: list[list[int]] = []
+    at = 0
+    while at < len(data) and len(found) <= components:
         start, at = at + 1, at + 1 + data[at]
         found.append(np.frombuffer(data[start:at], np.int8).tolist())
     if at != len(data) or len(found) > components or any(len(amounts) > most for amounts in found):

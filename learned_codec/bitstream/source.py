@@ -1,9 +1,11 @@
 """Bytes in memory and seekable files behind one face, so that there is one parser for both."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol, cast
 
-from learned_codec.errors import InvalidInputError
+from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError
 
 __all__ = ["BytesSource", "FileSource", "SeekableFile", "Source", "as_source"]
 
@@ -30,7 +32,9 @@ class BytesSource:
     """Bytes in memory."""
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._view = memoryview(data).cast("B")
+        view = memoryview(data)
+        # Bytes that don't lie one after another, as every second of an array, can't be looked at without a copy.
+        self._view = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
         self.size = len(self._view)
 
     def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:  # noqa: ARG002 - for files only
@@ -49,12 +53,16 @@ class FileSource:
         self._lock = threading.Lock()
         self._start = 0
         self._ahead = b""
-        self.size = file.seek(0, 2)
+        with _reading():
+            self.size = file.seek(0, 2)
 
     def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:
         """The bytes, read again until `size` have come or the file ends."""
-        size = max(0, min(size, self.size - offset))  # a declared length never makes a larger buffer than the file
-        with self._lock:
+        # A declared length never makes a larger buffer than the file, and no file is asked for what lies beyond it.
+        size = min(size, self.size - offset)
+        if size <= 0:
+            return b""
+        with self._lock, _reading():
             if self._start <= offset and offset + size <= self._start + len(self._ahead):
                 return self._ahead[offset - self._start :][:size]
             data = self._read(offset, max(size, _READ_AHEAD) if ahead else size)
@@ -66,9 +74,22 @@ class FileSource:
         self._file.seek(offset, 0)
         parts = []
         while size > 0 and (part := self._file.read(size)):  # an unbuffered file may give less than it has
+            if not isinstance(part, bytes | bytearray | memoryview):
+                raise InvalidInputError(f"a file opened in binary mode is needed: this one gives {type(part).__name__}")
             parts.append(part)
             size -= len(part)
         return b"".join(parts)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """What fails in somebody's file becomes a `FileError`; a `ValueError` is Python's, of a file that is closed."""
+    try:
+        yield
+    except LearnedCodecError:
+        raise
+    except (OSError, EOFError, ValueError) as error:
+        raise FileError(f"the file can't be read: {error}") from error
 
 
 def as_source(data: bytes | bytearray | memoryview | SeekableFile) -> Source:
@@ -79,4 +100,6 @@ def as_source(data: bytes | bytearray | memoryview | SeekableFile) -> Source:
         if not (hasattr(data, "read") and hasattr(data, "seek")):
             raise InvalidInputError(f"bytes or a seekable file are needed, not {type(data).__name__}") from None
         return FileSource(cast("SeekableFile", data))
+    except ValueError as error:
+        raise InvalidInputError(f"the bytes can't be read: {error}") from error
     return BytesSource(view)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from learned_codec.bitstream import Container, Header
 from learned_codec.bitstream.payload import split_adaptation, split_count, split_payload
 from learned_codec.errors import BitstreamError, CorruptDataError
-from learned_codec.models.config import HALO
+from learned_codec.models.config import BLOCK, HALO
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
 from learned_codec.values.transform import ValueTransform
@@ -138,10 +138,13 @@ class ImageDecoder:
             visible = visible_blocks(valid, box.height, box.width)
             if not shown:
                 return Decoded((), visible), side
-            components = 1
+            components, planes = 1, self.card.bands
             if self.transform.matrix is not None:
                 components, payload = split_count(bytes(payload), self.transform.components)
+                planes = components
             size = grid.latents_along(box.height), grid.latents_along(box.width)
+            padded = BLOCK * size[0] * BLOCK * size[1] * planes
+            self.container.limits.check_coded(padded, self.container.tiles[index].size)
             latents = model.decode(payload, header.quality_step, *size, components, Shape.of(visible))
             return Decoded(latents, visible), side
         except BitstreamError as error:

@@ -54,6 +54,9 @@ class Decoded:
 Rows = dict[int, dict[int, Decoded]]
 """Rows of tiles, and in each its tiles by column."""
 
+Blank = dict[tuple[tuple[int, ...], tuple[int, ...]], NDArray[np.float32]]
+"""The last area without any coded latents, by its shape and adaptation: others like it, often many, need no network."""
+
 Along = tuple[grid.Range, int]
 """An area along one axis, and the size of the tiles there in pixels."""
 
@@ -92,6 +95,7 @@ def synthesise(
     (across,) = grid.ranges(width, grid.latents_along(width) * BLOCK, columns_wanted)
     tile_columns = [index for index, _, _ in grid.overlaps(across, step_x)]
     found: Rows = {}  # as long as they are reached
+    blank: Blank = {}
     for rows in grid.ranges(height, step_y, rows_wanted):
         needed = [index for index, _, _ in grid.overlaps(rows, step_y)]
         for row in needed:
@@ -103,7 +107,7 @@ def synthesise(
             area = (rows, step_y), (columns, step_x)
             shape = _shape(found, *area)
             planes = [
-                _component(model, found, number, *area, header.quality_step, adaptation, shape)
+                _component(model, found, number, *area, header.quality_step, adaptation, shape, blank)
                 for number, adaptation in enumerate(adaptations)
             ]
             here = rows.pixels(height), columns.pixels(width)
@@ -141,6 +145,7 @@ def _component(
     level: int,
     adaptation: Sequence[int],
     shape: Shape | None,
+    blank: Blank,
 ) -> NDArray[np.float32]:
     """The pixels of one component in an area, (model bands, 16h, 16w)."""
     inner = [slice(r.inner.start * BLOCK, r.inner.stop * BLOCK) for r in (rows[0], columns[0])]
@@ -153,11 +158,18 @@ def _component(
             lost[place] = True
         elif number < len(tile.components):
             area[place] = tile.cut(tile.components[number], part)
-    if lost.any() and not lost.all():
+    if lost[rows[0].inner, columns[0].inner].all():  # the decoder fills it
+        return np.zeros((model.config.bands, *(part.stop - part.start for part in inner)), np.float32)
+    if lost.any():
         # The blocks beside a lost tile overlap with it: a smooth continuation harms them least.
-        area = np.stack([fill(channel, ~lost) for channel in area.transpose(2, 0, 1)], 2)
-    pixels = model.synthesise(area, level, adaptation, shape)
-    return pixels[:, *inner]
+        area = fill(area.transpose(2, 0, 1), ~lost).transpose(1, 2, 0)
+    if shape is not None or area.any():
+        return model.synthesise(area, level, adaptation, shape)[:, *inner]
+    key = area.shape, tuple(adaptation)
+    if key not in blank:
+        blank.clear()
+        blank[key] = model.synthesise(area, level, adaptation)
+    return blank[key][:, *inner]
 
 
 def _joined(planes: list[NDArray[np.float32]], here: Window) -> NDArray[np.float32]:

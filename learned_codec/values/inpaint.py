@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def fill(plane: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(H, W) values with those outside `valid` replaced by a smooth continuation of the valid ones.
+def fill(planes: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(…, H, W) values with those outside `valid` (H, W) replaced by a smooth continuation of the valid ones.
 
     Valid values are averaged in a pyramid of 2x2 blocks, and holes are filled from the coarsest level down ("pull and
     push", Gortler et al., "The lumigraph", 1996). Nothing valid at all gives zeros.
     """
     if valid.all():
-        return plane
+        return planes
     if not valid.any():
-        return np.zeros_like(plane)
+        return np.zeros_like(planes)
     weight = valid.astype(np.float32)
-    return _fill(np.where(valid, plane, np.float32(0)), weight)
+    return _fill(np.where(valid, planes, np.float32(0)), weight)
 
 
 def _fill(total: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -29,26 +29,30 @@ def _fill(total: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np
     means: NDArray[np.float32] = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
     if weight.all():
         return means
-    height, width = total.shape
-    padding = ((0, height % 2), (0, width % 2))
-    quarters = [
-        np.pad(values, padding).reshape(-(-height // 2), 2, -(-width // 2), 2).sum((1, 3)) for values in (total, weight)
-    ]
+    height, width = weight.shape
+    sums, weights = _quartered(total), _quartered(weight)
     # Weights saturate, or far away regions would be dominated by where there are most valid pixels.
-    scale = np.minimum(1, 1 / np.maximum(quarters[1], 1e-9))
-    coarse = _fill(quarters[0] * scale, quarters[1] * scale)
+    scale = np.minimum(1, 1 / np.maximum(weights, 1e-9))
+    coarse = _fill(sums * scale, weights * scale)
     holes = weight <= 0
-    means[holes] = _double(coarse, height, width)[holes]
+    means[..., holes] = _double(coarse, height, width)[..., holes]
     return means
 
 
-def _double(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Twice the size, bilinearly (weights 3/4 and 1/4), cut to (height, width)."""
-    for axis, length in ((0, height), (1, width)):
-        padded = np.concatenate([plane.take([0], axis), plane, plane.take([-1], axis)], axis)
-        middle, before, after = (padded.take(range(start, start + plane.shape[axis]), axis) for start in (1, 0, 2))
-        both = np.stack([0.75 * middle + 0.25 * before, 0.75 * middle + 0.25 * after], axis + 1)
-        shape = list(plane.shape)
-        shape[axis] *= 2
-        plane = both.reshape(shape).take(range(length), axis).astype(np.float32)
-    return plane
+def _quartered(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(…, H, W) values, summed in blocks of 2x2."""
+    *outer, height, width = planes.shape
+    padded = np.pad(planes, [*[(0, 0) for _ in outer], (0, height % 2), (0, width % 2)])
+    sums: NDArray[np.float32] = padded.reshape(*outer, -(-height // 2), 2, -(-width // 2), 2).sum((-3, -1))
+    return sums
+
+
+def _double(planes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """(…, h, w) at twice the size, bilinearly (weights 3/4 and 1/4), cut to (…, height, width)."""
+    for length in (height, width):  # each doubles the last axis but one, then swaps the two
+        padded = np.concatenate([planes[..., :1, :], planes, planes[..., -1:, :]], -2)
+        middle, before, after = padded[..., 1:-1, :], padded[..., :-2, :], padded[..., 2:, :]
+        both = np.stack([0.75 * middle + 0.25 * before, 0.75 * middle + 0.25 * after], -2)
+        *outer, half, _, other = both.shape
+        planes = both.reshape(*outer, 2 * half, other)[..., :length, :].astype(np.float32).swapaxes(-1, -2)
+    return planes

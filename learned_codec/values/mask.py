@@ -83,19 +83,22 @@ class MaskSpec:
     def restore(self, values: NDArray[Any], side: Side) -> None:
         """Put back into (bands, h, w) decoded values, in place, what has no value; hidden pixels become 0.
 
-        A valid pixel that happens to have a fill's value is moved to the next one: it must not become nodata.
+        A valid pixel that happens to have a fill's value is moved to the next that no fill has: it must not become
+        nodata.
         """
-        for value in self.fills:
-            if not np.isnan(value):
-                stray = values == values.dtype.type(value)
-                if stray.any():
-                    values[stray] = _next(values.dtype, value)
+        dtype = values.dtype
+        fills = np.array(self.fills, dtype)
+        taken = set(fills.tolist())
+        for fill in fills:
+            stray = values == fill
+            if stray.any():
+                values[stray] = _free(fill, taken)
         if side.plane is not None:
             values[:, side.plane == 0] = 0  # after the above: where 0 is nodata, it may well be so here
         if side.classes is not None:
             classes = np.broadcast_to(side.classes, values.shape)
-            for number, value in enumerate(self.fills):
-                values[classes == number] = value
+            missing = classes != VALID
+            values[missing] = fills[classes[missing]]
 
     # -- in the file --------------------------------------------------------------------------------------------------
 
@@ -152,8 +155,24 @@ def holds(dtype: np.dtype[Any], value: float) -> bool:
     return float(value).is_integer() and bool(limits.min <= value <= limits.max)
 
 
-def _next(dtype: np.dtype[Any], value: float) -> Any:
-    """The nearest other value of a dtype; upwards where there is one."""
-    if dtype.kind == "f":
-        return np.nextafter(dtype.type(value), dtype.type(np.inf if value < np.finfo(dtype).max else -np.inf))
-    return value + 1 if value < np.iinfo(dtype).max else value - 1
+def _free(value: Any, taken: set[Any]) -> Any:
+    """The nearest value of a NumPy scalar's dtype that isn't `taken`; upwards where there is one."""
+    for upwards in (True, False):
+        other = _next(value, upwards)
+        while other is not None and other.item() in taken:
+            other = _next(other, upwards)
+        if other is not None:
+            return other
+    raise CorruptDataError("MASK makes no sense: it takes all values")
+
+
+def _next(value: Any, upwards: bool) -> Any:
+    """The next finite value of its dtype; None at the end."""
+    if value.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            other = np.nextafter(value, value.dtype.type(np.inf if upwards else -np.inf))
+        return other if np.isfinite(other) else None
+    limits = np.iinfo(value.dtype)
+    if value == (limits.max if upwards else limits.min):
+        return None
+    return value.dtype.type(int(value) + (1 if upwards else -1))

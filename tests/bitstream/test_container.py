@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learned_codec import errors
-from learned_codec.bitstream import MAGIC, Header, chunks, read, read_head, varint, write
-from learned_codec.errors import BitstreamError, CorruptDataError, InvalidInputError, LimitError, TruncatedError
+from learned_codec.bitstream import MAGIC, Header, chunks, index, read, read_head, varint, write
+from learned_codec.errors import (
+    BitstreamError,
+    CorruptDataError,
+    FileError,
+    InvalidInputError,
+    LimitError,
+    TruncatedError,
+)
 from learned_codec.limits import Limits
 
 ID = bytes(range(8))
@@ -203,9 +210,14 @@ def test_spliced_files(data, draw):
         (Header(width=2**31 - 1, height=2**31 - 1, weights_id=ID, quality_step=0), "max_pixels"),
         (Header(width=1, height=1, bands=2**31 - 1, weights_id=ID, quality_step=0), "max_bands"),
         (Header(width=2**15, height=2**15, bands=5, weights_id=ID, quality_step=0), "max_samples"),
-        (Header(width=2**30, height=1, tile_code=1, weights_id=ID, quality_step=0), "max_tiles"),
+        (Header(width=2**25, height=16, tile_code=1, weights_id=ID, quality_step=0), "max_tiles"),
         (Header(width=2**15, height=2**15, weights_id=ID, quality_step=0), "max_tile_pixels"),
-        (Header(width=2**12, height=2**12, bands=64, weights_id=ID, quality_step=0), "max_samples_per_byte"),
+        (Header(width=2**25, height=1, tile_code=3, weights_id=ID, quality_step=0), "max_padding"),
+        (Header(width=2**20, height=1, weights_id=ID, quality_step=0), "max_padding"),
+        (Header(width=1, height=2**20, bands=2, weights_id=ID, quality_step=0), "max_padding"),
+        (Header(width=2**20, height=17, weights_id=ID, quality_step=0), "max_tile_pixels"),
+        (Header(width=1024, height=1024, bands=65, weights_id=ID, quality_step=0), "max_tile_samples"),
+        (Header(width=2**12, height=2**12, weights_id=ID, quality_step=0), "max_samples_per_byte"),
         (
             Header(width=1, height=1, transform=255, parameters=bytes(2**20), weights_id=ID, quality_step=0),
             "max_header_bytes",
@@ -227,7 +239,7 @@ def test_a_small_file_with_a_large_claim_is_refused_before_anything_is_allocated
 
 
 def test_a_claimed_tile_length_does_not_count_as_coded_bytes():
-    header = Header(width=2**12, height=2**12, bands=64, weights_id=ID, quality_step=0)
+    header = Header(width=2**12, height=2**12, weights_id=ID, quality_step=0)
     data = (
         MAGIC + chunks.pack(chunks.HEAD, header.to_bytes(), before=MAGIC) + chunks.Chunk(chunks.TILE, 0, 2**40).prefix
     )
@@ -240,29 +252,189 @@ def test_limits_can_be_raised_and_lowered():
     data = write(header, [bytes(100)])
     with pytest.raises(LimitError):
         read(data)
-    read(data, limits=Limits(max_pixels=2**34, max_samples=2**36, max_tile_pixels=2**34, max_samples_per_byte=2**30))
+    more = {"max_pixels": 2**34, "max_samples": 2**36, "max_tile_pixels": 2**34, "max_tile_samples": 2**36}
+    read(data, limits=Limits(**more, max_samples_per_byte=2**30))
     with pytest.raises(LimitError):
         read(EXAMPLES["all"], limits=Limits(max_metadata_bytes=5))
     with pytest.raises(InvalidInputError):
         Limits(max_pixels=-1)
 
 
-def test_flat_pictures_pass():
+def test_what_users_have_passes():
     twelve_megapixels = {"width": 4000, "height": 3000, "weights_id": ID, "quality_step": 0}
-    read(write(Header(**twelve_megapixels), [b"12 bytes...."]))
+    read(write(Header(**twelve_megapixels), [bytes(40)]))
+    scene = Header(width=10980, height=10980, bands=13, dtype="uint16", tile_code=8, weights_id=ID, quality_step=0)
+    read(write(scene, [b"empty"] * scene.tile_count))
+    line = Header(width=2**18, height=1, bands=1, weights_id=ID, quality_step=0)
+    read(write(line, [b""]))
     tiled = Header(width=2**15, height=2**15, weights_id=ID, quality_step=0, tile_code=16)
     read(write(tiled, [bytes(8)] * tiled.tile_count))
 
 
-@pytest.mark.parametrize("metadata", [{"a": float("nan")}, {"a": {1, 2}}, {"a": "\ud800"}])
+def nested(depth):
+    value = {}
+    for _ in range(depth - 1):
+        value = {"a": value}
+    return value
+
+
+NOT_JSON = {
+    "NaN": {"a": float("nan")},
+    "a set": {"a": {1, 2}},
+    "half a pair": {"a": "\ud800"},
+    "half a pair as a name": {"\udfff": 1},
+    "beyond float": {"nodata": 10**400},
+    "beyond float, negative": {"nodata": -(10**309)},
+    "deep": nested(65),
+    "too deep to write": nested(50_000),
+}
+
+
+@pytest.mark.parametrize("metadata", NOT_JSON.values(), ids=NOT_JSON)
 def test_metadata_that_is_not_json(metadata):
     with pytest.raises(InvalidInputError):
         write(MINIMAL, [b""], metadata=metadata)
 
 
+def with_metadata(payload):
+    """The minimal file with a META of this payload."""
+    return EXAMPLES["minimal"][:_head] + chunks.pack(chunks.META, payload) + EXAMPLES["minimal"][_head:]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"nodata":' + "9" * 310 + "}",
+        '{"nodata":-1' + "0" * 5000 + "}",
+        '{"nodata":1' + "0" * 3_000_000 + ".0}",
+        '{"nodata":1e309}',
+        '{"a":"\\ud800"}',
+        '{"a":["\\uDFFF\\ud800"]}',
+        '{"\\udc00":1}',
+        '{"a":' * 65 + "0" + "}" * 65,
+        '{"a":' + "[" * 900 + "]" * 900 + "}",
+        '{"a":' + "[" * 100_000 + "]" * 100_000 + "}",
+    ],
+)
+def test_metadata_that_programs_stumble_over_is_refused_in_few_words(text):
+    with pytest.raises(CorruptDataError, match="META") as info:
+        read(with_metadata(text.encode()))
+    assert len(str(info.value)) < 200
+
+
+@given(st.text(), st.integers(-(10**308), 10**308))
+def test_metadata_that_is_just_allowed(text, number):
+    metadata = {"text": text, "number": number, "deep": nested(63), "pair": "\U0001f600"}
+    escaped = json.dumps(metadata).encode()
+    assert read(with_metadata(escaped)).metadata == metadata
+    assert read(write(MINIMAL, [b""], metadata=metadata)).metadata == metadata
+
+
 def test_too_much_metadata():
     with pytest.raises(LimitError):
         write(MINIMAL, [b""], metadata={"a": "x" * 2**22})
+
+
+@pytest.mark.parametrize(
+    ("extra", "field"),
+    [
+        (chunks.pack(0xFF, b"") * 257, "max_chunks"),
+        (chunks.pack(0xFF, bytes(2**20)) * 4 + chunks.pack(chunks.META, b"{}"), "max_metadata_bytes"),
+        (chunks.pack(0x7A, bytes(2**22 + 1)), "max_metadata_bytes"),
+        (chunks.pack(chunks.MASK, bytes(2**20 + 1)), "max_header_bytes"),
+    ],
+)
+def test_chunks_before_the_tiles_are_bounded_together(extra, field):
+    minimal = EXAMPLES["minimal"]
+    for source in (minimal[:_head] + extra + minimal[_head:], io.BytesIO(minimal[:_head] + extra + minimal[_head:])):
+        with pytest.raises(LimitError) as info:
+            read_head(source)
+        assert info.value.field == field
+
+
+@pytest.mark.parametrize("position", range(6))
+@pytest.mark.parametrize("length", [2**31, 2**62, varint.MAX])
+def test_an_index_that_lies_costs_the_tiles_behind_it(position, length):
+    """From bytes and from a file, which can't be asked for what lies beyond 2^63."""
+    lengths = [len(tile) for tile in TILES]
+    honest = index.encode(lengths)
+    lengths[position] = length
+    whole = write(GRID, TILES)
+    data = whole.replace(chunks.pack(chunks.INDX, honest), chunks.pack(chunks.INDX, index.encode(lengths)))
+    assert data != whole
+    for source in (data, io.BytesIO(data)):
+        container = read_head(source)
+        assert container.damaged_tiles() == tuple(range(position, 6))
+        with pytest.raises(TruncatedError):
+            container.check_end()
+
+
+def test_an_index_longer_than_any_is_not_read():
+    data = MAGIC + chunks.pack(chunks.HEAD, GRID.to_bytes(), before=MAGIC)
+    data += chunks.Chunk(chunks.INDX, 0, 55).prefix + bytes(55)
+    with pytest.raises(CorruptDataError, match="more than 6 tiles"):
+        read_head(data)
+
+
+# -- sources -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [2, 3, -1])
+def test_bytes_that_do_not_lie_one_after_another(step):
+    data = EXAMPLES["all"]
+    spread = bytearray(step * len(data) if step > 0 else data[::-1])
+    if step > 0:
+        spread[::step] = data
+    assert read(memoryview(spread)[::step]).damaged_tiles() == ()
+    with pytest.raises(TruncatedError):
+        read(memoryview(b"")[::step])
+
+
+def test_buffers_of_other_shapes():
+    data = EXAMPLES["all"] + bytes(1 + -(len(EXAMPLES["all"]) + 1) % 8)
+    with pytest.raises(CorruptDataError, match="follow END"):
+        read(memoryview(data).cast("Q"))
+    released = memoryview(data)
+    released.release()
+    with pytest.raises(InvalidInputError):
+        read(released)
+
+
+class Failing(io.BytesIO):
+    """A file whose reads fail from some byte on."""
+
+    def __init__(self, data, error, start):
+        super().__init__(data)
+        self.error, self.start = error, start
+
+    def read(self, size=-1):
+        if self.tell() + size > self.start:
+            raise self.error
+        return super().read(size)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(5, "Input/output error"), TimeoutError("slow"), ValueError("closed"), EOFError()]
+)
+def test_a_file_that_cannot_be_read(error):
+    data = write(GRID, [bytes(10_000)] * 6)
+    with pytest.raises(FileError, match="can't be read"):
+        read_head(Failing(data, error, 0))
+    container = read_head(Failing(data, error, 20_000))
+    assert len(container.tile(0)) == 10_000
+    with pytest.raises(FileError):  # not damage: what lies there isn't known
+        container.damaged_tiles()
+
+
+def test_a_closed_file_and_one_of_text(tmp_path):
+    file = io.BytesIO(EXAMPLES["all"])
+    file.close()
+    with pytest.raises(FileError):
+        read_head(file)
+    path = tmp_path / "a.lci"
+    path.write_bytes(b"text")
+    with path.open() as text, pytest.raises(InvalidInputError, match="binary"):
+        read_head(text)
 
 
 def test_wrong_number_of_tiles():
@@ -283,7 +455,7 @@ def test_swapped_chunks_of_equal_meaning():
 def test_errors():
     for name in errors.__all__:
         error = getattr(errors, name)
-        assert issubclass(error, errors.LearnedCodecError)
+        assert issubclass(error, errors.LearnedCodecError | errors.LearnedCodecWarning)
         assert name in errors.__doc__ or name == "LearnedCodecError"
         assert str(pickle.loads(pickle.dumps(error("message")))) == "message"  # noqa: S301 - our own bytes
     assert pickle.loads(pickle.dumps(CorruptDataError("m", tiles=[1, 2]))).tiles == (1, 2)  # noqa: S301 - likewise

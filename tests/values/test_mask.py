@@ -283,6 +283,37 @@ def test_what_has_no_value_comes_back_exactly(dtype: str, nodata: float | None, 
     np.testing.assert_array_equal(layout.valid(again, 3), valid)
 
 
+@QUICK
+@given(st.data(), st.sampled_from(["uint8", "int16", "uint16", "float32"]))
+def test_no_value_becomes_a_fill_of_another(data: st.DataObject, name: str) -> None:
+    """Fills in any order, next to each other and at the ends of the range: what is valid is moved off all of them."""
+    dtype = np.dtype(name)
+    if dtype.kind == "f":
+        ends = [np.nan, np.inf, -np.inf, 0.0, 3.4028234663852886e38, -3.4028234663852886e38]
+        near = [float(np.nextafter(np.float32(0), np.float32(sign))) for sign in (1, -1)]
+        values = st.sampled_from([*ends, *near, float(np.nextafter(np.float32(ends[4]), np.float32(0)))])
+    else:
+        low, high = (float(end) for end in (np.iinfo(dtype).min, np.iinfo(dtype).max))
+        values = st.sampled_from([low, low + 1, low + 2, high - 2, high - 1, high]) | st.integers(1, 9).map(float)
+    fills = tuple(data.draw(st.lists(values, min_size=1, max_size=8, unique=True)))
+    layout = MaskSpec(fills)
+    decoded = np.array(fills, dtype).reshape(1, 1, -1)
+    before = decoded.copy()
+    layout.restore(decoded, Side(None, None))
+    moved = ~np.isnan(before)
+    assert layout.classify(decoded[moved].reshape(1, 1, -1), None).classes is None
+    assert np.isfinite(decoded[moved]).all()
+    if dtype.kind != "f":
+        assert np.abs(decoded.astype(int) - before.astype(int)).max() <= len(fills)
+
+
+def test_all_fills_but_one() -> None:
+    fills = tuple(float(value) for value in range(255, 1, -1))
+    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    MaskSpec(fills).restore(values, Side(None, None))
+    assert set(np.unique(values).tolist()) == {0, 1}
+
+
 def test_hidden_pixels_are_0_also_where_0_is_nodata() -> None:
     layout = MaskSpec((0.0,), "mask")
     values = np.array([[[5, 6, 0]]], np.uint8)
