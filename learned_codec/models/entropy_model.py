@@ -150,9 +150,9 @@ class ContextStage(nn.Module):
 def stage_masks(latents: int, height: int, width: int, device: torch.device) -> list[Tensor]:
     """For each step, (1, latents, height, width) float: 1 where a latent is coded in that step."""
     position = (torch.arange(height, device=device)[:, None] % 2) * 2 + torch.arange(width, device=device)[None] % 2
-    group = torch.arange(latents, device=device)[:, None, None] * CONTEXT_STAGES // latents
-    order = torch.tensor(STAGE_ORDER, device=device)
-    return [(position == order[(step + group) % CONTEXT_STAGES]).float()[None] for step in range(CONTEXT_STAGES)]
+    coded = [(position == place).float().expand(latents // CONTEXT_STAGES, -1, -1) for place in STAGE_ORDER]
+    stages = range(CONTEXT_STAGES)
+    return [torch.cat([coded[(step + group) % CONTEXT_STAGES] for group in stages])[None] for step in stages]
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,17 +51,20 @@ class Network(nn.Module):
         image: Tensor = self.synthesis(latents, bias, scale)
         return image
 
-    def forward(self, x: Tensor, level: Tensor, *, optimise: bool = False) -> Output:
+    def frequencies(self) -> Tensor:
+        """(latents, 1, 1) the distance of each latent's component from zero, in half waves in a block."""
+        return frequencies(positions(self.analysis.skeleton.weight))[:, None, None]
+
+    def forward(self, x: Tensor, level: Tensor, frequency: Tensor | None = None) -> Output:
         """(B, bands, H, W) images in [0, 1], H and W multiples of 64, and (B,) levels.
 
-        With `optimise`, latents are rounded as the encoder does it (`rdoq`), else plainly.
+        With the latents' `frequencies`, they are rounded as the encoder does it (`rdoq`), else plainly.
         """
         y = self.analysis(x)
         cost = None
-        if optimise:
+        if frequency is not None:
             log2_size = interpolate(self.log2_inverse - self.entropy.log2_gain, level).detach()
             multiplier = self.lagrangian(level)[:, None, None, None]
-            frequency = frequencies(positions(self.analysis.skeleton.weight))[:, None, None]
             cost = rdoq.error_cost(multiplier, self.config.bands, log2_size, frequency)
         coded = self.entropy(y, level, cost)
         image = self.synthesise(coded.latents, level)

@@ -199,7 +199,7 @@ class Trainer:
         level = (torch.rand(phase.batch) + torch.arange(phase.batch)) / phase.batch * (settings.model.levels - 1)
         level = level.to(self.device, non_blocking=True)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16):
-            output = self.forward(x, level, optimise=phase.optimise)
+            output = self.forward(x, level, self.frequency if phase.optimise else None)
         loss, rate, mse = lagrangian(output, x, self.network.lagrangian(level), settings.loss)
         rates = self.learning_rate()
         for optimiser in self.optimisers:
@@ -452,6 +452,7 @@ class Trainer:
             self.network.load_state_dict(state)
         except RuntimeError as error:
             raise TrainingError(f"the checkpoint does not fit the recipe's [model]: {error}") from error
+        self.frequency = self.network.frequencies()
         self._average_from({name: value.to(self.device) for name, value in average.items()})
 
 
@@ -488,11 +489,12 @@ def optimisers(network: Network, options: recipe.OptimiserSettings) -> list[torc
 def evaluate(network: Network, images: list[Tensor], level: float, optimise: bool = False) -> tuple[float, float]:
     """Mean bits per pixel and PSNR in dB over (bands, H, W) images in [0, 1], sides multiples of 64."""
     rates, psnrs = [], []
+    frequency = network.frequencies() if optimise else None
     for image in images:
         x = image[None].contiguous(memory_format=torch.channels_last)
         levels = torch.full((1,), float(level), device=x.device)
         with torch.autocast(x.device.type, torch.bfloat16):
-            output = network(x, levels, optimise=optimise)
+            output = network(x, levels, frequency)
         error = (output.image.float().clamp(0, 1) - x).square().mean().clamp(min=1e-10)
         psnrs.append(-10 * math.log10(error.item()))
         rates.append((output.latent_bits + output.hyper_bits).item() / x[0, 0].numel())
