@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from learned_codec import errors
     from learned_codec.codec import Info, Report, check, decode, encode, inspect, list_models, register_model
-    from learned_codec.errors import LearnedCodecError, LearnedCodecWarning, MetadataLostWarning
+    from learned_codec.errors import LearnedCodecError, LearnedCodecWarning, MetadataLostWarning, RateWarning
     from learned_codec.files import decode_file, encode_file
     from learned_codec.limits import Limits
     from learned_codec.models.registry import ModelCard
@@ -30,6 +30,7 @@ __all__ = [
     "Limits",
     "MetadataLostWarning",
     "ModelCard",
+    "RateWarning",
     "Reader",
     "Report",
     "__version__",
@@ -53,6 +54,7 @@ _HOME = {
     "Limits": "learned_codec.limits",
     "MetadataLostWarning": "learned_codec.errors",
     "ModelCard": "learned_codec.models.registry",
+    "RateWarning": "learned_codec.errors",
     "Reader": "learned_codec.reader",
     "Report": "learned_codec.codec",
     "check": "learned_codec.codec",

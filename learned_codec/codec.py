@@ -18,10 +18,11 @@ from learned_codec.bitstream import TILE_UNIT, Header
 from learned_codec.errors import BitstreamError, InvalidInputError, UnknownModelError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
+from learned_codec.models.config import quality_of_step
 from learned_codec.models.registry import ModelCard, ModelName, list_models, register_model
 from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
-from learned_codec.tiling.decoder import Progress
+from learned_codec.tiling.progress import Progress
 from learned_codec.values.arrays import ArraySource
 from learned_codec.values.choose import choose, guess_unit
 from learned_codec.values.mask import MaskSpec, holds
@@ -125,10 +126,11 @@ def encode(
             `planar` (C, H, W); every H, W >= 1, up to 256 bands. Of a masked array, pixels masked in any band are.
         quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: that for
             one band goes further up. For still less error, ask for a `bpp` or `psnr`.
-        bpp: bits of the whole file per pixel (height x width) over all bands, met from below, within 3 % on all but
-            tiny images.
-        psnr: in dB over all valid values of all bands, met from above, within 0.1 dB. The peak is 255 for uint8, 65535
-            for 16 bits, and for float32 and radar the robust range of the values (of radar in dB).
+        bpp: at most so many bits of the whole file per pixel (height x width) over all bands; no more than 3 % less,
+            but for tiny images and where the best file there is has less. Takes two codings, as a rule.
+        psnr: at least so many dB over all valid values of all bands; no more than 0.1 dB more, unless the smallest file
+            has more. The peak is 255 for uint8, 65535 for 16 bits, and for float32 and radar the robust range of the
+            values (of radar in dB). Takes two codings and decodings, as a rule.
         model: a model's name (see `list_models`), or the path of the weights of one of your own, which decoders then
             need, too (`register_model`). By default that for RGB of three bands of uint8, else that for one band, of
             which each spectral component goes through it.
@@ -146,17 +148,20 @@ def encode(
             few bytes. Decoding takes no longer.
         device: where the networks run, as torch names it. The entropy coder's symbols are the same everywhere.
         threads: torch's threads for this call; by default as many as torch uses.
-        progress: called with (tiles done, tiles).
+        progress: called with (done, all), in tiles; for a bpp, a psnr or effort, all passes over the tiles count.
 
     Returns:
         The bytes of an LCI file.
 
     Raises:
         InvalidInputError: the array, or an argument, is not one of the above.
-        RateError: the bpp or PSNR is outside what the model reaches on this image; the message names the range.
+        RateError: the bpp is below that of the smallest file of this image.
         UnknownModelError: there is no such model.
         WeightsError: the model's weights can't be read.
         LimitError: the image is larger than a decoder accepts by default (see `Limits`).
+
+    Warns:
+        RateWarning: the psnr is above the best that the model reaches on this image, which is what comes out.
     """
     source = ArraySource(image, planar=planar, mask=mask, nodata=nodata)
     return encode_source(
@@ -303,7 +308,7 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
         unit=UNITS[header.parameters[0]] if scaled else None,
         model=card.name if card else None,
         weights_id=header.weights_id.hex(),
-        quality=round(1 + 99 * header.quality_step / card.max_step, 3)
+        quality=quality_of_step(header.quality_step, card.max_step)
         if card and header.quality_step <= card.top_step
         else None,
         tile_size=header.tile_code * TILE_UNIT or None,

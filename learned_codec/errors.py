@@ -4,7 +4,7 @@ Every error is a `LearnedCodecError`, and also the built-in error that a caller 
 
     LearnedCodecError(Exception)
     ├── InvalidInputError(ValueError)          what the caller passed: dtype, shape, NaN, a quality out of range
-    ├── RateError(ValueError)                  a bpp or psnr outside what the model reaches; names the range
+    ├── RateError(ValueError)                  a bpp below that of the smallest file; names both
     ├── LimitError(ValueError)                 a declared size over a limit; names value, limit and how to raise it
     ├── BitstreamError(ValueError)             the bytes are at fault
     │   ├── NotLCIError                        not an LCI file at all
@@ -21,7 +21,8 @@ Every error is a `LearnedCodecError`, and also the built-in error that a caller 
 and everything that it warns of is a `LearnedCodecWarning`:
 
     LearnedCodecWarning(UserWarning)
-    └── MetadataLostWarning                    something beside the pixels isn't kept
+    ├── MetadataLostWarning                    something beside the pixels isn't kept
+    └── RateWarning                            a psnr above the best there is of an image; names both
 """
 
 from collections.abc import Iterable
@@ -40,6 +41,7 @@ __all__ = [
     "ModelError",
     "NotLCIError",
     "RateError",
+    "RateWarning",
     "TrainingError",
     "TruncatedError",
     "UnknownModelError",
@@ -57,7 +59,7 @@ class InvalidInputError(LearnedCodecError, ValueError):
 
 
 class RateError(LearnedCodecError, ValueError):
-    """The asked-for bits per pixel or PSNR is outside what the model reaches on this image."""
+    """The asked-for bits per pixel are fewer than the smallest file of this image has."""
 
 
 class LimitError(LearnedCodecError, ValueError):
@@ -142,3 +144,7 @@ class LearnedCodecWarning(UserWarning):
 
 class MetadataLostWarning(LearnedCodecWarning):
     """The pixels are as they are, but something beside them that gives them meaning isn't kept."""
+
+
+class RateWarning(LearnedCodecWarning):
+    """The asked-for PSNR is above the best that the model reaches on this image, which is what came out."""

@@ -13,7 +13,8 @@ from learned_codec.errors import InvalidInputError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.streams import Openable, opened
-from learned_codec.tiling.decoder import Block, ImageDecoder, Progress
+from learned_codec.tiling.decoder import Block, ImageDecoder
+from learned_codec.tiling.progress import Progress
 from learned_codec.values.mask import MaskSpec, holds
 
 if TYPE_CHECKING:

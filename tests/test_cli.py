@@ -160,10 +160,16 @@ def test_usage_errors(arguments: tuple[object, ...]) -> None:
     assert run(*arguments).exit_code == USAGE
 
 
-@pytest.mark.parametrize("arguments", [("--quality", 0), ("--quality", 101), ("--bpp", 1000), ("--psnr", 200)])
+@pytest.mark.parametrize("arguments", [("--quality", 0), ("--quality", 101), ("--bpp", 0.001)])
 def test_rates_out_of_reach(tmp_path: Path, png: Path, arguments: tuple[object, ...]) -> None:
     assert_told_in_one_line(run("encode", png, tmp_path / "x.lci", *arguments))
     assert not (tmp_path / "x.lci").exists()
+
+
+def test_the_best_there_is_comes_with_a_warning(tmp_path: Path, png: Path) -> None:
+    result = run("encode", png, tmp_path / "x.lci", "--psnr", 200)
+    assert result.exit_code == OK
+    assert "200 dB is out of reach: the best file of this image has " in result.stderr
 
 
 def test_unknown_model(tmp_path: Path, png: Path) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from learned_codec.errors import (
     UnsupportedVersionError,
 )
 from learned_codec.models import registry
+from learned_codec.models.model import Model
 
 GOLDEN = Path(__file__).parent / "golden" / "codec"
 SLOW_FIRST_CALL = settings(max_examples=25, deadline=None, derandomize=True)
@@ -161,10 +163,82 @@ def test_psnr_is_met_from_above(picture: np.ndarray, target: float) -> None:
     assert target <= reached <= target + 0.1
 
 
-def test_rates_out_of_reach_name_the_range(picture: np.ndarray) -> None:
-    for options in ({"bpp": 1e-4}, {"bpp": 50.0}, {"psnr": 3.0}, {"psnr": 99.0}):
-        with pytest.raises(RateError, match=r"spans [\d.]+ to [\d.]+"):
-            learned_codec.encode(picture, **options)
+def test_what_cannot_be_reached(picture: np.ndarray) -> None:
+    """At least a PSNR, at most a bpp: what keeps the promise comes without a word."""
+    image = picture[:96, :96]
+    smallest, best = learned_codec.encode(image, quality=1), learned_codec.encode(image, bpp=100)
+    assert learned_codec.encode(image, psnr=3) == smallest
+    assert bpp(best, image) > bpp(learned_codec.encode(image, quality=100), image)
+    reached = psnr(image, learned_codec.decode(best))
+    with pytest.warns(learned_codec.RateWarning, match=f"^99 dB.*{reached:.2f} dB") as caught:
+        assert learned_codec.encode(image, psnr=99) == best
+    assert caught[0].filename == __file__
+    with pytest.raises(RateError, match=f"^0.0001 bpp.*{bpp(smallest, image):.3g}"):
+        learned_codec.encode(image, bpp=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"psnr": 35.0}, {"bpp": 4.0}], ids=["psnr", "bpp"])
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((64, 64), np.uint8),
+        np.full((64, 64), 1000, np.uint16),
+        np.full((64, 64), 3.5, np.float32),
+        np.full((64, 64, 3), 137, np.uint8),
+        np.tile(np.arange(64, dtype=np.uint8)[:, None], (1, 64)),
+    ],
+    ids=["black", "uint16", "float32", "colour", "gradient"],
+)
+def test_easy_images_have_any_rate(image: np.ndarray, options: dict[str, float]) -> None:
+    data = learned_codec.encode(image, **options)
+    if "bpp" in options:
+        assert bpp(data, image) <= 4
+    peak = {"uint8": 255, "uint16": 65535, "float32": 1}[image.dtype.name]
+    error = np.square((image.astype(float) - learned_codec.decode(data)) / peak).mean()
+    assert error <= 10**-3.5
+
+
+def test_a_rate_takes_two_codings_as_a_rule(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    coded = []
+    code = Model.code
+    monkeypatch.setattr(Model, "code", lambda self, *a, **k: coded.append(1) or code(self, *a, **k))
+    targets = [{"bpp": 0.2}, {"bpp": 0.6}, {"bpp": 1.8}, {"psnr": 29.0}, {"psnr": 33.0}, {"psnr": 37.0}]
+    for target in targets:
+        learned_codec.encode(picture, **target)  # type: ignore[arg-type]
+    assert len(coded) <= 2.5 * len(targets)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"quality": 40}, {"bpp": 0.7}, {"psnr": 33}, {"psnr": 33, "effort": 1}, {"quality": 40, "effort": 1}],
+    ids=str,
+)
+def test_progress_counts_once(picture: np.ndarray, options: dict[str, Any]) -> None:
+    calls: list[tuple[int, int]] = []
+    learned_codec.encode(picture[:100, :150], tile_size=64, progress=lambda *call: calls.append(call), **options)
+    done = [call[0] for call in calls]
+    assert len({call[1] for call in calls}) == 1
+    assert done == sorted(set(done))
+    assert calls[-1][0] == calls[-1][1] >= 6
+    assert done[0] <= calls[-1][1] / 6
+
+
+class Stop(Exception):  # noqa: N818 - a user's own
+    pass
+
+
+@pytest.mark.parametrize("options", [{"quality": 40}, {"bpp": 0.7}, {"psnr": 33}], ids=str)
+def test_a_progress_that_raises(picture: np.ndarray, options: dict[str, float]) -> None:
+    def progress(_done: int, _all: int) -> None:
+        raise Stop
+
+    with pytest.raises(Stop) as caught:
+        learned_codec.encode(picture[:80, :80], tile_size=64, progress=progress, **options)  # type: ignore[arg-type]
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    data = learned_codec.encode(picture[:80, :80])
+    with pytest.raises(Stop) as caught:
+        learned_codec.decode(data, progress=progress)
+    assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 @pytest.mark.parametrize("name", [card.name for card in learned_codec.list_models()])

@@ -33,6 +33,16 @@ HALO = 3
 each block of the refinement, and half a block of lapping)."""
 
 
+def step_of_quality(quality: float, max_step: int) -> int:
+    """The quality step of a quality of 1 to 100, `max_step` being that of 100."""
+    return round((quality - 1) / 99 * max_step)
+
+
+def quality_of_step(step: int, max_step: int) -> float:
+    """The inverse of `step_of_quality`; above 100 for steps above `max_step`."""
+    return round(1 + 99 * step / max_step, 3)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """Architecture of one ResNet-Lite codec.

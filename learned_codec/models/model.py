@@ -138,6 +138,10 @@ class Model:
         """(h, w, latents) latents as analysed -> (bands, 16h, 16w) pixels before the refinement, around zero."""
         return _array(self.synthesis.linear(self._tensor(latents).permute(2, 0, 1)[None], shape)[0])
 
+    def scales(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(latents,) each: a latent's quantisation steps at a quality step, and what one is to the synthesis."""
+        return _array(torch.exp2(self.at("log2_gain", step))), _array(self.step_size(step)[:, 0, 0])
+
     def step_size(self, step: int) -> Tensor:
         """(latents, 1, 1) what a quantisation step is to the synthesis."""
         return torch.exp2(self.at("log2_inverse", step) - self.at("log2_gain", step))[:, None, None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +19,12 @@ from learned_codec.values.transform import ValueTransform
 
 from . import grid
 from .grid import Window, tiles_of
+from .progress import Progress
 from .synthesis import Decoded, synthesise, visible_blocks
 
 if TYPE_CHECKING:
     from learned_codec.models.model import Model
     from learned_codec.models.registry import ModelCard
-
-
-Progress = Callable[[int, int], None]
-"""Called with the number of tiles done and of all that are needed."""
-
 
 Sides = dict[int, Side | None]
 """Of decoded tiles, by index; None where a tile was lost."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -15,16 +16,17 @@ from numpy.typing import NDArray
 from learned_codec import bitstream
 from learned_codec.bitstream import Header, varint
 from learned_codec.bitstream.payload import join_adaptation, join_payload
-from learned_codec.errors import RateError
-from learned_codec.models.config import BLOCK
+from learned_codec.errors import RateError, RateWarning
+from learned_codec.models.config import BLOCK, step_of_quality
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import VALID, MaskSpec, Side
 from learned_codec.values.sources import PixelSource
 from learned_codec.values.transform import ValueTransform
 
 from . import grid
-from .decoder import Progress
-from .store import Store, Tile
+from .progress import Counter, Progress
+from .rate import Curves, Goal, Search, decibels
+from .store import Store, Tile, TileStore
 from .synthesis import Decoded, synthesise, visible_blocks
 
 if TYPE_CHECKING:
@@ -34,9 +36,6 @@ if TYPE_CHECKING:
     from learned_codec.models.model import Model
 
 
-BPP_TOLERANCE = 0.03
-PSNR_TOLERANCE = 0.1
-
 SPECKLE_DISTORTION_WEIGHT = 2.0
 """How much more errors count in radar images. On even ground speckle is all there is, and the first that optimised
 rounding takes away: at 2 bits/pixel the equivalent number of looks would rise by 19 %, and so rises by 8 %, at a loss
@@ -45,6 +44,18 @@ of 0.05 dB (training scenes)."""
 NEAR = 64
 """Quality steps around the one for which latents were optimised, at which they may be coded: half a level. What effort
 saves is a fifth of that. Further away, what was moved for coarse steps would be coded by fine ones."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file, and the amounts of each component's adaptation in it."""
+
+    data: bytes
+    adaptations: list[list[int]]
+
+
+Offer = tuple[float, bytes]
+"""A file, and what it has of a goal."""
 
 
 class ImageEncoder:
@@ -69,25 +80,16 @@ class ImageEncoder:
         self.distortion_weight = 1.0 if transform.unit is None else SPECKLE_DISTORTION_WEIGHT
 
     def run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
-        """The file, at a `quality`, or searched for a `bpp` or `psnr`."""
-        self.metadata = metadata
+        """The file, at a `quality`, or searched for a `bpp` or `psnr`. Raises `RateError`."""
+        self.metadata, self._counter = metadata, self._plan(control)
         if control == "quality":
-            step = round((value - 1) / 99 * self.model.max_step)
+            step = step_of_quality(value, self.model.max_step)
             # Tile by tile: neither latents nor symbols of the whole image are ever in memory.
-            return self._write(step, self._tiles(step))
-        search = self._to_bpp if control == "bpp" else self._to_psnr
-        with Store(self._tiles()) as stored:
-            if not stored.visible:  # whatever is asked for
-                return self._write(0, stored)
-            step = search(stored, value, range(self.model.top_step + 1))
-            if self.optimiser is None:
-                return self._write(step, stored)
-        near = range(max(0, step - NEAR), min(self.model.top_step, step + NEAR) + 1)
-        with Store(self._tiles(step)) as stored:
-            try:
-                return self._write(search(stored, value, near), stored)
-            except RateError:  # at the ends of the scale, optimised latents may just miss what others reach
-                return self._write(step, self._tiles())
+            data = self._write(step, self._tiles(step)).data
+        else:
+            data = self._search(Goal.bpp(value) if control == "bpp" else Goal.psnr(value))
+        self._counter.finish()
+        return data
 
     # -- analysis -----------------------------------------------------------------------------------------------------
 
@@ -180,12 +182,14 @@ class ImageEncoder:
         """For each component, by what `_note` noted of all tiles."""
         return [found.fit(self.model, step) for found in moments] or [[] for _ in range(self.transform.components)]
 
-    def _write(self, step: int, found: Iterable[Tile]) -> bytes:
+    def _write(self, step: int, tiles: Iterable[Tile], keep: Callable[[Decoded], None] | None = None) -> File:
+        """The file of a quality step; `keep` is given each tile as a decoder will have it."""
         sides, payloads, shown, components = [], [], [], 1
         moments = self._moments()
-        for tile in found:
+        for tile in tiles:
             encoder, decoded = self._coded(tile, step)
-            self._note(moments, tile, decoded, step)
+            if tile.optimised:
+                self._note(moments, tile, decoded, step)
             sides.append(tile.side)
             payload = b"" if encoder is None else encoder.finish()
             if encoder is not None and self.transform.matrix is not None:
@@ -193,91 +197,140 @@ class ImageEncoder:
             payloads.append(payload)
             shown.append(encoder is not None)
             components = max(components, len(decoded))
-            if self.progress is not None:
-                self.progress(len(payloads), self.header.tile_count)
-        adaptation = join_adaptation(self._adaptations(moments, step)[:components])
+            if keep is not None:
+                keep(Decoded(decoded, tile.visible))
+            self._counter.add()
+        adaptations = self._adaptations(moments, step)
         parameters = self.transform.first(components).parameters()
+        adaptation = join_adaptation(adaptations[:components])
         header = replace(self.header, quality_step=step, parameters=parameters, adaptation=adaptation)
         # Without a nodata value to avoid, and with nothing masked, nobody needs to know what might have been.
         if self.layout is None or not (self.source.nodata is not None or self.layout.plane or any(sides)):
-            return bitstream.write(header, payloads, metadata=self.metadata)
+            return File(bitstream.write(header, payloads, metadata=self.metadata), adaptations)
         both = [join_payload(*parts) for parts in zip(sides, payloads, shown, strict=True)]
-        return bitstream.write(header, both, metadata=self.metadata, mask=self.layout.to_bytes())
+        return File(bitstream.write(header, both, metadata=self.metadata, mask=self.layout.to_bytes()), adaptations)
 
     # -- rate control -------------------------------------------------------------------------------------------------
 
-    def _to_bpp(self, stored: Sequence[Tile], target: float, steps: range) -> int:
-        """The highest of some steps whose file is not above `target` bits per pixel."""
-        pixels = self.header.pixels
+    def _search(self, goal: Goal) -> bytes:
+        """The file that meets a goal, or the nearest on the side that counts. Raises `RateError`."""
+        with TileStore() as tiles:
+            tiles.extend(self._counted(self._tiles()))
+            if not tiles.visible:  # whatever is asked for
+                return self._write(0, tiles).data
+            search = Search(goal, self._curve(goal, tiles), range(self.model.top_step + 1))
+            if self.optimiser is None:
+                return self._chosen(goal, self._offers(search, tiles))
+            first = search.next() or 0
+            search.note(first, self._measured(goal, first, tiles)[0])
+            step = search.next()
+        offers = self._near_offers(goal, first if step is None else step)
+        if not goal.at_least and goal.best(value for value, _ in offers) is None:
+            # Optimised latents may just miss what others reach.
+            with TileStore() as tiles:
+                tiles.extend(self._tiles())
+                offers += self._offers(Search(goal, self._curve(goal, tiles), range(NEAR + 1)), tiles)
+        return self._chosen(goal, offers)
 
-        def rate(step: int) -> float:
-            # 32 bits a tile for the coder's state and 40 bytes of container: an estimate to search with.
-            encoders = (self._coded(tile, step)[0] for tile in stored)
-            bits = sum(encoder.bits + 32 for encoder in encoders if encoder is not None)
-            return (bits + 8 * sum(len(tile.side) for tile in stored) + 320) / pixels
+    def _near_offers(self, goal: Goal, step: int) -> list[Offer]:
+        """Files of latents optimised for a step, and for others where it was not near enough."""
+        offers: list[Offer] = []
+        lowest, highest = 0, self.model.top_step
+        while True:
+            near = range(max(lowest, step - NEAR), min(highest, step + NEAR) + 1)
+            with TileStore() as tiles:
+                tiles.extend(self._counted(self._tiles(step), self._passes))
+                search = Search(goal, self._curve(goal, tiles), near, start=step)
+                offers += self._offers(search, tiles)
+            if search.beyond is None or search.beyond in (lowest, highest):
+                return offers
+            lowest, highest = (near[-1], highest) if search.beyond == near[-1] else (lowest, near[0])
+            step = search.beyond
 
-        @cache
-        def real(step: int) -> float:
-            return 8 * len(self._write(step, stored)) / pixels
+    def _offers(self, search: Search, tiles: TileStore) -> list[Offer]:
+        """All files that a search looks at."""
+        offers = []
+        while (step := search.next()) is not None:
+            offers.append(self._measured(search.goal, step, tiles))
+            search.note(step, offers[-1][0])
+        return offers
 
-        low, top = steps[0], steps[-1]
-        step = _search(rate, target, steps, np.log)
-        while step > low and real(step) > target:  # the estimate may be a little low, or high
-            step -= 1
-        while step < top and real(step + 1) <= target:
-            step += 1
-        if real(step) > target or (step == top and real(step) < target * (1 - BPP_TOLERANCE)):
+    def _chosen(self, goal: Goal, offers: Sequence[Offer]) -> bytes:
+        """The best of some files. Raises `RateError` where all have too many bits."""
+        values = [value for value, _ in offers]
+        best = goal.best(values)
+        if best is None and not goal.at_least:
             raise RateError(
-                f"{target:g} bpp is out of reach: on this image the model spans {real(low):.4f} to {real(top):.4f} bpp"
+                f"{goal.asked:g} bpp is out of reach: the smallest file of this image has {2 ** min(values):.4g} bpp"
             )
-        return step
+        if best is None:
+            best = max(values)
+            text = f"{goal.asked:g} dB is out of reach: the best file of this image has {best:.2f} dB"
+            warnings.warn(text, RateWarning, stacklevel=6)
+        return offers[values.index(best)][1]
 
-    def _to_psnr(self, stored: Sequence[Tile], target: float, steps: range) -> int:
-        """The lowest of some steps whose decoded image has at least `target` dB."""
+    def _curve(self, goal: Goal, tiles: TileStore) -> Callable[[int], float]:
+        """By quality step, what files of some tiles have of a goal, estimated."""
+        height, width = map(grid.latents_along, (self.header.height, self.header.width))
+        curves = Curves(self.model, tiles, self.transform.components * height * width)
+        if goal.at_least:
+            bands = max(self.header.bands, self.model.config.bands)
+            unit = self.transform.scale**2 / (curves.visible * bands)
+            rounding = 1 / 12 if self.transform.dtype.kind in "iu" and not self.transform.decibels else 0.0
+            return cache(lambda step: decibels(curves.error(step) * unit + rounding, self.transform.peak))
+        empty = bitstream.write(self.header, [b""] * len(tiles), metadata=self.metadata)
+        fixed = 8 * (len(empty) + sum(map(len, tiles.sides)))
+        return cache(lambda step: math.log2((fixed + curves.bits(step)) / self.header.pixels))
 
-        @cache
-        def psnr(step: int) -> float:
-            return self._psnr(stored, step)
+    def _measured(self, goal: Goal, step: int, tiles: TileStore) -> Offer:
+        """The file of a quality step, and what it has of a goal."""
+        if not goal.at_least:
+            data = self._write(step, tiles).data
+            return math.log2(8 * len(data) / self.header.pixels), data
+        with Store() as store:
+            kept = []
 
-        low, top = steps[0], steps[-1]
-        step = min(_search(psnr, target, steps, lambda x: x) + 1, top)
-        while step > low and psnr(step - 1) >= target:
-            step -= 1
-        while step < top and psnr(step) < target:
-            step += 1
-        reached = psnr(step)
-        if reached < target or (step == low and reached > target + PSNR_TOLERANCE):
-            raise RateError(
-                f"{target:g} dB is out of reach: on this image the model spans {psnr(low):.2f} to {psnr(top):.2f} dB"
-            )
-        return step
+            def keep(decoded: Decoded) -> None:
+                kept.append(([store.keep(x) for x in decoded.components], decoded.visible))
 
-    def _psnr(self, stored: Sequence[Tile], step: int) -> float:
+            def source(index: int) -> Decoded:
+                components, visible = kept[index]
+                return Decoded([store.load(x) for x in components], visible)
+
+            file = self._write(step, tiles, keep)
+            return self._psnr(step, source, file.adaptations), file.data
+
+    def _psnr(self, step: int, source: Callable[[int], Decoded], adaptations: Sequence[Sequence[int]]) -> float:
         """Of the valid pixels, decoded at a step; peak and domain are `ValueTransform`'s."""
-        moments = self._moments()
-        if moments:
-            for tile in stored:
-                self._note(moments, tile, self._coded(tile, step)[1], step)
-        header, adaptations = replace(self.header, quality_step=step), self._adaptations(moments, step)
+        header = replace(self.header, quality_step=step)
         total, count = 0.0, 0
-
-        def source(index: int) -> Decoded:
-            tile = stored[index]
-            return Decoded(self._coded(tile, step)[1], tile.visible)
-
-        blocks = synthesise(self.model, header, self.transform, source, adaptations)
-        for rows, columns, decoded in blocks:
+        for rows, columns, decoded in synthesise(self.model, header, self.transform, source, adaptations):
             original = self.source.read(rows, columns)
-            error = self.transform.linear(original).astype(np.float64) - self.transform.linear(decoded)
+            error = self.transform.linear(original) - self.transform.linear(decoded)
             if self.layout is not None:
                 plane = self.source.read_plane(rows, columns) if self.source.plane else None
                 valid = self.layout.valid(self.layout.classify(original, plane), header.bands)
                 error = error if valid is None else error[valid]
-            total += float(np.square(error).sum())
+            total += float(np.square(error).sum(dtype=np.float64))
             count += error.size
-        if total == 0:
-            return 300.0
-        return 10 * math.log10(self.transform.peak**2 * count / total)
+        return decibels(total / max(1, count), self.transform.peak)
+
+    # -- progress -----------------------------------------------------------------------------------------------------
+
+    def _plan(self, control: str) -> Counter:
+        """Quality takes one pass over the tiles; a search one for the analysis and two codings, as a rule."""
+        passes = 1 if control == "quality" else 3 if self.optimiser is None else 4 + self._passes
+        return Counter(self.progress, passes * self.header.tile_count)
+
+    @property
+    def _passes(self) -> int:
+        """How much more optimising a tile takes than coding it."""
+        return 0 if self.optimiser is None else self.optimiser.passes
+
+    def _counted(self, tiles: Iterable[Tile], amount: int = 1) -> Iterator[Tile]:
+        for tile in tiles:
+            yield tile
+            self._counter.add(amount)
 
 
 def _whole_blocks(planes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -285,29 +338,3 @@ def _whole_blocks(planes: NDArray[np.float32]) -> NDArray[np.float32]:
     height, width = planes.shape[1:]
     padding = (0, 0), (0, -height % BLOCK), (0, -width % BLOCK)
     return np.pad(planes, padding, mode="edge") if any(map(any, padding)) else planes
-
-
-def _search(function: Callable[[int], float], target: float, steps: range, shape: Callable[[Any], Any]) -> int:
-    """The highest of `steps` where a rising `function` is at most `target`; the lowest if there is none.
-
-    Interpolates on `shape(function)`, which is nearly linear in the step, so a handful of evaluations do; every second
-    one halves the interval all the same.
-    """
-    low, high = steps[0], steps[-1]
-    value_low, value_high = function(low), function(high)
-    if value_low > target:
-        return low
-    if value_high <= target:
-        return high
-    turn = 0
-    while high - low > 1:
-        span = shape(value_high) - shape(value_low)
-        guess = low + (high - low) * (shape(target) - shape(value_low)) / span if span > 0 and turn % 3 < 2 else 0
-        middle = int(np.clip(round(guess) if guess else (low + high) // 2, low + 1, high - 1))
-        value = function(middle)
-        if value <= target:
-            low, value_low = middle, value
-        else:
-            high, value_high = middle, value
-        turn += 1
-    return low

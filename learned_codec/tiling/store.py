@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,20 +41,62 @@ Kept = Any
 """An array, or where in a file it is, its shape and dtype."""
 
 
-class Store(Sequence[Tile]):
-    """Tiles kept for a search, their arrays beyond `IN_MEMORY` in a temporary file."""
+class Store:
+    """Arrays kept for later, beyond `IN_MEMORY` in a temporary file."""
 
-    def __init__(self, found: Iterable[Tile]) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        self._tiles: list[tuple[bytes, list[Kept], list[Kept], Kept | None]] = []
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
         self._used = 0
-        for tile in found:
-            latents, optimised = ([self._keep(x) for x in found] for found in (tile.latents, tile.optimised))
-            visible = None if tile.visible is None else self._keep(tile.visible)
+
+    def keep(self, array: NDArray[Any]) -> Kept:
+        """What `load` takes to give the array back."""
+        if self._used + array.nbytes <= IN_MEMORY:
+            self._used += array.nbytes
+            return array
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        place = self._file.seek(0, 2), array.shape, array.dtype
+        array.tofile(self._file)
+        return place
+
+    def load(self, kept: Kept) -> NDArray[Any]:
+        """What was kept."""
+        if self._file is None or isinstance(kept, np.ndarray):
+            found: NDArray[Any] = kept
+            return found
+        offset, shape, dtype = kept
+        self._file.seek(offset)
+        return np.fromfile(self._file, dtype, math.prod(shape)).reshape(shape)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class TileStore(Store, Sequence[Tile]):
+    """Tiles kept for a search."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tiles: list[tuple[bytes, list[Kept], list[Kept], Kept | None]] = []
+
+    def extend(self, tiles: Iterable[Tile]) -> None:
+        """Keep tiles behind those that are there."""
+        for tile in tiles:
+            latents, optimised = ([self.keep(x) for x in arrays] for arrays in (tile.latents, tile.optimised))
+            visible = None if tile.visible is None else self.keep(tile.visible)
             self._tiles.append((tile.side, latents, optimised, visible))
 
     def __len__(self) -> int:
         return len(self._tiles)
+
+    @property
+    def sides(self) -> list[bytes]:
+        """The tiles' sides."""
+        return [side for side, _, _, _ in self._tiles]
 
     @property
     def visible(self) -> bool:
@@ -63,27 +105,5 @@ class Store(Sequence[Tile]):
 
     def __getitem__(self, index: Any) -> Any:
         side, *kept, visible = self._tiles[index]
-        latents, optimised = ([self._load(item) for item in items] for items in kept)
-        return Tile(side, latents, optimised, None if visible is None else self._load(visible))
-
-    def _keep(self, array: NDArray[Any]) -> Kept:
-        if self._used + array.nbytes <= IN_MEMORY:
-            self._used += array.nbytes
-            return array
-        place = self._file.tell(), array.shape, array.dtype
-        array.tofile(self._file)
-        return place
-
-    def _load(self, item: Kept) -> NDArray[Any]:
-        if isinstance(item, np.ndarray):
-            return item
-        offset, shape, dtype = item
-        self._file.seek(offset)
-        found: NDArray[Any] = np.fromfile(self._file, dtype, math.prod(shape)).reshape(shape)
-        return found
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
+        latents, optimised = ([self.load(item) for item in items] for items in kept)
+        return Tile(side, latents, optimised, None if visible is None else self.load(visible))
