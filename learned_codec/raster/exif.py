@@ -1,38 +1,104 @@
 """EXIF and XMP of pictures: what is kept of them, and how they are written."""
 
-import struct
-from typing import Any
+from __future__ import annotations
 
-from PIL import Image, PngImagePlugin
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import PngImagePlugin
+
+from . import directories
+from .directories import Directory, Field
 
 MAX_SEGMENT = 65533  # bytes that one segment of a JPEG holds
 EXIF_START = b"Exif\0\0"
 XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
 TAG_ORIENTATION = 0x0112
-_TAG_XMP = 700
-# What the first directory of EXIF, which in a TIFF is the file's own, says about the photograph and not about the file:
-# description, maker, model, software, date, artist, computer, ratings, copyright, what Windows adds.
-_DESCRIPTIVE_TAGS = (270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096))
-_SUB_IFDS = (0x8769, 0x8825)  # EXIF, GPS
+_SHORT, _LAST_KIND = 3, 12  # kinds beyond are BigTIFF's
+# What the first directory of EXIF, which in a TIFF is the file's own, says about the photograph and not about the file.
+# Description, software, date, artist, computer and copyright, which GDAL carries, too;
+_DESCRIPTIVE_TAGS = (270, 305, 306, 315, 316, 33432)
+# maker, model, ratings, what Windows adds, and the directories of EXIF and GPS.
+_PHOTOGRAPHIC_TAGS = (271, 272, 18246, 18249, *range(40091, 40096))
+_EXIF, _GPS, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
+
+
+def exif_of_tiff(stream: BinaryIO) -> bytes | None:
+    """What a TIFF says of the photograph that it is, as EXIF; None if it says nothing that GDAL doesn't carry."""
+    try:
+        form, at = directories.start(stream)
+        found = _described(stream, form, directories.read(stream, form, at)[0])
+    except ValueError:
+        return None
+    photographic = found.keys() - set(_DESCRIPTIVE_TAGS)
+    return directories.standalone(found) if photographic else None
+
+
+def tiff_fields(exif: bytes) -> Directory:
+    """EXIF as the fields of a TIFF's first directory: less its thumbnail and what describes another file.
+
+    Raises:
+        ValueError: it isn't EXIF.
+    """
+    return _described(*directories.first(exif))
+
+
+def add_to_tiff(path: Path, exif: bytes) -> None:
+    """Write EXIF into a TIFF; what that already has stays. Raises `ValueError` if it isn't EXIF."""
+    fields = tiff_fields(exif)
+    with path.open("rb") as stream:
+        form, at = directories.start(stream)
+        present = directories.read(stream, form, at)[0]
+    if more := {tag: value for tag, value in fields.items() if tag not in present or tag == TAG_ORIENTATION}:
+        directories.extend(path, more)
+
+
+def _described(stream: BinaryIO, form: directories.Form, fields: dict[int, Field]) -> Directory:
+    wanted = (*_DESCRIPTIVE_TAGS, *_PHOTOGRAPHIC_TAGS)
+    found: Directory = {tag: fields[tag] for tag in wanted if tag in fields and fields[tag].kind <= _LAST_KIND}
+    if _turn(fields) != 1:
+        found[TAG_ORIENTATION] = fields[TAG_ORIENTATION]
+    for tag in (_EXIF, _GPS):
+        if inside := _inside(stream, form, fields, tag):
+            found[tag] = inside
+            if below := _inside(stream, form, inside, _INTEROPERABILITY):
+                inside[_INTEROPERABILITY] = below
+            else:
+                inside.pop(_INTEROPERABILITY, None)
+    return found
+
+
+def _inside(stream: BinaryIO, form: directories.Form, fields: Mapping[int, Field | Directory], tag: int) -> Directory:
+    """The directory that a tag points to; an empty one if there is none."""
+    pointer = fields.get(tag)
+    numbers = pointer.numbers() if isinstance(pointer, Field) else ()
+    try:
+        return dict(directories.read(stream, form, numbers[0])[0]) if numbers else {}
+    except ValueError:
+        return {}
+
+
+def _turn(fields: dict[int, Field]) -> int:
+    """The orientation, 1 to 8."""
+    numbers = fields[TAG_ORIENTATION].numbers() if TAG_ORIENTATION in fields else ()
+    return numbers[0] if numbers and 1 <= numbers[0] <= 8 else 1
+
+
+def orientation(exif: bytes) -> int:
+    """The orientation that EXIF says, 1 (upright) to 8."""
+    try:
+        return _turn(directories.first(exif)[2])
+    except ValueError:
+        return 1
 
 
 def exif_and_xmp(extras: dict[str, Any], pillow_format: str) -> dict[str, Any]:
     """As Pillow wants them for each format."""
     exif, xmp = extras.get("exif"), extras.get("xmp")
     options: dict[str, Any] = {}
-    if pillow_format == "TIFF":
-        stored = Image.Exif()
-        if exif:
-            stored.load(exif)
-        described = descriptive(stored)
-        if xmp:
-            described[_TAG_XMP] = xmp
-        options["exif"] = described
-        if any(tag in described for tag in _SUB_IFDS):
-            options["compression"] = (
-                "raw"  # Pillow compresses TIFFs through libtiff, to which it can't give directories
-            )
-        return options
     if exif:
         options["exif"] = EXIF_START + exif
     if xmp and pillow_format == "PNG":
@@ -42,19 +108,6 @@ def exif_and_xmp(extras: dict[str, Any], pillow_format: str) -> dict[str, Any]:
     elif xmp:
         options["xmp"] = xmp
     return options
-
-
-def descriptive(stored: Image.Exif) -> Image.Exif:
-    """EXIF less what describes a file, such as its width or where its strips are, and less its thumbnail."""
-    exif = Image.Exif()
-    for tag in _DESCRIPTIVE_TAGS:
-        if tag in stored:
-            exif[tag] = stored[tag]
-    for tag in _SUB_IFDS:
-        if values := dict(stored.get_ifd(tag)):
-            exif.get_ifd(tag).update(values)
-            exif[tag] = exif.get_ifd(tag)
-    return exif
 
 
 def upright_exif(exif: bytes) -> bytes:
@@ -69,5 +122,10 @@ def upright_exif(exif: bytes) -> bytes:
     result = bytearray(exif)
     for at in range(start + 2, min(start + 2 + 12 * count, len(exif) - 11), 12):
         if struct.unpack_from(order + "H", exif, at)[0] == TAG_ORIENTATION:
-            struct.pack_into(order + "HIHH", result, at + 2, 3, 1, 1, 0)  # one SHORT, 1
+            struct.pack_into(order + "HIHH", result, at + 2, _SHORT, 1, 1, 0)  # one SHORT, 1
     return bytes(result)
+
+
+def upright_xmp(xmp: bytes) -> bytes:
+    """XMP with its orientation, if there is one, set to 1: viewers go by it where there is no EXIF."""
+    return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)\d", rb"\g<1>1", xmp)

@@ -1,8 +1,9 @@
 """Which reader, which writer: image files as a `PixelSource` and a `PixelSink`.
 
 Ordinary pictures go through Pillow, which knows about photographs: EXIF orientation, colour profiles. What it would
-convert or doesn't know (TIFF, JPEG 2000, 16 bits, many bands, georeferences) goes through rasterio, whose import costs
-0.1 s and GDAL's memory, and which therefore is only imported when it is needed.
+convert or doesn't know (TIFF, JPEG 2000, 16 bits, many bands, whatever has a georeference in it or beside it) goes
+through rasterio, whose import costs 0.1 s and GDAL's memory, and which therefore is only imported when it is needed.
+What rasterio doesn't see, EXIF above all, is looked up here.
 """
 
 import os
@@ -12,28 +13,31 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
-from learned_codec.errors import FileError
+from learned_codec.errors import FileError, LearnedCodecWarning, MissingDependencyError
 from learned_codec.values.sources import PixelSink, PixelSource, PlaneKind
 
+from . import directories, pictures
 from . import metadata as meta
-from . import pictures
+from .exif import TAG_ORIENTATION, exif_of_tiff
+from .neighbours import may_place
+from .pillow import identify
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG2000_STARTS = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-_TAG_ORIENTATION = 0x0112
-_TAG_EXIF = 34665
+_TAG_BITS, _TAG_EXTRA_SAMPLES = 258, 338
+# Georeferences, GDAL's metadata and nodata value, polynomials.
+_GDAL_TAGS = {33550, 33920, 33922, 34264, 34735, 42112, 42113, 50844}
 
 
 def open_source(source: str | Path | BinaryIO, *, force: bool = False) -> AbstractContextManager[PixelSource]:
     """Open an image file for reading.
 
-    Rasters (TIFF, JPEG 2000, 16-bit PNG, what Pillow doesn't know) are read window by window if the source is a path,
-    or a file object that can seek and stands at its start; pictures are decoded as a whole, and turned as their EXIF
-    orientation says.
+    Rasters (TIFF, JPEG 2000, 16-bit PNG, what has a world file or the like beside it, what Pillow doesn't know) are
+    read window by window if the source is a path, or a file object that can seek and stands at its start. Pictures are
+    decoded as a whole, and turned as their EXIF orientation says; of TIFFs, only those of 8 bits without a
+    georeference that are to be turned.
 
     Args:
         source: a path, or a binary file object, which isn't closed.
@@ -48,28 +52,27 @@ def open_source(source: str | Path | BinaryIO, *, force: bool = False) -> Abstra
     """
     named = isinstance(source, (str, os.PathLike))
     name = str(source) if named else str(getattr(source, "name", "") or "input")
-    stream: BinaryIO
     if isinstance(source, (str, os.PathLike)):
         try:
             kind = Path(source).stat().st_mode
-            if stat.S_ISDIR(kind):
-                raster = True
-            elif stat.S_ISREG(kind):
+            if stat.S_ISREG(kind):
                 with Path(source).open("rb") as stream:
-                    raster = _is_raster(stream)
+                    raster, beside = _look(stream, name, Path(source))
+            elif stat.S_ISDIR(kind):  # some rasters are
+                raster, beside = True, {}
             else:  # a pipe or a device gives its bytes once
                 source = BytesIO(Path(source).read_bytes())
-                raster = _is_raster(source)
+                raster, beside = _look(source, name)
         except OSError as error:
             raise FileError(f"{name}: {error.strerror or error}") from error
     else:
         if not (hasattr(source, "seekable") and source.seekable() and source.tell() == 0):
             source = BytesIO(source.read())
-        raster = _is_raster(source)
+        raster, beside = _look(source, name)
     if raster:
         from . import geotiff
 
-        return geotiff.open_source(source, force=force, name=name)
+        return geotiff.open_source(source, force=force, name=name, beside=beside)
     return pictures.open_source(source, name=name)
 
 
@@ -116,10 +119,7 @@ def open_sink(
     key = pictures.output_format("", format)
     name = name or path.name
     found = meta.checked({} if metadata is None else metadata)
-    picture = np.dtype(dtype) == np.uint8 and bands in (1, 3) and nodata is None and plane != "mask"
-    # Only Pillow writes EXIF into a TIFF, only rasterio everything else and in tiles.
-    photograph = picture and "exif" in found and not pictures.RASTER_KEYS & found.keys()
-    if key not in ("tif", "tiff") or photograph:
+    if key not in ("tif", "tiff"):
         return pictures.open_sink(
             path,
             key,
@@ -134,8 +134,6 @@ def open_sink(
         )
     from . import geotiff_write
 
-    if "exif" in found:
-        meta.lose(f"{name}: EXIF isn't kept: a GeoTIFF doesn't have it")
     return geotiff_write.open_sink(
         path,
         height=height,
@@ -150,23 +148,58 @@ def open_sink(
     )
 
 
-def _is_raster(stream: BinaryIO) -> bool:
-    """Is this for rasterio? Leaves the stream at its start."""
+def _look(stream: BinaryIO, name: str, path: Path | None = None) -> tuple[bool, dict[str, Any]]:
+    """Is this for rasterio, and if so, what does it not see beside the pixels? Leaves the stream at its start."""
     head = stream.read(32)
     stream.seek(0)
-    if head.startswith(_PNG_START):
-        return head[24:25] == b"\x10"  # IHDR comes first: signature 8, length 4, type 4, width 4, height 4, depth
-    if not head or head.startswith(_JPEG2000_STARTS):
-        return True
     try:
-        with pictures.quiet(), Image.open(stream) as picture:
-            if head.startswith(_TIFF_STARTS):  # but for photographs: GDAL doesn't turn pictures, nor read all EXIF
-                tags = getattr(picture, "tag_v2", {})
-                return _TAG_EXIF not in tags and tags.get(_TAG_ORIENTATION, 1) == 1
-            return picture.mode.startswith(("I", "F")) or (picture.format == "PPM" and pictures.bits(picture, head) > 8)
+        if head.startswith(_TIFF_STARTS):
+            return _look_at_tiff(stream, path)
+        if not head or head.startswith(_JPEG2000_STARTS):
+            return True, {}
+        with pictures.quiet(), identify(stream) as picture:
+            deep = picture.mode.startswith(("I", "F")) or (
+                picture.format in ("PNG", "PPM") and pictures.bits(picture, head) > 8
+            )
+            beside = pictures.beside(picture)
+        return (True, beside) if deep or _placed(path) else (False, {})
     except UnidentifiedImageError:
-        return True
+        return True, {}
+    except MissingDependencyError as error:
+        raise MissingDependencyError(f"{name}: {error}") from error
+    except LearnedCodecWarning:  # where the caller has made errors of them
+        raise
     except Exception:  # noqa: BLE001  # Pillow raises many kinds on damaged files; whoever reads it says what is wrong
-        return head.startswith(_TIFF_STARTS)
+        return False, {}
     finally:
         stream.seek(0)
+
+
+def _look_at_tiff(stream: BinaryIO, path: Path | None) -> tuple[bool, dict[str, Any]]:
+    """A TIFF is a picture only where its pixels are to be turned, which GDAL doesn't, and it has no georeference."""
+    try:
+        form, at = directories.start(stream)
+        fields, _ = directories.read(stream, form, at)
+    except ValueError:
+        return True, {}
+
+    def numbers(tag: int) -> tuple[int, ...]:
+        return fields[tag].numbers() if tag in fields else ()
+
+    turned = numbers(TAG_ORIENTATION)[:1] not in ((), (1,))
+    shallow = max(numbers(_TAG_BITS), default=1) <= 8
+    if turned and shallow and not _GDAL_TAGS & fields.keys() and not _placed(path):
+        return False, {}
+    beside: dict[str, Any] = {"extra_samples": numbers(_TAG_EXTRA_SAMPLES)}
+    if exif := exif_of_tiff(stream):
+        beside["exif"] = meta.binary(exif)
+    return True, beside
+
+
+def _placed(path: Path | None) -> bool:
+    """Do files beside a picture say where it lies?"""
+    if path is None or not may_place(path):
+        return False
+    from .neighbours import place
+
+    return place(path)

@@ -49,7 +49,7 @@ COLOUR_TABLES = ("uint8", "uint16")
 
 
 def collect(raster: Any, alpha: int | None, name: str, description: Description | None = None) -> dict[str, Any]:
-    """Everything beside the pixels of a rasterio dataset that `parse` accepts, bounded in size.
+    """Everything beside the pixels of a rasterio dataset that `parse` accepts.
 
     Args:
         raster: open for reading.
@@ -85,7 +85,7 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
     if profile := say.tags("COLOR_PROFILE").get("SOURCE_ICC_PROFILE"):
         found["icc"] = profile  # base64 already
     if xmp := say.tags("xml:XMP").get("xml:XMP"):
-        found["xmp"] = meta.binary(meta.upright_xmp(xmp.encode()))  # GDAL doesn't turn pictures
+        found["xmp"] = meta.binary(xmp.encode())
     with suppress(ValueError):  # what rasterio raises where there is none
         table = raster.colormap(1)
         if raster.count == 1 and raster.dtypes[0] in COLOUR_TABLES:
@@ -97,7 +97,7 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
             meta.lose(
                 f"{name}: its colour table isn't kept: only a single band of {' or '.join(COLOUR_TABLES)} has one"
             )
-    return meta.bounded(_sensible(found, name), name)
+    return _sensible(found, name)
 
 
 def _sensible(found: dict[str, Any], name: str) -> dict[str, Any]:
@@ -202,6 +202,7 @@ class Band:
     unit: str = ""
     scale: float = 1.0
     offset: float = 0.0
+    premultiplied: bool = False
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -220,6 +221,7 @@ class Georeference:
     overviews: list[int] = field(default_factory=list)
     colormap: NDArray[np.uint8] | None = None
     icc: str | None = None
+    exif: bytes | None = None
     xmp: str | None = None
 
 
@@ -247,6 +249,7 @@ def parse(metadata: Any, bands: int, plane: PlaneKind | None) -> Georeference:
     result.colormap = get("colormap")
     if (icc := get("icc")) is not None:
         result.icc = meta.binary(icc)
+    result.exif = get("exif")
     result.xmp = get("xmp")
     if result.colormap is None:
         for band in listed:
@@ -292,6 +295,7 @@ def _one_band(value: Any, what: str) -> Band:
     band.unit = meta.text(found.get("unit") or "", f"{what}.unit")
     band.scale = meta.real(found.get("scale", 1), f"{what}.scale", finite=False)
     band.offset = meta.real(found.get("offset", 0), f"{what}.offset", finite=False)
+    band.premultiplied = found.get("premultiplied") is True
     band.tags = _tags(found.get("tags", {}), f"{what}.tags")
     return band
 
@@ -384,6 +388,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "overviews": _overviews,
     "colormap": _colormap,
     "icc": meta.raw,
+    "exif": meta.raw,
     "xmp": _xmp,
 }
 

@@ -23,12 +23,16 @@ from learned_codec.values.mask import holds
 from learned_codec.values.sources import PlaneKind, Unit
 
 from . import geotags
+from . import metadata as meta
 from .description import Description, describe
+from .exif import orientation, upright_xmp
 from .gdal import quiet, small_cache
 from .radar import radar_unit
 
 READABLE = ("uint8", "uint16", "int16", "float32", "float64")
 ACCEPTED = "bands of the same one of uint8, uint16, int16, float32 and float64 are accepted"
+
+_PREMULTIPLIED = 1  # in a TIFF's ExtraSamples
 
 _INKS = {ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black}
 
@@ -36,7 +40,7 @@ _INKS = {ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.
 class RasterSource:
     """A `PixelSource` over an open rasterio dataset; nothing is read before it is asked for. See `open_source`."""
 
-    def __init__(self, raster: Any, name: str, *, force: bool) -> None:
+    def __init__(self, raster: Any, name: str, *, force: bool, beside: dict[str, Any]) -> None:
         _check_kind(raster, name, force=force)
         self._raster = raster
         self._name = name
@@ -48,10 +52,12 @@ class RasterSource:
         self.bands = len(self._indexes)
         self.dtype: np.dtype[Any] = np.dtype(raster.dtypes[0])
         self.plane: PlaneKind | None = _plane(raster, self._indexes, alpha, name)
+        self._softened = False
         self._out_of_float: float | None = None
         self.nodata: float | None = self._nodata()
         description = describe(raster)
-        self.metadata: dict[str, Any] = geotags.collect(raster, alpha, name, description)
+        found = geotags.collect(raster, alpha, name, description)
+        self.metadata: dict[str, Any] = meta.bounded(_with(found, beside, raster.count), name)
         self.unit: Unit | None = radar_unit(self.metadata, self.dtype)
         if self.dtype.kind in "iu" and not force:
             _check_continuous(self.metadata, description, name)
@@ -78,7 +84,7 @@ class RasterSource:
         """(h, w) of the mask, 0 or 255, or of the opacity.
 
         Raises:
-            InvalidInputError: the file is damaged there, or has more than 8 bits of opacity.
+            InvalidInputError: the file is damaged there.
         """
         if self.plane == "mask":
             mask = self._checked_read(self._raster.read_masks, self._indexes[0], rows, columns)
@@ -86,14 +92,14 @@ class RasterSource:
         alpha: NDArray[Any] = self._checked_read(self._raster.read, self._alpha, rows, columns)
         if alpha.dtype == np.uint8:
             return alpha
+        # 0 and 65535 stay themselves; nothing becomes invisible, or opaque, that wasn't.
         opaque = np.iinfo(alpha.dtype).max
-        between = (alpha != 0) & (alpha != opaque)
-        if between.any():
-            raise InvalidInputError(
-                f"{self._name}: an alpha band of {alpha.dtype} with a value of {alpha[between][0]}; 8-bit alpha bands, "
-                f"and {alpha.dtype} of only 0 and {opaque}, are accepted"
-            )
-        return np.where(alpha != 0, np.uint8(255), np.uint8(0))
+        soft = (alpha != 0) & (alpha != opaque)
+        if soft.any() and not self._softened:
+            self._softened = True
+            meta.lose(f"{self._name}: of {8 * alpha.dtype.itemsize} bits of opacity, 8 are kept")
+        eighth = np.clip(np.rint(alpha / (opaque / 255)), 1, 254)
+        return np.where(soft, eighth, alpha // (opaque // 255)).astype(np.uint8)
 
     def _checked_read(self, read: Any, indexes: Any, rows: slice, columns: slice) -> NDArray[Any]:
         window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
@@ -122,7 +128,11 @@ class RasterSource:
 
 @contextmanager
 def open_source(
-    source: str | Path | BinaryIO, *, force: bool = False, name: str | None = None
+    source: str | Path | BinaryIO,
+    *,
+    force: bool = False,
+    name: str | None = None,
+    beside: dict[str, Any] | None = None,
 ) -> Iterator[RasterSource]:
     """Open a raster for reading.
 
@@ -133,6 +143,7 @@ def open_source(
         force: also read rasters of classes (a colour table, category names, LAYER_TYPE=thematic), in which lossy coding
             will invent some.
         name: of the source in messages, if not its own.
+        beside: what rasterio doesn't see: metadata (`exif`, `xmp` …) as stored, and `extra_samples` of a TIFF.
 
     Raises:
         FileError: the path can't be read.
@@ -150,7 +161,7 @@ def open_source(
         try:
             with quiet():
                 raster = stack.enter_context(opener())
-                opened = RasterSource(raster, name, force=force)
+                opened = RasterSource(raster, name, force=force, beside=beside or {})
         except (LearnedCodecError, LearnedCodecWarning):
             raise
         except Exception as error:  # rasterio, GDAL and file objects report in a dozen unrelated ways
@@ -222,6 +233,23 @@ class _View(io.RawIOBase):
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
+
+
+def _with(found: dict[str, Any], beside: dict[str, Any], count: int) -> dict[str, Any]:
+    """Metadata by rasterio, with what it doesn't see. GDAL's own reading of EXIF goes where there is EXIF itself."""
+    kept = dict(beside)
+    extra = kept.pop("extra_samples", ())
+    if "exif" in kept and "tags" in found:
+        tags = {namespace: items for namespace, items in found["tags"].items() if namespace != "EXIF"}
+        tags[""] = {key: value for key, value in tags.get("", {}).items() if not key.startswith("EXIF_")}
+        found["tags"] = {namespace: items for namespace, items in tags.items() if items}
+    found |= kept
+    if "xmp" in found and ("exif" not in found or orientation(meta.raw(found["exif"], "exif")) == 1):
+        found["xmp"] = meta.binary(upright_xmp(meta.raw(found["xmp"], "xmp")))
+    alpha = found.get("alpha")
+    if alpha is not None and extra[alpha - count : alpha - count + 1 or None] == (_PREMULTIPLIED,):
+        found["bands"][alpha]["premultiplied"] = True
+    return found
 
 
 def _refuse(name: str, what: str) -> InvalidInputError:

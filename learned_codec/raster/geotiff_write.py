@@ -22,6 +22,8 @@ from learned_codec.values.mask import holds
 from learned_codec.values.sources import PlaneKind
 
 from . import geotags
+from . import metadata as meta
+from .exif import add_to_tiff
 from .gdal import quiet, small_cache
 from .geotiff import READABLE
 
@@ -149,6 +151,8 @@ def open_sink(
             averaged = nodata is None and plane is None and given.colormap is None
             _build_overviews(path, factors, name, averaged=averaged)
             _check_overviews(path, len(factors), name)
+        if given.exif:
+            _add_exif(path, given.exif, name)
         sink.check(path)  # GDAL doesn't always say that the disk was full
 
 
@@ -173,6 +177,8 @@ def _create(
         options["SOURCE_ICC_PROFILE"] = given.icc
     if given.transform is not None:
         options["transform"] = given.transform
+    if given.alpha is not None and given.bands[given.alpha - 1].premultiplied:
+        options["ALPHA"] = "PREMULTIPLIED"
     try:
         with quiet():
             return rasterio.open(
@@ -237,6 +243,15 @@ def _reopened(path: Path, name: str, mode: str = "r", **options: Any) -> Iterato
         raise
     except Exception as error:  # rasterio and GDAL report in a dozen unrelated ways
         raise FileError(f"{name}: not written whole; is the disk full?") from error
+
+
+def _add_exif(path: Path, exif: bytes, name: str) -> None:
+    try:
+        add_to_tiff(path, exif)
+    except ValueError as error:
+        meta.lose(f"{name}: EXIF makes no sense, and isn't kept: {error}")
+    except OSError as error:
+        raise FileError(f"{name}: {error.strerror or error}") from error
 
 
 def _checksum(values: NDArray[Any], plane: NDArray[np.uint8] | None) -> int:

@@ -2,14 +2,17 @@
 
 The metadata of a `PixelSource` is a plain dict. All its keys are optional:
 
-    icc, exif, xmp      base64. EXIF without the "Exif" and two zero bytes that JPEG puts in front.
+    icc, exif, xmp      base64. EXIF without the "Exif" and two zero bytes that JPEG puts in front; of a TIFF, what its
+                        first directory says of the photograph. A picture's pixels are upright, and so say both; a
+                        raster's are as they are stored, with the orientation that both say
     dpi                 [horizontal, vertical] dots an inch
     crs                 WKT2
     transform           [a, b, c, d, e, f]: x = a·column + b·row + c, y = d·column + e·row + f
     gcps                {"crs": WKT2 or null, "points": [[row, column, x, y, z, id, info], …]}
     rpcs                as GDAL's RPC domain has them: {"LINE_OFF": "2199.80872158044", …}
     bands               one dict per band of the file, the alpha band included:
-                        description, unit, scale, offset, color (as rasterio's ColorInterp), tags
+                        description, unit, scale, offset, color (as rasterio's ColorInterp), tags, and of the alpha band
+                        premultiplied: true where the colours have been multiplied by it
     alpha               which of `bands` is the alpha band, from 0
     tags                {namespace: {key: value}}; "" is the default namespace
     overviews           the factors, [2, 4, …]
@@ -24,7 +27,6 @@ import base64
 import binascii
 import json
 import math
-import re
 import warnings
 from typing import Any
 
@@ -48,11 +50,6 @@ def number(value: float) -> float | str:
 def binary(data: bytes) -> str:
     """Bytes as JSON has them."""
     return base64.b64encode(data).decode()
-
-
-def upright_xmp(xmp: bytes) -> bytes:
-    """XMP with its orientation, if there is one, set to 1: viewers go by it where there is no EXIF."""
-    return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)\d", rb"\g<1>1", xmp)
 
 
 def size(metadata: dict[str, Any]) -> int:

@@ -13,7 +13,6 @@ Other sample types, any number of bands, nodata and georeferences are for `geoti
 """
 
 import io
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,19 +21,32 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from learned_codec.atomic import write_whole
-from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
+from learned_codec.errors import (
+    FileError,
+    InvalidInputError,
+    LearnedCodecError,
+    MissingDependencyError,
+)
+from learned_codec.limits import Limits
 from learned_codec.values.sources import PlaneKind, Unit
 
 from . import metadata as meta
-from .exif import EXIF_START, MAX_SEGMENT, XMP_START, descriptive, exif_and_xmp, upright_exif
+from .exif import (
+    EXIF_START,
+    MAX_SEGMENT,
+    TAG_ORIENTATION,
+    XMP_START,
+    exif_and_xmp,
+    exif_of_tiff,
+    upright_exif,
+    upright_xmp,
+)
+from .pillow import identify
 
 ACCEPTED = "8-bit grey or RGB pictures with one page are accepted"
-
-RASTER_KEYS = {"crs", "transform", "gcps", "rpcs", "bands", "tags", "overviews", "colormap"}
-"""Metadata that only rasterio can write."""
 
 # What Pillow calls a mode, in words. "L", "RGB", "LA" and "RGBA" are the four that are read.
 _REFUSED_MODES = {
@@ -78,6 +90,7 @@ _WITH_ALPHA = {"PNG", "TIFF", "WEBP"}
 _NAMES = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP", "dpi": "resolution"}
 
 _TAG_BITS_PER_SAMPLE = 258
+_STRIP = 256  # rows
 
 
 class PictureSource:
@@ -209,9 +222,10 @@ def write_image(image: NDArray[np.uint8], stream: BinaryIO, format: str) -> None
 class PictureSink:
     """A `PixelSink` that collects a picture. See `open_sink`."""
 
-    def __init__(self, pixels: NDArray[Any], bands: int) -> None:
+    def __init__(self, pixels: NDArray[Any], bands: int, *, premultiplied: bool = False) -> None:
         self._pixels = pixels
         self._bands = bands
+        self._premultiplied = premultiplied
 
     def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> None:
         """Take (bands, h, w) values, and (h, w) of the plane if there is one.
@@ -229,6 +243,9 @@ class PictureSink:
             raise InvalidInputError(
                 f"a plane of shape {getattr(plane, 'shape', None)} for a picture of {target.shape[2]} channels"
             )
+        if plane is not None and self._premultiplied:
+            straight = np.rint(values * (255 / np.maximum(plane, 1)))
+            values = np.minimum(straight, 255).astype(values.dtype)
         target[:, :, : self._bands] = np.moveaxis(values, 0, 2)
         if plane is not None:
             target[:, :, self._bands] = plane
@@ -281,9 +298,13 @@ def open_sink(
             f"{key} can't hold {'an alpha channel' if plane == 'alpha' else 'a mask'}; png and tif can"
         )
     _check_bands(pillow_format, bands)
-    extras = _extras(meta.checked({} if metadata is None else metadata), nodata, pillow_format, name or path.name)
+    found = meta.checked({} if metadata is None else metadata)
+    extras = _extras(found, nodata, pillow_format, name or path.name)
+    premultiplied = plane == "alpha" and _is_premultiplied(found)
+    if premultiplied:
+        meta.lose(f"{name or path.name}: {pillow_format} has no premultiplied alpha: the colours are divided by it")
     pixels = np.zeros((height, width, bands + (plane is not None)), kind)
-    yield PictureSink(pixels, bands)
+    yield PictureSink(pixels, bands, premultiplied=premultiplied)
     data = _encode(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, key, extras)
     write_whole(path, [data], name or path.name)
 
@@ -291,6 +312,11 @@ def open_sink(
 def _check_bands(pillow_format: str, bands: int) -> None:
     if pillow_format == "WEBP" and bands == 1:
         raise InvalidInputError("WebP has no single-band pictures; png and tif have")
+
+
+def _is_premultiplied(metadata: dict[str, Any]) -> bool:
+    bands = metadata.get("bands")
+    return isinstance(bands, list) and any(isinstance(b, dict) and b.get("premultiplied") is True for b in bands)
 
 
 def _extras(metadata: dict[str, Any], nodata: float | None, pillow_format: str, name: str) -> dict[str, Any]:
@@ -351,15 +377,6 @@ def _encode(image: NDArray[Any], key: str, extras: dict[str, Any]) -> memoryview
         Image.fromarray(np.ascontiguousarray(image)).save(buffer, format=pillow_format, **options)
     except (OSError, ValueError) as error:  # beyond the format's own limits, such as 16383 pixels a side in WebP
         raise InvalidInputError(f"{image.shape[1]} × {image.shape[0]} pixels don't fit into {key}: {error}") from error
-    except (
-        SyntaxError,
-        KeyError,
-        TypeError,
-        IndexError,
-        OverflowError,
-        struct.error,
-    ) as error:  # EXIF is parsed for TIFF
-        raise CorruptDataError(f"metadata.exif: can't be written into {key}: {error!r}") from error
     return buffer.getbuffer()
 
 
@@ -377,45 +394,79 @@ def quiet() -> Iterator[None]:
 
 def _read_pillow(data: bytes, name: str) -> PictureSource:
     try:
-        with quiet(), Image.open(io.BytesIO(data)) as picture:
+        with quiet(), identify(io.BytesIO(data)) as picture:
             _check_kind(picture, data, name)
-            found = _metadata(picture)
-            pixels = np.array(ImageOps.exif_transpose(picture))
-    except InvalidInputError:
+            Limits().check("max_pixels", picture.width * picture.height, f"{name}: pixels")
+            found = beside(picture)
+            pixels = _pixels(picture)
+            pixels = _turned(pixels, _orientation(picture))  # 1 by now where loading turned it, as of TIFFs
+    except MissingDependencyError as error:
+        raise MissingDependencyError(f"{name}: {error}") from error
+    except LearnedCodecError:
         raise
     except UnidentifiedImageError:
         raise InvalidInputError(f"{name}: not a picture in a format that can be read") from None
-    except Image.DecompressionBombError as error:
-        raise InvalidInputError(f"{name}: {error}") from error
-    # Pillow's readers report damage in all of these ways.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError) as error:
+    except Exception as error:  # Pillow's readers report damage in a dozen ways
         raise InvalidInputError(f"{name}: damaged or truncated: {error}") from error
-    return PictureSource(pixels.reshape(*pixels.shape[:2], -1), meta.bounded(found, name))
+    return PictureSource(pixels, meta.bounded(upright(found), name))
 
 
-def _metadata(picture: Image.Image) -> dict[str, Any]:
-    """What lies beside the pixels, for pixels that have been turned upright."""
+def _pixels(picture: Any) -> NDArray[np.uint8]:
+    """(H, W, channels) of a picture that is as it should be; strip by strip, for Pillow copies what it hands out."""
+    picture.load()
+    pixels = np.empty((picture.height, picture.width, len(picture.getbands())), np.uint8)
+    for top in range(0, picture.height, _STRIP):
+        bottom = min(top + _STRIP, picture.height)
+        strip = np.asarray(picture.crop((0, top, picture.width, bottom)))
+        pixels[top:bottom] = strip.reshape(bottom - top, picture.width, -1)
+    return pixels
+
+
+def _orientation(picture: Any) -> int:
+    """What EXIF says, or else XMP; 1 (upright) where neither can be read, as in viewers."""
+    if picture.format == "JXL" and not getattr(picture, "jpeg", None):
+        return 1  # its own orientation has been applied, and EXIF's is to be ignored
+    try:
+        turn = picture.getexif().get(TAG_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001  # odd EXIF fails in a dozen ways
+        return 1
+    return turn if turn in range(1, 9) else 1
+
+
+def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """A view that is upright; orientations from 5 on exchange rows and columns."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return pixels[::rows, ::columns]
+
+
+def beside(picture: Any) -> dict[str, Any]:
+    """What lies beside the pixels of a picture that Pillow has opened, as it is stored; pixels aren't read."""
     found: dict[str, Any] = {}
     info = picture.info
     exif = info.get("exif")
     if picture.format == "TIFF":
-        described = descriptive(picture.getexif())
-        exif = described.tobytes() if len(described) else None
+        exif = exif_of_tiff(picture.fp)
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
     for key, value in (("icc", info.get("icc_profile")), ("exif", exif), ("xmp", xmp)):
         data = value.encode() if isinstance(value, str) else value
         if isinstance(data, bytes) and data:
-            if key == "exif":
-                data = upright_exif(data.removeprefix(EXIF_START))
-            elif key == "xmp":
-                data = meta.upright_xmp(data)
-            found[key] = meta.binary(data)
+            found[key] = meta.binary(data.removeprefix(EXIF_START) if key == "exif" else data)
     dpi = info.get("dpi")
     if isinstance(dpi, tuple) and len(dpi) == 2:
         values = [float(x) for x in dpi]
         if all(0 < x < 1e6 for x in values):
             found["dpi"] = values
     return found
+
+
+def upright(metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metadata of pixels that have been turned, so that nobody turns them again."""
+    turned = {"exif": upright_exif, "xmp": upright_xmp}
+    changed = {k: meta.binary(turn(meta.raw(metadata[k], k))) for k, turn in turned.items() if k in metadata}
+    return metadata | changed
 
 
 def _check_kind(picture: Image.Image, data: bytes, name: str) -> None:
@@ -440,6 +491,8 @@ def bits(picture: Image.Image, data: bytes) -> int:
         case "TIFF":
             stored = getattr(picture, "tag_v2", {}).get(_TAG_BITS_PER_SAMPLE, (1,))
             return max(stored) if isinstance(stored, tuple) else int(stored)
+        case "HEIF":
+            return int(picture.info.get("bit_depth", 8))
         case "AVIF":
             av1c = data.find(b"av1C")
             return 10 if 0 <= av1c < len(data) - 6 and data[av1c + 6] & 0x40 else 8

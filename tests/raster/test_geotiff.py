@@ -283,10 +283,16 @@ def test_16_bit_alpha(tmp_path: Path) -> None:
     bands[1, 4:] = 0
     write(path, bands, alpha="YES").close()
     round_trip(path)
-    bands[1, 0, 0] = 300
+    bands[1] = np.arange(64).reshape(8, 8) * 1040
+    bands[1, 0, :4] = (0, 1, 65534, 65535)
     write(path, bands, alpha="YES").close()
-    with open_source(path) as source, pytest.raises(InvalidInputError, match="300.*0 and 65535"):
-        source.read_plane(slice(0, 8), slice(0, 8))
+    with pytest.warns(MetadataLostWarning, match="of 16 bits of opacity, 8 are kept"):
+        copy(path, tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as raster:
+        alpha = raster.read(2)
+    for value in (0, 65535):  # nothing else becomes invisible, or opaque
+        np.testing.assert_array_equal(alpha == value, bands[1] == value)
+    assert np.abs(alpha.astype(int) - bands[1]).max() <= 257
 
 
 def test_alpha_and_mask_or_floating_alpha(noise: np.ndarray, tmp_path: Path) -> None:

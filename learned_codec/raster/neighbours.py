@@ -1,0 +1,35 @@
+"""Files beside a picture that say where it lies: world files, and what GDAL keeps of formats without a georeference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import metadata as meta
+
+
+def may_place(path: Path) -> bool:
+    """Is there a file beside this one that may hold a georeference, a nodata value or a mask? A look at names alone."""
+    extension = path.suffix.lower().lstrip(".")
+    worlds = {extension + "w", extension[:1] + extension[-1:] + "w", "wld", "tab", "aux"}
+    beside = {path.with_suffix(f".{world}") for name in worlds for world in (name, name.upper())}
+    return any(
+        p.exists() for p in (*beside, path.with_name(path.name + ".aux.xml"), path.with_name(path.name + ".msk"))
+    )
+
+
+def place(path: Path) -> bool:
+    """Do they hold one, by GDAL? A warning tells if GDAL doesn't know the picture's format."""
+    import rasterio
+    from rasterio.enums import MaskFlags
+    from rasterio.errors import RasterioError
+
+    from .gdal import quiet
+
+    try:
+        with rasterio.Env(), quiet(), rasterio.open(path) as raster:
+            placed = raster.crs or not raster.transform.is_identity or raster.gcps[0] or raster.rpcs
+            masked = any(MaskFlags.nodata in f or f == [MaskFlags.per_dataset] for f in raster.mask_flag_enums)
+            return bool(placed) or masked
+    except RasterioError:
+        meta.lose(f"{path}: the files beside it may say where it lies, but can't be read for a picture of this format")
+        return False
