@@ -5,17 +5,16 @@ Exit codes:
     1  `check` or `selftest` found something wrong
     2  the command was used wrongly
     3  an error, told in one line: a file that is damaged, foreign or unreadable, a rate out of reach, a limit …
-  130  interrupted
+  130  interrupted; by another signal, 128 and its number
 
 Results go to standard output, everything else (progress, warnings, errors) to standard error.
 """
 
 import json
 import math
+import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -24,44 +23,15 @@ import click
 
 import learned_codec
 from learned_codec.errors import FileError, LearnedCodecError
+from learned_codec.files import IMAGE_SUFFIXES
 from learned_codec.profiles import PROFILES
+from learned_codec.streams import our_errors
+from learned_codec.terminal import EXIT_ERROR, Group, line, progress_bar, warnings_in_lines
 
 DEFAULT_QUALITY = 60.0
-MAX_MESSAGE = 1000
-"""Characters of a message."""
-EXIT_FOUND_WRONG, EXIT_ERROR, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_FOUND_WRONG = 1
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-
-
-class _Group(click.Group):
-    """A group whose commands report our errors and warnings as one line each."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = _show_warning
-            try:
-                return super().invoke(ctx)
-            except LearnedCodecError as error:
-                click.echo(f"error: {_plain(error)}", err=True)
-                ctx.exit(EXIT_ERROR)
-            except KeyboardInterrupt:
-                click.echo("interrupted", err=True)
-                ctx.exit(EXIT_INTERRUPTED)
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"warning: {_plain(message)}", err=True)
-
-
-def _plain(value: object, longest: int = MAX_MESSAGE) -> str:
-    """Text that may come from a file, in one line for a terminal: without control characters, and not too long."""
-    text = str(value)
-    if len(text) > longest:
-        text = text[: longest - 3] + "..."
-    # Besides letters and the like, spaces are harmless; escape sequences, surrogates and changes of direction aren't.
-    return " ".join("".join(c if c.isprintable() or c.isspace() else ascii(c)[1:-1] for c in text).split())
 
 
 def rate_options(command: _F) -> _F:
@@ -86,11 +56,12 @@ def machine_options(command: _F) -> _F:
 
 
 jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Files at a time.")
+skip_option = click.option("--skip-existing", is_flag=True, help="Leave out what is done: go on after an interruption.")
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing destination.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-@click.group(cls=_Group, epilog=__doc__ and "\b\n" + __doc__.split("\n\n")[1].replace("`", ""))
+@click.group(cls=Group, epilog=__doc__ and "\b\n" + __doc__.split("\n\n")[1].replace("`", ""))
 @click.version_option(learned_codec.__version__, prog_name="learned-codec")
 def main() -> None:
     """Encode images into small files, and decode them: pictures and rasters of any size, bands and type.
@@ -116,6 +87,7 @@ def main() -> None:
 )
 @click.option("--model", help="A model's name, or the path of one of your own.  [default: by bands and type]")
 @jobs_option
+@skip_option
 @overwrite_option
 @json_option
 @machine_options
@@ -129,21 +101,23 @@ def encode(
     kind: str | None,
     unit: str | None,
     jobs: int,
+    skip_existing: bool,
     overwrite: bool,
     as_json: bool,
     **others: Any,
 ) -> None:
-    """Encode the image SRC (GeoTIFF, PNG, JPEG …) into the LCI file DST, or several into the folder DST."""
+    """Encode the image SRC (GeoTIFF, PNG, JPEG …) into the LCI file DST, or several into the folder DST.
+
+    A SRC that is a folder stands for all images in it, whose folders DST then has too.
+    """
     rate = _rate(quality, bpp, psnr, default=profile is None)
     given = {"profile": profile, "kind": kind or ("sar" if unit else None), "unit": unit, **others}
     options = rate | {name: value for name, value in given.items() if value is not None} | {"overwrite": overwrite}
-    tasks = [(source, target, options) for source, target in zip(src, _targets(src, dst, "lci"), strict=True)]
+    tasks = _tasks(src, dst, options, IMAGE_SUFFIXES, "lci", skip_existing=skip_existing)
 
     def report(name: str, info: Any) -> None:
         # Where the file itself goes to standard output, what is said of it can't.
-        click.echo(
-            json.dumps(info.to_dict()) if as_json else _plain(f"{_name(name)}: {_summary(info)}"), err=dst == "-"
-        )
+        click.echo(json.dumps(info.to_dict()) if as_json else line(f"{_name(name)}: {_summary(info)}"), err=dst == "-")
 
     _run_all(tasks, "encoding", _encode_one, jobs, report)
 
@@ -163,6 +137,7 @@ def encode(
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger images.  [default: 2^30]")
 @click.option("--model", help="The path of the model of your own that SRC was encoded with.")
 @jobs_option
+@skip_option
 @overwrite_option
 @machine_options
 def decode(
@@ -174,9 +149,13 @@ def decode(
     errors: str | None,
     max_pixels: int | None,
     jobs: int,
+    skip_existing: bool,
     **others: Any,
 ) -> None:
-    """Decode the LCI file SRC into the image DST (GeoTIFF, PNG …, by its extension), or several into the folder DST."""
+    """Decode the LCI file SRC into the image DST (GeoTIFF, PNG …, by its extension), or several into the folder DST.
+
+    A SRC that is a folder stands for all LCI files in it, whose folders DST then has too.
+    """
     limits = learned_codec.Limits()
     if max_pixels is not None:  # who asks for more pixels means all their bands
         limits = replace(limits, max_pixels=max_pixels, max_samples=max(limits.max_samples, 3 * max_pixels))
@@ -184,37 +163,53 @@ def decode(
     options |= {name: value for name, value in others.items() if value is not None} | (
         {"errors": errors} if errors else {}
     )
-    targets = _targets(src, dst, format or "tif")
-    _run_all([(s, t, options) for s, t in zip(src, targets, strict=True)], "decoding", _decode_one, jobs, None)
+    tasks = _tasks(src, dst, options, LCI, format or "tif", skip_existing=skip_existing)
+    _run_all(tasks, "decoding", _decode_one, jobs, None)
 
 
 @main.command()
-@click.argument("file")
+@click.argument("file", nargs=-1, required=True)
 @json_option
-def info(file: str, as_json: bool) -> None:
-    """Say what an LCI file holds, from its head alone."""
-    found = _opened(file, learned_codec.inspect).to_dict()
-    if as_json:
-        click.echo(json.dumps(found))
-        return
-    metadata = {key: value for key, value in found.pop("metadata").items() if key not in found}
-    width = max(map(len, found))
-    for key, value in found.items():
-        click.echo(f"{key:<{width}}  {value:.4f}" if isinstance(value, float) else f"{key:<{width}}  {value}")
-    for key, value in metadata.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        click.echo(f"{_plain(key, 100):<{width}}  {_plain(text, 300)}")
+def info(file: tuple[str, ...], as_json: bool) -> None:
+    """Say what LCI files, or those in a folder, hold, from their heads alone."""
+
+    def show(name: str, found: Any) -> None:
+        values = found.to_dict()
+        if as_json:
+            click.echo(json.dumps(values if len(names) == 1 else {"file": name} | values))
+            return
+        if len(names) > 1:
+            click.echo(f"{'' if name == names[0] else chr(10)}{line(name)}")
+        metadata = {key: value for key, value in values.pop("metadata").items() if key not in values}
+        width = max(map(len, values))
+        for key, value in values.items():
+            click.echo(f"{key:<{width}}  {value:.4f}" if isinstance(value, float) else f"{key:<{width}}  {value}")
+        for key, value in metadata.items():
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            click.echo(f"{line(key, 100):<{width}}  {line(text, 300)}")
+
+    names = _names(file)
+    _look_at(names, learned_codec.inspect, show)
 
 
 @main.command()
-@click.argument("file")
+@click.argument("file", nargs=-1, required=True)
 @json_option
 @click.pass_context
-def check(ctx: click.Context, file: str, as_json: bool) -> None:
-    """Say whether an LCI file is whole, and which tiles are damaged (exit code 1) if it isn't."""
-    report = _opened(file, learned_codec.check)
-    click.echo(json.dumps(report.to_dict()) if as_json else _plain(f"{_name(file)}: {report.message}"))
-    ctx.exit(0 if report.ok else EXIT_FOUND_WRONG)
+def check(ctx: click.Context, file: tuple[str, ...], as_json: bool) -> None:
+    """Say whether LCI files, or those in a folder, are whole, and which tiles are damaged (exit code 1) if not."""
+    found = []
+
+    def show(name: str, report: Any) -> None:
+        found.append(report.ok)
+        if as_json:
+            click.echo(json.dumps(report.to_dict() if len(names) == 1 else {"file": name} | report.to_dict()))
+        else:
+            click.echo(f"{_name(name)}: {line(report.message)}")
+
+    names = _names(file)
+    _look_at(names, learned_codec.check, show)
+    ctx.exit(0 if all(found) else EXIT_FOUND_WRONG)
 
 
 @main.command()
@@ -225,7 +220,7 @@ def selftest(ctx: click.Context, device: str | None, as_json: bool) -> None:
     """Check that this machine decodes the same symbols as every other (exit code 1 if it doesn't)."""
     from learned_codec import selftest as tests
 
-    with _progress("testing") as progress:
+    with progress_bar("testing") as progress:
         results = tests.run(progress, device)
     if as_json:
         click.echo(json.dumps(dict(results)))
@@ -296,7 +291,7 @@ def demo(
 
     rate = _rate(quality, bpp, psnr)
     picture = demonstration.landscape() if image is None else read_image(_source(image))
-    with _progress("demo") as progress:
+    with progress_bar("demo") as progress:
         result = demonstration.run(
             picture, out, rate=rate, overwrite=overwrite, threads=threads, device=device, progress=progress
         )
@@ -313,50 +308,93 @@ def _rate(quality: float | None, bpp: float | None, psnr: float | None, *, defau
     return given or ({"quality": DEFAULT_QUALITY} if default else {})
 
 
-def _band_list(bands: str | None) -> list[int] | None:
+def _band_list(bands: str | None) -> list[int | str] | None:
     if bands is None:
         return None
-    try:
-        return [int(part) for part in bands.split(",")]
-    except ValueError:
-        raise click.UsageError(f"--bands are numbers with commas between them, not {bands!r}.") from None
+    return [int(part) if part.lstrip("-").isdecimal() else part for part in map(str.strip, bands.split(","))]
 
 
 # -- one file, or many -------------------------------------------------------------------------------------------------
+
+LCI = frozenset({".lci"})
 
 Task = tuple[str, str, dict[str, Any]]
 """Source, destination, and the arguments of `encode_file` or `decode_file`."""
 
 
-def _targets(sources: tuple[str, ...], dst: str, extension: str) -> list[str]:
-    """Where each source goes: to `dst`, or of several, or if `dst` is a folder, into that."""
+def _tasks(
+    sources: tuple[str, ...],
+    dst: str,
+    options: dict[str, Any],
+    suffixes: Iterable[str],
+    extension: str,
+    *,
+    skip_existing: bool,
+) -> list[Task]:
+    """Each source with where it goes: to `dst`, or of several, or if `dst` is a folder, into that."""
+    if len(sources) == 1 and not _is_folder(dst) and not (Path(sources[0]).is_dir() and not Path(dst).suffix):
+        pairs = [(sources[0], dst)]  # some formats are folders, and become a file
+    else:
+        pairs = list(_into_folder(sources, dst, suffixes, extension.lstrip(".")))
+    left = [(s, t, options) for s, t in pairs if t == "-" or not (skip_existing and Path(t).exists())]
+    if skip_existing and len(left) < len(pairs):
+        click.echo(f"{len(pairs) - len(left)} of {len(pairs)} files are done already", err=True)
+    return left
+
+
+def _is_folder(dst: str) -> bool:
+    return Path(dst).is_dir() or dst.endswith(("/", "\\"))
+
+
+def _into_folder(
+    sources: tuple[str, ...], dst: str, suffixes: Iterable[str], extension: str
+) -> Iterator[tuple[str, str]]:
     folder = Path(dst)
-    if dst == "-" or (len(sources) == 1 and not folder.is_dir() and not dst.endswith(("/", "\\"))):
-        if len(sources) > 1:
-            raise click.UsageError("several files need a folder to go to, not standard output.")
-        return [dst]
+    if dst == "-":
+        raise click.UsageError("several files need a folder to go to, not standard output.")
     if folder.exists() and not folder.is_dir():
         raise click.UsageError(f"several files need a folder to go to; {dst} is a file.")
     if "-" in sources:
         raise click.UsageError("standard input has no name to give a file in a folder.")
-    targets = [str(folder / f"{Path(source).stem}.{extension.lstrip('.')}") for source in sources]
-    if twice := sorted({target for target in targets if targets.count(target) > 1}):
-        raise click.UsageError(f"several of the files would become {twice[0]}.")
-    folder.mkdir(parents=True, exist_ok=True)
-    return targets
+    found: dict[str, str] = {}
+    for source in sources:
+        inside = _files_in(Path(source), suffixes) if Path(source).is_dir() else [Path(source)]
+        for path in inside:
+            place = path.relative_to(source).parent if Path(source).is_dir() else Path()
+            target = str(folder / place / f"{path.stem}.{extension}")
+            if target in found:
+                raise click.UsageError(f"several of the files would become {target}.")
+            found[target] = str(path) if Path(source).is_dir() else source
+    for target in found:
+        with our_errors(str(Path(target).parent)):
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+    return ((source, target) for target, source in found.items())
+
+
+def _files_in(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """All files in a folder and in those within it that have such a name, but for hidden ones. Raises `FileError`."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, n) for n in sorted(names) if n[0] != "." and Path(n).suffix.lower() in suffixes]
+    if not found:
+        raise FileError(f"{folder}: has no files with names that end in {', '.join(sorted(suffixes))}")
+    return found
 
 
 def _encode_one(task: Task, progress: Callable[[int, int], None] | None = None) -> Any:
     source, target, options = task
-    return learned_codec.encode_file(_source(source), _destination(target), progress=progress, **options)
+    with warnings_in_lines():  # also where this is a process of its own
+        return learned_codec.encode_file(_source(source), _destination(target), progress=progress, **options)
 
 
 def _decode_one(task: Task, progress: Callable[[int, int], None] | None = None) -> Any:
     source, target, options = task
-    model = options.pop("model", None)
-    if model is not None:  # here, as this may be a process of its own
-        learned_codec.register_model(model)
-    return learned_codec.decode_file(_source(source), _destination(target), progress=progress, **options)
+    if "model" in options:
+        learned_codec.register_model(options["model"])
+    others = {name: value for name, value in options.items() if name != "model"}
+    with warnings_in_lines():
+        return learned_codec.decode_file(_source(source), _destination(target), progress=progress, **others)
 
 
 def _run_all(
@@ -368,66 +406,60 @@ def _run_all(
 ) -> None:
     """Do all tasks. Of a single one an error is an error; of several, the others are done, and what failed is told."""
     if len(tasks) == 1:
-        with _progress(label) as progress:
+        with progress_bar(label) as progress:
             result = function(tasks[0], progress)
         if report is not None:
             report(tasks[0][1], result)
         return
     failed = []
-    with _progress(label) as progress:
+    with progress_bar(label) as progress:
         for done, (task, result) in enumerate(_each(tasks, function, jobs), 1):
             if isinstance(result, LearnedCodecError):
                 failed.append((task[0], result))
             elif report is not None:
                 report(task[1], result)
             progress(done, len(tasks))
-    if failed:
-        for source, error in failed:
-            text = str(error)
-            click.echo(f"error: {_plain(text if source in text else f'{source}: {text}')}", err=True)
-        click.echo(f"{len(failed)} of {len(tasks)} files failed, the others are done", err=True)
-        raise SystemExit(EXIT_ERROR)
+    _tell(failed, len(tasks), "the others are done")
 
 
 def _each(tasks: list[Task], function: Callable[..., Any], jobs: int) -> Iterator[tuple[Task, Any]]:
     """Each task with its result or its error, as they come; in processes if there are several jobs."""
-    if jobs == 1:
-        for task in tasks:
-            try:
-                yield task, function(task)
-            except LearnedCodecError as error:
-                yield task, error
-        return
-    import multiprocessing
-    import os
-    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from learned_codec.jobs import attempt, each
 
+    if jobs == 1:
+        return ((task, attempt(function, task)) for task in tasks)
     # Together they use the processors that there are.
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in the middle of what they do
-    with ProcessPoolExecutor(min(jobs, len(tasks)), context) as pool:
-        futures = {
-            pool.submit(function, (s, t, {"threads": threads, **options})): (s, t, options) for s, t, options in tasks
-        }
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except LearnedCodecError as error:
-                yield futures[future], error
+    return each(function, [(s, t, {"threads": threads, **options}) for s, t, options in tasks], jobs)
 
 
-_T = TypeVar("_T")
+def _names(files: tuple[str, ...]) -> list[str]:
+    """The files that are meant, and those in the folders that are meant."""
+    return [str(f) for name in files for f in (_files_in(Path(name), LCI) if Path(name).is_dir() else [name])]
 
 
-def _opened(file: str, function: Callable[[Any], _T]) -> _T:
-    """What a function says of an LCI file, of which it reads what it needs."""
-    if file == "-":
-        return function(sys.stdin.buffer.read())
-    try:
-        with Path(file).open("rb") as stream:
-            return function(stream)
-    except OSError as error:
-        raise FileError(f"{file}: {error.strerror or error}") from error
+def _look_at(names: list[str], function: Callable[[Any], Any], show: Callable[[str, Any], None]) -> None:
+    """What a function says of LCI files, of which it reads what it needs. Errors as in `_run_all`."""
+    failed = []
+    for name in names:
+        try:
+            found = function(_source(name))
+        except LearnedCodecError as error:
+            if len(names) == 1:
+                raise
+            failed.append((name, error))
+        else:
+            show(name, found)
+    _tell(failed, len(names), "of the others it is said above")
+
+
+def _tell(failed: list[tuple[str, LearnedCodecError]], total: int, others: str) -> None:
+    """Say which files failed and why, and end if any did."""
+    for name, error in failed:
+        click.echo(f"error: {line(error if name in str(error) else f'{name}: {error}')}", err=True)
+    if failed:
+        click.echo(f"{len(failed)} of {total} files failed, {others}", err=True)
+        raise SystemExit(EXIT_ERROR)
 
 
 def _source(argument: str) -> str | BinaryIO:
@@ -439,7 +471,7 @@ def _destination(argument: str) -> str | BinaryIO:
 
 
 def _name(argument: str) -> str:
-    return "standard input or output" if argument == "-" else argument
+    return "standard input or output" if argument == "-" else line(argument)
 
 
 def _summary(info: Any) -> str:
@@ -450,17 +482,3 @@ def _summary(info: Any) -> str:
         f"{info.width} × {info.height} pixels, {info.bands} × {info.dtype}, {info.bytes:,} bytes, {info.bpp:.3f} bpp, "
         f"{model}"
     )
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A callback (done, total) behind a bar on standard error, shown only to a person and only if it takes a while."""
-    from tqdm import tqdm
-
-    with tqdm(desc=label, disable=None, delay=1.0, leave=False, file=sys.stderr) as bar:
-
-        def update(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield update

@@ -16,6 +16,7 @@ Every error is a `LearnedCodecError`, and also the built-in error that a caller 
     │   └── WeightsError(ValueError)           a weights file that is damaged or breaks the exactness bound
     ├── FileError(OSError)                     the destination exists, the source can't be read
     ├── MissingDependencyError(ImportError)    names the extra to install
+    ├── ProcessLostError(RuntimeError)         a process that did part of the work was killed
     └── TrainingError(RuntimeError)            training can't go on
 
 and everything that it warns of is a `LearnedCodecWarning`:
@@ -40,6 +41,7 @@ __all__ = [
     "MissingDependencyError",
     "ModelError",
     "NotLCIError",
+    "ProcessLostError",
     "RateError",
     "RateWarning",
     "TrainingError",
@@ -132,6 +134,10 @@ class FileError(LearnedCodecError, OSError):
 
 class MissingDependencyError(LearnedCodecError, ImportError):
     """An optional dependency isn't installed; the message names the extra that brings it."""
+
+
+class ProcessLostError(LearnedCodecError, RuntimeError):
+    """A process that did part of the work was killed, perhaps for want of memory."""
 
 
 class TrainingError(LearnedCodecError, RuntimeError):

@@ -2,9 +2,13 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +16,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import learned_codec
-from learned_codec import demo
+from learned_codec import demo, terminal
 from learned_codec.cli import main
 from learned_codec.errors import FileError
+
+ROOT = Path(__file__).parent.parent
 
 OK, FOUND_WRONG, USAGE, ERROR, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -243,6 +249,208 @@ def test_warning_is_one_line(tmp_path: Path, picture: np.ndarray) -> None:
     assert result.stderr.count("\n") == 1
 
 
+# --- many files, and folders ---
+
+
+@pytest.fixture
+def tree(tmp_path: Path, picture: np.ndarray) -> Path:
+    """A folder of images, with things that are none."""
+    folder = tmp_path / "in"
+    for name in ("a.png", "deep/down/b.PNG", "deep/c.tif"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    (folder / ".hidden.png").write_bytes(b"")
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "d.png").write_bytes(b"")
+    (folder / "notes.txt").write_bytes(b"none")
+    return folder
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_folders_there_and_back(tmp_path: Path, tree: Path, jobs: int) -> None:
+    done = run("encode", tree, tmp_path / "out", "--jobs", jobs)
+    assert (done.exit_code, done.stderr) == (OK, "")
+    assert names_in(tmp_path / "out") == {"a.lci", "deep/down/b.lci", "deep/c.lci"}
+    assert done.stdout.count("64 × 64 pixels") == 3
+    back = run("decode", tmp_path / "out", tmp_path / "back", "--format", "png")
+    assert (back.exit_code, back.output) == (OK, "")
+    assert names_in(tmp_path / "back") == {"a.png", "deep/down/b.png", "deep/c.png"}
+    checked = run("check", tmp_path / "out")
+    assert checked.exit_code == OK
+    assert checked.stdout.count("all whole") == 3
+
+
+def test_into_the_same_folder(tree: Path) -> None:
+    before = names_in(tree)
+    assert run("encode", tree, tree).exit_code == OK
+    assert names_in(tree) == before | {"a.lci", "deep/down/b.lci", "deep/c.lci"}
+
+
+def test_going_on_after_an_interruption(tmp_path: Path, tree: Path) -> None:
+    out = tmp_path / "out"
+    assert run("encode", tree / "a.png", f"{out}/").exit_code == OK
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.lci")}
+    again = run("encode", tree, out)
+    assert again.exit_code == ERROR
+    assert "exists" in again.stderr
+    assert "1 of 3 files failed" in again.stderr
+    (out / "deep" / "c.lci").unlink()
+    more = run("encode", tree, out, "--skip-existing")
+    assert (more.exit_code, more.stderr) == (OK, "2 of 3 files are done already\n")
+    assert more.stdout.count("64 × 64 pixels") == 1
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert names_in(out) == {"a.lci", "deep/down/b.lci", "deep/c.lci"}
+    assert run("encode", tree, out, "--skip-existing").exit_code == OK
+
+
+def test_folders_that_do_not_fit(tmp_path: Path, tree: Path, lci: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert_told_in_one_line(run("encode", empty, tmp_path / "out"), "empty", "no files", ".png")
+    assert_told_in_one_line(run("decode", tree, tmp_path / "out"), "no files", ".lci")
+    assert_told_in_one_line(run("check", empty), "empty", "no files")
+    assert run("encode", tree, "-").exit_code == USAGE
+    assert run("encode", tree, lci, lci).exit_code == USAGE  # which is no folder
+    Image.new("RGB", (8, 8)).save(tree / "a.tif")
+    twice = run("encode", tree, tmp_path / "out")
+    assert twice.exit_code == USAGE
+    assert "a.lci" in twice.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_nobody_thought_of_costs_one_file(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = learned_codec.encode_file
+
+    def fail(source: str, *arguments: object, **options: object) -> object:
+        if "c.tif" in source:
+            raise ZeroDivisionError("deep inside")
+        return real(source, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(learned_codec, "encode_file", fail)
+    done = run("encode", tree, tmp_path / "out")
+    assert done.exit_code == ERROR
+    assert f"error: {tree / 'deep' / 'c.tif'}: unexpected ZeroDivisionError: deep inside\n" in done.stderr
+    assert names_in(tmp_path / "out") == {"a.lci", "deep/down/b.lci"}
+
+
+# --- signals and pipes, with real processes ---
+
+
+def start(*arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "learned_codec", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, start_new_session=True, **options)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture that takes a while."""
+    path = tmp_path_factory.mktemp("large") / "large.png"
+    Image.fromarray(np.tile(demo.landscape(256, 256), (8, 8, 1))).save(path)
+    return path
+
+
+def at_work(folder: Path) -> None:
+    """Wait until a file is being written into a folder."""
+    until = time.monotonic() + 60
+    while not list(folder.glob(".learned-codec*/*/content")):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize(
+    ("number", "said"), [("SIGINT", "interrupted"), ("SIGTERM", "ended by SIGTERM"), ("SIGHUP", "ended by SIGHUP")]
+)
+def test_signals_leave_nothing_behind(tmp_path: Path, large: Path, number: str, said: str) -> None:
+    process = start("encode", large, tmp_path / "x.lci", "--effort", 3)
+    at_work(tmp_path)
+    process.send_signal(getattr(signal, number))
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 128 + getattr(signal, number)
+    assert told.decode() == said + "\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_nohup_is_respected(tmp_path: Path, png: Path) -> None:
+    code = (
+        "import signal, runpy, sys, os; signal.signal(signal.SIGHUP, signal.SIG_IGN); sys.argv[0] = 'learned-codec'; "
+    )
+    code += "import learned_codec.codec as c; e = c.encode_source; "
+    code += "c.encode_source = lambda *a, **k: (os.kill(os.getpid(), signal.SIGHUP), e(*a, **k))[1]; "
+    code += "runpy.run_module('learned_codec', run_name='__main__')"
+    command = [sys.executable, "-c", code, "encode", str(png), str(tmp_path / "x.lci")]
+    done = subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert (done.returncode, done.stderr) == (OK, b"")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_signals_end_all_jobs(tmp_path: Path, large: Path, number: str) -> None:
+    sources = [tmp_path / "in" / f"{i}.png" for i in range(4)]
+    sources[0].parent.mkdir()
+    for source in sources:
+        source.symlink_to(large)
+    process = start("encode", tmp_path / "in", tmp_path / "out", "--effort", 3, "--jobs", 2)
+    at_work(tmp_path / "out")
+    begun = time.monotonic()
+    if number == "SIGINT":  # from a terminal, all hear it
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)  # which also waits for who else has standard error
+    assert time.monotonic() - begun < 10
+    assert process.returncode == 128 + getattr(signal, number)
+    assert told.decode().count("\n") == 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+@pytest.mark.parametrize("command", ["encode", "decode", "info"])
+def test_a_pipe_that_nobody_reads(lci: Path, png: Path, command: str) -> None:
+    arguments = {"encode": (png, "-"), "decode": (lci, "-"), "info": (lci,)}[command]
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start(command, *arguments, stdout=writing)
+    os.close(writing)
+    _, told = process.communicate(timeout=60)
+    lines = told.decode().splitlines()
+    assert process.returncode == ERROR
+    assert len(lines) == 1
+    assert "Broken pipe" in lines[0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")
+@pytest.mark.parametrize("command", ["encode", "decode", "info"])
+def test_standard_output_onto_a_full_disk(lci: Path, png: Path, command: str) -> None:
+    arguments = {"encode": (png, "-"), "decode": (lci, "-"), "info": (lci,)}[command]
+    with Path("/dev/full").open("wb") as full:
+        process = start(command, *arguments, stdout=full)
+        _, told = process.communicate(timeout=60)
+    lines = told.decode().splitlines()
+    assert process.returncode == ERROR
+    assert len(lines) == 1
+    assert "No space left" in lines[0]
+
+
+def test_nothing_reaches_the_terminal_but_what_it_shows(tmp_path: Path) -> None:
+    name = tmp_path / "a\x1b[2J\x07 b.lci"
+    name.write_bytes(b"foreign\x1b[2J")
+    for command in ("info", "check"):
+        told = run(command, name)
+        assert told.exit_code in (ERROR, FOUND_WRONG)
+        assert "\x1b" not in told.output
+        assert "\x07" not in told.output
+    assert terminal.line("a\ud800\x1b[31m\n b\u202e") == "a\\ud800\\x1b[31m b\\u202e"
+    assert len(terminal.line("x" * 10**6)) < 2000
+
+
 # --- info, check, selftest ---
 
 
@@ -258,6 +466,27 @@ def test_check(lci: Path) -> None:
     result = run("check", lci)
     assert (result.exit_code, result.stderr) == (OK, "")
     assert json.loads(run("check", lci, "--json").stdout)["ok"] is True
+
+
+def test_many_files_are_looked_at(tmp_path: Path, lci: Path, coded: bytes) -> None:
+    broken, foreign, absent = tmp_path / "broken.lci", tmp_path / "foreign.lci", tmp_path / "absent.lci"
+    broken.write_bytes(coded[:-40])
+    foreign.write_bytes(b"foreign")
+    told = run("check", lci, broken, foreign)
+    assert told.exit_code == FOUND_WRONG
+    assert [line.split(":")[0] for line in told.stdout.splitlines()] == [str(lci), str(broken), str(foreign)]
+    told = run("check", lci, absent, broken)
+    assert told.exit_code == ERROR
+    assert len(told.stdout.splitlines()) == 2
+    assert "absent.lci" in told.stderr
+    as_json = [json.loads(line) for line in run("check", lci, broken, "--json").stdout.splitlines()]
+    assert [(found["file"], found["ok"]) for found in as_json] == [(str(lci), True), (str(broken), False)]
+    told = run("info", lci, foreign, lci)
+    assert told.exit_code == ERROR
+    assert told.stdout.count("width") == 2
+    assert "foreign.lci" in told.stderr
+    as_json = [json.loads(line) for line in run("info", lci, lci, "--json").stdout.splitlines()]
+    assert as_json == [{"file": str(lci)} | learned_codec.inspect(lci).to_dict()] * 2
 
 
 def test_selftest() -> None:

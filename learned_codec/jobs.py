@@ -1,0 +1,136 @@
+"""A function of many arguments, some at a time, each in a process of its own: whatever becomes of a process.
+
+A process that is killed costs the argument that it worked on. When the caller ends, in whatever way, all of them end,
+and clean up what they were at.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+from learned_codec.errors import LearnedCodecError, ProcessLostError
+
+PATIENCE = 3.0
+"""Seconds that a process has to clean up."""
+
+_SPAWN = multiprocessing.get_context("spawn")
+"""A fork would copy other libraries' threads in the middle of what they do."""
+
+_T = TypeVar("_T")
+
+
+def each(function: Callable[[_T], Any], arguments: Sequence[_T], jobs: int) -> Iterator[tuple[_T, Any]]:
+    """Each argument with the result, or with the `LearnedCodecError`, as they come.
+
+    `function` is one that a new process can import. Any other exception than ours comes as one of ours that names it.
+    """
+    waiting = list(reversed(arguments))
+    busy: dict[Any, tuple[_Worker, _T]] = {}
+    idle: list[_Worker] = []
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < jobs:
+                worker = idle.pop() if idle else _Worker(function)
+                busy[worker.connection] = worker, waiting.pop()
+                worker.begin(busy[worker.connection][1])
+            for connection in wait(list(busy)):
+                worker, argument = busy.pop(connection)
+                result = worker.result()
+                if isinstance(result, ProcessLostError):
+                    worker.end()
+                else:
+                    idle.append(worker)
+                yield argument, result
+    finally:
+        workers = [*idle, *(worker for worker, _ in busy.values())]
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.end()
+
+
+def attempt(function: Callable[[_T], Any], argument: _T) -> Any:
+    """The result, or the `LearnedCodecError`. Any other exception comes as one of ours, lest it cost the others."""
+    try:
+        return function(argument)
+    except LearnedCodecError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - whatever nobody thought of
+        return LearnedCodecError(f"unexpected {type(error).__name__}: {error}")
+
+
+class _Worker:
+    """A process that does one argument after another."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.connection, its = _SPAWN.Pipe()
+        self.process = _SPAWN.Process(target=_serve, args=(function, its), daemon=True)
+        with _without_signals(signal.SIGINT):  # Ctrl-C is for this process alone, which then ends the others
+            self.process.start()
+        its.close()  # so that reading ends when the process does
+
+    def begin(self, argument: Any) -> None:
+        with suppress(OSError):  # it has ended; `result` says so
+            self.connection.send(argument)
+
+    def result(self) -> Any:
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join(PATIENCE)
+            code = self.process.exitcode
+            how = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with {code}"
+            why = ", perhaps for want of memory" if code == -9 else ""
+            return ProcessLostError(f"the process that worked on it was {how}{why}")
+
+    def end(self) -> None:
+        self.process.join(PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.connection.close()
+        self.process.close()
+
+
+@contextmanager
+def _without_signals(*numbers: signal.Signals) -> Iterator[None]:
+    """Processes and threads that are started inside the block don't get these signals; by default not any."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers or signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
+    """What a process does: one argument after another, until there are no more."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with _without_signals():  # they are for this thread alone
+        threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    while True:
+        try:
+            argument = connection.recv()
+        except EOFError:
+            return
+        connection.send(attempt(function, argument))
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

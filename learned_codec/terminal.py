@@ -1,0 +1,107 @@
+"""What a command does with its terminal and with signals: messages of one line, a bar, a clean end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import click
+
+from learned_codec.errors import LearnedCodecError
+
+EXIT_ERROR, EXIT_INTERRUPTED, EXIT_SIGNAL = 3, 130, 128
+
+LONGEST = 1000
+"""Characters of a message; what a file says can be longer."""
+
+
+class Group(click.Group):
+    """A group whose commands report our errors and warnings as one line each, and end cleanly on a signal."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        try:
+            with warnings_in_lines(), _signals_as_exceptions():
+                return super().invoke(ctx)
+        except (LearnedCodecError, OSError) as error:  # OSError: of printing results
+            _give_up_standard_output()
+            click.echo(f"error: {line(error)}", err=True)
+            ctx.exit(EXIT_ERROR)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+        except _SignalError as error:
+            click.echo(f"ended by {signal.Signals(error.number).name}", err=True)
+            ctx.exit(EXIT_SIGNAL + error.number)
+
+
+def line(said: object, longest: int = LONGEST) -> str:
+    """One line, for a terminal, of text that may come from a file: without control characters, and not too long."""
+    text = str(said)
+    if len(text) > longest:
+        text = text[: longest - 3] + "..."
+    # Besides letters and the like, spaces are harmless; escape sequences, surrogates and changes of direction aren't.
+    return " ".join("".join(c if c.isprintable() or c.isspace() else ascii(c)[1:-1] for c in text).split())
+
+
+@contextmanager
+def warnings_in_lines() -> Iterator[None]:
+    """Show warnings as one line each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {line(message)}", err=True)
+        yield
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A callback (done, total) behind a bar on standard error, shown only to a person and only if it takes a while."""
+    from tqdm import tqdm
+
+    with tqdm(desc=label, disable=None, delay=1.0, leave=False, file=sys.stderr) as bar:
+
+        def update(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield update
+
+
+class _SignalError(BaseException):
+    """A signal that ends the command."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, by an exception, so that nothing half stays behind."""
+
+    def end(number: int, _: object) -> None:
+        raise _SignalError(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # no other may
+        numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        # What was to be ignored (nohup) stays so.
+        before = {n: signal.signal(n, end) for n in numbers if signal.getsignal(n) is signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _give_up_standard_output() -> None:
+    """If nobody takes what was printed, don't try again at the end, where Python would complain once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):  # it is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
