@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
+from array import array
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ def unpack_plane(data: bytes, at: int, height: int, width: int) -> tuple[NDArray
             bits = np.bitwise_xor.accumulate(changed, 0) > 0
         elif kind == _REGIONS:
             specks, at = _of_gaps(data, at, height * width)
-            body, at = _inflated(data, at, height * (2 + MAX_EDGES) * varint.MAX_BYTES)
+            body, at = _inflated(data, at, _most_edge_bytes(height, width))
             bits = _of_edges(body, height, width)
             bits.reshape(-1)[specks] ^= True
         else:
@@ -114,30 +115,94 @@ def _edges(bits: NDArray[np.bool_]) -> bytes:
     return bytes(out)
 
 
+def _most_numbers(height: int, width: int) -> int:
+    """How many numbers `_edges` can have: two for each run, and up to `MAX_EDGES` edges a row on average."""
+    return height * (2 + min(MAX_EDGES, width))
+
+
+def _most_edge_bytes(height: int, width: int) -> int:
+    """How many bytes: no number is larger than twice a side."""
+    return _most_numbers(height, width) * len(varint.encode(2 * max(height, width)))
+
+
 def _of_edges(body: bytes, height: int, width: int) -> NDArray[np.bool_]:
     """The (height, width) bits of `_edges`."""
+    numbers = _numbers(body, _most_numbers(height, width), 2 * max(height, width) + 1)
+    starts, counts, lengths = _runs(numbers, height, width)
+    own = np.concatenate([starts, starts + 1])
+    columns = _columns(np.delete(numbers, own), counts, lengths)
+    if len(columns) and (columns.min() < 0 or columns.max() >= width):
+        raise CorruptDataError("a mask's edges aren't in order")
+    columns = columns.astype(np.int32)
+    # Edges lie run by run, in a run edge by edge: each is a line of columns, one for each of the run's rows.
+    per_line = np.repeat(lengths, counts).astype(np.int32)
+    ends = np.cumsum(counts)
+    leading = np.zeros(len(per_line), bool)
+    leading[(ends - counts)[counts > 0]] = True
+    # Each is right of the edge before in its row, which is as many columns back as the run has rows.
+    later = np.flatnonzero(~np.repeat(leading, per_line))
+    if (columns[later] <= columns[later - np.repeat(per_line, per_line)[later]]).any():
+        raise CorruptDataError("a mask's edges aren't in order")
+    first_rows = np.repeat(np.cumsum(lengths) - lengths, counts)
+    rows = np.repeat((first_rows - (np.cumsum(per_line) - per_line)).astype(np.int32), per_line)
+    rows += np.arange(len(rows), dtype=np.int32)
     changes = np.zeros((height, width), bool)
-    at, row = 0, 0
-    while row < height:
-        count, at = varint.decode(body, at)
-        length, at = varint.decode(body, at)
-        if not 1 <= length <= height - row or count > width or count * length > len(body) - at:
-            raise CorruptDataError("a mask's edges don't fit it")
-        found = []
-        for _ in range(count * length):
-            number, at = varint.decode(body, at)
-            found.append(min(number, 2 * width + 1))  # too large is too large
-        numbers = np.array(found, np.int64).reshape(count, length)
-        moves = numbers[:, 1:]
-        first = numbers[:, :1].cumsum(0)
-        edges = np.concatenate([first, np.where(moves % 2 == 0, moves // 2, -(moves // 2) - 1)], 1).cumsum(1)
-        if count and (edges.min() < 0 or edges.max() >= width or (np.diff(edges, axis=0) < 1).any()):
-            raise CorruptDataError("a mask's edges aren't in order")
-        changes[np.arange(row, row + length), edges] = True
-        row += length
-    if at != len(body):
-        raise CorruptDataError("bytes follow a mask's edges")
+    changes[rows, columns] = True
     result: NDArray[np.bool_] = np.logical_xor.accumulate(changes, 1)
+    return result
+
+
+def _columns(numbers: NDArray[np.int64], counts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The columns of all edges from their numbers, of runs of so many edges and rows."""
+    per_line = np.repeat(lengths, counts)
+    starts = np.cumsum(per_line) - per_line
+    first = _cumulated(numbers[starts], counts)  # in a run's first row, as far to the right as all distances up to it
+    odd = numbers & 1
+    moves = (numbers >> 1) ^ -odd  # -(n // 2) - 1 if n is odd
+    moves[starts] = first
+    return _cumulated(moves, per_line)
+
+
+def _numbers(body: bytes, most: int, largest: int) -> NDArray[np.int64]:
+    """The varints that `body` consists of, at most so many; what is above `largest` is `largest`."""
+    data = np.frombuffer(body, np.uint8)
+    ends = np.flatnonzero(data < 0x80)
+    if len(ends) > most or (len(data) and (not len(ends) or ends[-1] != len(data) - 1)):
+        raise CorruptDataError("a mask's plane has the wrong size")
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    sizes = ends + 1 - starts if len(ends) else np.zeros(0, np.int64)
+    if (sizes > varint.MAX_BYTES).any() or ((data[ends] == 0) & (sizes > 1)).any():
+        raise CorruptDataError("a mask's plane has a number that isn't written as it must be")
+    values = np.zeros(len(ends), np.int64)
+    for place in range(sizes.max(initial=0)):
+        there = np.flatnonzero(sizes > place)
+        values[there] |= (data[starts[there] + place] & 0x7F).astype(np.int64) << 7 * place
+    return np.minimum(values, largest)
+
+
+def _runs(numbers: NDArray[np.int64], height: int, width: int) -> tuple[NDArray[np.int64], ...]:
+    """Where the runs in the numbers of edges start, how many edges each has, and how many rows."""
+    found, at, row = [], 0, 0
+    while row < height:
+        if at + 2 > len(numbers):
+            raise CorruptDataError("a mask's plane is damaged: its edges end too early")
+        count, length = int(numbers[at]), int(numbers[at + 1])
+        if not 1 <= length <= height - row or count > width or count * length > len(numbers) - at - 2:
+            raise CorruptDataError("a mask's edges don't fit it")
+        found.append((at, count, length))
+        at += 2 + count * length
+        row += length
+    if at != len(numbers):
+        raise CorruptDataError("bytes follow a mask's edges")
+    starts, counts, lengths = np.array(found, np.int64).T
+    return starts, counts, lengths
+
+
+def _cumulated(values: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Cumulative sums that begin anew in each of the parts, of these lengths, in which the values lie."""
+    sums = np.concatenate([[0], np.cumsum(values)])
+    starts = np.cumsum(lengths) - lengths
+    result: NDArray[np.int64] = sums[1:] - np.repeat(sums[starts], lengths)
     return result
 
 
@@ -176,18 +241,36 @@ def _of_gaps(data: bytes, at: int, size: int) -> tuple[NDArray[np.int64], int]:
         raise CorruptDataError("a mask has more single pixels than pixels")
     k = data[at]
     length, at = varint.decode(data, at + 1)
-    if k > 31 or at + length > len(data):
+    end = at + length
+    if k > 31 or end > len(data):
         raise CorruptDataError("a mask's single pixels aren't all there")
-    bits = "".join(f"{byte:08b}" for byte in data[at : at + length])
-    places, place, next_bit = np.zeros(count, np.int64), -1, 0
-    for index in range(count):
-        end = bits.find("0", next_bit)
-        if end < 0 or end + 1 + k > len(bits):
-            raise CorruptDataError("a mask's single pixels aren't all there")
-        place += 1 + ((end - next_bit) << k) + int(bits[end + 1 : end + 1 + k] or "0", 2)
-        if place >= size:
-            raise CorruptDataError("a mask's single pixel lies outside the tile")
-        places[index], next_bit = place, end + 1 + k
-    if length != -(-next_bit // 8) or "1" in bits[next_bit:]:
+    if length > size // 4 + 8:
+        raise CorruptDataError("a mask's single pixels take more bytes than they can")
+    bits = np.unpackbits(np.frombuffer(data, np.uint8, length, at))
+    # The first zero at or behind each bit, where a quotient that begins there ends.
+    zeros = np.where(bits == 0, np.arange(len(bits), dtype=np.int32), np.int32(len(bits)))
+    zeros = np.minimum.accumulate(zeros[::-1])[::-1]
+    starts = _chain(zeros, 1 + k, count)
+    quotients = zeros[starts].astype(np.int64) - starts
+    remainders = np.zeros(count, np.int64)
+    for place in range(1, 1 + k):
+        remainders = remainders << 1 | bits[zeros[starts] + place]
+    if (quotients > size >> k).any():
+        raise CorruptDataError("a mask's single pixel lies outside the tile")
+    places = np.cumsum((quotients << k) + remainders + 1) - 1
+    if places[-1] >= size:
+        raise CorruptDataError("a mask's single pixel lies outside the tile")
+    used = int(zeros[starts[-1]]) + 1 + k
+    if length != -(-used // 8) or bits[used:].any():
         raise CorruptDataError("bytes follow a mask's single pixels")
-    return places, at + length
+    return places, end
+
+
+def _chain(zeros: NDArray[np.int32], step: int, count: int) -> NDArray[np.int64]:
+    """Where `count` codes begin, each `step` bits behind the zero that ends the quotient of the one before."""
+    ends, end, start, starts = zeros.data, len(zeros), 0, array("q", bytes(8 * count))
+    for index in range(count):
+        starts[index] = start
+        if start >= end or (start := ends[start] + step) > end:
+            raise CorruptDataError("a mask's single pixels aren't all there")
+    return np.frombuffer(starts, np.int64)

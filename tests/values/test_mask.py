@@ -1,6 +1,7 @@
 """What has no value: how it is filled, and that it is kept exactly."""
 
 import struct
+import time
 import tracemalloc
 import zlib
 
@@ -14,6 +15,7 @@ from learned_codec.bitstream import varint
 from learned_codec.errors import BitstreamError, CorruptDataError, UnsupportedVersionError
 from learned_codec.values.inpaint import fill
 from learned_codec.values.mask import VALID, MaskSpec, Side, holds
+from learned_codec.values.planes import _gaps
 
 QUICK = settings(max_examples=150, deadline=None, derandomize=True)
 
@@ -214,6 +216,39 @@ def test_a_bomb_takes_no_more_memory_than_the_tile() -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < len(bomb) * 3 + 1_000_000
+
+
+@pytest.mark.parametrize(("height", "width"), [(2**14, 16), (512, 512), (2**14, 1), (1, 2**18)])
+@pytest.mark.parametrize("kind", ["runs of a row", "one run", "specks"])
+def test_the_costliest_planes_take_little_for_each_pixel(height: int, width: int, kind: str) -> None:
+    """Every row a run, every edge there may be, every pixel a speck: less than decoding a pixel, and 100 bytes."""
+    specks, edges = b"\0", min(16, width)
+    numbers = [edges, height] + [1 if row == 0 and edge else 0 for edge in range(edges) for row in range(height)]
+    if kind == "runs of a row":
+        numbers = [number for _ in range(height) for number in [edges, 1, 0, *[1] * (edges - 1)]]
+    elif kind == "specks":
+        specks = _gaps(np.arange(height * width))
+        numbers = [0, height]
+    data = b"\0\3\0\xff" + specks + stream(b"".join(map(varint.encode, numbers)))
+    blocks = -(-height // 16) * -(-width // 16)
+    start = time.process_time()
+    plane = MaskSpec((), "mask").unpack(data, 1, height, width).plane
+    assert time.process_time() - start < 0.3 + blocks * 256 * 1e-6
+    assert plane is not None
+    assert plane.any()
+    tracemalloc.start()
+    MaskSpec((), "mask").unpack(data, 1, height, width)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000 + 100 * blocks * 256
+
+
+def test_more_numbers_than_a_plane_can_have_are_not_unpacked() -> None:
+    for numbers in ([0, 1] * 99 + [1] * 2000, [0, 1] * 4000):
+        with pytest.raises(CorruptDataError, match="wrong size"):
+            MaskSpec((), "mask").unpack(b"\0\3\0\xff\0" + stream(bytes(numbers)), 1, 100, 100)
+    with pytest.raises(CorruptDataError, match="more bytes than they can"):
+        MaskSpec((), "mask").unpack(b"\0\3\0\xff\1\0\x64" + bytes(100) + stream(b"\0\x64"), 1, 10, 10)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
