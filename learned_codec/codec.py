@@ -1,7 +1,7 @@
 """The one path an image takes: source -> values -> analysis -> latents -> payloads -> container, and back.
 
-`encoding` and `decoding` are its two halves. Only what needs the networks imports torch, inside the functions: a header
-can be read without it.
+`encoding` and `decoding` are its two halves. Only what needs the networks imports an engine, inside the functions: a
+header can be read without it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from learned_codec.errors import BitstreamError, InvalidInputError, UnknownModel
 from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.models.config import quality_of_step
+from learned_codec.models.device import checked_threads
 from learned_codec.models.registry import ModelCard, ModelName, list_models, register_model
 from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
@@ -146,8 +147,9 @@ def encode(
         effort: 0 to 3, how long to look for a smaller file of the same quality: 0 codes in one pass, 1 to 3 optimise
             the latents by gradients first, in 2, 8 and 24 passes, and adapt the decoder's last layer to the image by a
             few bytes. Decoding takes no longer.
-        device: where the networks run, as torch names it. The entropy coder's symbols are the same everywhere.
-        threads: torch's threads for this call; by default as many as torch uses.
+        device: where the networks run: "cpu", or what torch calls another one, such as "cuda" (which needs
+            `learned-codec[torch]`). The entropy coder's symbols are the same everywhere.
+        threads: how many the call may use; by default as many as there are cores.
         progress: called with (done, all), in tiles; for a bpp, a psnr or effort, all passes over the tiles count.
 
     Returns:
@@ -202,6 +204,7 @@ def encode_source(
     `layout` is that of the array that it decodes to: by default "HW" of one band, else "HWC".
     """
     rate = _one_rate(quality, bpp, psnr)
+    used = checked_threads(threads)
     if isinstance(effort, bool) or effort not in EFFORTS:
         raise InvalidInputError(f"effort must be an integer from {EFFORTS[0]} to {EFFORTS[-1]}, not {effort!r}")
     dtype = source.dtype
@@ -224,7 +227,6 @@ def encode_source(
         tile_code=_tile_code(tile_size, source.height, source.width, source.bands),
     )
     header.validate(Limits())  # what no decoder would accept by default is better not written
-    from learned_codec.models.device import threads as torch_threads
     from learned_codec.tiling.encoder import ImageEncoder
     from learned_codec.tiling.sampling import samples as take_samples
 
@@ -236,11 +238,10 @@ def encode_source(
     metadata = dict(source.metadata)
     if source.nodata is not None:  # kept in any case: that no pixel has it now means nothing
         metadata["nodata"] = float(source.nodata) if np.isfinite(source.nodata) else str(float(source.nodata))
-    with torch_threads(threads):
-        loaded = registry.load(card, device)
-        optimiser = registry.optimiser(card, device, int(effort)) if effort else None
-        job = ImageEncoder(source, header, transform, layout_of_masks, loaded, optimiser, progress)
-        return job.run(*rate, metadata)
+    loaded = registry.load(card, device, used)
+    optimiser = registry.optimiser(card, device, int(effort)) if effort else None
+    job = ImageEncoder(source, header, transform, layout_of_masks, loaded, optimiser, progress)
+    return job.run(*rate, metadata)
 
 
 def decode(

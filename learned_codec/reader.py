@@ -12,6 +12,7 @@ from learned_codec import bitstream
 from learned_codec.errors import InvalidInputError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
+from learned_codec.models.device import checked_threads
 from learned_codec.streams import Openable, opened
 from learned_codec.tiling.decoder import Block, ImageDecoder
 from learned_codec.tiling.progress import Progress
@@ -115,18 +116,10 @@ class Reader:
 
     def parts(self, window: WindowTuple | None = None, progress: Progress | None = None) -> Iterator[Block]:
         """A window in rectangles of at most a few tiles, along rows: for images larger than memory. All bands."""
-        from learned_codec.models.device import threads as torch_threads
-
         row, column, height, width = self.checked_window(window)
         wanted = slice(row, row + height), slice(column, column + width)
-        with torch_threads(self._threads):
-            model = registry.load(self._card, self._device)
-        blocks = self._decoding.blocks(model, wanted, progress)
-        while True:
-            with torch_threads(self._threads):  # not while the caller has the block, nor if it never comes back
-                block = next(blocks, None)
-            if block is None:
-                return
+        model = registry.load(self._card, self._device, checked_threads(self._threads))
+        for block in self._decoding.blocks(model, wanted, progress):
             yield block.crop(*wanted)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Does this machine decode exactly what every other machine does? The golden vectors say.
 
 For each model there are payloads with the SHA-256 of the symbols behind them, made once. They are decoded here under
-everything that changes how sums are computed: one thread and several, oneDNN on and off, and on other devices.
+everything that changes how sums are computed: each engine, one thread and several, and other devices.
 """
 
 from __future__ import annotations
@@ -9,20 +9,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache, partial
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.errors import LearnedCodecError
 from learned_codec.models import registry
-
-if TYPE_CHECKING:
-    from learned_codec.models.model import Model
+from learned_codec.models.engine import Engine, engine_for
+from learned_codec.models.model import Model
 
 Result = tuple[str, bool]
 """What was tried, and whether it came out right."""
@@ -73,36 +72,34 @@ def make_vector(model: Model, name: str, pixels: NDArray[np.float32], step: int)
     }
 
 
-@contextmanager
-def without_onednn() -> Iterator[None]:
-    """Let torch compute with its own kernels inside the block."""
-    import torch
+def _engines(device: str | None) -> Iterator[tuple[str, Callable[[], Engine]]]:
+    """Ways to compute on this machine."""
+    for threads in (1, 2):
+        yield f"OpenVINO, {threads} thread{'s'[: threads - 1]}", partial(engine_for, "cpu", threads)
+    if find_spec("torch") is not None:
+        yield "torch", _torch
+    if device is not None and device != "cpu":
+        yield device, partial(engine_for, device)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # setting any flag sets that for Intel's GPUs too, which warns
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield
+
+def _torch() -> Engine:
+    from learned_codec.models.engine.torch import Torch
+
+    return Torch("cpu")
 
 
 def _cases(device: str | None) -> Iterator[tuple[str, Callable[[], bool]]]:
-    from learned_codec.models.device import threads
+    @cache
+    def model_on(name: str, engine: Callable[[], Engine]) -> Model:
+        return Model(registry.weights_of(name), engine())
 
-    def attempt(vector: dict[str, Any], where: str, setting: Callable[[], AbstractContextManager[Any]]) -> bool:
-        with setting():
-            model = registry.load(vector["model"], where)
-            payload = base64.b64decode(vector["payload"])
-            (decoded,) = model.decode(payload, vector["step"], vector["height"], vector["width"])
+    def attempt(vector: dict[str, Any], engine: Callable[[], Engine]) -> bool:
+        payload, size = base64.b64decode(vector["payload"]), (vector["height"], vector["width"])
+        (decoded,) = model_on(vector["model"], engine).decode(payload, vector["step"], *size)
         right: bool = digest(decoded) == vector["sha256"]
         return right
 
-    settings: list[tuple[str, str, Callable[[], AbstractContextManager[Any]]]] = [
-        ("1 thread", "cpu", lambda: threads(1)),
-        ("2 threads", "cpu", lambda: threads(2)),
-        ("oneDNN off", "cpu", without_onednn),
-    ]
-    if device is not None and device != "cpu":
-        settings.append((device, device, nullcontext))
-    for vector in vectors():
-        for name, where, setting in settings:
-            label = f"{vector['model']}, step {vector['step']}, {vector['height']} x {vector['width']} latents, {name}"
-            yield label, lambda v=vector, w=where, s=setting: attempt(v, w, s)  # type: ignore[misc]
+    for way, engine in _engines(device):
+        for vector in vectors():
+            label = f"{vector['model']}, step {vector['step']}, {vector['height']} x {vector['width']} latents, {way}"
+            yield label, partial(attempt, vector, engine)

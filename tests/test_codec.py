@@ -132,10 +132,10 @@ def test_golden_rasters_decode_to_what_they_did(path: Path) -> None:
 def test_processors_with_and_without_bf16_agree(monkeypatch: pytest.MonkeyPatch, picture: np.ndarray) -> None:
     data = learned_codec.encode(picture, quality=80)
     decoded = learned_codec.decode(data)
-    from learned_codec.models import model
+    from learned_codec.models.engine import openvino
 
     for supported in (True, False):
-        monkeypatch.setattr(model, "has_bf16", lambda _, supported=supported: supported)
+        monkeypatch.setattr(openvino, "has_bf16", lambda supported=supported: supported)
         registry.forget()
         assert np.abs(learned_codec.decode(data).astype(int) - decoded).max() <= 1
     registry.forget()
@@ -465,8 +465,9 @@ def test_global_settings_survive(picture: np.ndarray) -> None:
 
 def test_shortened_arithmetic_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from learned_codec.errors import ModelError
-    from learned_codec.models import model
+    from learned_codec.models import engine
 
-    monkeypatch.setattr(model, "arithmetic_is_exact", lambda _: False)
-    with pytest.raises(ModelError, match="highest"):
-        learned_codec.encode(np.zeros((8, 8), np.uint8))
+    monkeypatch.setattr(engine, "sums_are_exact", lambda _: False)
+    engine.engine_for.cache_clear()
+    with pytest.raises(ModelError, match="shortened"):
+        engine.engine_for("cpu")

@@ -1,6 +1,6 @@
 """Integers in, bytes out: frozen probability tables and the ANS coder that uses them. No torch."""
 
-from .coder import CoderModels, Decoder, Encoder
+from .coder import CoderModels, Decoder, Encoder, Runs
 from .tables import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS, ScaleTables, gaussian_tables
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "CoderModels",
     "Decoder",
     "Encoder",
+    "Runs",
     "ScaleTables",
     "gaussian_tables",
 ]

@@ -1,18 +1,20 @@
 """Entropy coding of integer symbols, each under the table of its scale bin, with an ANS coder (constriction).
 
-    encoder = Encoder(tables)
-    encoder.push(symbols, scale_bins)        # one group after another …
+    runs = Runs.of(scale_bins)
+    encoder = Encoder(models)
+    encoder.push(symbols[runs.order], runs.counts)       # one group after another …
     payload = encoder.finish()
-    decoder = Decoder(tables, payload)
-    symbols = decoder.pop(scale_bins)        # … and back in the same order
+    decoder = Decoder(models, payload)
+    symbols[runs.order] = decoder.pop(runs.counts)       # … and back in the same order
     decoder.finish()
 
 Within a group, symbols are coded bin by bin (so that the coder runs through one table at a time), then the values of
-the group's escapes. Symbols in the first SKIPPED_BINS bins must be zero and cost nothing.
+the group's escapes. Symbols in the first SKIPPED_BINS bins are zero and not coded.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import constriction
@@ -25,6 +27,21 @@ from .tables import ESCAPE_BITS, MAX_SYMBOL, SCALE_BINS, SKIPPED_BINS, TOTAL, Sc
 
 Symbols = NDArray[np.int32]
 Bins = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The coded symbols of a group bin by bin: `order`, as indices, and `counts` (SCALE_BINS,) of each bin."""
+
+    order: NDArray[np.intp]
+    counts: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, scale_bins: Bins) -> Runs:
+        """By the symbols' bins, (n,)."""
+        coded = np.flatnonzero(scale_bins >= SKIPPED_BINS)
+        bins = scale_bins[coded]
+        return cls(coded[np.argsort(bins, kind="stable")], np.bincount(bins, minlength=SCALE_BINS))
 
 
 class CoderModels:
@@ -41,23 +58,16 @@ class CoderModels:
         ]
 
 
-def _runs(scale_bins: Bins) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The coded symbols of a group ordered by bin, as indices, and how many each bin has."""
-    coded = np.flatnonzero(scale_bins >= SKIPPED_BINS)
-    bins = scale_bins[coded]
-    return coded[np.argsort(bins, kind="stable")], np.bincount(bins, minlength=SCALE_BINS)
-
-
 class Encoder:
     """Collects groups of symbols; `finish` codes them (an ANS coder is a stack, so it works from the end)."""
 
     def __init__(self, models: CoderModels) -> None:
         self._models = models
-        self.groups: list[tuple[Symbols, Bins]] = []
+        self.groups: list[tuple[Symbols, NDArray[np.intp]]] = []
 
-    def push(self, symbols: Symbols, scale_bins: Bins) -> None:
-        """Append a group: int32 symbols with |symbol| <= MAX_SYMBOL and their uint8 bins, both (n,)."""
-        self.groups.append((symbols, scale_bins))
+    def push(self, symbols: Symbols, counts: NDArray[np.intp]) -> None:
+        """Append a group: int32 symbols with |symbol| <= MAX_SYMBOL, bin by bin, and how many each bin has."""
+        self.groups.append((symbols, counts))
 
     @property
     def bits(self) -> float:
@@ -66,19 +76,19 @@ class Encoder:
 
     def bits_from(self, group: int) -> float:
         """That of the groups from this one on."""
-        return sum(self._models.tables.bits(symbols, scale_bins) for symbols, scale_bins in self.groups[group:])
+        return sum(self._models.tables.bits_of_runs(*found) for found in self.groups[group:])
 
     def finish(self) -> bytes:
         """The payload: little-endian, without the zero bytes at its end."""
         models = self._models
         coder = constriction.stream.stack.AnsCoder()
-        for symbols, scale_bins in reversed(self.groups):
-            order, counts = _runs(scale_bins)
-            values, reach = symbols[order], np.repeat(models.reaches, counts)
-            escaped = np.abs(values) > reach
-            if escaped.any():
-                coder.encode_reverse(np.ascontiguousarray(values[escaped] + MAX_SYMBOL, np.int32), models.escape)
-            letters = np.where(escaped, 2 * reach + 1, values + reach).astype(np.int32, copy=False)
+        for symbols, counts in reversed(self.groups):
+            reach = np.repeat(models.reaches, counts)
+            letters = symbols + reach
+            escaped = np.flatnonzero(letters.view(np.uint32) > 2 * reach.view(np.uint32))
+            if len(escaped):
+                coder.encode_reverse(symbols[escaped] + np.int32(MAX_SYMBOL), models.escape)
+                letters[escaped] = 2 * reach[escaped] + 1
             end = len(letters)
             for b in np.flatnonzero(counts)[::-1]:
                 coder.encode_reverse(letters[end - counts[b] : end], models.models[b])
@@ -102,21 +112,16 @@ class Decoder:
             raise CorruptDataError("an entropy-coded payload ends in zero bytes")
         self._coder = constriction.stream.stack.AnsCoder(words)
 
-    def pop(self, scale_bins: Bins) -> Symbols:
-        """The next group's symbols, (n,) int32, given their bins."""
+    def pop(self, counts: NDArray[np.intp]) -> Symbols:
+        """The next group's int32 symbols, bin by bin, given how many each bin has."""
         models = self._models
-        order, counts = _runs(scale_bins)
-        bins = np.flatnonzero(counts)
-        runs = [self._coder.decode(models.models[b], int(counts[b])) for b in bins]
-        letters = np.concatenate(runs) if runs else np.zeros(0, np.int32)
+        runs = [self._coder.decode(models.models[b], int(counts[b])) for b in np.flatnonzero(counts)]
+        symbols: Symbols = np.concatenate(runs) if runs else np.zeros(0, np.int32)
         reach = np.repeat(models.reaches, counts)
-        values = letters - reach
-        escaped = values > reach
-        count = int(escaped.sum())
-        if count:
-            values[escaped] = self._coder.decode(models.escape, count) - MAX_SYMBOL
-        symbols = np.zeros(len(scale_bins), np.int32)
-        symbols[order] = values
+        symbols -= reach
+        escaped = np.flatnonzero(symbols > reach)
+        if len(escaped):
+            symbols[escaped] = self._coder.decode(models.escape, len(escaped)) - MAX_SYMBOL
         return symbols
 
     def finish(self) -> None:

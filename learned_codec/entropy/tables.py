@@ -62,18 +62,23 @@ class ScaleTables:
 
     def bits(self, symbols: NDArray[np.int32], scale_bins: NDArray[np.uint8]) -> float:
         """The ideal code length of the symbols in bits: what an entropy coder without overhead would need."""
-        total = 0.0
         ordered = symbols[np.argsort(scale_bins, kind="stable")]
-        ends = np.bincount(scale_bins, minlength=SCALE_BINS).cumsum()
-        for b in range(SKIPPED_BINS, SCALE_BINS):
-            mine = ordered[ends[b - 1] : ends[b]]
-            if mine.size:
-                reach = int(self.reaches[b])
-                cost = TOTAL_BITS - np.log2(self.table(b).astype(np.float64))
-                outside = np.abs(mine) > reach
-                total += float(cost[np.where(outside, 2 * reach + 1, mine + reach)].sum()) + ESCAPE_BITS * int(
-                    outside.sum()
-                )
+        counts = np.bincount(scale_bins, minlength=SCALE_BINS)
+        skipped = int(counts[:SKIPPED_BINS].sum())
+        counts[:SKIPPED_BINS] = 0
+        return self.bits_of_runs(ordered[skipped:], counts)
+
+    def bits_of_runs(self, symbols: NDArray[np.int32], counts: NDArray[np.intp]) -> float:
+        """The same of symbols that stand bin by bin, so many in each."""
+        total, end = 0.0, 0
+        for b in np.flatnonzero(counts).tolist():
+            start, end = end, end + int(counts[b])
+            mine, reach = symbols[start:end], int(self.reaches[b])
+            cost = TOTAL_BITS - np.log2(self.table(b))
+            cost[-1] += ESCAPE_BITS
+            letters = mine + reach
+            outside = (letters < 0) | (letters > 2 * reach)
+            total += float(cost[np.where(outside, 2 * reach + 1, letters)].sum())
         return total
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from .config import PATCH, QUALITY_STEPS
 from .model import Model
@@ -36,10 +34,9 @@ class Moments:
 
     @classmethod
     def none(cls, model: Model) -> Moments:
-        outputs, width = model.synthesis.refinement.leave.weight.shape[:2]
+        outputs, width = model.refinement.leave[0].shape
         return cls(np.zeros((width, width)), np.zeros((outputs, width)))
 
-    @torch.inference_mode()
     def add(
         self,
         model: Model,
@@ -53,22 +50,18 @@ class Moments:
         The pixels are those of the latents, not the image's own: so the area's borders are the same on both sides.
         Else they differ only by the components that are never coded.
         """
-        synthesis, (bias, scale) = model.synthesis, model.refinement_at(step)
-        original, planes = (
-            synthesis.linear(torch.from_numpy(x).to(model.device).permute(2, 0, 1)[None] * size, shape)
-            for x, size in ((latents, 1.0), (decoded, model.step_size(step)))
-        )
-        features = synthesis.refinement.features(planes, bias)
-        wanted = original - planes - synthesis.refinement.correction(features, scale)
-        x = (features.float() * torch.exp2(scale))[0].flatten(1)
-        y = F.pixel_unshuffle(wanted, PATCH)[0].flatten(1)
-        self.features += (x @ x.T).double().cpu().numpy()
-        self.errors += (y @ x.T).double().cpu().numpy()
-        self.energy += float(y.square().sum())
+        original, planes = model.linear(latents, shape), model.linear(decoded * model.step_size(step), shape)
+        features = model.refinement.features(planes, model.at("refinement_bias", step))
+        x = (features * np.exp2(model.at("refinement_scale", step))).reshape(len(features), -1)
+        weight, bias = model.refinement.leave
+        y = _patches(original - planes) - (weight @ x + bias[:, None] * np.exp2(model.at("refinement_scale", step)))
+        self.features += x @ x.T
+        self.errors += y @ x.T
+        self.energy += float(np.square(y).sum())
 
     def fit(self, model: Model, step: int) -> list[int]:
         """The amounts of the model's adaptations that pay for their bytes in the Lagrangian: none to all of them."""
-        changes = model.synthesis.refinement.adaptations.double().cpu().numpy()
+        changes = model.refinement.adaptations.astype(np.float64)
         products = np.einsum("aij,jk,bik->ab", changes, self.features, changes)
         gains = np.einsum("aij,ij->a", changes, self.errors)
         bits_per_error = model.config.lagrangian(step / QUALITY_STEPS) * 255**2 / model.config.bands
@@ -83,3 +76,10 @@ class Moments:
             if amounts[-1] and saved > most:
                 most, best = saved, [int(amount) for amount in amounts]
         return best
+
+
+def _patches(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(bands, H, W) -> (bands * 16, H/4 * W/4): the pixels of each patch, as the refinement's last layer has them."""
+    bands, height, width = planes.shape
+    patches = planes.reshape(bands, height // PATCH, PATCH, width // PATCH, PATCH)
+    return patches.transpose(0, 2, 4, 1, 3).reshape(bands * PATCH**2, -1)

@@ -14,6 +14,9 @@ HYPER_STRIDE = 4
 CONTEXT_STAGES = 4
 """Latents are coded in this many steps: one position of every 2x2 neighbourhood per channel group."""
 
+STAGE_ORDER = (0, 3, 1, 2)
+"""Position (2*row + column in its 2x2 neighbourhood) that group 0 codes in each stage; group g runs g stages ahead."""
+
 QUALITY_STEPS = 128
 """Quality steps between two trained levels."""
 
@@ -24,6 +27,12 @@ as what it sees and says is normalised, the quantisation gets finer, and the ref
 EXTRA_GAIN = 170
 """256ths of an octave by which quantisation gets finer there from level to level: by the square root of what one
 trained level's multiplier is of the next one's."""
+
+INPUT_FACTOR = 4.0
+"""What the refinement sees are decoded pixels, around zero, times this: their deviation is about a quarter."""
+
+SLOPE = 0.1
+"""Of the leaky ReLUs."""
 
 PATCH = 4
 """Pixels per side of the patch behind one position of the refinement (it works at a quarter of the resolution)."""

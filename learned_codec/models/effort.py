@@ -11,6 +11,8 @@ the most of all symbols, have hardly a gradient there.)
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,8 +23,10 @@ from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, S
 
 from . import rdoq
 from .config import CONTEXT_STAGES, HYPER_STRIDE, QUALITY_STEPS
-from .entropy_model import CONTEXT_CLAMP, STAGE_ORDER, EntropyModel, gaussian_bits, interpolate, scale_bins
+from .entropy_model import CONTEXT_CLAMP, gaussian_bits, interpolate, optimised, scale_bins
+from .exact import groups_of
 from .model import Model
+from .network import Network
 from .rdoq import OPTIMISED
 from .shape_adaptive import Shape
 
@@ -46,12 +50,17 @@ at once, and what a latent would gain in one of them, the others have often gain
 
 
 class Optimiser:
-    """Optimises latents for a model by its entropy model in floating point, which can be differentiated."""
+    """Optimises latents for a model by the network that it was made from, which can be differentiated."""
 
-    def __init__(self, model: Model, entropy: EntropyModel, passes: int) -> None:
+    def __init__(self, model: Model, network: Network, passes: int) -> None:
         self.model, self.passes = model, passes
-        entropy = entropy.requires_grad_(False).to(model.device)
-        self.entropy = entropy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.requires_grad_(False).to(model.device)
+        self.network: Network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.dtype = torch.bfloat16 if _has_bf16(model.device) else torch.float32
+        # Not the linear path: it carries the large coefficients, for which bf16's 8 bits are too few at high rates.
+        self.network.synthesis.refinement.to(self.dtype)
+        costs = model.coder_models.tables.cost_matrix(rdoq.REACH)
+        self.costs = torch.from_numpy(costs).reshape(-1).to(model.device)
 
     def optimise(
         self,
@@ -68,8 +77,9 @@ class Optimiser:
         Only errors of `visible` pixels (h, w, 16, 16) count, None: all. `distortion_weight` and `shape` are those of
         `Model.code`. The result is the best of all passes by estimated bits and error, or the latents as they were.
         """
-        with torch.inference_mode(False), torch.enable_grad():
-            area = _Area(self.model, self.entropy, pixels, latents, step, visible, distortion_weight, shape)
+        device = self.model.device.split(":")[0]
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+            area = _Area(self, pixels, latents, step, visible, distortion_weight, shape)
             move = best = before = torch.zeros_like(area.scaled)
             rate = torch.full_like(move, FIRST_MOVE)
             least = torch.inf
@@ -96,8 +106,7 @@ class _Area:
 
     def __init__(
         self,
-        model: Model,
-        entropy: EntropyModel,
+        optimiser: Optimiser,
         pixels: NDArray[np.float32],
         latents: NDArray[np.float32],
         step: int,
@@ -105,31 +114,41 @@ class _Area:
         distortion_weight: float,
         shape: Shape | None,
     ) -> None:
-        self.model, self.entropy, self.step, self.shape = model, entropy, step, shape
+        model, network, self.step, self.shape = optimiser.model, optimiser.network, step, shape
+        self.device, self.dtype, self.costs = model.device, optimiser.dtype, optimiser.costs
+        self.entropy, self.synthesis = network.entropy, network.synthesis
         trained = min(step, model.max_step)
-        self.level = torch.tensor([trained / QUALITY_STEPS], device=model.device)
-        log2_gain = model.at("log2_gain", step)[:, None, None]
-        self.trained = torch.exp2(model.at("log2_gain", trained)[:, None, None] - log2_gain)
+        self.level = torch.tensor([trained / QUALITY_STEPS], dtype=torch.float32, device=model.device)
+        log2_gain, log2_inverse = (self._vector(model.at(name, step)) for name in ("log2_gain", "log2_inverse"))
+        self.trained = torch.exp2(self._vector(model.at("log2_gain", trained)) - log2_gain)
         self.gain = torch.exp2(log2_gain)
-        self.unit = log2_gain + model.levels["log2_sigma"][:, None, None]
-        self.pixels = torch.from_numpy(pixels).to(model.device)[None]
+        self.unit = log2_gain + self._vector(model.levels["log2_sigma"])
+        self.step_size = torch.exp2(log2_inverse - log2_gain)
+        self.refinement = tuple(self._vector(model.at(f"refinement_{name}", step))[None] for name in ("bias", "scale"))
+        self.pixels = self._tensor(pixels)[None]
         self.counting: Tensor | float = 1.0
         if visible is not None:
-            self.counting = torch.from_numpy(visible.swapaxes(1, 2).reshape(pixels.shape[1:])).to(model.device)
-        self.scaled = torch.from_numpy(latents).to(model.device).permute(2, 0, 1)[None] * self.gain
+            self.counting = self._tensor(visible.swapaxes(1, 2).reshape(pixels.shape[1:]))
+        self.scaled = self._tensor(latents).permute(2, 0, 1)[None] * self.gain
         self.multiplier = model.config.lagrangian(step / QUALITY_STEPS) * 255**2 / model.config.bands
-        self.plain_cost = self.multiplier * torch.exp2(2 * (model.at("log2_inverse", step)[:, None, None] - log2_gain))
-        self.cost = distortion_weight * model.error_cost(step, OPTIMISED)[:, None, None].expand_as(self.scaled)
+        self.plain_cost = self.multiplier * self.step_size.square()
+        self.cost = distortion_weight * self._vector(model.error_cost(step, OPTIMISED)).expand_as(self.scaled)
         coded = model.coded(shape)
-        self.coded = None if coded is None else coded.permute(2, 0, 1)[None]
+        self.coded = None if coded is None else self._tensor(coded).permute(2, 0, 1)[None]
         count = self.scaled.shape[1]
         self.places = [_places(stage, count) for stage in range(CONTEXT_STAGES)]
         with torch.no_grad(), self._short():
             self.features, self.hyper_bits = self._features()
 
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _vector(self, array: NDArray[np.float32]) -> Tensor:
+        return self._tensor(array)[:, None, None]
+
     def _short(self) -> torch.autocast:
         """The entropy networks in bf16, where the processor has it."""
-        return torch.autocast(self.model.device.split(":")[0], self.model.dtype, self.model.dtype != torch.float32)
+        return torch.autocast(self.device.split(":")[0], self.dtype, self.dtype != torch.float32)
 
     def _features(self) -> tuple[Tensor, Tensor]:
         entropy, (height, width) = self.entropy, self.scaled.shape[2:]
@@ -157,7 +176,7 @@ class _Area:
                     log2_scale = log2_scale.masked_fill(~self.coded[place], SCALE_LOG2_MIN)
                 with torch.no_grad():
                     residual, bins = target[place] - mean, scale_bins(log2_scale)
-                    symbols = rdoq.rounded(residual, bins, self.cost[place], self.model.costs)
+                    symbols = optimised(residual, bins, self.cost[place], self.costs)
                     found[place] = symbols + mean
                 bits = bits + self._bits(symbols, mean, log2_scale).sum()
             leaves.append(found.requires_grad_(torch.is_grad_enabled()))
@@ -175,7 +194,7 @@ class _Area:
 
         def at(magnitude: Tensor) -> Tensor:
             row = lower * (rdoq.REACH + 1) + magnitude
-            below, above = self.model.costs[row], self.model.costs[row + rdoq.REACH + 1]
+            below, above = self.costs[row], self.costs[row + rdoq.REACH + 1]
             return below + (place - lower) * (above - below)
 
         with torch.no_grad():
@@ -187,7 +206,8 @@ class _Area:
     def error(self, decoded: Tensor) -> tuple[float, Tensor]:
         """What the error of the pixels is worth, in bits, and its slope beside that of the squared error of latents."""
         decoded = decoded.requires_grad_(torch.is_grad_enabled())
-        errors = (self.model.pixels(decoded, self.step, shape=self.shape) - self.pixels) * self.counting
+        found = self.synthesis(decoded * self.step_size, *self.refinement, None, self.shape)
+        errors = (found - self.pixels) * self.counting
         error = self.multiplier * errors.square().sum()
         (slope,) = torch.autograd.grad(error, decoded) if error.requires_grad else (torch.zeros_like(decoded),)
         return error.item(), slope - 2 * self.plain_cost * (decoded.detach() - self.scaled)
@@ -195,9 +215,16 @@ class _Area:
 
 def _places(stage: int, latents: int) -> list[tuple[slice, slice, slice, slice]]:
     """Where in (1, latents, h, w) the latents are that a stage codes (the order of `entropy_model.stage_masks`)."""
-    size, found = latents // CONTEXT_STAGES, []
-    for position in range(4):
-        group = (STAGE_ORDER.index(position) - stage) % CONTEXT_STAGES
-        channels = slice(group * size, (group + 1) * size)
-        found.append((slice(None), channels, slice(position // 2, None, 2), slice(position % 2, None, 2)))
-    return found
+    return [
+        (slice(None), channels, slice(position // 2, None, 2), slice(position % 2, None, 2))
+        for position, channels in enumerate(groups_of(stage, latents))
+    ]
+
+
+def _has_bf16(device: str) -> bool:
+    """Whether bf16 is a gain on `device`: emulated bf16 is slower than float32."""
+    if device.startswith("cuda"):
+        supported: bool = torch.cuda.is_bf16_supported()
+        return supported
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return device == "cpu" and any(probe is not None and probe() for probe in probes)

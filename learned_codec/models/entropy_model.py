@@ -19,17 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, gaussian_tables
+from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS, gaussian_tables
 
 from . import rdoq
-from .config import CONTEXT_STAGES, ModelConfig
+from .config import CONTEXT_STAGES, SLOPE, STAGE_ORDER, ModelConfig
 from .layers import Down, PlainUp, ResidualBlock
 
 CONTEXT_CLAMP = 4.0
 """Normalised latents are clipped to this range before a network sees them."""
-
-STAGE_ORDER = (0, 3, 1, 2)
-"""Position (2*row + column in its 2x2 neighbourhood) that group 0 codes in each step; group g runs g steps ahead."""
 
 
 class _LowerBound(torch.autograd.Function):
@@ -72,6 +69,22 @@ def scale_bins(log2_scale: Tensor) -> Tensor:
     return torch.round((log2_scale - SCALE_LOG2_MIN) * BINS_PER_OCTAVE).clamp(0, SCALE_BINS - 1).long()
 
 
+def optimised(residual: Tensor, scale_bin: Tensor, cost: Tensor, bits: Tensor) -> Tensor:
+    """`rdoq.rounded` on tensors: symbols for residuals (in quantisation steps).
+
+    Given are their scale bins (int64), the costs of their errors and, as `bits`, `ScaleTables.cost_matrix(rdoq.REACH)`,
+    flattened. Symbols of skipped bins are zero.
+    """
+    symbols = torch.round(residual)
+    smaller = symbols - torch.sign(symbols)
+    more_error = cost * ((residual - smaller).square() - (residual - symbols).square())
+    magnitude = symbols.abs().clamp(max=rdoq.REACH).long()
+    row = scale_bin * (rdoq.REACH + 1)
+    saved = bits[row + magnitude] - bits[row + (magnitude - 1).clamp(min=0)]
+    symbols = torch.where((more_error < saved) & (symbols.abs() <= rdoq.REACH), smaller, symbols)
+    return symbols * (scale_bin >= SKIPPED_BINS)
+
+
 def interpolate(table: Tensor, level: Tensor) -> Tensor:
     """(levels, C) table, (B,) real-valued levels -> (B, C, 1, 1) by linear interpolation."""
     lower = level.floor().clamp(0, len(table) - 2).long()
@@ -96,7 +109,7 @@ class HyperAnalysis(nn.Module):
         width = config.hyper_latents
         self.network = nn.Sequential(
             nn.Conv2d(2 * config.latents, width, 1),
-            nn.LeakyReLU(0.1),
+            nn.LeakyReLU(SLOPE),
             Down(width, width),
             ResidualBlock(width),
             Down(width, width),
@@ -200,7 +213,7 @@ class EntropyModel(nn.Module):
     def _round(self, residual: Tensor, log2_scale: Tensor, cost: Tensor) -> Tensor:
         """`rdoq.rounded` with a straight-through gradient."""
         with torch.no_grad():
-            symbols = rdoq.rounded(residual, scale_bins(log2_scale), cost, self.symbol_bits)
+            symbols = optimised(residual, scale_bins(log2_scale), cost, self.symbol_bits)
         return residual + (symbols - residual).detach()
 
     def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """The entropy model in integers: what encoder and decoder both run, bit for bit the same on every machine.
 
-All tensors here are float32 that hold integers (a layer's up to a power of two). Every output channel of every layer
+All values here are float32 that hold integers (a layer's up to a power of two). Every output channel of every layer
 satisfies
 
     sum |w| * max |input| + |bias| < 2^24,
 
-so that each partial sum is an exact float32 whatever the order, the device or the number of threads. Between layers,
+so that each partial sum is an exact float32 whatever the order, the engine or the number of threads. Between layers,
 sums are scaled by powers of two, rounded down and clipped: exact as well. Means, gains and scales are fixed-point
 numbers and base-2 logarithms; no exponential is ever computed, only looked up in `mantissas()`.
 
@@ -15,21 +15,19 @@ The floating-point twin that is trained is `entropy_model.py`; `learned_codec.tr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from learned_codec.entropy import SCALE_BINS, SCALE_LOG2_MIN
 from learned_codec.errors import WeightsError
 
-from .config import CONTEXT_STAGES, EXTRA_GAIN, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
-from .entropy_model import STAGE_ORDER
+from .config import CONTEXT_STAGES, EXTRA_GAIN, HYPER_STRIDE, QUALITY_STEPS, STAGE_ORDER, ModelConfig
+from .engine import VECTOR, Array, Engine, Input, Operations, Program, Tensor
 
 ACTIVATION_MAX = 1023
 """Activations between layers are clipped to this magnitude."""
@@ -55,7 +53,10 @@ MEAN_MAX = 1 << 22
 S_MIN, S_MAX = -12 << LOG2_BITS, 6 << LOG2_BITS
 
 _BIN_SHIFT = 5  # 256ths of an octave to 8ths
-_SCALE_MIN = round(SCALE_LOG2_MIN * (1 << LOG2_BITS))
+_BIN_OFFSET = (1 << (_BIN_SHIFT - 1)) - round(SCALE_LOG2_MIN * (1 << LOG2_BITS))  # to the nearest, from the first
+
+PHASES = 4
+"""Positions in a 2 x 2 neighbourhood, row by row: each stage codes another group of channels at each of them."""
 
 
 @cache
@@ -73,103 +74,102 @@ def mantissas() -> NDArray[np.int64]:
     return np.array(values, np.int64)
 
 
-LatentSource = Callable[[list[Tensor], list[Tensor], list[tuple[slice, slice, slice]]], list[Tensor]]
-"""Given the means (in 2^-MEAN_BITS steps) and scale bins of one step's four blocks of latents, and where in the
-(h, w, latents) array each lies, the blocks' symbols: quantised by an encoder, read by a decoder."""
-
-
 def power_of_two(log2: NDArray[np.int64], bits: int) -> NDArray[np.float64]:
     """2^(log2 / 256 + bits) to 16 significant bits, exactly the same everywhere."""
     powers: NDArray[np.float64] = np.ldexp(mantissas()[log2 & 255].astype(np.float64), (log2 >> LOG2_BITS) - 15 + bits)
     return powers
 
 
+PRODUCT_ROWS = 5
+
+
+def product_rows(log2: NDArray[np.int64], bits: int) -> NDArray[np.float32]:
+    """(PRODUCT_ROWS, C) what `rounded_product` needs to multiply by `power_of_two(log2, bits)`.
+
+    The 16 bits of a factor are taken in halves: times 16 bits, each is exact in float32. With the factor m * 2^-k and
+    m = 256 * high + low, round(x * m * 2^-k) is, of what has carried over, floor(low * x / 256), and of the rest.
+    """
+    m, k = mantissas()[log2 & 255], 15 - bits - (log2 >> LOG2_BITS)
+    high, low = (half.astype(np.float64) for half in (m >> 8, m & 255))
+    carried = k > 8  # else what is behind the point is behind that of the lower half
+    rest = np.where(carried, 8 - k, 0)
+    rows = (
+        np.ldexp(high, 8 - k),
+        np.ldexp(low, np.where(carried, -8, -k)),
+        np.where(carried, 0.0, 0.5),
+        np.ldexp(1.0, rest),
+        np.where(carried, 0.5, 0.0),
+    )
+    return np.stack(rows).astype(np.float32)
+
+
+def rounded_product(ops: Operations, x: Tensor, rows: Sequence[Tensor]) -> Tensor:
+    """x, integers up to 2^16, times a vector's factors as in `product_rows`, to the nearest integer."""
+    high, low, low_half, rest, half = rows
+    lower = ops.floor(ops.add(ops.multiply(x, low), low_half))
+    return ops.floor(ops.add(ops.add(ops.multiply(x, high), ops.multiply(lower, rest)), half))
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A 1x1 (weight (out, in)) or depthwise 3x3 (weight (C, 1, 3, 3)) layer of integers.
+    """A 1x1 (weight (out, in)) or depthwise 3x3 (weight (C, 3, 3)) layer of integers.
 
     Output = floor((W * input + bias) * 2^-shift), with the rounding half already in the bias and shift >= 1. The
     factor 2^-shift, `scale` (out,), is already in `weight` and `bias`: it moves the point of a float, nothing else.
     """
 
-    weight: Tensor
-    bias: Tensor
-    scale: Tensor
+    weight: Array
+    bias: Array
+    scale: Array
 
     @classmethod
-    def load(cls, weight: Tensor, bias: Tensor, shift: Tensor, name: str) -> Layer:
+    def load(cls, weight: NDArray[Any], bias: NDArray[Any], shift: NDArray[Any], name: str) -> Layer:
         """Take stored integers (int16, int32, int8), check the bound and add the rounding half."""
-        if shift.numel() and int(shift.min()) < 1:
+        if shift.size and int(shift.min()) < 1:
             raise WeightsError(f"exact layer {name}: shifts must be at least 1, got {int(shift.min())}")
-        half = torch.from_numpy(np.ldexp(0.5, shift.numpy().astype(np.int64)))  # exact everywhere, unlike exp2
-        rounded = bias.double() + half
-        reach = weight.double().abs().flatten(1).sum(1) * ACTIVATION_MAX + rounded.abs()
-        if not bool((reach < 2**EXACT_BITS).all()):
+        half = np.ldexp(0.5, shift.astype(np.int64))
+        rounded = bias.astype(np.float64) + half
+        reach = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).sum(1) * ACTIVATION_MAX + np.abs(rounded)
+        if not (reach < 2**EXACT_BITS).all():
             raise WeightsError(
-                f"exact layer {name}: sums may reach {reach.max().item():.0f}, beyond 2^{EXACT_BITS} = {2**EXACT_BITS}"
+                f"exact layer {name}: sums may reach {reach.max():.0f}, beyond 2^{EXACT_BITS} = {2**EXACT_BITS}"
             )
-        scale = (0.5 / half).float()
-        return cls(weight.float() * scale.reshape(-1, *[1] * (weight.ndim - 1)), rounded.float() * scale, scale)
-
-    def pointwise(self, x: Tensor) -> Tensor:
-        """(…, in) -> (…, out), not clipped."""
-        return F.linear(x, self.weight, self.bias).floor_()
-
-    def depthwise(self, x: Tensor) -> Tensor:
-        """(h, w, C) -> (h, w, C), zeros around the border, not clipped."""
-        # Accelerators may compute convolutions by other algorithms or in shorter floats; shifted sums they do not.
-        sums = convolved(x, self.weight) if x.device.type == "cpu" else shifted(x, self.weight)
-        return sums.add_(self.bias).floor_()
-
-    def rows(self, channels: slice, latents: int) -> Layer:
-        """Of a step's last layer, what gives mu and s of some channels."""
-        index = torch.cat([torch.arange(channels.start, channels.stop) + half for half in (0, latents)])
-        index = index.to(self.weight.device)
-        return Layer(self.weight[index], self.bias[index], self.scale[index])
-
-    def to(self, device: str) -> Layer:
-        return Layer(self.weight.to(device), self.bias.to(device), self.scale.to(device))
+        scale = 0.5 / half
+        scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+        if weight.ndim == 4:
+            scaled = scaled[:, 0]
+        return cls(scaled.astype(np.float32), (rounded * scale).astype(np.float32), scale.astype(np.float32))
 
 
-def convolved(x: Tensor, weight: Tensor) -> Tensor:
-    """(h, w, C) and a depthwise weight (C, 1, 3, 3) -> (h, w, C) sums, zeros around the border."""
-    return F.conv2d(x.permute(2, 0, 1)[None], weight, padding=1, groups=len(weight))[0].permute(1, 2, 0)
+class _Layers:
+    """The layers by name, and what is made of them by an engine's operations."""
+
+    def __init__(self, layers: Mapping[str, Layer]) -> None:
+        self._layers = layers
+
+    def __getitem__(self, name: str) -> Layer:
+        return self._layers[name]
+
+    def pointwise(self, ops: Operations, name: str, x: Tensor) -> Tensor:
+        """Not clipped."""
+        layer = self._layers[name]
+        return ops.floor(ops.pointwise(x, layer.weight, layer.bias))
+
+    def block(self, ops: Operations, name: str, x: Tensor, least: int = -ACTIVATION_MAX) -> Tensor:
+        """`entropy_model.ResidualBlock`, clipped from `least` on."""
+        layer = self._layers[f"{name}.depthwise"]
+        inner = clip(ops, ops.floor(ops.depthwise(x, layer.weight, layer.bias)))
+        inner = clip(ops, self.pointwise(ops, f"{name}.expand", inner), 0)
+        return clip(ops, ops.add(self.pointwise(ops, f"{name}.project", inner), x), least)
+
+    def up(self, ops: Operations, name: str, x: Tensor, least: int = -ACTIVATION_MAX) -> Tensor:
+        """`entropy_model.PlainUp`, clipped from `least` on: twice the height and width."""
+        return clip(ops, ops.add(ops.depth_to_space(self.pointwise(ops, name, x), 2), ops.enlarge(x)), least)
 
 
-def shifted(x: Tensor, weight: Tensor) -> Tensor:
-    """The same as `convolved`, as nine products and sums."""
-    height, width, _ = x.shape
-    padded = F.pad(x, (0, 0, 1, 1, 1, 1))
-    sums = torch.zeros_like(x)
-    for i in range(3):
-        for j in range(3):
-            sums = sums + padded[i : i + height, j : j + width] * weight[:, 0, i, j]
-    return sums
-
-
-def clip_(x: Tensor) -> Tensor:
-    """Clip activations in place."""
-    return x.clamp_(-ACTIVATION_MAX, ACTIVATION_MAX)
-
-
-def clip_positive_(x: Tensor) -> Tensor:
-    """Clip activations in place, and make negative ones zero."""
-    return x.clamp_(0, ACTIVATION_MAX)
-
-
-def block(layers: dict[str, Layer], name: str, x: Tensor) -> Tensor:
-    """`layers.ResidualBlock` with a slope of 0."""
-    inner = clip_(layers[f"{name}.depthwise"].depthwise(x))
-    inner = clip_positive_(layers[f"{name}.expand"].pointwise(inner))
-    return clip_(layers[f"{name}.project"].pointwise(inner).add_(x))
-
-
-def up(layers: dict[str, Layer], name: str, x: Tensor) -> Tensor:
-    """`layers.PlainUp`: (h, w, C) -> (2h, 2w, C)."""
-    height, width, channels = x.shape
-    x = clip_(layers[name].pointwise(x).add_(x.repeat_interleave(4, 2)))
-    x = x.reshape(height, width, channels, 2, 2).permute(0, 3, 1, 4, 2)
-    return x.reshape(2 * height, 2 * width, channels)
+def clip(ops: Operations, x: Tensor, least: int = -ACTIVATION_MAX) -> Tensor:
+    """Clip activations."""
+    return ops.clip(x, least, ACTIVATION_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,45 +187,52 @@ class LevelTables:
     feature_bias: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What is coded in one of the stages: at each of four positions in a 2 x 2 neighbourhood, a group of channels.
+
+    `groups[p]`: the channels at position p. `means` (in 2^-MEAN_BITS steps) and `bins` (scale bins) are
+    (4, channels, h, w) of the positions, float32 and uint8.
+    """
+
+    groups: tuple[slice, ...]
+    means: Array
+    bins: NDArray[np.uint8]
+
+
+LatentSource = Callable[[Stage], None]
+"""Adds to a stage's means the symbols times 2^MEAN_BITS, in place: quantised by an encoder, read by a decoder."""
+
+
+def groups_of(stage: int, latents: int) -> tuple[slice, ...]:
+    """For each position in a 2 x 2 neighbourhood, the channels that a stage codes there."""
+    size = latents // CONTEXT_STAGES
+    found = ((STAGE_ORDER.index(position) - stage) % CONTEXT_STAGES for position in range(PHASES))
+    return tuple(slice(group * size, (group + 1) * size) for group in found)
+
+
 class ExactEntropyModel:
-    """The integer entropy model on one device. Stateless after construction."""
+    """The integer entropy model on one engine. Stateless after construction."""
 
     TABLES = ("unit", "hyper_log2_scale", "input_scale", "input_bias", "feature_bias")
 
-    def __init__(self, config: ModelConfig, tensors: dict[str, Tensor], device: str = "cpu") -> None:
+    def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
         """`tensors`: the `exact.*` tensors of a weights file, without that prefix."""
-        self.config, self.device = config, device
+        self.config = config
         try:
-            self._tables = {name: tensors[f"tables.{name}"].numpy().astype(np.int64) for name in self.TABLES}
+            self._tables = {name: tensors[f"tables.{name}"].astype(np.int64) for name in self.TABLES}
             names = [key.removesuffix(".weight") for key in tensors if key.endswith(".weight")]
-            layers = {
+            self.layers = {
                 name: Layer.load(tensors[f"{name}.weight"], tensors[f"{name}.bias"], tensors[f"{name}.shift"], name)
                 for name in names
             }
         except KeyError as error:
             raise WeightsError(f"the weights lack the exact tensor {error}") from error
-        self.layers = {name: layer.to(device) for name, layer in layers.items()}
-        self._arrange()
-
-    def _arrange(self) -> None:
-        """Cut the steps' first and last layers into the products that `latents` needs."""
-        width, size = self.config.context_width, self.config.latents // CONTEXT_STAGES
-        self._groups = [slice(g * size, (g + 1) * size) for g in range(CONTEXT_STAGES)]
-        enter = [self.layers[f"steps.{step}.enter"].weight.T for step in range(CONTEXT_STAGES)]
-        # Features into the sums of all steps; a group decoded in a step into the sums of all later ones.
-        self._from_features = torch.cat([weight[:width] for weight in enter], 1)
-        # Rows: the group's latents, then their magnitudes.
-        self._from_latents = [
-            [
-                torch.cat([w[width:].reshape(2, -1, width)[:, group].flatten(0, 1) for w in enter[step + 1 :]], 1)
-                for group in self._groups
-            ]
-            for step in range(CONTEXT_STAGES - 1)
-        ]
-        self._leave = [
-            [self.layers[f"steps.{step}.leave"].rows(group, self.config.latents) for group in self._groups]
-            for step in range(CONTEXT_STAGES)
-        ]
+        self._groups = [groups_of(stage, config.latents) for stage in range(CONTEXT_STAGES)]
+        self._features = engine.build(
+            self._features_network, [Input(config.hyper_latents), Input(config.context_width, VECTOR)], exact=True
+        )
+        self._stages = [self._built_stage(engine, stage) for stage in range(CONTEXT_STAGES)]
 
     def level(self, step: int) -> LevelTables:
         """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS + EXTRA_STEPS."""
@@ -238,95 +245,164 @@ class ExactEntropyModel:
             for name, t in self._tables.items()
         }
         values["unit"] = values["unit"] + extra * EXTRA_GAIN // QUALITY_STEPS
-        bins = to_bins(torch.from_numpy(values.pop("hyper_log2_scale")).double()).numpy().astype(np.uint8)
+        bins = to_bins(values.pop("hyper_log2_scale"))
         return LevelTables(hyper_bins=bins, **values)
 
-    def _constant(self, values: NDArray[np.generic], dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.from_numpy(values).to(self.device, dtype)
+    # -- the networks -------------------------------------------------------------------------------------------------
 
-    def features(self, hyper: Tensor, level: LevelTables) -> Tensor:
-        """(hz, wz, hyper_latents) integer hyper-latents -> (4hz, 4wz, context_width)."""
-        x = hyper.double() * self._constant(level.input_scale, torch.float64)
-        x = x + self._constant(level.input_bias + (1 << (HYPER_INPUT_BITS - 1)), torch.float64)
-        x = clip_(torch.floor(x * 2.0**-HYPER_INPUT_BITS)).float()
-        layers = self.layers
-        x = up(layers, "hyper_synthesis.up1", x)
-        x = block(layers, "hyper_synthesis.block", x)
-        x = clip_positive_(up(layers, "hyper_synthesis.up2", x))
-        return clip_(layers["hyper_synthesis.leave"].pointwise(x).add_(self._constant(level.feature_bias)))
+    def _features_network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Hyper-latents as the network takes them -> features of four times the height and width."""
+        x, bias = inputs
+        layers = _Layers(self.layers)
+        x = layers.up(ops, "hyper_synthesis.up1", x)
+        x = layers.block(ops, "hyper_synthesis.block", x)
+        x = layers.up(ops, "hyper_synthesis.up2", x, 0)
+        return [clip(ops, ops.add(layers.pointwise(ops, "hyper_synthesis.leave", x), bias))]
+
+    def _built_stage(self, engine: Engine, stage: int) -> Program:
+        c = self.config
+        inputs = [Input(c.context_width), Input(1), Input(c.latents, VECTOR)]
+        inputs += [Input(c.latents, VECTOR)] * PRODUCT_ROWS + [Input(c.latents)] * stage
+
+        def network(ops: Operations, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+            features, inside, unit, *rest = tensors
+            return self._stage_network(ops, stage, features, inside, unit, rest[:PRODUCT_ROWS], rest[PRODUCT_ROWS:])
+
+        return engine.build(network, inputs, exact=True)
+
+    def _stage_network(
+        self,
+        ops: Operations,
+        stage: int,
+        features: Tensor,
+        inside: Tensor,
+        unit: Tensor,
+        to_mean: Sequence[Tensor],
+        known: Sequence[Tensor],
+    ) -> Sequence[Tensor]:
+        """The means and bins of a stage, (positions * channels, h / 2, w / 2).
+
+        `inside` is 1 in the area and 0 beyond it; `known` are the normalised latents of the stages before, as that.
+        """
+        name, width = f"steps.{stage}", self.config.context_width
+        layers = _Layers(self.layers)
+        enter = layers[f"{name}.enter"]
+        x = ops.pointwise(features, enter.weight[:, :width], enter.bias)
+        if known:
+            # In each position are other channels: a matrix for each. Sums are exact in any order.
+            from_latents = enter.weight[:, width:].reshape(width, 2, -1)
+            positions = [ops.split(latents, PHASES) for latents in known]
+            magnitudes = [ops.split(ops.magnitude(latents), PHASES) for latents in known]
+            seen, matrices = [], []
+            for p in range(PHASES):
+                for earlier in range(stage):
+                    seen += [positions[earlier][p], magnitudes[earlier][p]]
+                own = [from_latents[:, sign, self._groups[earlier][p]] for earlier in range(stage) for sign in (0, 1)]
+                matrices.append(np.concatenate(own, 1))
+            found = ops.pointwise(ops.concatenate(seen), np.stack(matrices))
+            x = ops.add(x, ops.depth_to_space(found, 2, places_first=True))
+        x = ops.multiply(clip(ops, ops.floor(x)), inside)
+        hidden = ops.space_to_depth(layers.block(ops, f"{name}.block", x, 0), 2, places_first=True)
+        leave = layers[f"{name}.leave"]
+        mu, s = (self._left(ops, hidden, leave, stage, start) for start in (0, self.config.latents))
+        means = rounded_product(ops, ops.clip(mu, -MU_MAX, MU_MAX), to_mean)
+        # As in `to_bins`.
+        nearest = ops.add(ops.add(ops.clip(s, S_MIN, S_MAX), unit), ops.constant(_scalar(_BIN_OFFSET)))
+        bins = ops.floor(ops.multiply(nearest, ops.constant(_scalar(2.0**-_BIN_SHIFT))))
+        return [ops.clip(means, -MEAN_MAX, MEAN_MAX), ops.to_bytes(ops.clip(bins, 0, SCALE_BINS - 1))]
+
+    def _left(self, ops: Operations, hidden: Tensor, layer: Layer, stage: int, start: int) -> Tensor:
+        """Of the last layer's outputs from `start` on, at each position those of its channels."""
+        rows = [slice(start + group.start, start + group.stop) for group in self._groups[stage]]
+        weight, bias = (np.stack([values[own] for own in rows]) for values in (layer.weight, layer.bias))
+        return ops.floor(ops.pointwise(hidden, weight, bias.reshape(-1)))
+
+    # -- coding -------------------------------------------------------------------------------------------------------
+
+    def features(self, hyper: NDArray[np.int32], level: LevelTables) -> Array:
+        """(hz, wz, hyper_latents) integer hyper-latents -> (context_width, 4hz, 4wz)."""
+        x = hyper * level.input_scale.astype(np.float64) + (level.input_bias + (1 << (HYPER_INPUT_BITS - 1)))
+        x = np.clip(np.floor(x * 2.0**-HYPER_INPUT_BITS), -ACTIVATION_MAX, ACTIVATION_MAX)
+        (features,) = self._features(x.transpose(2, 0, 1).astype(np.float32), _vector(level.feature_bias))
+        return features
 
     def latents(
         self,
-        hyper: Tensor,
+        hyper: NDArray[np.int32],
         level: LevelTables,
         height: int,
         width: int,
         source: LatentSource,
-        coded: Tensor | None = None,
-    ) -> Tensor:
-        """Run the four steps over an area of height x width latents.
+        coded: NDArray[np.bool_] | None = None,
+    ) -> Array:
+        """Run the four stages over an area of height x width latents.
 
         `hyper` is (ceil(height/4), ceil(width/4), hyper_latents); the result (height, width, latents) holds the decoded
-        latents in 2^-MEAN_BITS quantisation steps. Latents that are not `coded`, of the same shape, are zero: their
-        means are, and their scale bins, which skips them.
+        latents in quantisation steps. Latents that are not `coded`, of the same shape, are zero: their means are, and
+        their scale bins, which skips them.
         """
-        features = self.features(hyper, level)[:height, :width].contiguous()
-        to_mean = self._constant(power_of_two(level.unit, MEAN_BITS - MU_BITS), torch.float64)
-        to_normalised = self._constant(power_of_two(-level.unit, LATENT_BITS - MEAN_BITS), torch.float64)
-        unit = self._constant(level.unit)
-        decoded = torch.empty(height, width, self.config.latents, device=self.device)
-        sums = (features @ self._from_features).chunk(CONTEXT_STAGES, 2)
-        for step in range(CONTEXT_STAGES):
-            entered = clip_((sums[step] + self.layers[f"steps.{step}.enter"].bias).floor_())
-            hidden = block(self.layers, f"steps.{step}.block", entered).clamp_(min=0)
-            means, bins, places, groups = [], [], [], []
-            for position in range(4):
-                group = (STAGE_ORDER.index(position) - step) % CONTEXT_STAGES
-                channels = self._groups[group]
-                place = (slice(position // 2, None, 2), slice(position % 2, None, 2), channels)
-                mu, s = self._leave[step][group].pointwise(hidden[place[:2]]).chunk(2, -1)
-                # To the nearest: rounded down, all components together would leave a dot in the corner of every block.
-                mean = mu.clamp_(-MU_MAX, MU_MAX).double().mul_(to_mean[channels]).add_(0.5).floor_()
-                mean = mean.clamp_(-MEAN_MAX, MEAN_MAX).float()
-                scale_bins = to_bins(s.clamp_(S_MIN, S_MAX).add_(unit[channels]))
-                means.append(mean if coded is None else mean * coded[place])
-                bins.append(scale_bins if coded is None else scale_bins * coded[place])
-                places.append(place)
-                groups.append(group)
-            for symbols, mean, place, group in zip(source(means, bins, places), means, places, groups, strict=True):
-                block_decoded = symbols * 2.0**MEAN_BITS + mean
-                decoded[place] = block_decoded
-                if step < CONTEXT_STAGES - 1:
-                    normalised = clip_(block_decoded.double().mul_(to_normalised[place[2]]).floor_()).float()
-                    seen = torch.cat([normalised, normalised.abs()], 2)
-                    # All sums are exact, so it does not matter in which order and parts they are formed.
-                    parts = (seen @ self._from_latents[step][group]).chunk(CONTEXT_STAGES - 1 - step, 2)
-                    for later, part in enumerate(parts, step + 1):
-                        sums[later][place[:2]] += part
+        features = self.features(hyper, level)
+        size = features.shape[1] // 2, features.shape[2] // 2  # of one position
+        inside = np.zeros((1, *features.shape[1:]), np.float32)
+        inside[:, :height, :width] = 1
+        to_mean = product_rows(level.unit, MEAN_BITS - MU_BITS)
+        to_normalised = power_of_two(-level.unit, LATENT_BITS - MEAN_BITS)
+        decoded = np.empty((height, width, self.config.latents), np.float32)
+        known: list[Array] = []
+        for stage, groups in enumerate(self._groups):
+            channels = np.concatenate([np.arange(group.start, group.stop) for group in groups])
+            vectors = _vector(level.unit[channels]), *map(_vector, to_mean[:, channels])
+            found = self._stages[stage](features, inside, *vectors, *known)
+            means, bins = (x.reshape(PHASES, -1, *size) for x in found)
+            for position, group in enumerate(groups):
+                row, column = divmod(position, 2)
+                # What lies beyond the area is not coded.
+                bins[position, :, (height - row + 1) // 2 :] = 0
+                bins[position, :, :, (width - column + 1) // 2 :] = 0
+                if coded is not None:
+                    here = coded[row::2, column::2, group].transpose(2, 0, 1)
+                    area = position, slice(None), slice(here.shape[1]), slice(here.shape[2])
+                    means[area] *= here
+                    bins[area] *= here
+            source(Stage(groups, means, bins))
+            if stage < CONTEXT_STAGES - 1:
+                known.append(_normalised(means, to_normalised[channels]))
+            for position, group in enumerate(groups):
+                row, column = divmod(position, 2)
+                place = decoded[row::2, column::2, group]
+                own = means[position, :, : place.shape[0], : place.shape[1]]
+                np.multiply(own.transpose(1, 2, 0), np.float32(2.0**-MEAN_BITS), out=place)
         return decoded
 
 
-def to_bins(log2_scale: Tensor) -> Tensor:
-    """Log2 of a scale in 256ths of an octave -> the nearest scale bin."""
-    nearest = (log2_scale + ((1 << (_BIN_SHIFT - 1)) - _SCALE_MIN)).mul_(2.0**-_BIN_SHIFT).floor_()
-    return nearest.clamp_(0, SCALE_BINS - 1)
+def _scalar(value: float) -> Array:
+    return np.full((1, 1, 1), value, np.float32)
+
+
+def _vector(values: NDArray[Any]) -> Array:
+    return values.astype(np.float32)[:, None, None]
+
+
+def _normalised(decoded: Array, factors: NDArray[np.float64]) -> Array:
+    """(positions, channels, h, w) decoded latents -> (positions * channels, h, w) as the networks see them."""
+    flat = decoded.reshape(-1, *decoded.shape[2:])
+    result = np.empty_like(flat)
+    for at in range(0, len(flat), 32):  # what fits a processor's cache
+        part = slice(at, at + 32)
+        product = flat[part] * factors[part, None, None]
+        np.floor(product, out=product)
+        np.clip(product, -ACTIVATION_MAX, ACTIVATION_MAX, out=product)
+        result[part] = product
+    return result
+
+
+def to_bins(log2_scale: NDArray[Any]) -> NDArray[np.uint8]:
+    """Log2 of a scale in 256ths of an octave, integers of any dtype -> the nearest scale bin."""
+    nearest = (log2_scale.astype(np.int64) + _BIN_OFFSET) >> _BIN_SHIFT
+    result: NDArray[np.uint8] = np.clip(nearest, 0, SCALE_BINS - 1).astype(np.uint8)
+    return result
 
 
 def hyper_size(height: int, width: int) -> tuple[int, int]:
     """The hyper-latents' height and width behind an area of latents."""
     return -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE)
-
-
-def arithmetic_is_exact(device: str) -> bool:
-    """Whether products and convolutions on `device` are computed in full float32 at this moment.
-
-    Global switches (`torch.set_float32_matmul_precision`, TF32, oneDNN's fast-math modes) may shorten them. The probes
-    have the shapes of the real work: weights of 15 bits, which every shorter float would round, and sums of 24 bits.
-    """
-    weights, sums = torch.full((256, 192), 16411.0, device=device), torch.full((256, 192), 63.0, device=device)
-    ones = torch.ones(256, 256, device=device)
-    if not bool((ones @ weights == 256 * 16411).all() and ((1023 * ones) @ sums == 256 * 1023 * 63).all()):
-        return False
-    x = (torch.arange(8 * 8 * 192, device=device).reshape(8, 8, 192) % 113).float()
-    kernel = torch.full((192, 1, 3, 3), 16411.0, device=device)
-    return device != "cpu" or torch.equal(convolved(x, kernel), shifted(x, kernel))

@@ -23,6 +23,10 @@ SUPPORT = 3 * BLOCK
 
 HALF = BLOCK // 2
 
+PART = 512
+"""Columns that one matrix product takes: BLAS libraries share larger ones among threads, whose number isn't theirs to
+choose."""
+
 
 @lru_cache(maxsize=BLOCK)
 def dct(length: int = BLOCK) -> NDArray[np.float64]:
@@ -32,3 +36,49 @@ def dct(length: int = BLOCK) -> NDArray[np.float64]:
     matrix[0] /= 2**0.5
     matrix.flags.writeable = False
     return matrix
+
+
+def filter_boundaries(
+    planes: NDArray[np.float32],
+    matrix: NDArray[np.float32],
+    support: NDArray[np.bool_] | None = None,
+    *,
+    columns_first: bool = False,
+) -> None:
+    """Put a (BLOCK, BLOCK) matrix over every block boundary of (bands, H, W) planes, along columns and rows, in place.
+
+    H and W are multiples of BLOCK; the image's borders stay. With `support` (H, W), only where all of the 16 pixels
+    across a boundary are in it. Boundaries along rows come first, or `columns_first`, which undoes it where boundaries
+    are left out, too.
+    """
+    filters = [_over_rows, _over_columns]
+    for apply in reversed(filters) if columns_first else filters:
+        apply(planes, matrix, support)
+
+
+def _over_rows(planes: NDArray[np.float32], matrix: NDArray[np.float32], support: NDArray[np.bool_] | None) -> None:
+    """Over the boundaries between a block and the one below."""
+    bands, height, width = planes.shape
+    if height == BLOCK:
+        return
+    rows = planes[:, HALF:-HALF].reshape(bands, -1, BLOCK, width)
+    for left in range(0, width, PART):
+        part = rows[..., left : left + PART]
+        found = np.matmul(matrix, part)
+        if support is not None:
+            every = support[HALF:-HALF, left : left + PART].reshape(-1, BLOCK, part.shape[3]).all(1, keepdims=True)
+            found = np.where(every, found, part)
+        part[...] = found
+
+
+def _over_columns(planes: NDArray[np.float32], matrix: NDArray[np.float32], support: NDArray[np.bool_] | None) -> None:
+    """Over the boundaries between a block and the one beside it."""
+    bands, height, width = planes.shape
+    if width == BLOCK:
+        return
+    columns = planes[..., HALF:-HALF].reshape(bands, height, -1, BLOCK)
+    found = np.matmul(columns, matrix.T)
+    if support is not None:
+        every = support[:, HALF:-HALF].reshape(height, -1, BLOCK).all(2, keepdims=True)
+        found = np.where(every, found, columns)
+    planes[..., HALF:-HALF] = found.reshape(bands, height, -1)

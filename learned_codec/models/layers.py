@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import BLOCK
+from .config import BLOCK, SLOPE
 from .lapping import HALF
 
 
@@ -16,7 +16,7 @@ class ResidualBlock(nn.Module):
     With a `slope` of 0 it is a ReLU, which integers can follow exactly.
     """
 
-    def __init__(self, channels: int, slope: float = 0.1) -> None:
+    def __init__(self, channels: int, slope: float = SLOPE) -> None:
         super().__init__()
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.expand = nn.Conv2d(channels, 2 * channels, 1)

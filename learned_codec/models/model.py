@@ -1,37 +1,27 @@
-"""A model ready for use: pixels to latents, latents to a payload, and back. Built once per weights file and device."""
+"""A model ready for use: pixels to latents, latents to a payload, and back. Built once per weights file and engine."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
-from learned_codec.entropy import (
-    SKIPPED_BINS,
-    CoderModels,
-    Decoder,
-    Encoder,
-)
+from learned_codec.entropy import SKIPPED_BINS, CoderModels, Decoder, Encoder, Runs
 from learned_codec.entropy.tables import MAX_SYMBOL
-from learned_codec.errors import ModelError, WeightsError
+from learned_codec.errors import WeightsError
 
 from . import rdoq
-from .config import EXTRA_GAIN, EXTRA_STEPS, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
-from .device import has_bf16
-from .entropy_model import HyperAnalysis, interpolate
-from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, arithmetic_is_exact, hyper_size
+from .block_transform import BlockTransform
+from .config import BLOCK, EXTRA_GAIN, EXTRA_STEPS, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
+from .engine import Array, Engine, engine_for
+from .exact import MEAN_BITS, PHASES, ExactEntropyModel, LevelTables, Stage, hyper_size
+from .inference import HyperAnalysis, Refinement
 from .rdoq import OPTIMISED, SINGLE_PASS, Strength
 from .shape_adaptive import Shape
-from .transforms import Analysis, Synthesis, frequencies, positions
 from .weights import LEVEL_TABLES, Weights
-
-T = TypeVar("T", bound=torch.nn.Module)
 
 REFINEMENT_FADES = 3.0
 """Octaves a level, beyond the last trained one."""
@@ -46,44 +36,28 @@ class Coded:
     """
 
     encoder: Encoder
-    decoded: NDArray[np.float32]
+    decoded: Array
 
 
 class Model:
-    """Analysis, exact entropy model and synthesis on one device. Stateless after construction."""
+    """Analysis, exact entropy model and synthesis. Stateless after construction; threads may share it."""
 
-    def __init__(self, weights: Weights, device: str = "cpu") -> None:
+    def __init__(self, weights: Weights, engine: Engine | None = None) -> None:
+        """On an engine, by default that for the processor."""
+        engine = engine or engine_for("cpu")
         self.config: ModelConfig = weights.config
-        self.id, self.device = weights.id, device
-        self.dtype = torch.bfloat16 if has_bf16(device) else torch.float32
-        self.levels = {key: value.to(device) for key, value in weights.part("levels").items()}
+        self.id, self.device = weights.id, engine.device
+        self.levels = weights.part("levels")
         if missing := LEVEL_TABLES.keys() - self.levels.keys():
             raise WeightsError(f"the weights lack levels.{', levels.'.join(sorted(missing))}")
-        transforms = weights.part("transforms") | {
-            f"synthesis.refinement.level_{name}": self.levels[f"refinement_{name}"] for name in ("bias", "scale")
-        }
-        self.analysis = self._load(Analysis(self.config), transforms, "analysis")
-        self.synthesis = self._load(Synthesis(self.config), transforms, "synthesis")
-        self.hyper_analysis = self._load(HyperAnalysis(self.config), transforms, "hyper_analysis")
-        # Not the linear path: it carries the large coefficients, for which bf16's 8 bits are too few at high rates.
-        self.synthesis.refinement.to(self.dtype)
-        self.positions = positions(self.synthesis.skeleton.weight).cpu()
-        self.frequencies = frequencies(self.positions).to(device)
-        self.exact = ExactEntropyModel(self.config, weights.part("exact"), device)
+        transforms = weights.part("transforms")
+        self.transform = _block_transform(self.config, transforms)
+        self.positions = self.transform.positions
+        self.refinement = Refinement(self.config, transforms, engine)
+        self.exact = ExactEntropyModel(self.config, weights.part("exact"), engine)
+        self._hyper_analysis = HyperAnalysis(self.config, transforms, engine)
         self.coder_models = CoderModels(weights.scale_tables())
-        self.costs = torch.from_numpy(self.coder_models.tables.cost_matrix(rdoq.REACH)).reshape(-1).to(device)
-
-    def _load(self, module: T, transforms: dict[str, Tensor], name: str) -> T:
-        state = {k.removeprefix(name + "."): v for k, v in transforms.items() if k.startswith(name + ".")}
-        try:
-            module.load_state_dict(state)
-        except RuntimeError as error:
-            raise WeightsError(f"the weights do not fit their configuration: {error}") from error
-        module = module.float().eval().requires_grad_(False).to(self.device)
-        return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-    def _tensor(self, array: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        self._savings = rdoq.savings(self.coder_models.tables)
 
     @property
     def max_step(self) -> int:
@@ -95,73 +69,66 @@ class Model:
         """The highest quality step there is."""
         return self.max_step + EXTRA_STEPS
 
-    def at(self, name: str, step: int) -> Tensor:
-        """A per-level table at a quality step, (C,) float32."""
+    def at(self, name: str, step: int) -> Array:
+        """A per-level table at a quality step, (C,)."""
         extra = max(0, step - self.max_step) / QUALITY_STEPS
-        level = torch.tensor([step / QUALITY_STEPS - extra], device=self.device)
-        values = interpolate(self.levels[name], level)[0, :, 0, 0]
+        level = step / QUALITY_STEPS - extra
+        table, lower = self.levels[name], min(int(level), self.config.levels - 2)
+        fraction = np.float32(level - lower)
+        values: Array = table[lower] * (1 - fraction) + table[lower + 1] * fraction
         if name == "log2_gain":
-            return values + extra * EXTRA_GAIN / 256
+            return values + np.float32(extra * EXTRA_GAIN / 256)
         if name == "log2_inverse":  # learned for coarse quantisation: what it does to large latents is all error here
-            return values * max(0.0, 1 - extra)
-        return values - REFINEMENT_FADES * extra if name == "refinement_scale" else values
+            return values * np.float32(max(0.0, 1 - extra))
+        return values - np.float32(REFINEMENT_FADES * extra) if name == "refinement_scale" else values
 
     # -- transforms ---------------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
-    def analyse(self, pixels: NDArray[np.float32], shape: Shape | None = None) -> NDArray[np.float32]:
+    def analyse(self, pixels: Array, shape: Shape | None = None) -> Array:
         """(bands, H, W) float32 in [0, 1], H and W multiples of 16 -> (H/16, W/16, latents) float32.
 
         `shape` says which pixels are coded, if not all; `code`, `decode` and `synthesise` must be given the same.
         """
-        x = self._tensor(pixels)[None].contiguous(memory_format=torch.channels_last)
-        return _array(self.analysis(x, shape)[0].permute(1, 2, 0))
+        return self.transform.analyse(pixels, shape)
 
-    @torch.inference_mode()
     def synthesise(
-        self, decoded: NDArray[np.float32], step: int, adaptation: Sequence[int] = (), shape: Shape | None = None
-    ) -> NDArray[np.float32]:
+        self, decoded: Array, step: int, adaptation: Sequence[int] = (), shape: Shape | None = None
+    ) -> Array:
         """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped.
 
         `adaptation` is the refinement's to this image, as its file has it.
         """
-        return _array(self.pixels(self._tensor(decoded).permute(2, 0, 1)[None], step, adaptation, shape)[0])
-
-    def pixels(self, decoded: Tensor, step: int, adaptation: Sequence[int] = (), shape: Shape | None = None) -> Tensor:
-        """`synthesise` in torch's order of dimensions, (1, latents, h, w) -> (1, bands, 16h, 16w), differentiable."""
-        added = torch.tensor(adaptation, dtype=torch.float32, device=self.device) if any(adaptation) else None
-        planes: Tensor = self.synthesis(decoded * self.step_size(step), *self.refinement_at(step), added, shape)
+        planes = self.linear(decoded * self.step_size(step), shape)
+        bias, (log2_scale,) = self.at("refinement_bias", step), self.at("refinement_scale", step)
+        correction = self.refinement.correction(planes, bias, float(log2_scale), adaptation)
+        correction += np.float32(0.5)
+        planes += correction
         return planes
 
-    @torch.inference_mode()
-    def linear(self, latents: NDArray[np.float32], shape: Shape | None = None) -> NDArray[np.float32]:
+    def linear(self, latents: Array, shape: Shape | None = None) -> Array:
         """(h, w, latents) latents as analysed -> (bands, 16h, 16w) pixels before the refinement, around zero."""
-        return _array(self.synthesis.linear(self._tensor(latents).permute(2, 0, 1)[None], shape)[0])
+        return self.transform.synthesise(latents, shape)
 
-    def scales(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def scales(self, step: int) -> tuple[Array, Array]:
         """(latents,) each: a latent's quantisation steps at a quality step, and what one is to the synthesis."""
-        return _array(torch.exp2(self.at("log2_gain", step))), _array(self.step_size(step)[:, 0, 0])
+        gain: Array = np.exp2(self.at("log2_gain", step))
+        return gain, self.step_size(step)
 
-    def step_size(self, step: int) -> Tensor:
-        """(latents, 1, 1) what a quantisation step is to the synthesis."""
-        return torch.exp2(self.at("log2_inverse", step) - self.at("log2_gain", step))[:, None, None]
-
-    def refinement_at(self, step: int) -> tuple[Tensor, Tensor]:
-        """The bias and the scale of the refinement at a quality step."""
-        bias, scale = (self.at(f"refinement_{name}", step)[None, :, None, None] for name in ("bias", "scale"))
-        return bias, scale
+    def step_size(self, step: int) -> Array:
+        """(latents,) what a quantisation step is to the synthesis."""
+        size: Array = np.exp2(self.at("log2_inverse", step) - self.at("log2_gain", step))
+        return size
 
     # -- entropy coding -----------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
     def code(
         self,
-        latents: NDArray[np.float32],
+        latents: Array,
         step: int,
         *,
         encoder: Encoder | None = None,
         distortion_weight: float = 1.0,
-        optimised: NDArray[np.float32] | None = None,
+        optimised: Array | None = None,
         shape: Shape | None = None,
         plain: bool = False,
     ) -> Coded:
@@ -171,62 +138,58 @@ class Model:
         `distortion_weight` is how much errors count. `optimised` latents are rounded in place of these, from which the
         hyper-latents are made in any case.
         """
-        self.require_exact()
         height, width, _ = latents.shape
-        y = self._tensor(latents)
         level = self.exact.level(step)
-        gain = torch.exp2(self.at("log2_gain", step))
-        target = (y if optimised is None else self._tensor(optimised)) * gain
-        cost = distortion_weight * self.error_cost(step, SINGLE_PASS if optimised is None else OPTIMISED)
-        if plain:
-            cost = torch.full_like(cost, torch.inf)
-        encoder = encoder or Encoder(self.coder_models)
+        gain: Array = np.exp2(self.at("log2_gain", step))
+        target = latents if optimised is None else optimised
+        strength = SINGLE_PASS if optimised is None else OPTIMISED
+        cost = np.float32(distortion_weight) * self.error_cost(step, strength)
+        found = encoder or Encoder(self.coder_models)
 
-        def push(symbols: Tensor, bins: NDArray[np.uint8]) -> None:
-            encoder.push(symbols.reshape(-1).to("cpu", torch.int32).numpy(), bins)
+        def quantise(stage: Stage) -> None:
+            runs, place, channel = _ordered(stage)
+            means = stage.means.reshape(-1)
+            residual = _blocks(target, stage).take(runs.order) * gain[channel]
+            residual -= means.take(place) * np.float32(2.0**-MEAN_BITS)
+            symbols = rdoq.rounded(residual, runs.counts, None if plain else cost[channel], self._savings)
+            found.push(symbols, runs.counts)
+            _add(means, place, symbols)
 
-        def quantise(means: list[Tensor], bins: list[Tensor], places: list[tuple[slice, slice, slice]]) -> list[Tensor]:
-            blocks = []
-            for mean, scale_bin, place in zip(means, bins, places, strict=True):
-                residual = target[place] - mean * 2.0**-MEAN_BITS
-                symbols = rdoq.rounded(residual, scale_bin.long(), cost[place[2]], self.costs)
-                blocks.append(symbols.clamp(-MAX_SYMBOL, MAX_SYMBOL))
-            push(torch.cat([b.reshape(-1) for b in blocks]), _bins(bins))
-            return blocks
+        hyper = self._hyper_latents(latents, step, level)
+        runs = _hyper_runs(level, *hyper.shape[:2])
+        found.push(hyper.reshape(-1).take(runs.order), runs.counts)
+        return Coded(found, self.exact.latents(hyper, level, height, width, quantise, self.coded(shape)))
 
-        hyper_bins = np.broadcast_to(level.hyper_bins, (*hyper_size(height, width), len(level.hyper_bins)))
-        hyper = self._hyper_latents(y * torch.exp2(self.at("log2_gain", min(step, self.max_step))), step, level)
-        push(hyper, hyper_bins.reshape(-1))
-        decoded = self.exact.latents(hyper, level, height, width, quantise, self.coded(shape))
-        return Coded(encoder, _array(decoded * 2.0**-MEAN_BITS))
-
-    def coded(self, shape: Shape | None) -> Tensor | None:
+    def coded(self, shape: Shape | None) -> NDArray[np.bool_] | None:
         """(h, w, latents): which latents of an area of this shape are coded; None: all."""
-        return None if shape is None else torch.from_numpy(shape.coded(self.positions.numpy())).to(self.device)
+        return None if shape is None else shape.coded(self.positions)
 
-    @torch.inference_mode()
-    def saved(self, latents: NDArray[np.float32], decoded: NDArray[np.float32], step: int) -> float:
+    def saved(self, latents: Array, decoded: Array, step: int) -> float:
         """How much less error (h, w, latents) `decoded` latents leave than zeros would, in the bits it is worth."""
-        scaled, left = self._tensor(latents) * torch.exp2(self.at("log2_gain", step)), self._tensor(decoded)
-        return (self.error_cost(step, SINGLE_PASS) * left * (2 * scaled - left)).sum().item()
+        gain = np.exp2(self.at("log2_gain", step))
+        gains = np.einsum("hwc,hwc->c", decoded, 2 * latents * gain - decoded)
+        return float(self.error_cost(step, SINGLE_PASS) @ gains)
 
-    def error_cost(self, step: int, strength: Strength) -> Tensor:
+    def error_cost(self, step: int, strength: Strength) -> Array:
         """(latents,) `rdoq.error_cost` at a quality step."""
         log2_size = self.at("log2_inverse", step) - self.at("log2_gain", step)
         multiplier = self.config.lagrangian(step / QUALITY_STEPS)
-        return rdoq.error_cost(multiplier, self.config.bands, log2_size, self.frequencies, strength)
+        frequencies = np.hypot(self.positions // BLOCK, self.positions % BLOCK).astype(np.float32)
+        cost: Array = rdoq.error_cost(multiplier, self.config.bands, log2_size, frequencies, strength)
+        return cost
 
-    def _hyper_latents(self, scaled: Tensor, step: int, level: LevelTables) -> Tensor:
-        """Quantised hyper-latents (hz, wz, hyper_latents) of (h, w, latents) in trained quantisation steps."""
-        height, width, _ = scaled.shape
-        padding = (0, -width % HYPER_STRIDE, 0, -height % HYPER_STRIDE)
-        planes = F.pad(scaled.permute(2, 0, 1)[None], padding, mode="replicate")
-        z = self.hyper_analysis(planes)[0].permute(1, 2, 0)
-        z = torch.round(z * torch.exp2(self.at("hyper_gain", step)) + self.at("hyper_bias", step))
-        coded = torch.from_numpy(level.hyper_bins >= SKIPPED_BINS).to(z.device)
-        return z.clamp(-MAX_SYMBOL, MAX_SYMBOL) * coded
+    def _hyper_latents(self, latents: Array, step: int, level: LevelTables) -> NDArray[np.int32]:
+        """Quantised hyper-latents (hz, wz, hyper_latents) of analysed latents."""
+        height, width, _ = latents.shape
+        padding = (0, 0), (0, -height % HYPER_STRIDE), (0, -width % HYPER_STRIDE)
+        planes = latents.transpose(2, 0, 1)
+        if any(map(any, padding)):
+            planes = np.pad(planes, padding, mode="edge")
+        gain = np.exp2(self.at("log2_gain", min(step, self.max_step)))
+        z = self._hyper_analysis(planes, gain, np.exp2(self.at("hyper_gain", step)), self.at("hyper_bias", step))
+        rounded = np.clip(np.rint(z), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32).transpose(1, 2, 0)
+        return np.ascontiguousarray(rounded * (level.hyper_bins >= SKIPPED_BINS))
 
-    @torch.inference_mode()
     def decode(
         self,
         payload: bytes | memoryview,
@@ -235,43 +198,77 @@ class Model:
         width: int,
         components: int = 1,
         shape: Shape | None = None,
-    ) -> list[NDArray[np.float32]]:
+    ) -> list[Array]:
         """A payload of `code` -> each component's (height, width, latents) decoded latents in quantisation steps.
 
         Raises `CorruptDataError` where the payload does not end with its last symbol.
         """
-        self.require_exact()
         level = self.exact.level(step)
         decoder = Decoder(self.coder_models, payload)
-        hz, wz = hyper_size(height, width)
-        hyper_bins = np.broadcast_to(level.hyper_bins, (hz, wz, len(level.hyper_bins)))
 
-        def read(_means: list[Tensor], bins: list[Tensor], _places: list[tuple[slice, slice, slice]]) -> list[Tensor]:
-            symbols = torch.from_numpy(decoder.pop(_bins(bins))).to(self.device, torch.float32)
-            parts = torch.split(symbols, [b.numel() for b in bins])
-            return [part.reshape(b.shape) for part, b in zip(parts, bins, strict=True)]
+        def read(stage: Stage) -> None:
+            runs, place, _ = _ordered(stage)
+            _add(stage.means.reshape(-1), place, decoder.pop(runs.counts))
 
+        hyper_runs = _hyper_runs(level, *hyper_size(height, width))
         found, coded = [], self.coded(shape)
         for _ in range(components):
-            hyper = torch.from_numpy(decoder.pop(hyper_bins.reshape(-1))).reshape(hyper_bins.shape)
-            decoded = self.exact.latents(hyper.to(self.device, torch.float32), level, height, width, read, coded)
-            found.append(_array(decoded * 2.0**-MEAN_BITS))
+            hyper = np.zeros((*hyper_size(height, width), len(level.hyper_bins)), np.int32)
+            hyper.reshape(-1)[hyper_runs.order] = decoder.pop(hyper_runs.counts)
+            found.append(self.exact.latents(hyper, level, height, width, read, coded))
         decoder.finish()
         return found
 
-    def require_exact(self) -> None:
-        """Raise `ModelError` where global switches make matrix products inexact: files would not decode elsewhere."""
-        if not arithmetic_is_exact(self.device):
-            raise ModelError(
-                f"float32 matrix products on {self.device} are shortened at the moment (TF32 or bf16): the entropy "
-                "model needs them whole; set torch.set_float32_matmul_precision('highest')"
-            )
+
+def _block_transform(config: ModelConfig, transforms: dict[str, NDArray[np.floating]]) -> BlockTransform:
+    names = ("analysis.skeleton.weight", "synthesis.skeleton.weight")
+    filters = ("analysis.pre_filter.matrix", "synthesis.post_filter.matrix")
+    shapes = dict.fromkeys(names, (config.latents, config.bands, BLOCK, BLOCK)) | dict.fromkeys(filters, (BLOCK, BLOCK))
+    for name, shape in shapes.items():
+        if name not in transforms or transforms[name].shape != shape:
+            raise WeightsError(f"the weights do not fit their configuration: transforms.{name} should be {shape}")
+    return BlockTransform.of(*(transforms[name] for name in (*names, *filters)))
 
 
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.contiguous().cpu().numpy()
-    return array
+# -- a stage's symbols -------------------------------------------------------------------------------------------------
+#
+# The format counts a stage's latents position by position, row by row, and then by channel; the networks' arrays are
+# ordered by channel first.
 
 
-def _bins(bins: list[Tensor]) -> NDArray[np.uint8]:
-    return torch.cat([b.reshape(-1) for b in bins]).to("cpu", torch.uint8).numpy()
+def _ordered(stage: Stage) -> tuple[Runs, NDArray[np.integer], NDArray[np.integer]]:
+    """The stage's coded symbols bin by bin: as the format counts them, where in its means, and of which channel."""
+    _, channels, height, width = stage.bins.shape
+    runs = Runs.of(stage.bins.transpose(0, 2, 3, 1).reshape(-1))
+    places, own = _places(channels, height, width)
+    order = runs.order
+    groups = np.concatenate([np.arange(group.start, group.stop) for group in stage.groups])
+    return runs, places.take(order), groups.take(own.take(order))
+
+
+@lru_cache(maxsize=4)
+def _places(channels: int, height: int, width: int) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
+    """For latents as the format counts them: where they are in (positions, channels, h, w), and position * channel."""
+    index = np.arange(PHASES * channels * height * width, dtype=np.int32).reshape(PHASES, channels, height, width)
+    places = np.ascontiguousarray(index.transpose(0, 2, 3, 1)).reshape(-1)
+    return places, (places // (height * width)).astype(np.int16)
+
+
+def _blocks(latents: Array, stage: Stage) -> Array:
+    """The latents of a stage as the format counts them, zeros beyond the area."""
+    _, channels, height, width = stage.bins.shape
+    blocks = np.zeros((PHASES, height, width, channels), np.float32)
+    for position, (block, group) in enumerate(zip(blocks, stage.groups, strict=True)):
+        part = latents[position // 2 :: 2, position % 2 :: 2, group]
+        block[: part.shape[0], : part.shape[1]] = part
+    return blocks.reshape(-1)
+
+
+def _add(means: Array, place: NDArray[np.integer], symbols: NDArray[np.int32]) -> None:
+    """Make means decoded latents."""
+    (some,) = np.nonzero(symbols)
+    means[place[some]] += symbols[some] * np.float32(2.0**MEAN_BITS)
+
+
+def _hyper_runs(level: LevelTables, height: int, width: int) -> Runs:
+    return Runs.of(np.tile(level.hyper_bins, height * width))

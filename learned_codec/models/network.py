@@ -100,6 +100,6 @@ def network_of_weights(source: Weights) -> Network:
         )
         if name not in parts[part]:
             raise WeightsError(f"the weights lack {part}.{name}, which only training and encoder effort need")
-        state[key] = parts[part][name].to(value.dtype)
+        state[key] = torch.from_numpy(parts[part][name]).to(value.dtype)
     network.load_state_dict(state)
     return network.eval()

@@ -7,11 +7,13 @@ networks meet the latents that they will see.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from learned_codec.entropy import SKIPPED_BINS
+from learned_codec.entropy import SCALE_BINS, ScaleTables
+from learned_codec.entropy.tables import MAX_SYMBOL
 
 REACH = 15
 """Symbols of larger magnitude are rounded plainly: there the tables are too flat for it to matter."""
@@ -27,9 +29,9 @@ class Strength:
     base: float
     low: float
 
-    def at(self, frequencies: Tensor) -> Tensor:
-        """By frequencies of latents (half waves in a block of 16 pixels)."""
-        return self.base + self.low / (1 + frequencies).square()
+    def at(self, frequencies: Any) -> Any:
+        """By frequencies of latents (half waves in a block of 16 pixels), numpy's or torch's."""
+        return self.base + self.low / (1 + frequencies) ** 2
 
 
 SINGLE_PASS = Strength(1.2, 4.0)
@@ -39,33 +41,45 @@ OPTIMISED = Strength(1.0, 0.15)
 """For latents optimised by `effort`, which counts what contexts lose in another way."""
 
 
-def error_cost(
-    multiplier: float | Tensor,
-    bands: int,
-    log2_size: Tensor,
-    frequencies: Tensor,
-    strength: Strength = SINGLE_PASS,
-) -> Tensor:
-    """The bits that a squared error of one quantisation step is worth.
+def error_cost(multiplier: Any, bands: int, log2_size: Any, frequencies: Any, strength: Strength = SINGLE_PASS) -> Any:
+    """The bits that a squared error of one quantisation step is worth, of numpy's arrays or torch's tensors.
 
     By the Lagrangian multiplier * 255^2 * MSE + bits/pixel: the skeleton is nearly orthonormal, so a squared error in
     the latents of a block is one in its pixels. `log2_size` is the log2 of the quantisation step's size; the
     frequencies broadcast against it.
     """
-    cost: Tensor = strength.at(frequencies) * multiplier * 255**2 / bands * torch.exp2(2 * log2_size)
-    return cost
+    return strength.at(frequencies) * multiplier * 255**2 / bands * 2 ** (2 * log2_size)
 
 
-def rounded(residual: Tensor, scale_bin: Tensor, cost: Tensor, bits: Tensor) -> Tensor:
-    """Symbols for residuals (in quantisation steps), given their scale bins (int64) and the costs of their errors.
+def savings(tables: ScaleTables) -> NDArray[np.float32]:
+    """(SCALE_BINS, REACH + 1): the bits saved by a symbol that is one nearer to zero, by its bin and magnitude."""
+    costs = tables.cost_matrix(REACH)
+    saved = np.zeros((SCALE_BINS, REACH + 1), np.float32)
+    saved[:, 1:] = costs[:, 1:] - costs[:, :-1]
+    return saved
 
-    `bits` is `ScaleTables.cost_matrix(REACH)`, flattened. Symbols of skipped bins are zero.
+
+def rounded(
+    residual: NDArray[np.float32],
+    counts: NDArray[np.intp],
+    cost: NDArray[np.float32] | None,
+    saved: NDArray[np.float32],
+) -> NDArray[np.int32]:
+    """Symbols for (n,) residuals (in quantisation steps), which stand scale bin by bin, so many in each.
+
+    `cost` (n,) is that of their errors (None: infinite), `saved` what `savings` gives. The twin for tensors is
+    `entropy_model.optimised`.
     """
-    symbols = torch.round(residual)
-    smaller = symbols - torch.sign(symbols)
-    more_error = cost * ((residual - smaller).square() - (residual - symbols).square())
-    magnitude = symbols.abs().clamp(max=REACH).long()
-    row = scale_bin * (REACH + 1)
-    saved = bits[row + magnitude] - bits[row + (magnitude - 1).clamp(min=0)]
-    symbols = torch.where((more_error < saved) & (symbols.abs() <= REACH), smaller, symbols)
-    return symbols * (scale_bin >= SKIPPED_BINS)
+    symbols = np.rint(residual)
+    if cost is None:
+        return np.clip(symbols, -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
+    (some,) = np.nonzero(symbols)
+    bins = np.repeat(np.arange(len(counts)), counts)[some]
+    value, exact = symbols[some], residual[some]
+    smaller = value - np.sign(value)
+    more_error = cost[some] * (np.square(exact - smaller) - np.square(exact - value))
+    magnitude = np.abs(value)
+    known = magnitude <= REACH
+    nearer = known & (more_error < saved[bins, np.where(known, magnitude, 0).astype(np.intp)])
+    symbols[some] = np.where(nearer, smaller, value)
+    return np.clip(symbols, -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)

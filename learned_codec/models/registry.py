@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from learned_codec.errors import UnknownModelError, WeightsError
+from learned_codec.errors import MissingDependencyError, UnknownModelError, WeightsError
 
 from .config import EXTRA_STEPS
 
@@ -107,10 +107,13 @@ def find(*, name: ModelName | None = None, weights_id: bytes | None = None, band
     raise UnknownModelError(f"no model for {wanted}; {here}; one of your own is called by its path, NAME{SUFFIX}")
 
 
-def load(model: ModelName | ModelCard, device: str = "cpu") -> Model:
-    """A model ready for use, kept for the next call (it is immutable). Raises `WeightsError`, `UnknownModelError`."""
+def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) -> Model:
+    """A model ready for use, kept for the next call (it is immutable), with so many threads for each product.
+
+    Raises `WeightsError`, `UnknownModelError`, and what `engine_for` raises.
+    """
     card = model if isinstance(model, ModelCard) else find(name=model)
-    return _loaded(card.path, card.weights_id, device)
+    return _loaded(card.path, card.weights_id, device, threads)
 
 
 def optimiser(model: ModelName | ModelCard, device: str, effort: int) -> Optimiser:
@@ -119,34 +122,42 @@ def optimiser(model: ModelName | ModelCard, device: str, effort: int) -> Optimis
     return _optimiser(card.path, card.weights_id, device, effort)
 
 
+def weights_of(model: ModelName | ModelCard) -> Weights:
+    """A model's weights file. Raises as `load`."""
+    card = model if isinstance(model, ModelCard) else find(name=model)
+    return _weights(card.path, card.weights_id)
+
+
 def forget() -> None:
     """Free the models that are kept for the next call."""
+    from .engine import engine_for
+
+    engine_for.cache_clear()
     _loaded.cache_clear()
     _optimiser.cache_clear()
 
 
 @lru_cache(maxsize=4)
-def _loaded(path: Path, weights_id: str, device: str) -> Model:
-    import torch
-
-    from .device import check_device
+def _loaded(path: Path, weights_id: str, device: str, threads: int) -> Model:
+    from .engine import engine_for
     from .model import Model
 
-    check_device(device)
-    with torch.inference_mode(False):  # whatever the caller's mode: `Optimiser` differentiates it
-        return Model(_weights(path, weights_id), device)
+    return Model(_weights(path, weights_id), engine_for(device, threads))
 
 
 @lru_cache(maxsize=4)
 def _optimiser(path: Path, weights_id: str, device: str, effort: int) -> Optimiser:
-    import torch
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("effort from 1 on needs torch: pip install 'learned-codec[torch]'") from error
 
     from .effort import PASSES, Optimiser
     from .network import network_of_weights
 
-    model = _loaded(path, weights_id, device)
-    with torch.inference_mode(False):
-        return Optimiser(model, network_of_weights(_weights(path, weights_id)).entropy, PASSES[effort])
+    model = _loaded(path, weights_id, device, 1)
+    with torch.inference_mode(False):  # whatever the caller's mode: the network is differentiated
+        return Optimiser(model, network_of_weights(_weights(path, weights_id)), PASSES[effort])
 
 
 def _weights(path: Path, weights_id: str) -> Weights:

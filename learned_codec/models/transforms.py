@@ -14,28 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import BLOCK, PATCH, ModelConfig
-from .lapping import dct
+from . import block_transform
+from .config import BLOCK, INPUT_FACTOR, PATCH, ModelConfig
 from .layers import Lapping, ResidualBlock
 from .shape_adaptive import Shape
 
-INPUT_FACTOR = 4.0
-"""Pixels less their middle have a deviation of about a quarter."""
-
 
 def separable_basis(bands: int) -> Tensor:
-    """(bands * 256, bands, 16, 16): the DCT of a block along rows and columns, times axes of colour. Orthonormal.
-
-    The axes of three bands are grey, red against blue, and green against both. On photographs this beats the KLT of
-    blocks of all bands by far: the KLT mixes components of like variance, horizontal with vertical ones and colours
-    with greys, and what is sparse in each of them is so no longer in their mixtures.
-    """
-    axes = torch.eye(bands, dtype=torch.float64)
-    if bands == 3:
-        axes = torch.tensor([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]], dtype=torch.float64)
-        axes = axes / axes.norm(dim=1, keepdim=True)
-    rows = torch.from_numpy(dct().copy())
-    return torch.einsum("cb,ui,vj->cuvbij", axes, rows, rows).reshape(-1, bands, BLOCK, BLOCK).float()
+    """(bands * 256, bands, 16, 16) float32: `block_transform.separable_basis`."""
+    return torch.from_numpy(block_transform.separable_basis(bands)).float()
 
 
 @torch.no_grad()

@@ -16,17 +16,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from learned_codec.entropy import ScaleTables
 from learned_codec.errors import WeightsError
 
 from .config import ModelConfig
-
-if TYPE_CHECKING:  # a file's name and configuration are read without torch
-    from torch import Tensor
 
 KEY = "learned_codec"
 FORMAT = "weights 1"
@@ -48,10 +48,10 @@ class Weights:
     """A weights file in memory; `id` is what bitstreams name it by."""
 
     config: ModelConfig
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, NDArray[Any]]
     id: bytes
 
-    def part(self, prefix: str) -> dict[str, Tensor]:
+    def part(self, prefix: str) -> dict[str, NDArray[Any]]:
         """The tensors below `prefix`, without it."""
         start = prefix + "."
         return {key.removeprefix(start): value for key, value in self.tensors.items() if key.startswith(start)}
@@ -59,7 +59,7 @@ class Weights:
     def scale_tables(self) -> ScaleTables:
         tables = self.part("tables")
         try:
-            return ScaleTables(tables["counts"].numpy(), tables["reaches"].numpy())
+            return ScaleTables(tables["counts"], tables["reaches"])
         except KeyError as error:
             raise WeightsError(f"the weights lack the table {error}") from error
 
@@ -69,13 +69,11 @@ def weights_id(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()[:8]
 
 
-def to_bytes(config: ModelConfig, tensors: Mapping[str, Tensor]) -> bytes:
+def to_bytes(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """The weights file of a model."""
-    from safetensors.torch import save
-
     # One key only: safetensors writes several in no certain order, and the same model must be the same bytes.
     metadata = {KEY: json.dumps({"format": FORMAT, "config": config.to_dict()}, sort_keys=True)}
-    return save({key: value.contiguous() for key, value in tensors.items()}, metadata)
+    return save({key: np.ascontiguousarray(value) for key, value in tensors.items()}, metadata)
 
 
 def config_of(data: bytes, source: str) -> ModelConfig:
@@ -94,8 +92,6 @@ def config_of(data: bytes, source: str) -> ModelConfig:
 
 def from_bytes(data: bytes, source: str) -> Weights:
     """Parse a weights file; `source` names it in errors. Raises `WeightsError`."""
-    from safetensors.torch import load
-
     config = config_of(data, source)
     try:
         return Weights(config, load(data), weights_id(data))

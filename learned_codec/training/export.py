@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from learned_codec.atomic import atomic_write
-from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, ScaleTables, gaussian_tables
+from learned_codec.entropy import ScaleTables, gaussian_tables
 from learned_codec.entropy.tables import fitted_tables
 from learned_codec.errors import TrainingError
 from learned_codec.models import weights
 from learned_codec.models.config import QUALITY_STEPS
+from learned_codec.models.engine import engine_for
 from learned_codec.models.entropy_model import EntropyModel
 from learned_codec.models.exact import (
     ACTIVATION_MAX,
@@ -185,11 +186,11 @@ def build(network: Network, images: list[Tensor], tables: ScaleTables) -> bytes:
     exact = quantise_entropy(network.entropy, ranges)
     return weights.to_bytes(
         network.config,
-        {f"transforms.{k}": v for k, v in transforms.items()}
-        | {f"levels.{k}": v for k, v in levels.items()}
-        | {f"training.{k}": v.half() for k, v in state.items()}
-        | {f"exact.{k}": v for k, v in exact.items()}
-        | {"tables.counts": torch.from_numpy(tables.counts), "tables.reaches": torch.from_numpy(tables.reaches)},
+        {f"transforms.{k}": v.numpy() for k, v in transforms.items()}
+        | {f"levels.{k}": v.numpy() for k, v in levels.items()}
+        | {f"training.{k}": v.half().numpy() for k, v in state.items()}
+        | {f"exact.{k}": v.numpy() for k, v in exact.items()}
+        | {"tables.counts": tables.counts, "tables.reaches": tables.reaches},
     )
 
 
@@ -200,11 +201,9 @@ def histograms(model: Model, images: Iterable[Tensor]) -> list[np.ndarray[Any, n
     for image in images:
         y = model.analyse(image.numpy())
         for step in range(0, model.max_step + 1, QUALITY_STEPS):
-            for symbols, bins in model.code(y, step).encoder.groups:
-                for b in range(SKIPPED_BINS, SCALE_BINS):
-                    mine = np.abs(symbols[bins == b])
-                    if mine.size:
-                        counts[b] += np.bincount(np.minimum(mine, reaches[b] + 1), minlength=int(reaches[b]) + 2)
+            for symbols, sizes in model.code(y, step).encoder.groups:
+                for b, mine in enumerate(np.split(np.abs(symbols), np.cumsum(sizes)[:-1])):
+                    counts[b] += np.bincount(np.minimum(mine, reaches[b] + 1), minlength=int(reaches[b]) + 2)
     return counts
 
 
@@ -222,9 +221,8 @@ def exactness_cost(network: Network, exported: Weights, images: Iterable[Tensor]
             exact += model.code(y, level * QUALITY_STEPS, plain=True).encoder.bits
             coded = network.entropy(torch.from_numpy(y).permute(2, 0, 1)[None], torch.tensor([float(level)]))
             for symbols, log2_scale in ((coded.residual, coded.log2_scale), (coded.hyper, coded.hyper_log2_scale)):
-                bins = to_bins(torch.round(log2_scale * 2**LOG2_BITS)).to(torch.uint8)
-                kept = (symbols * (bins >= SKIPPED_BINS)).to(torch.int32)
-                floating += tables.bits(kept.numpy().ravel(), bins.numpy().ravel())
+                bins = to_bins(torch.round(log2_scale * 2**LOG2_BITS).numpy())
+                floating += tables.bits(symbols.to(torch.int32).numpy().ravel(), bins.ravel())
     return exact / floating - 1
 
 
@@ -232,17 +230,17 @@ def export(network: Network, images: list[Tensor], device: str = "cpu") -> Weigh
     """Calibrate and quantise a trained network on training images (sides multiples of 64)."""
     exported = weights.from_bytes(build(network, images, gaussian_tables()), "export")
     for _ in range(TABLE_FITS):
-        fitted = fitted_tables(histograms(Model(exported, device), images))
+        fitted = fitted_tables(histograms(Model(exported, engine_for(device)), images))
         exported = weights.from_bytes(build(network, images, fitted), "export")
     return exported
 
 
 def adapted(exported: Weights, views: Iterable[Tensor], device: str = "cpu") -> Weights:
     """The weights with the refinement's adaptations fitted to `views` (sides multiples of 16), if there are any."""
-    changes = principal(Model(exported, device), views)
+    changes = principal(Model(exported, engine_for(device)), views)
     if changes is None:
         return exported
-    tensors = dict(exported.tensors) | {"transforms.synthesis.refinement.adaptations": changes.half()}
+    tensors = dict(exported.tensors) | {"transforms.synthesis.refinement.adaptations": changes.half().numpy()}
     return weights.from_bytes(weights.to_bytes(exported.config, tensors), "export")
 
 

@@ -63,13 +63,12 @@ class OptimiserSettings:
 
     It runs at `learning_rate`, warmed up over `warmup` steps, constant until `decay_from` (a fraction of the run), then
     to zero (`decay`). That is the entropy model's rate. The refinement of the synthesis learns at `refinement_rate`
-    times it, the skeleton, whose weights are small and start near their optimum, at `skeleton_rate` times it (by
-    default not at all). Gradients are clipped to the norm `clip`; the weight average has the horizon `ema`.
+    times it, the skeleton not at all: it stays a DCT. Gradients are clipped to the norm `clip`; the weight average has
+    the horizon `ema`.
     """
 
     learning_rate: float = 2e-3
     refinement_rate: float = 1.0
-    skeleton_rate: float = 0.0
     muon: bool = False
     betas: tuple[float, float] = (0.9, 0.98)
     warmup: int = 100

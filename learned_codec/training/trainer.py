@@ -459,12 +459,13 @@ class Trainer:
 def optimisers(network: Network, options: recipe.OptimiserSettings) -> list[torch.optim.Optimizer]:
     """What trains a network: each group of parameters has its `rate`, relative to the schedule's.
 
-    Parameters whose rate is 0 are frozen here, which also saves their gradients.
+    Those whose rate is 0 are frozen here, which also saves their gradients, and so is the skeleton: it stays a DCT,
+    which the codec computes row by row and column by column.
     """
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         refinement = ".refinement." in name
-        rate = options.skeleton_rate if ".skeleton." in name else options.refinement_rate if refinement else 1.0
+        rate = 0.0 if ".skeleton." in name else options.refinement_rate if refinement else 1.0
         pointwise = parameter.ndim == 4 and parameter.shape[2:] == (1, 1)
         muon = (
             options.muon

@@ -52,7 +52,6 @@ levels = 3
 [optimiser]
 warmup = 1
 refinement_rate = 1.0
-skeleton_rate = 1.0
 """
 
 
@@ -598,7 +597,7 @@ def test_muon_skips_a_step_that_is_not_finite() -> None:
 
 def test_each_parameter_learns_at_its_rate() -> None:
     network = Network(ModelConfig(latents=32, context_width=16, levels=3, **SMALL))  # type: ignore[arg-type]
-    options = recipe.OptimiserSettings(muon=True, refinement_rate=0.25, skeleton_rate=0.0)
+    options = recipe.OptimiserSettings(muon=True, refinement_rate=0.25)
     rates = {
         id(parameter): (type(optimiser).__name__, group["rate"])
         for optimiser in trainer.optimisers(network, options)

@@ -1,0 +1,154 @@
+"""Networks on CPUs, by OpenVINO: made of its operators, not converted from anything."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as op
+
+from ..device import cores
+from .interface import Array, Input, Network, Program
+
+MAX_SIDE = 1 << 16
+"""Places along an axis, more than any tile has. Without a limit, products of sizes overflow in OpenVINO."""
+
+_CHANNELS, _HEIGHT, _RANK = 1, 2, 4  # a tensor has a first dimension of 1
+
+
+@cache
+def _core() -> Any:
+    return ov.Core()
+
+
+def has_bf16() -> bool:
+    """Whether the processor computes in bf16: emulated, it is slower than float32."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class OpenVino:
+    """An engine with so many threads for each product, and as many at once as the processor has cores for."""
+
+    device = "cpu"
+
+    def __init__(self, threads: int) -> None:
+        streams = max(1, cores() // threads)
+        self._settings = {
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": streams * threads,
+            "ENABLE_CPU_PINNING": False,  # other work runs here, too
+        }
+        self._short = "bf16" if has_bf16() else "f32"
+
+    def build(self, network: Network, inputs: Sequence[Input], *, exact: bool) -> Program:
+        """As `Engine.build`."""
+        parameters = [op.parameter(_shape(i), np.float32) for i in inputs]
+        results = [op.result(x) for x in network(OpenVinoOperations(), parameters)]
+        model = ov.Model(results, parameters)
+        precision = {"INFERENCE_PRECISION_HINT": "f32" if exact else self._short}
+        return _Program(_core().compile_model(model, "CPU", self._settings | precision))
+
+
+class _Program:
+    """A compiled network. Every thread that calls it has a request of its own."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled, self._outputs = compiled, len(compiled.outputs)
+        self._local = threading.local()
+
+    def __call__(self, *arrays: Array) -> list[NDArray[Any]]:
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compiled.create_infer_request()
+        for number, array in enumerate(arrays):
+            request.set_input_tensor(number, ov.Tensor(np.ascontiguousarray(array)[None]))
+        request.infer()
+        return [request.get_output_tensor(number).data[0].copy() for number in range(self._outputs)]
+
+
+class OpenVinoOperations:
+    """`Operations` on OpenVINO's nodes."""
+
+    def pointwise(self, x: Any, weight: Array, bias: Array | None = None) -> Any:
+        convolution = op.convolution if weight.ndim == 2 else op.group_convolution
+        y = convolution(x, _constant(weight[..., None, None]), [1, 1], [0, 0], [0, 0], [1, 1])
+        return y if bias is None else op.add(y, _constant(bias[None, :, None, None]))
+
+    def weighted(self, x: Any, weight: Any) -> Any:
+        flat = op.matmul(weight, op.reshape(x, _integers(0, 0, -1), True), False, False)
+        return op.reshape(flat, op.concat([_integers(1, -1), _size(x)], 0), False)
+
+    def depthwise(self, x: Any, weight: Array, bias: Array) -> Any:
+        y = op.group_convolution(x, _constant(weight[:, None, None]), [1, 1], [1, 1], [1, 1], [1, 1])
+        return op.add(y, _constant(bias[None, :, None, None]))
+
+    def constant(self, values: Array) -> Any:
+        return _constant(values[None])
+
+    def add(self, x: Any, y: Any) -> Any:
+        return op.add(x, y)
+
+    def multiply(self, x: Any, y: Any) -> Any:
+        return op.multiply(x, y)
+
+    def floor(self, x: Any) -> Any:
+        return op.floor(x)
+
+    def clip(self, x: Any, low: float, high: float) -> Any:
+        return op.clamp(x, low, high)
+
+    def magnitude(self, x: Any) -> Any:
+        return op.abs(x)
+
+    def leaky_relu(self, x: Any, slope: float) -> Any:
+        return op.prelu(x, _constant(np.array([slope])))
+
+    def asinh(self, x: Any) -> Any:
+        # OpenVINO's own takes one value after another.
+        magnitude = op.abs(x)
+        root = op.sqrt(op.add(op.multiply(x, x), _constant(np.array(1.0))))
+        return op.multiply(op.sign(x), op.log(op.add(magnitude, root)))
+
+    def to_bytes(self, x: Any) -> Any:
+        return op.convert(x, np.uint8)
+
+    def concatenate(self, parts: Sequence[Any]) -> Any:
+        return op.concat(list(parts), _CHANNELS)
+
+    def split(self, x: Any, count: int) -> list[Any]:
+        return list(op.split(x, op.constant(np.int64(_CHANNELS)), count).outputs())
+
+    def space_to_depth(self, x: Any, size: int, *, places_first: bool = False) -> Any:
+        return op.space_to_depth(x, "blocks_first" if places_first else "depth_first", size)
+
+    def depth_to_space(self, x: Any, size: int, *, places_first: bool = False) -> Any:
+        return op.depth_to_space(x, "blocks_first" if places_first else "depth_first", size)
+
+    def enlarge(self, x: Any) -> Any:
+        return op.depth_to_space(op.concat([x] * 4, _CHANNELS), "blocks_first", 2)
+
+    def repeat(self, x: Any, like: Any) -> Any:
+        return op.tile(x, op.concat([_integers(1, 1), op.divide(_size(like), _size(x))], 0))
+
+
+def _shape(kind: Input) -> Any:
+    side = ov.Dimension(1, MAX_SIDE)
+    return ov.PartialShape([1, kind.channels, *(kind.size or (side, side))])
+
+
+def _constant(values: NDArray[Any]) -> Any:
+    return op.constant(np.ascontiguousarray(values, np.float32))
+
+
+def _integers(*values: int) -> Any:
+    return op.constant(np.array(values, np.int64))
+
+
+def _size(x: Any) -> Any:
+    """Height and width."""
+    return op.slice(op.shape_of(x), _integers(_HEIGHT), _integers(_RANK), _integers(1))

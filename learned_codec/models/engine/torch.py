@@ -1,0 +1,128 @@
+"""Networks on what torch can use: GPUs above all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from .interface import Array, Input, Network, Program
+
+
+class Torch:
+    """An engine for a device that torch knows. Raises what torch raises if it can't be used."""
+
+    def __init__(self, device: str) -> None:
+        (torch.zeros(1, device=device, dtype=torch.float64) + 1).item()
+        self.device = device
+        self._short = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
+
+    def build(self, network: Network, inputs: Sequence[Input], *, exact: bool) -> Program:
+        """As `Engine.build`."""
+        operations = TorchOperations(self.device, torch.float32 if exact else self._short)
+
+        def run(*arrays: Array) -> list[NDArray[Any]]:
+            if len(arrays) != len(inputs):
+                raise ValueError(f"{len(inputs)} inputs are needed, not {len(arrays)}")
+            # Whatever the caller's modes are.
+            with torch.inference_mode(), torch.autocast(self.device.split(":")[0], enabled=False):
+                tensors = [operations.constant(array) for array in arrays]
+                return [_array(found) for found in network(operations, tensors)]
+
+        return run
+
+
+class TorchOperations:
+    """`Operations` on torch's tensors, done at once. Products are matrix products and shifted sums: these are exact.
+
+    Convolutions on GPUs are computed by many algorithms, some of them in shorter floats.
+    """
+
+    def __init__(self, device: str, dtype: torch.dtype) -> None:
+        self._device, self._dtype = device, dtype
+        self._kept: dict[int, tuple[Any, Tensor]] = {}
+
+    def constant(self, values: Array) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self._device, self._dtype)
+
+    def _weight(self, values: Array) -> Tensor:
+        """A network's weights, moved once."""
+        if id(values) not in self._kept:
+            self._kept[id(values)] = values, self.constant(values)
+        return self._kept[id(values)][1]
+
+    def pointwise(self, x: Tensor, weight: Array, bias: Array | None = None) -> Tensor:
+        matrix = self._weight(weight)
+        groups = matrix if matrix.ndim == 3 else matrix[None]
+        y = torch.matmul(groups, x.reshape(len(groups), -1, x.shape[1] * x.shape[2])).reshape(-1, *x.shape[1:])
+        return y if bias is None else y + self._weight(bias)[:, None, None]
+
+    def weighted(self, x: Tensor, weight: Tensor) -> Tensor:
+        return torch.matmul(weight[0], x.flatten(1)).reshape(-1, *x.shape[1:])
+
+    def depthwise(self, x: Tensor, weight: Array, bias: Array) -> Tensor:
+        kernel, (_, height, width) = self._weight(weight), x.shape
+        padded = F.pad(x, (1, 1, 1, 1))
+        sums = self._weight(bias)[:, None, None].expand_as(x)
+        for i in range(3):
+            for j in range(3):
+                sums = sums + padded[:, i : i + height, j : j + width] * kernel[:, i, j, None, None]
+        return sums
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+    def multiply(self, x: Tensor, y: Tensor) -> Tensor:
+        return x * y
+
+    def floor(self, x: Tensor) -> Tensor:
+        return torch.floor(x)
+
+    def clip(self, x: Tensor, low: float, high: float) -> Tensor:
+        return x.clamp(low, high)
+
+    def magnitude(self, x: Tensor) -> Tensor:
+        return x.abs()
+
+    def leaky_relu(self, x: Tensor, slope: float) -> Tensor:
+        return F.leaky_relu(x, slope)
+
+    def asinh(self, x: Tensor) -> Tensor:
+        return torch.asinh(x)
+
+    def to_bytes(self, x: Tensor) -> Tensor:
+        return x.to(torch.uint8)
+
+    def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(parts))
+
+    def split(self, x: Tensor, count: int) -> list[Tensor]:
+        return list(x.chunk(count))
+
+    def space_to_depth(self, x: Tensor, size: int, *, places_first: bool = False) -> Tensor:
+        y = F.pixel_unshuffle(x, size)
+        return _turned(y, len(x), size**2) if places_first else y
+
+    def depth_to_space(self, x: Tensor, size: int, *, places_first: bool = False) -> Tensor:
+        return F.pixel_shuffle(_turned(x, size**2, len(x) // size**2) if places_first else x, size)
+
+    def enlarge(self, x: Tensor) -> Tensor:
+        return x.repeat_interleave(2, 1).repeat_interleave(2, 2)
+
+    def repeat(self, x: Tensor, like: Tensor) -> Tensor:
+        return x.repeat(1, like.shape[1] // x.shape[1], like.shape[2] // x.shape[2])
+
+
+def _array(x: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = (x if x.dtype == torch.uint8 else x.float()).cpu().numpy()
+    return array
+
+
+def _turned(x: Tensor, outer: int, inner: int) -> Tensor:
+    """Channels by (outer, inner) -> by (inner, outer)."""
+    return x.reshape(outer, inner, *x.shape[1:]).transpose(0, 1).flatten(0, 1)

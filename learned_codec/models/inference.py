@@ -1,0 +1,152 @@
+"""The networks in floating point as engines run them, from a weights file's `transforms`.
+
+Their twins, which are trained, are `transforms.Refinement` and `entropy_model.HyperAnalysis`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.errors import WeightsError
+
+from .config import BLOCK, INPUT_FACTOR, PATCH, SLOPE, ModelConfig
+from .engine import VECTOR, Array, Engine, Input, Operations, Program, Tensor
+
+
+class Parameters:
+    """A weights file's tensors in float32, by name; missing ones and wrong shapes are a `WeightsError`."""
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]], prefix: str) -> None:
+        self._tensors, self._prefix = tensors, prefix
+
+    def get(self, name: str, *shape: int) -> Array:
+        """A tensor of so many values, in this shape."""
+        key = f"{self._prefix}.{name}"
+        found = self._tensors.get(key)
+        if found is None or found.size != np.prod(shape):
+            raise WeightsError(f"the weights do not fit their configuration: {key} should be {shape}")
+        return found.astype(np.float32).reshape(shape)
+
+    def pointwise(self, name: str, outputs: int, inputs: int) -> tuple[Array, Array]:
+        """Weight and bias of a 1x1 layer."""
+        return self.get(f"{name}.weight", outputs, inputs), self.get(f"{name}.bias", outputs)
+
+    def depthwise(self, name: str, channels: int) -> tuple[Array, Array]:
+        """Those of a depthwise 3x3 layer."""
+        return self.get(f"{name}.weight", channels, 3, 3), self.get(f"{name}.bias", channels)
+
+
+class _Block:
+    """`layers.ResidualBlock`."""
+
+    def __init__(self, parameters: Parameters, name: str, width: int) -> None:
+        self._depthwise = parameters.depthwise(f"{name}.depthwise", width)
+        self._expand = parameters.pointwise(f"{name}.expand", 2 * width, width)
+        self._project = parameters.pointwise(f"{name}.project", width, 2 * width)
+
+    def __call__(self, ops: Operations, x: Tensor) -> Tensor:
+        inner = ops.pointwise(ops.depthwise(x, *self._depthwise), *self._expand)
+        return ops.add(ops.pointwise(ops.leaky_relu(inner, SLOPE), *self._project), x)
+
+
+class Refinement:
+    """The residual network on decoded pixels."""
+
+    def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
+        self._config, self._engine = config, engine
+        outputs, width = config.bands * PATCH**2, config.refinement_width
+        parameters = Parameters(tensors, "synthesis.refinement")
+        weight, self._enter_bias = parameters.pointwise("enter", width, outputs)
+        self._enter_weight = weight * np.float32(INPUT_FACTOR)
+        phases = BLOCK // PATCH
+        self._position_bias = parameters.get("position_bias", width, phases, phases)
+        self._blocks = [_Block(parameters, f"blocks.{i}", width) for i in range(config.refinement_blocks)]
+        self.leave = parameters.pointwise("leave", outputs, width)
+        self.adaptations = parameters.get("adaptations", config.adaptations, outputs, width)
+        self._inputs = [Input(config.bands), Input(width, VECTOR), Input(1, VECTOR)]
+        self._plain = engine.build(self._network, self._inputs, exact=False)
+        self._adapted: Program | None = None
+        self._seen: Program | None = None
+
+    def correction(self, planes: Array, bias: Array, log2_scale: float, adaptation: Sequence[int] = ()) -> Array:
+        """What to add to (bands, H, W) decoded pixels around zero, H and W multiples of 16.
+
+        `bias` (width,) and `log2_scale` are those of the quality level, `adaptation` says how much of each of the
+        `adaptations` is added to the last layer.
+        """
+        vectors = bias[:, None, None], np.full((1, 1, 1), 2.0**log2_scale, np.float32)
+        if not any(adaptation):
+            (found,) = self._plain(planes, *vectors)
+            return found
+        if self._adapted is None:
+            outputs, width = self.leave[0].shape
+            inputs = [*self._inputs, Input(1, (outputs, width))]
+            self._adapted = self._engine.build(self._network, inputs, exact=False)
+        amounts = np.array(adaptation, np.float32)
+        weight = self.leave[0] + np.tensordot(amounts, self.adaptations[: len(amounts)], 1)
+        (found,) = self._adapted(planes, *vectors, weight[None])
+        return found
+
+    def features(self, planes: Array, bias: Array) -> Array:
+        """What the last layer sees of (bands, H, W) decoded pixels, (width, H/4, W/4)."""
+        if self._seen is None:
+            self._seen = self._engine.build(lambda ops, x: [self._features(ops, *x)], self._inputs[:2], exact=False)
+        (found,) = self._seen(planes, bias[:, None, None])
+        return found
+
+    def _features(self, ops: Operations, planes: Tensor, bias: Tensor) -> Tensor:
+        x = ops.pointwise(ops.space_to_depth(planes, PATCH), self._enter_weight, self._enter_bias)
+        x = ops.add(ops.add(x, bias), ops.repeat(ops.constant(self._position_bias), x))
+        for block in self._blocks:
+            x = block(ops, x)
+        return x
+
+    def _network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        planes, bias, scale, *adapted = inputs
+        x = self._features(ops, planes, bias)
+        weight, last_bias = self.leave
+        if adapted:
+            x = ops.add(ops.weighted(x, adapted[0]), ops.constant(last_bias[:, None, None]))
+        else:
+            x = ops.pointwise(x, weight, last_bias)
+        return [ops.depth_to_space(ops.multiply(x, scale), PATCH)]
+
+
+class HyperAnalysis:
+    """Latents to hyper-latents, before these are rounded."""
+
+    def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
+        width = config.hyper_latents
+        parameters = Parameters(tensors, "hyper_analysis.network")
+        self._enter = parameters.pointwise("0", width, 2 * config.latents)
+        self._down = [_with_shortcut(parameters.pointwise(f"{n}.conv", width, 4 * width)) for n in (2, 4)]
+        self._block = _Block(parameters, "3", width)
+        vectors = [Input(config.latents, VECTOR), Input(width, VECTOR), Input(width, VECTOR)]
+        self._program = engine.build(self._network, [Input(config.latents), *vectors], exact=True)
+
+    def __call__(self, latents: Array, gain: Array, hyper_gain: Array, hyper_bias: Array) -> Array:
+        """(latents, h, w), h and w multiples of 4 -> (hyper_latents, h/4, w/4), with the gains of a quality level."""
+        vectors = (values[:, None, None] for values in (gain, hyper_gain, hyper_bias))
+        (found,) = self._program(latents, *vectors)
+        return found
+
+    def _network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        latents, gain, hyper_gain, hyper_bias = inputs
+        x = ops.asinh(ops.multiply(ops.multiply(latents, gain), ops.constant(np.full((1, 1, 1), 0.5, np.float32))))
+        x = ops.leaky_relu(ops.pointwise(ops.concatenate([x, ops.magnitude(x)]), *self._enter), SLOPE)
+        x = ops.pointwise(ops.space_to_depth(x, 2), *self._down[0])
+        x = self._block(ops, x)
+        x = ops.pointwise(ops.space_to_depth(x, 2), *self._down[1])
+        return [ops.add(ops.multiply(x, hyper_gain), hyper_bias)]
+
+
+def _with_shortcut(layer: tuple[Array, Array]) -> tuple[Array, Array]:
+    """`layers.Down` as one layer: the means of channel groups that go past it are a product, too."""
+    weight, bias = layer
+    outputs, inputs = weight.shape
+    means = np.kron(np.eye(outputs, dtype=np.float32), np.full((1, inputs // outputs), outputs / inputs, np.float32))
+    return weight + means, bias
