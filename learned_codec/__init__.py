@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from learned_codec.limits import Limits
     from learned_codec.models.registry import ModelCard
     from learned_codec.reader import Reader, open
+    from learned_codec.values.sources import PixelSource
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ __all__ = [
     "Limits",
     "MetadataLostWarning",
     "ModelCard",
+    "PixelSource",
     "RateWarning",
     "Reader",
     "Report",
@@ -54,6 +56,7 @@ _HOME = {
     "Limits": "learned_codec.limits",
     "MetadataLostWarning": "learned_codec.errors",
     "ModelCard": "learned_codec.models.registry",
+    "PixelSource": "learned_codec.values.sources",
     "RateWarning": "learned_codec.errors",
     "Reader": "learned_codec.reader",
     "Report": "learned_codec.codec",

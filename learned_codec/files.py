@@ -11,7 +11,8 @@ and aren't closed.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,7 +41,7 @@ IMAGE_SUFFIXES = frozenset(
 
 
 def encode_file(
-    src: Source,
+    src: "Source | PixelSource",
     dst: Destination,
     *,
     quality: float | None = None,
@@ -66,7 +67,7 @@ def encode_file(
     only the coded bytes are in memory.
 
     Args:
-        src: the image.
+        src: the image; also a `PixelSource`, of which one rectangle after another is read.
         dst: where the LCI file goes. Its name can't be that of another format, such as `x.jp2`.
         quality: as for `encode`, and so are all that follow but for the last two.
         bpp: instead of a quality.
@@ -95,7 +96,7 @@ def encode_file(
         As `encode`: everything about the options.
     """
     from learned_codec import codec
-    from learned_codec.raster.files import open_source
+    from learned_codec.values.sources import PixelSource
 
     usual = {} if profile is None else options_of(profile)
     usual_nodata = usual.pop("nodata", None)
@@ -106,11 +107,19 @@ def encode_file(
     options = usual | {name: value for name, value in given.items() if value is not None}
     _check_name(dst)
     with atomic_write(dst, overwrite=overwrite) as stream:  # first: a refusal should come before the work
-        with reading(src) as readable, open_source(readable, force=force) as source:
+        with nullcontext(src) if isinstance(src, PixelSource) else _opened(src, force=force) as source:
             _declare(source, nodata, usual_nodata)
             data = codec.encode_source(source, **options)
         stream.write(data)
     return codec.inspect(data)
+
+
+@contextmanager
+def _opened(src: Source, *, force: bool) -> "Iterator[PixelSource]":
+    from learned_codec.raster.files import open_source
+
+    with reading(src) as readable, open_source(readable, force=force) as source:
+        yield source
 
 
 def decode_file(

@@ -202,8 +202,8 @@ def open(
             chip = scene.read(window=(2048, 4096, 512, 512), bands=[4, 3, 2])
 
     Args:
-        source: a path, bytes, or any object with `seek` and `read`; a remote file gets one request for the head and one
-            for each tile. Of a pipe, all is read.
+        source: a path, a URL (`s3://…`, `https://…`, by fsspec), bytes, or any object with `seek` and `read`; a remote
+            file gets one request for the head and one for tiles that lie side by side. Of a pipe, all is read.
         errors: "raise" or "fill", as for `decode`.
         limits: as for `decode`.
         device: likewise.

@@ -2,15 +2,18 @@
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard, cast
 
-from learned_codec.errors import FileError, InvalidInputError
+from learned_codec.errors import FileError, InvalidInputError, MissingDependencyError
 
 if TYPE_CHECKING:
     from learned_codec.bitstream.source import SeekableFile
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A path, or a binary file object that can be read."""
@@ -86,10 +89,15 @@ def reading(source: Source) -> Iterator[str | Path | BinaryIO]:
 def opened(source: Openable) -> tuple[Any, BinaryIO | None]:
     """Bytes or a seekable file to read a source from, and the file that was opened for it, which the caller closes.
 
+    A URL is opened by fsspec, without a cache of its own: only what is asked for is requested.
+
     Of a pipe, all bytes are read. Raises `FileError` and `InvalidInputError`, and so does reading.
     """
     if is_path(source):
         name = name_of(source, "")
+        if _URL.match(name):
+            remote = _remote(name)
+            return _Guarded(remote), remote
         with our_errors(name):
             file = Path(source).open("rb")  # noqa: SIM115 - the caller closes it
             if file.seekable():
@@ -103,6 +111,18 @@ def opened(source: Openable) -> tuple[Any, BinaryIO | None]:
     if not hasattr(source, "seek") or (hasattr(source, "seekable") and not guarded.seekable()):
         return guarded.read(), None
     return guarded, None
+
+
+def _remote(url: str) -> BinaryIO:
+    try:
+        import fsspec
+    except ImportError as error:
+        raise MissingDependencyError(f"{url}: URLs need fsspec: pip install learned-codec[remote]") from error
+    try:
+        file: BinaryIO = fsspec.open(url, "rb", cache_type="none").open()
+    except Exception as error:  # each of fsspec's many file systems has errors of its own
+        raise FileError.of(url, error) from error
+    return file
 
 
 @contextmanager

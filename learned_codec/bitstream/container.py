@@ -15,6 +15,9 @@ from .source import SeekableFile, Source, as_source
 
 DEFAULT_LIMITS = Limits()
 
+READ_TOGETHER = 2**20
+"""Bytes of neighbouring tiles that are read in one request: each request to a remote file takes its time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -56,6 +59,19 @@ class Container:
         if not 0 <= i < len(self.tiles):
             raise IndexError(f"tile {i} of {len(self.tiles)}")
         return self.check_tile(i, self.source.read_at(self.tiles[i].offset, self.tiles[i].size))
+
+    def fetch(self, wanted: Sequence[int]) -> int:
+        """Ask for the first of some tiles, and those that follow it in the file up to 1 MiB, in one request.
+
+        Returns how many these are, at least 1. `tile` then finds them there.
+        """
+        start, count = self.tiles[wanted[0]].offset, 1
+        while count < len(wanted) and wanted[count] == wanted[count - 1] + 1:
+            if self.tiles[wanted[count]].end - start > READ_TOGETHER:
+                break
+            count += 1
+        self.source.fetch(start, self.tiles[wanted[count - 1]].end - start)
+        return count
 
     def check_tile(self, i: int, data: bytes) -> memoryview:
         """The payload of tile `i`, from the bytes of its chunk, for who fetches them himself. Raises as `tile`."""

@@ -27,6 +27,9 @@ class Source(Protocol):
     def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:
         """The bytes from `offset` on, fewer than `size` only at the end. `ahead`: more will be wanted after them."""
 
+    def fetch(self, offset: int, size: int) -> None:
+        """Ask for bytes at once that will be read in parts; what was fetched before is forgotten."""
+
 
 class BytesSource:
     """Bytes in memory."""
@@ -40,6 +43,9 @@ class BytesSource:
     def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:  # noqa: ARG002 - for files only
         """A copy of the bytes: the checksum's C code takes nothing but `bytes`."""
         return bytes(self._view[offset : offset + size])
+
+    def fetch(self, offset: int, size: int) -> None:
+        """They are there."""
 
 
 class FileSource:
@@ -69,6 +75,12 @@ class FileSource:
             if ahead:
                 self._start, self._ahead = offset, data
             return data[:size]
+
+    def fetch(self, offset: int, size: int) -> None:
+        """Read them now, in one piece."""
+        size = max(0, min(size, self.size - offset))
+        with self._lock:
+            self._start, self._ahead = offset, self._read(offset, size)
 
     def _read(self, offset: int, size: int) -> bytes:
         self._file.seek(offset, 0)

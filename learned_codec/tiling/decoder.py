@@ -78,18 +78,21 @@ class ImageDecoder:
         """The image, or what touches a window of it, in blocks along rows. Raises `CorruptDataError`."""
         shape = self.header.height, self.header.width
         window = window or (slice(0, shape[0]), slice(0, shape[1]))
-        total, done = len(tiles_of(self.header, window, HALO)), 0
+        wanted = tiles_of(self.header, window, HALO)
+        done = fetched = 0
         inside = set(tiles_of(self.header, window))
         sides: Sides = {}  # only of the tiles inside whose pixels are still to come
 
         def source(index: int) -> Decoded:
-            nonlocal done
+            nonlocal done, fetched
+            if done == fetched:
+                fetched += self.container.fetch(wanted[done:])
             decoded, side = self._tile(model, index)
             if index in inside:
                 sides[index] = side
             done += 1
             if progress is not None:
-                progress(done, total)
+                progress(done, len(wanted))
             return decoded
 
         for rows, columns, values in synthesise(model, self.header, self.transform, source, self.adaptations, window):

@@ -5,7 +5,7 @@ The codec reads and writes rectangles, so that a file larger than memory is neve
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ Unit = Literal["power", "amplitude", "db"]
 """Of radar backscatter: linear power (sigma0, intensity), its square root (DN), or decibels."""
 
 
+@runtime_checkable
 class PixelSource(Protocol):
     """An image that can be read rectangle by rectangle.
 

@@ -81,6 +81,8 @@ def _run(command: str) -> None:
         again = ["--overwrite"] if words[1] in ("encode", "decode") else []  # blocks before it may have written it
         result = CliRunner().invoke(command_line, [words[1], *expanded, *again])
         assert result.exit_code == 0, f"{command}: {result.output}"
+    elif words[:2] == ["rio", "lci"]:
+        _run(" ".join(["learned-codec", *words[2:]]))
     elif words[:2] == ["pip", "install"]:
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         assert {e for names in re.findall(r"\[([\w,]+)\]", command) for e in names.split(",")} <= set(extras)

@@ -1,0 +1,75 @@
+"""`.lci` files in imageio (version 3 of its interface).
+
+import imageio.v3 as iio
+from learned_codec.integrations.imageio import register
+
+register()
+image = iio.imread("x.lci")
+iio.imwrite("y.lci", image, quality=60)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from imageio.config import extension_list, known_extensions, known_plugins
+from imageio.config.extensions import FileExtension
+from imageio.config.plugins import PluginConfig
+from imageio.core.request import InitializationError, IOMode, Request
+from imageio.core.v3_plugin_api import ImageProperties, PluginV3
+from numpy.typing import NDArray
+
+import learned_codec
+from learned_codec.errors import NotLCIError
+
+NAME = "LCI"
+
+
+def register() -> None:
+    """Let imageio take this plug-in for `.lci`; a second call changes nothing."""
+    known_plugins[NAME] = PluginConfig(NAME, "LciPlugin", __name__)
+    extension = FileExtension(name="learned_codec image", extension=".lci", priority=[NAME])
+    if ".lci" not in known_extensions:
+        extension_list.append(extension)
+        known_extensions[".lci"] = [extension]
+
+
+class LciPlugin(PluginV3):
+    """One image a file, as `learned_codec.decode` gives it."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self._data = b""
+        if request.mode.io_mode == IOMode.read:
+            self._data = request.get_file().read()
+            try:
+                learned_codec.inspect(self._data)
+            except NotLCIError as error:  # how plug-ins say that a file is for another
+                raise InitializationError(str(error)) from None
+
+    def read(self, *, index: Any = 0, **options: Any) -> NDArray[Any]:  # noqa: ARG002 - there is one image
+        """The image; `options` are those of `learned_codec.decode`."""
+        return learned_codec.decode(self._data, **options)
+
+    def iter(self, **options: Any) -> Iterator[NDArray[Any]]:
+        """The one image."""
+        yield self.read(**options)
+
+    def write(self, ndimage: Any, **options: Any) -> bytes | None:
+        """Encode an array; `options` are those of `learned_codec.encode`."""
+        data = learned_codec.encode(np.asarray(ndimage), **options)
+        self.request.get_file().write(data)
+        return data if self.request.raw_uri == "<bytes>" else None
+
+    def properties(self, index: Any = 0) -> ImageProperties:  # noqa: ARG002 - there is one image
+        """Shape and dtype, by the header alone."""
+        with learned_codec.open(self._data) as reader:
+            planes = {"HW": (), "HWC": (reader.bands,), "CHW": ()}[reader.container.header.layout]
+            first = (reader.bands,) if reader.container.header.layout == "CHW" else ()
+            return ImageProperties((*first, reader.height, reader.width, *planes), reader.dtype)
+
+    def metadata(self, index: Any = 0, exclude_applied: bool = True) -> dict[str, Any]:  # noqa: ARG002 - imageio's
+        """What `learned_codec.inspect` says."""
+        return learned_codec.inspect(self._data).to_dict()

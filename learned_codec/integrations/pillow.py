@@ -1,0 +1,90 @@
+"""`Image.open("x.lci")` and `image.save("x.lci", quality=60)` in Pillow.
+
+    import learned_codec.integrations.pillow
+    from PIL import Image
+
+Importing this module registers the format; Pillow has no entry points. Pictures of modes L, LA, RGB, RGBA and I;16 can
+be saved, with their colour profile, EXIF and XMP; rasters of other kinds can't be Pillow's.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import IO, Any, BinaryIO, cast
+
+import numpy as np
+from PIL import Image, ImageFile
+
+import learned_codec
+from learned_codec.errors import InvalidInputError
+
+FORMAT, MIME = "LCI", "image/x-lci"
+MAGIC = b"\x89LCI"
+OPTIONS = ("quality", "bpp", "psnr", "effort", "model", "threads")
+_MODES = {("uint8", 1, False): "L", ("uint8", 1, True): "LA", ("uint8", 3, False): "RGB", ("uint8", 3, True): "RGBA",
+          ("uint16", 1, False): "I;16", ("float32", 1, False): "F"}  # fmt: skip
+
+
+class LciImageFile(ImageFile.ImageFile):
+    """An LCI file as a Pillow image; its pixels are decoded when they are first needed."""
+
+    format = FORMAT
+    format_description = "learned_codec image"
+
+    def _open(self) -> None:
+        self._data: bytes | None = self.fp.read() if self.fp is not None else b""
+        if not _accept(self._data):
+            raise SyntaxError("not an LCI file")  # how Pillow's plug-ins say so
+        with learned_codec.open(self._data) as reader:
+            kind = reader.dtype.name, reader.bands, reader.plane is not None
+            if kind not in _MODES:
+                raise InvalidInputError(f"Pillow has no mode for {reader.bands} bands of {reader.dtype}; decode it")
+            self._mode, self._size = _MODES[kind], (reader.width, reader.height)
+            metadata = reader.metadata
+        for key, name in (("icc", "icc_profile"), ("exif", "exif"), ("xmp", "xmp")):
+            if isinstance(metadata.get(key), str):
+                self.info[name] = base64.b64decode(metadata[key])
+        if "exif" in self.info:
+            self.info["exif"] = b"Exif\0\0" + self.info["exif"]
+        if isinstance(metadata.get("dpi"), list):
+            self.info["dpi"] = tuple(metadata["dpi"])
+        self.tile = []
+
+    def load(self) -> Any:
+        """Decode the pixels. Raises what `learned_codec.decode` raises."""
+        if self._data is not None:
+            with learned_codec.open(self._data) as reader:
+                values = reader.read()
+                if reader.plane is not None:
+                    planes = values[..., None] if values.ndim == 2 else values
+                    values = np.concatenate([planes, reader.read_plane()[..., None]], 2)
+            self.im = Image.fromarray(np.ascontiguousarray(values)).im
+            self._data = None
+            if self.fp is not None and self._exclusive_fp:  # Pillow opened it
+                self.fp.close()
+                self.fp = None
+        return super().load()
+
+
+def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:  # noqa: ARG001 - Pillow's
+    """What `image.save("x.lci", …)` does; its options are `quality`, `bpp`, `psnr`, `effort`, `model` and `threads`.
+
+    Raises what `learned_codec.encode_file` raises.
+    """
+    options = {key: value for key, value in image.encoderinfo.items() if key in OPTIONS}
+    beside = {key: image.encoderinfo.get(key, image.info.get(key)) for key in ("icc_profile", "exif", "dpi")}
+    stream = io.BytesIO()
+    # PNG holds all that is kept beside the pixels, and `encode_file` knows what of it to take.
+    image.save(stream, "PNG", compress_level=0, **{key: value for key, value in beside.items() if value})
+    learned_codec.encode_file(io.BytesIO(stream.getvalue()), cast(BinaryIO, file), **options)
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(MAGIC)
+
+
+Image.register_open(FORMAT, LciImageFile, _accept)
+Image.register_save(FORMAT, save)
+Image.register_extension(FORMAT, ".lci")
+Image.register_mime(FORMAT, MIME)

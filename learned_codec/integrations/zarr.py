@@ -1,0 +1,197 @@
+"""A serializer for Zarr 3: chunks of arrays, and inner chunks of shards, as LCI files.
+
+    import zarr
+    from learned_codec.integrations.zarr import Lci
+
+    zarr.create_array("scene.zarr", shape=(4, 5000, 5000), chunks=(4, 1000, 1000), dtype="uint16",
+                      serializer=Lci(quality=60), compressors=None)
+
+To read them, only this package must be installed: Zarr finds the codec by its entry point, `learned_codec.lci`.
+`docs/integrations.md` specifies the configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from zarr.abc.codec import ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin
+from zarr.abc.store import RangeByteRequest
+from zarr.storage import StorePath
+
+import learned_codec
+from learned_codec.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import Buffer, NDBuffer
+
+NAME = "learned_codec.lci"
+DTYPES = ("uint8", "uint16", "int16", "float32")
+
+SMALL = 2**16
+"""Bytes of a chunk up to which it is read as a whole: a second request takes longer than to read so many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
+    """Lossy, so for images: the last two dimensions of a chunk are rows and columns, all those before them bands.
+
+    The settings are those of `learned_codec.encode`, and are stored with the array; none is needed to decode. A chunk
+    should have at least 64 x 64 pixels: for each there is a file of its own. A part of a chunk of several tiles is
+    read by the tiles that it touches.
+
+    Attributes:
+        quality, bpp, psnr: the rate; at most one of them.
+        kind, unit: for radar.
+        effort: 0 to 3.
+        model: a model's name.
+        keep_fill_value: the array's fill value counts as nodata: it comes back exactly, and no other value becomes it.
+            (NaN and infinity come back exactly in any case.)
+    """
+
+    quality: float | None = None
+    bpp: float | None = None
+    psnr: float | None = None
+    kind: str | None = None
+    unit: str | None = None
+    effort: int = 0
+    model: str | None = None
+    keep_fill_value: bool = True
+
+    is_fixed_size = False
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The codec of an entry in `zarr.json`. Raises `InvalidInputError` for settings that it doesn't know."""
+        settings = data.get("configuration", {})
+        unknown = settings.keys() - {field.name for field in fields(cls)}
+        if data.get("name") != NAME or unknown:
+            raise InvalidInputError(f"{data.get('name')!r} with {sorted(unknown)} isn't a configuration of {NAME!r}")
+        return cls(**settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry in `zarr.json`; settings that were not given are left out."""
+        settings = {key: value for key, value in asdict(self).items() if value is not None}
+        return {"name": NAME, "configuration": settings}
+
+    def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:  # noqa: ARG002 - zarr's
+        """Raise `InvalidInputError` for an array that can't be coded, before it is created."""
+        kind = dtype.to_native_dtype()
+        if kind.newbyteorder("=").name not in DTYPES:
+            raise InvalidInputError(f"arrays of {', '.join(DTYPES)} can be encoded, not of {kind}")
+        if len(shape) < 2:
+            raise InvalidInputError(f"an array of shape {shape} has no rows and columns")
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
+        """Not known before a chunk is encoded."""
+        raise NotImplementedError
+
+    # -- chunks -------------------------------------------------------------------------------------------------------
+
+    async def _encode_single(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
+        data = await asyncio.to_thread(self._encode, chunk_data.as_numpy_array(), chunk_spec.fill_value)
+        return chunk_spec.prototype.buffer.from_bytes(data)
+
+    async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        values = await asyncio.to_thread(learned_codec.decode, chunk_data.to_bytes())
+        return _as_buffer(values.reshape(chunk_spec.shape), chunk_spec)
+
+    async def _decode_partial_single(self, byte_getter: Any, selection: Any, chunk_spec: ArraySpec) -> NDBuffer | None:
+        if isinstance(byte_getter, StorePath) and await byte_getter.exists():
+            size = await byte_getter.store.getsize(byte_getter.path)
+            if size > SMALL:
+                loop = asyncio.get_running_loop()
+                file = _Ranges(byte_getter, size, chunk_spec.prototype, loop)
+                # A thread of its own: stores on disk read in those of the loop, and this one waits for them.
+                with ThreadPoolExecutor(1) as pool:
+                    part = await loop.run_in_executor(pool, _read_part, file, selection, chunk_spec.shape)
+                return _as_buffer(part, chunk_spec)
+        found = await byte_getter.get(prototype=chunk_spec.prototype)
+        if found is None:
+            return None
+        part = await asyncio.to_thread(_read_part, io.BytesIO(found.to_bytes()), selection, chunk_spec.shape)
+        return _as_buffer(part, chunk_spec)
+
+    def _encode(self, chunk: NDArray[Any], fill_value: Any) -> bytes:
+        chunk = chunk.astype(chunk.dtype.newbyteorder("="), copy=False)
+        planes = np.ascontiguousarray(chunk.reshape(-1, *chunk.shape[-2:]) if chunk.ndim > 2 else chunk)
+        settings = {key: value for key, value in asdict(self).items() if value is not None}
+        if settings.pop("keep_fill_value") and fill_value is not None:
+            value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
+            if (planes == value).any():
+                settings["nodata"] = value
+        return learned_codec.encode(planes, planar=planes.ndim > 2, **settings)
+
+
+def _as_buffer(values: NDArray[Any], chunk_spec: ArraySpec) -> NDBuffer:
+    dtype = chunk_spec.dtype.to_native_dtype()
+    return chunk_spec.prototype.nd_buffer.from_numpy_array(np.asarray(values, dtype, order="C"))
+
+
+def _read_part(file: Any, selection: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A selection of a chunk: the smallest window around it is decoded."""
+    selection = selection if isinstance(selection, tuple) else (selection,)
+    if len(selection) != len(shape) or any(not isinstance(s, slice | int | np.ndarray | np.integer) for s in selection):
+        return np.asarray(learned_codec.decode(file.read(-1)).reshape(shape)[selection])
+    spans = [_span(part, length) for part, length in zip(selection[-2:], shape[-2:], strict=True)]
+    (top, height), (left, width) = spans
+    if not height or not width:
+        nothing: NDArray[Any] = np.empty(shape, np.uint8)[selection]
+        return nothing
+    with learned_codec.open(file) as reader:
+        values = reader.read((top, left, height, width)).reshape(*shape[:-2], height, width)
+    moved = tuple(_moved(part, start) for part, (start, _) in zip(selection[-2:], spans, strict=True))
+    part: NDArray[Any] = values[(*selection[:-2], *moved)]
+    return part
+
+
+def _span(part: Any, length: int) -> tuple[int, int]:
+    """Where a selection along one axis begins, and how far it reaches."""
+    chosen = np.arange(length)[part]
+    return (int(chosen.min()), int(np.ptp(chosen)) + 1) if chosen.size else (0, 0)
+
+
+def _moved(part: Any, start: int) -> Any:
+    if not isinstance(part, slice):
+        return part - start
+    if part.step is not None and part.step < 0:
+        raise InvalidInputError(f"a step of {part.step}: chunks are read forwards")
+    first, last = (None if end is None else end - start for end in (part.start, part.stop))
+    return slice(first, last, part.step)
+
+
+class _Ranges(io.RawIOBase):
+    """An object in a store as a file, for a thread beside the event loop: what is read is asked for there."""
+
+    def __init__(self, path: StorePath, size: int, prototype: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._path, self._size, self._prototype, self._loop = path, size, prototype, loop
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        end = self._size if size < 0 else min(self._at + size, self._size)
+        if end <= self._at:
+            return b""
+        wanted = self._path.get(self._prototype, byte_range=RangeByteRequest(self._at, end))
+        found = asyncio.run_coroutine_threadsafe(wanted, self._loop).result()
+        data = b"" if found is None else found.to_bytes()
+        self._at += len(data)
+        return data

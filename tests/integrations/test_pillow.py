@@ -1,0 +1,83 @@
+"""Pillow and imageio open and save LCI files."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import learned_codec
+import learned_codec.integrations.pillow
+from learned_codec.demo import landscape
+from learned_codec.errors import CorruptDataError, InvalidInputError, LearnedCodecError
+
+PICTURE = landscape(70, 90)
+MODES = {
+    "RGB": PICTURE,
+    "L": PICTURE[..., 1],
+    "RGBA": np.dstack([PICTURE, PICTURE[..., 0]]),
+    "LA": np.dstack([PICTURE[..., 1], PICTURE[..., 0]]),
+    "I;16": PICTURE[..., 1].astype(np.uint16) * 200,
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes_come_back(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(MODES[mode])
+    assert image.mode == mode
+    image.save(tmp_path / "x.lci", quality=90)
+    with Image.open(tmp_path / "x.lci") as found:
+        assert (found.format, found.mode, found.size) == ("LCI", mode, (90, 70))
+        values = np.asarray(found).astype(float)
+    assert np.abs(values - MODES[mode]).mean() < (3 if mode != "I;16" else 600)
+    if mode.endswith("A"):
+        np.testing.assert_array_equal(values[..., -1], MODES[mode][..., -1])
+
+
+def test_options_and_what_comes_along(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[271] = "a maker"
+    exif[274] = 6  # to be turned
+    image = Image.fromarray(PICTURE)
+    for quality in (20, 90):
+        image.save(tmp_path / f"{quality}.lci", quality=quality, exif=exif, icc_profile=b"a profile", dpi=(72, 72))
+    small, large = (tmp_path / f"{quality}.lci" for quality in (20, 90))
+    assert small.stat().st_size < large.stat().st_size
+    with Image.open(small) as found:
+        assert found.size == (70, 90)  # as viewers show it
+        assert (found.getexif()[271], found.getexif().get(274, 1)) == ("a maker", 1)
+        assert found.info["icc_profile"] == b"a profile"
+        found.thumbnail((32, 32))
+        assert max(found.size) == 32
+
+
+def test_rasters_and_damage_are_told(tmp_path: Path) -> None:
+    data = learned_codec.encode(np.zeros((70, 70, 5), np.uint16))
+    with pytest.raises(InvalidInputError, match="5 bands of uint16"):
+        Image.open(io.BytesIO(data))
+    stream = io.BytesIO()
+    Image.fromarray(PICTURE).save(stream, "LCI")
+    damaged = bytearray(stream.getvalue())
+    damaged[-20] ^= 1
+    with pytest.raises(CorruptDataError), Image.open(io.BytesIO(damaged)) as image:
+        image.load()
+    with pytest.raises(LearnedCodecError, match="quality"):
+        Image.fromarray(PICTURE).save(tmp_path / "x.lci", quality=300)
+
+
+def test_imageio(tmp_path: Path) -> None:
+    iio = pytest.importorskip("imageio.v3")
+    from learned_codec.integrations.imageio import register
+
+    register()
+    register()
+    for image in (PICTURE, PICTURE[..., 0]):
+        iio.imwrite(tmp_path / "x.lci", image, quality=80)
+        found = iio.imread(tmp_path / "x.lci")
+        np.testing.assert_array_equal(found, learned_codec.decode((tmp_path / "x.lci").read_bytes()))
+        properties = iio.improps(tmp_path / "x.lci")
+        assert (properties.shape, properties.dtype) == (image.shape, np.uint8)
+        assert iio.immeta(tmp_path / "x.lci")["height"] == 70
+    data = iio.imwrite("<bytes>", PICTURE, extension=".lci")
+    np.testing.assert_array_equal(iio.imread(data, extension=".lci"), learned_codec.decode(data))

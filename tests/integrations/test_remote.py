@@ -1,0 +1,101 @@
+"""URLs through fsspec, from a real HTTP server that knows ranges; its requests are counted."""
+
+import http.server
+import re
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import learned_codec
+from learned_codec.errors import FileError
+
+fsspec = pytest.importorskip("fsspec")
+pytest.importorskip("aiohttp")
+
+SCENE = np.random.default_rng(0).integers(0, 200, (640, 640)).astype(np.uint8)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.data = data
+        self.asked: list[tuple[int, int]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/scene.lci"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self.answer(b"", len(self.server.data))
+
+    def do_GET(self) -> None:
+        data = self.server.data
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if self.path != "/scene.lci":
+            self.send_error(404)
+        elif found is None:
+            self.answer(data, len(data))
+        else:
+            first, last = int(found[1]), min(int(found[2]), len(data) - 1)
+            self.server.asked.append((first, last))
+            self.answer(data[first : last + 1], last + 1 - first, f"bytes {first}-{last}/{len(data)}")
+
+    def answer(self, body: bytes, length: int, part: str | None = None) -> None:
+        self.send_response(206 if part else 200)
+        if part:
+            self.send_header("Content-Range", part)
+        self.send_header("Content-Length", str(length))
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server(learned_codec.encode(SCENE, tile_size=64))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_one_request_for_the_head_and_one_for_tiles_side_by_side(server: Server) -> None:
+    whole = learned_codec.decode(server.data)
+    with learned_codec.open(server.url) as scene:
+        assert len(server.asked) == 1
+        assert server.asked[0][1] < 4096
+        chip = scene.read((200, 200, 50, 250))
+    # Rows 2 to 4 of tiles with the halo, of each the columns 2 to 7.
+    assert len(server.asked) == 1 + 3
+    assert np.abs(chip.astype(int) - whole[200:250, 200:450]).max() <= 1
+    assert sum(last + 1 - first for first, last in server.asked[1:]) < len(server.data) / 3
+
+
+def test_everything_that_reads_takes_urls(server: Server) -> None:
+    assert learned_codec.inspect(server.url).width == 640
+    assert learned_codec.check(server.url).ok
+    np.testing.assert_array_equal(learned_codec.decode(server.url), learned_codec.decode(server.data))
+
+
+def test_errors_are_ours(server: Server) -> None:
+    for url in (server.url + ".missing", "nosuchscheme://x/y.lci"):
+        with pytest.raises(FileError):
+            learned_codec.open(url)
+
+
+def test_other_file_systems() -> None:
+    data = learned_codec.encode(SCENE[:64, :64])
+    with fsspec.open("memory://folder/x.lci", "wb") as file:
+        file.write(data)
+    np.testing.assert_array_equal(learned_codec.decode("memory://folder/x.lci"), learned_codec.decode(data))

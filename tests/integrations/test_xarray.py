@@ -1,0 +1,119 @@
+"""xarray reads and writes LCI files, with xarray, rioxarray and dask themselves."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+import learned_codec
+from learned_codec.errors import InvalidInputError
+from tests.integrations.test_numcodecs import chunk
+
+xarray = pytest.importorskip("xarray")
+from learned_codec.integrations.xarray import to_lci  # noqa: E402 - needs xarray
+
+TRANSFORM = rasterio.Affine(10, 0, 399960, 0, -10, 5800020)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three bands with names, a reference system and a hole, in tiles of 64."""
+    folder = tmp_path_factory.mktemp("xarray")
+    values = chunk(3, 150, 130)
+    values[:, 100:, 90:] = 0
+    with rasterio.open(
+        folder / "scene.tif", "w", driver="GTiff", height=150, width=130, count=3, dtype="uint16", nodata=0,
+        crs="EPSG:32633", transform=TRANSFORM,
+    ) as raster:  # fmt: skip
+        raster.write(values)
+        raster.descriptions = ("B02", "B03", "B04")
+    learned_codec.encode_file(folder / "scene.tif", folder / "scene.lci", quality=70, tile_size=64)
+    return folder / "scene.lci"
+
+
+def decoded(scene: Path) -> np.ndarray:
+    return learned_codec.decode(scene.read_bytes()).transpose(2, 0, 1)
+
+
+def test_a_dataset(scene: Path) -> None:
+    with xarray.open_dataset(scene) as dataset:
+        array = dataset["band_data"]
+        assert (array.dims, array.dtype, array.attrs["_FillValue"]) == (("band", "y", "x"), "uint16", 0)
+        np.testing.assert_array_equal(array.values, decoded(scene))
+        assert array.x.values[[0, -1]].tolist() == [399965, 401255]
+        assert array.y.values[[0, -1]].tolist() == [5800015, 5798525]
+        assert dataset.band_name.values.tolist() == ["B02", "B03", "B04"]
+        assert rasterio.crs.CRS.from_wkt(dataset.spatial_ref.attrs["crs_wkt"]).to_epsg() == 32633
+
+
+def test_parts_are_decoded_on_demand(scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = decoded(scene).astype(int)
+    windows = []
+    read = learned_codec.Reader.read
+
+    def noted(self: learned_codec.Reader, window: object, *rest: object, **options: object) -> np.ndarray:
+        windows.append(window)
+        return read(self, window, *rest, **options)
+
+    monkeypatch.setattr(learned_codec.Reader, "read", noted)
+    array = xarray.open_dataset(scene)["band_data"]
+    assert windows == []
+    for key in (
+        np.s_[0, 5, 7], np.s_[1:, 20:40, ::3], np.s_[:, ::-1, 4], np.s_[2, 3:3, :], np.s_[[2, 0], 60:70, [5, 9, 1]],
+    ):  # fmt: skip
+        expected = whole[np.ix_(*(np.atleast_1d(np.arange(n)[k]) for n, k in zip(whole.shape, key, strict=True)))]
+        found = array[key]
+        assert np.abs(found.values.astype(int) - expected.reshape(found.shape)).max(initial=0) <= 1
+    assert windows[0] == (5, 7, 1, 1)
+    assert len(windows) == 4  # nothing is read of nothing
+
+
+def test_masks_as_nan(scene: Path) -> None:
+    array = xarray.open_dataset(scene, masked=True)["band_data"]
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(np.isnan(array.values), decoded(scene) == 0)
+
+
+def test_chunks_are_the_tiles(scene: Path) -> None:
+    pytest.importorskip("dask")
+    lazy = xarray.open_dataset(scene, chunks={})["band_data"]
+    assert lazy.chunks == ((3,), (64, 64, 22), (64, 64, 2))
+    assert np.abs(lazy.compute(scheduler="threads").values.astype(int) - decoded(scene)).max() <= 1
+    again = pickle.loads(pickle.dumps(lazy))  # noqa: S301 - our own bytes
+    np.testing.assert_array_equal(again[0, :9, :9].compute(scheduler="synchronous"), lazy[0, :9, :9])
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_rioxarray_understands_it(scene: Path) -> None:
+    pytest.importorskip("rioxarray")
+    array = xarray.open_dataset(scene)["band_data"]
+    assert array.rio.crs.to_epsg() == 32633
+    assert array.rio.transform() == TRANSFORM
+    assert array.rio.nodata == 0
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 64}])
+def test_arrays_are_written(scene: Path, tmp_path: Path, chunks: dict[str, int] | None) -> None:
+    if chunks:
+        pytest.importorskip("dask")
+    array = xarray.open_dataset(scene, chunks=chunks)["band_data"]
+    info = to_lci(array, tmp_path / "again.lci", quality=90)
+    assert info.nodata == 0
+    again = xarray.open_dataset(tmp_path / "again.lci")
+    np.testing.assert_array_equal(again.band_data == 0, array == 0)
+    assert np.abs(again.band_data.astype(int) - array.astype(int)).mean() < 10
+    for name in ("x", "y", "band_name"):
+        np.testing.assert_array_equal(again[name], array[name])
+    assert again.spatial_ref.attrs["crs_wkt"] == array.spatial_ref.attrs["crs_wkt"]
+
+
+def test_other_arrays(tmp_path: Path) -> None:
+    plain = xarray.DataArray(chunk(70, 64, dtype="float32"), dims=("row", "column"), attrs={"units": "m"})
+    to_lci(plain, tmp_path / "plain.lci")
+    found = learned_codec.inspect((tmp_path / "plain.lci").read_bytes())
+    assert (found.height, found.width, found.bands, found.metadata["bands"][0]["unit"]) == (70, 64, 1, "m")
+    with pytest.raises(InvalidInputError, match="dimensions"):
+        to_lci(xarray.DataArray(np.zeros((2, 2, 3, 3))), tmp_path / "four.lci")
+    assert not (tmp_path / "four.lci").exists()

@@ -1,0 +1,119 @@
+"""The serializer of Zarr 3, with Zarr itself."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import learned_codec
+from learned_codec.errors import InvalidInputError
+
+zarr = pytest.importorskip("zarr", minversion="3.0")
+from learned_codec.integrations.zarr import Lci  # noqa: E402 - needs zarr
+from tests.integrations.test_numcodecs import chunk  # noqa: E402
+
+
+def create(store: Any, values: np.ndarray, chunks: tuple[int, ...], *, fill_value: Any = 0, **settings: Any) -> Any:
+    shards = settings.pop("shards", None)
+    array = zarr.create_array(
+        store, shape=values.shape, chunks=chunks, shards=shards, dtype=values.dtype,
+        serializer=Lci(**settings), compressors=None, fill_value=fill_value,
+    )  # fmt: skip
+    array[...] = values
+    return array
+
+
+@pytest.mark.parametrize("shards", [None, (2, 128, 128)])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_round_trip_by_the_entry_point(tmp_path: Path, dtype: str, shards: tuple[int, ...] | None) -> None:
+    values = chunk(2, 150, 130).astype(np.float64)
+    values = (values / 8 if dtype == "uint8" else values).astype(dtype)
+    create(tmp_path / "a.zarr", values, (2, 64, 64), shards=shards, quality=90)
+    again = zarr.open_array(tmp_path / "a.zarr", mode="r")
+    assert again.dtype == dtype
+    assert np.abs(again[...].astype(float) - values).mean() < values.astype(float).std() / 8
+    assert sum(file.stat().st_size for file in (tmp_path / "a.zarr").rglob("c/*/*/*")) < values.nbytes / 2
+
+
+@pytest.mark.parametrize("shards", [None, (1, 512, 512)])
+def test_parts_of_chunks_are_parts_of_the_whole(shards: tuple[int, ...] | None) -> None:
+    """Chunks of several tiles, in every way to index."""
+    values = chunk(1, 512, 512)
+    store = zarr.storage.MemoryStore()
+    size = (1, 256, 256) if shards else (1, 512, 512)
+    array = create(store, values, size, shards=shards, quality=50)
+    whole = array[...]
+    for key in (np.s_[0, 3:40, 5], np.s_[:, 200:300, 200:300], np.s_[..., 511, ::7], np.s_[0, 17, 300]):
+        np.testing.assert_allclose(array[key].astype(float), whole[key], atol=1)
+    rows, columns = np.array([5, 400, 7]), np.array([2, 300])
+    np.testing.assert_allclose(array.oindex[0, rows, columns].astype(float), whole[0][np.ix_(rows, columns)], atol=1)
+    points = (np.array([0, 0]), np.array([9, 411]), np.array([500, 2]))
+    np.testing.assert_allclose(array.vindex[points].astype(float), whole[points], atol=1)
+
+
+def test_a_part_reads_less_than_the_chunk(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).integers(0, 4000, (2048, 2048)).astype(np.uint16)
+    array = create(tmp_path / "a.zarr", values, (2048, 2048), quality=60)
+    (file,) = (path for path in (tmp_path / "a.zarr" / "c").rglob("*") if path.is_file())
+    asked: list[int] = []
+    real = zarr.storage.LocalStore.get
+
+    async def counted(self: Any, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        found = await real(self, key, prototype, byte_range)
+        if "/c/" in f"/{key}" and found is not None:
+            asked.append(len(found))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zarr.storage.LocalStore, "get", counted)
+        part = array[10:60, 1100:1160]
+    assert 0 < sum(asked) < 0.6 * file.stat().st_size
+    assert np.abs(part.astype(float) - values[10:60, 1100:1160]).mean() < 1000
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill"), [("uint16", 0), ("uint16", 65535), ("int16", -9999), ("float32", np.nan), ("float32", -9999.0)]
+)
+def test_fill_values_are_kept(dtype: str, fill: Any) -> None:
+    values = chunk(1, 100, 100, dtype=dtype)
+    values[:, 20:50, 10:70] = fill
+    array = create(zarr.storage.MemoryStore(), values, (1, 64, 64), fill_value=fill, quality=40)
+    np.testing.assert_array_equal(np.isnan(array[...]) if np.isnan(fill) else array[...] == fill,
+                                  np.isnan(values) if np.isnan(fill) else values == fill)  # fmt: skip
+
+
+def test_the_asynchronous_interface() -> None:
+    async def go() -> np.ndarray:
+        values = chunk(1, 64, 64)
+        array = await zarr.api.asynchronous.create_array(
+            zarr.storage.MemoryStore(), shape=values.shape, chunks=values.shape, dtype="uint16",
+            serializer=Lci(quality=80), compressors=None,
+        )  # fmt: skip
+        await array.setitem(..., values)
+        return np.abs((await array.getitem(...)).astype(float) - values)
+
+    assert asyncio.run(go()).mean() < 20
+
+
+def test_settings_are_kept_and_checked() -> None:
+    codec = Lci(psnr=50.0, kind="sar", unit="db", keep_fill_value=False)
+    assert Lci.from_dict(codec.to_dict()) == codec
+    assert codec.to_dict()["configuration"] == {
+        "psnr": 50.0, "kind": "sar", "unit": "db", "effort": 0, "keep_fill_value": False,
+    }  # fmt: skip
+    with pytest.raises(InvalidInputError, match="qualty"):
+        Lci.from_dict({"name": "learned_codec.lci", "configuration": {"qualty": 3}})
+    with pytest.raises(InvalidInputError, match="float64"):
+        create(zarr.storage.MemoryStore(), np.zeros((64, 64)), (64, 64))
+    with pytest.raises(InvalidInputError, match=r"shape \(9,\)"):
+        create(zarr.storage.MemoryStore(), np.zeros(9, np.uint8), (9,))
+
+
+def test_chunks_are_files() -> None:
+    values = chunk(2, 64, 64)
+    store = zarr.storage.MemoryStore()
+    create(store, values, (2, 64, 64), quality=70)
+    (data,) = (value.to_bytes() for key, value in store._store_dict.items() if "c/" in key)
+    assert data == learned_codec.encode(values, planar=True, quality=70)
