@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+
+from learned_codec.comparison import side_by_side as sheet
 
 from . import codecs, datasets, metrics
 from .codec import setting_for_bytes
 from .storage import write_atomically
-
-_TITLE = 24
 
 
 def side_by_side(
@@ -34,14 +33,8 @@ def side_by_side(
         quality = metrics.psnr(image, decoded, 255)
         panels.append((f"{name}: {len(coded):,} bytes, {quality:.2f} dB", decoded))
     row, column, height, width = box or (0, 0, *image.shape[:2])
-    sheet = Image.new("RGB", (3 * width * zoom, height * zoom + _TITLE), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    for index, (title, pixels) in enumerate(panels):
-        crop = np.ascontiguousarray(pixels[row : row + height, column : column + width])
-        panel = Image.fromarray(crop).resize((width * zoom, height * zoom), Image.Resampling.NEAREST)
-        sheet.paste(panel, (index * width * zoom, _TITLE))
-        draw.text((index * width * zoom + 4, 3), title, fill="black", font=font)
+    crops = [(title, pixels[row : row + height, column : column + width]) for title, pixels in panels]
     stream = io.BytesIO()
-    sheet.save(stream, "png", optimize=True)
+    Image.fromarray(sheet(crops, zoom=zoom)).save(stream, "png", optimize=True)
     write_atomically(out, stream.getvalue())
     return [title for title, _ in panels]

@@ -15,8 +15,9 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from learned_codec.comparison import side_by_side
 from learned_codec.training.speckle import speckle
 
 Plane = NDArray[np.float64]
@@ -166,16 +167,7 @@ def write_classes(path: Path, kind: NDArray[np.uint8]) -> None:
 
 def panels(path: Path, pictures: list[tuple[str, NDArray[np.uint8]]], zoom: int = 2) -> None:
     """Pictures of one size side by side, (H, W) or (H, W, 3), each under its label, enlarged without smoothing."""
-    height, width = (zoom * side for side in pictures[0][1].shape[:2])
-    gap, label = 6, 24
-    mode = "L" if all(picture.ndim == 2 for _, picture in pictures) else "RGB"
-    sheet = Image.new(mode, (len(pictures) * (width + gap) - gap, height + label), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    for index, (text, picture) in enumerate(pictures):
-        left = index * (width + gap)
-        draw.text((left + 2, 4), text, fill="black", font=font)
-        sheet.paste(Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST), (left, label))
-    sheet.save(path, optimize=True)
+    Image.fromarray(side_by_side(pictures, zoom=zoom)).save(path, optimize=True)
 
 
 def grey(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:

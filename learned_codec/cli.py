@@ -11,7 +11,6 @@ Results go to standard output, everything else (progress, warnings, errors) to s
 """
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -22,13 +21,13 @@ from typing import Any, BinaryIO, TypeVar
 import click
 
 import learned_codec
-from learned_codec.errors import FileError, LearnedCodecError
+from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError
 from learned_codec.files import IMAGE_SUFFIXES
+from learned_codec.options import DEFAULT_QUALITY, EFFORTS, one_rate
 from learned_codec.profiles import PROFILES
 from learned_codec.streams import our_errors
 from learned_codec.terminal import EXIT_ERROR, Group, line, progress_bar, warnings_in_lines
 
-DEFAULT_QUALITY = 60.0
 EXIT_FOUND_WRONG = 1
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -83,7 +82,9 @@ def main() -> None:
 @click.option("--force", is_flag=True, help="Encode rasters of classes, too.")
 @click.option("--tile-size", type=int, help="Pixels a side of the tiles.  [default: 1024, less for many bands]")
 @click.option(
-    "--effort", type=click.IntRange(0, 3), help="0 is fast, 3 makes the smallest files, slowly.  [default: 0]"
+    "--effort",
+    type=click.IntRange(EFFORTS[0], EFFORTS[-1]),
+    help="0 is fast, 3 makes the smallest files, slowly.  [default: 0]",
 )
 @click.option("--model", help="A model's name, or the path of one of your own.  [default: by bands and type]")
 @jobs_option
@@ -300,12 +301,14 @@ def demo(
 
 def _rate(quality: float | None, bpp: float | None, psnr: float | None, *, default: bool = True) -> dict[str, float]:
     """The one rate control that was given, or the default, as keyword arguments for `encode`."""
-    given = {name: value for name, value in (("quality", quality), ("bpp", bpp), ("psnr", psnr)) if value is not None}
-    if len(given) > 1:
-        raise click.UsageError(f"--{' and --'.join(given)} exclude each other.")
-    if any(not math.isfinite(value) for value in given.values()):
-        raise click.UsageError("a rate must be a finite number.")
-    return given or ({"quality": DEFAULT_QUALITY} if default else {})
+    given = {"quality": quality, "bpp": bpp, "psnr": psnr}
+    if not default and set(given.values()) == {None}:
+        return {}
+    try:
+        name, value = one_rate(given)
+    except InvalidInputError as error:
+        raise click.UsageError(f"{error}.") from None
+    return {name: value}
 
 
 def _band_list(bands: str | None) -> list[int | str] | None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec import bitstream
+from learned_codec import bitstream, options
 from learned_codec.bitstream import TILE_UNIT, Header
+from learned_codec.bitstream.metadata import number_to_json
 from learned_codec.errors import BitstreamError, InvalidInputError, UnknownModelError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "DEFAULT_QUALITY",
     "Info",
     "ModelCard",
     "Report",
@@ -47,9 +47,6 @@ __all__ = [
     "list_models",
     "register_model",
 ]
-
-EFFORTS = range(4)
-DEFAULT_QUALITY = 60.0
 
 DEFAULT_TILE = 1024
 MAX_TILE = 4096
@@ -84,8 +81,7 @@ class Info:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        nodata = self.nodata if self.nodata is None or np.isfinite(self.nodata) else str(self.nodata)
-        return asdict(self) | {"nodata": nodata}
+        return asdict(self) | {"nodata": None if self.nodata is None else number_to_json(self.nodata)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +199,9 @@ def encode_source(
 
     `layout` is that of the array that it decodes to: by default "HW" of one band, else "HWC".
     """
-    rate = _one_rate(quality, bpp, psnr)
+    rate = options.one_rate({"quality": quality, "bpp": bpp, "psnr": psnr})
+    effort = options.checked_effort(effort)
     used = checked_threads(threads)
-    if isinstance(effort, bool) or effort not in EFFORTS:
-        raise InvalidInputError(f"effort must be an integer from {EFFORTS[0]} to {EFFORTS[-1]}, not {effort!r}")
     dtype = source.dtype
     if dtype == np.float64:
         dtype = np.dtype(np.float32)
@@ -237,9 +232,9 @@ def encode_source(
     header = replace(header, transform=transform.code, parameters=transform.parameters())
     metadata = dict(source.metadata)
     if source.nodata is not None:  # kept in any case: that no pixel has it now means nothing
-        metadata["nodata"] = float(source.nodata) if np.isfinite(source.nodata) else str(float(source.nodata))
+        metadata["nodata"] = number_to_json(source.nodata)
     loaded = registry.load(card, device, used)
-    optimiser = registry.optimiser(card, device, int(effort)) if effort else None
+    optimiser = registry.optimiser(card, device, effort) if effort else None
     job = ImageEncoder(source, header, transform, layout_of_masks, loaded, optimiser, progress)
     return job.run(*rate, metadata)
 
@@ -247,7 +242,7 @@ def encode_source(
 def decode(
     data: Openable,
     *,
-    errors: Literal["raise", "fill"] = "raise",
+    errors: options.Errors = "raise",
     masked: bool = False,
     limits: Limits | None = None,
     device: str = "cpu",
@@ -274,9 +269,7 @@ def decode(
         LimitError: the image is larger than `limits`; nothing of its size was allocated.
         UnknownModelError: the file was made with a model that is not here; the message names its weights.
     """
-    if errors not in ("raise", "fill"):
-        raise InvalidInputError(f"errors must be 'raise' or 'fill', not {errors!r}")
-    lenient = errors == "fill"
+    lenient = options.lenient(errors)
     with readable(data) as found:
         container = (bitstream.read_head if lenient else bitstream.read)(found, limits=limits or Limits())
         reader = Reader(container, device=device, threads=threads, lenient=lenient)
@@ -348,23 +341,6 @@ def _report(container: bitstream.Container) -> Report:
 
 
 # -- arguments, which come from the user and may be anything -----------------------------------------------------------
-
-
-def _one_rate(quality: object, bpp: object, psnr: object) -> tuple[str, float]:
-    """The rate control in use and its value."""
-    given = {k: v for k, v in (("quality", quality), ("bpp", bpp), ("psnr", psnr)) if v is not None}
-    if not given:
-        return "quality", DEFAULT_QUALITY
-    if len(given) > 1:
-        raise InvalidInputError(f"exactly one of quality, bpp and psnr, not {' and '.join(given)}")
-    ((name, value),) = given.items()
-    if not isinstance(value, int | float | np.number) or not np.isfinite(value):
-        raise InvalidInputError(f"{name} must be a number, not {value!r}")
-    if name == "quality" and not 1 <= value <= 100:
-        raise InvalidInputError(f"quality must be from 1 to 100, not {value}")
-    if value <= 0:
-        raise InvalidInputError(f"{name} must be above 0, not {value}")
-    return name, float(value)
 
 
 def _tile_code(tile_size: object, height: int, width: int, bands: int) -> int:

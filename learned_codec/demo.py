@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 import learned_codec
 from learned_codec.atomic import atomic_write
+from learned_codec.comparison import side_by_side
 from learned_codec.errors import FileError
 from learned_codec.raster.pictures import write_image
 
 Pixels = NDArray[np.uint8]
 
-# Panels of the comparison show at most this much of the picture, its middle, at its own resolution.
-_PANEL_WIDTH, _PANEL_HEIGHT, _LABEL_HEIGHT = 768, 512, 28
+_PANEL_HEIGHT, _PANEL_WIDTH = 512, 768
+"""Panels of the comparison show the middle of a picture, at most so much of it."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,12 @@ def run(
         rows.append(row)
         panels.append((_label(row), pixels))
 
-    contents = (_png(picture), data, _png(decoded), _png(_side_by_side(panels)))
+    contents = (
+        _png(picture),
+        data,
+        _png(decoded),
+        _png(side_by_side([(label, _middle(shown)) for label, shown in panels], columns=2)),
+    )
     for path, content in zip(names, contents, strict=True):
         with atomic_write(path, overwrite=overwrite) as stream:
             stream.write(content)
@@ -244,18 +250,7 @@ def _label(row: Contender) -> str:
     return f"{row.name}: {row.bytes:,} bytes, {row.bpp:.3f} bpp, {row.psnr:.2f} dB"
 
 
-def _side_by_side(panels: list[tuple[str, Pixels]]) -> Pixels:
-    """Two rows of two labelled panels, each the middle of its picture at full resolution."""
-    height, width = panels[0][1].shape[:2]
-    top, left = max(0, (height - _PANEL_HEIGHT) // 2), max(0, (width - _PANEL_WIDTH) // 2)
-    panel_height, panel_width = min(height, _PANEL_HEIGHT), min(width, _PANEL_WIDTH)
-    cell_width = max(panel_width, 400)  # a tiny picture's label needs room too
-    sheet = Image.new("RGB", (2 * cell_width, 2 * (panel_height + _LABEL_HEIGHT)), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    for index, (label, pixels) in enumerate(panels):
-        x, y = (index % 2) * cell_width, (index // 2) * (panel_height + _LABEL_HEIGHT)
-        draw.text((x + 6, y + 5), label, fill="black", font=font)
-        sheet.paste(
-            Image.fromarray(pixels[top : top + panel_height, left : left + panel_width]), (x, y + _LABEL_HEIGHT)
-        )
-    return np.array(sheet)
+def _middle(picture: Pixels) -> Pixels:
+    """What the comparison shows of a picture, at its own resolution."""
+    top, left = (max(0, (n - most) // 2) for n, most in zip(picture.shape, (_PANEL_HEIGHT, _PANEL_WIDTH), strict=False))
+    return picture[top : top + _PANEL_HEIGHT, left : left + _PANEL_WIDTH]

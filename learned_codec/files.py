@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from learned_codec.atomic import atomic_path, atomic_write
 from learned_codec.errors import InvalidInputError
 from learned_codec.limits import Limits
+from learned_codec.options import Errors
 from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
 from learned_codec.streams import Destination, Source, is_path, name_of, reading
@@ -80,7 +81,7 @@ def encode_file(
         kind: where the file should say it and doesn't.
         unit: likewise.
         tile_size: pixels.
-        effort: 0 to 3.
+        effort: as for `encode`.
         device: "cpu", "cuda" …
         threads: for this call.
         progress: called with (tiles done, tiles).
@@ -130,7 +131,7 @@ def decode_file(
     window: tuple[int, int, int, int] | None = None,
     bands: Sequence[int] | None = None,
     overviews: bool = False,
-    errors: Literal["raise", "fill"] = "raise",
+    errors: Errors = "raise",
     limits: Limits | None = None,
     device: str = "cpu",
     threads: int | None = None,

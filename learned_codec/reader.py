@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec import bitstream
+from learned_codec import bitstream, options
+from learned_codec.bitstream.metadata import number_of_json
 from learned_codec.errors import InvalidInputError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
@@ -181,9 +182,8 @@ class Reader:
 
 def nodata_of(fills: Sequence[float], metadata: dict[str, Any], dtype: np.dtype[Any]) -> float | None:
     """The nodata value, by the metadata or else the first fill; None if there is none."""
-    said = metadata.get("nodata")
-    if (isinstance(said, int | float) and not isinstance(said, bool)) or said in ("nan", "inf", "-inf"):
-        value = float(said)  # META has no numbers that no float is
+    value = number_of_json(metadata.get("nodata"))
+    if value is not None:
         return value if holds(dtype, value) else None
     return fills[0] if fills and np.isfinite(fills[0]) else None
 
@@ -191,7 +191,7 @@ def nodata_of(fills: Sequence[float], metadata: dict[str, Any], dtype: np.dtype[
 def open(
     source: Openable,
     *,
-    errors: str = "raise",
+    errors: options.Errors = "raise",
     limits: Limits | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -213,12 +213,11 @@ def open(
         FileError: there is no such file.
         As `decode`: everything about the head.
     """
-    if errors not in ("raise", "fill"):
-        raise InvalidInputError(f"errors must be 'raise' or 'fill', not {errors!r}")
+    lenient = options.lenient(errors)
     found, file = opened(source)
     try:
         container = bitstream.read_head(found, limits=limits or Limits())
-        return Reader(container, file=file, device=device, threads=threads, lenient=errors == "fill")
+        return Reader(container, file=file, device=device, threads=threads, lenient=lenient)
     except BaseException:
         if file is not None:
             file.close()

@@ -39,6 +39,24 @@ def decode(payload: bytes) -> dict[str, Any]:
     return value
 
 
+def number_to_json(value: float) -> float | str:
+    """A number as META has it: JSON has neither NaN nor infinity, so these are "nan", "inf" and "-inf"."""
+    value = float(value)
+    return value if math.isfinite(value) else str(value)
+
+
+def number_of_json(value: object) -> float | None:
+    """The inverse of `number_to_json`; None for what isn't a number, or not one that a float can be."""
+    if isinstance(value, str):
+        return float(value) if value in ("nan", "inf", "-inf") else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
 def _parse(payload: bytes) -> Any:
     text = payload.decode()
     value = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)

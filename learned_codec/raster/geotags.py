@@ -17,6 +17,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 
+from learned_codec.bitstream.metadata import number_to_json
 from learned_codec.errors import CorruptDataError
 from learned_codec.values.sources import PlaneKind
 
@@ -62,12 +63,12 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
     if raster.crs is not None and raster.crs.wkt:
         found["crs"] = _wkt(raster.crs)
     if not raster.transform.is_identity:
-        found["transform"] = [meta.number(x) for x in raster.transform[:6]]
+        found["transform"] = [number_to_json(x) for x in raster.transform[:6]]
     points, points_crs = raster.gcps
     if points:
         found["gcps"] = {
             "crs": _wkt(points_crs) if points_crs is not None and points_crs.wkt else None,
-            "points": [[*map(meta.number, _place(p)), str(p.id), str(p.info or "")] for p in points],
+            "points": [[*map(number_to_json, _place(p)), str(p.id), str(p.info or "")] for p in points],
         }
     if rpcs := say.tags("RPC"):
         found["rpcs"] = rpcs
@@ -133,7 +134,7 @@ def _band(raster: Any, index: int, say: _Texts) -> dict[str, Any]:
     band.update({key: value for key, value in texts.items() if value})
     for key, value, usual in (("scale", raster.scales[at], 1), ("offset", raster.offsets[at], 0)):
         if value != usual:
-            band[key] = meta.number(value)
+            band[key] = number_to_json(value)
     if tags := {key: items for key, items in say.all_tags(index).items() if items}:
         band["tags"] = tags
     return band

@@ -30,6 +30,7 @@ import math
 import warnings
 from typing import Any
 
+from learned_codec.bitstream.metadata import number_of_json
 from learned_codec.errors import CorruptDataError, MetadataLostWarning
 
 MAX_BYTES = 2**22 - 2**16
@@ -37,14 +38,6 @@ MAX_BYTES = 2**22 - 2**16
 
 # What is given up first where there is too much.
 _EXPENDABLE = ("tags", "xmp", "exif", "bands", "gcps", "icc")
-
-_SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-
-
-def number(value: float) -> float | str:
-    """A number as JSON has it; NaN and infinity as strings."""
-    value = float(value)
-    return value if math.isfinite(value) else str(value)
 
 
 def binary(data: bytes) -> str:
@@ -113,14 +106,9 @@ def text(value: Any, what: str) -> str:
 
 def real(value: Any, what: str, *, finite: bool = True) -> float:
     """A number; NaN and infinity only where they make sense."""
-    if isinstance(value, str) and value in _SPECIAL:
-        value = _SPECIAL[value]
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    result = number_of_json(value)
+    if result is None:
         raise _wrong(value, what, "a number")
-    try:
-        result = float(value)
-    except OverflowError:
-        raise _wrong(value, what, "a number that a double can hold") from None
     if finite and not math.isfinite(result):
         raise _wrong(value, what, "a finite number")
     return result

@@ -1,0 +1,49 @@
+"""Arguments that several public functions and the command line share: what they may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+
+from learned_codec.errors import InvalidInputError
+
+DEFAULT_QUALITY = 60.0
+
+EFFORTS = range(4)
+
+Errors = Literal["raise", "fill"]
+"""What a damaged tile is when a file is decoded: an error, or a rectangle of nodata, else NaN, else 0."""
+
+
+def one_rate(given: Mapping[str, object]) -> tuple[str, float]:
+    """The one rate that is given among `quality`, `bpp` and `psnr` (None: not given), and its value.
+
+    The default quality if there is none. Raises `InvalidInputError`.
+    """
+    asked = {name: value for name, value in given.items() if value is not None} or {"quality": DEFAULT_QUALITY}
+    if len(asked) > 1:
+        raise InvalidInputError(f"exactly one of quality, bpp and psnr, not {' and '.join(asked)}")
+    ((name, value),) = asked.items()
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
+        raise InvalidInputError(f"{name} must be a number, not {value!r}")
+    if name == "quality" and not 1 <= value <= 100:
+        raise InvalidInputError(f"quality must be from 1 to 100, not {value}")
+    if value <= 0:
+        raise InvalidInputError(f"{name} must be above 0, not {value}")
+    return name, float(value)
+
+
+def checked_effort(effort: object) -> int:
+    """The effort, if it is one. Raises `InvalidInputError`."""
+    if isinstance(effort, bool) or effort not in EFFORTS:
+        raise InvalidInputError(f"effort must be an integer from {EFFORTS[0]} to {EFFORTS[-1]}, not {effort!r}")
+    return EFFORTS.index(effort)  # type: ignore[arg-type]  # that it is one of these
+
+
+def lenient(errors: object) -> bool:
+    """Whether `errors` says "fill". Raises `InvalidInputError` unless it says that or "raise"."""
+    if errors not in ("raise", "fill"):
+        raise InvalidInputError(f"errors must be 'raise' or 'fill', not {errors!r}")
+    return errors == "fill"
