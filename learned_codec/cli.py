@@ -130,7 +130,7 @@ def encode(
     "--format", help="png, tif, webp …  [default: by DST's extension; png on standard output; tif of several]"
 )
 @click.option("--window", type=int, nargs=4, help="ROW COLUMN HEIGHT WIDTH: decode only that.")
-@click.option("--bands", help="Only these, counted from 1: 4,3,2.")
+@click.option("--bands", help="Only these, counted from 1 or by name: 4,3,2 or B04,B03.")
 @click.option("--overviews", is_flag=True, help="Build the overviews that the original had.")
 @click.option(
     "--errors", type=click.Choice(["raise", "fill"]), help="Stop at a damaged tile, or fill it.  [default: raise]"

@@ -4,6 +4,7 @@ Every error is a `LearnedCodecError`, and also the built-in error that a caller 
 
     LearnedCodecError(Exception)
     ├── InvalidInputError(ValueError)          what the caller passed: dtype, shape, NaN, a quality out of range
+    │   └── OutOfBoundsError(IndexError)       a subscript beyond the end of an axis
     ├── RateError(ValueError)                  a bpp below that of the smallest file; names both
     ├── LimitError(ValueError)                 a declared size over a limit; names value, limit and how to raise it
     ├── BitstreamError(ValueError)             the bytes are at fault
@@ -41,6 +42,7 @@ __all__ = [
     "MissingDependencyError",
     "ModelError",
     "NotLCIError",
+    "OutOfBoundsError",
     "ProcessLostError",
     "RateError",
     "RateWarning",
@@ -58,6 +60,10 @@ class LearnedCodecError(Exception):
 
 class InvalidInputError(LearnedCodecError, ValueError):
     """The caller passed something that can't be coded: a dtype, a shape, a NaN, a quality out of range."""
+
+
+class OutOfBoundsError(InvalidInputError, IndexError):
+    """A subscript is beyond the end of an axis, or there are more of them than axes."""
 
 
 class RateError(LearnedCodecError, ValueError):

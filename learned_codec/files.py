@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from learned_codec.codec import Info
     from learned_codec.models.registry import ModelName
     from learned_codec.values.sources import PixelSource, Unit
+    from learned_codec.windows import WindowLike
 
     Progress = Callable[[int, int], None]
 
@@ -128,8 +129,8 @@ def decode_file(
     dst: Destination,
     *,
     format: str | None = None,
-    window: tuple[int, int, int, int] | None = None,
-    bands: Sequence[int] | None = None,
+    window: "WindowLike | None" = None,
+    bands: int | str | Sequence[int | str] | None = None,
     overviews: bool = False,
     errors: Errors = "raise",
     limits: Limits | None = None,
@@ -147,8 +148,8 @@ def decode_file(
         src: the LCI file.
         dst: where the image goes; its extension chooses the format.
         format: the format ("png", "tif", …) where the extension shouldn't choose; "png" if `dst` is a file object.
-        window: (row, column, height, width), to decode only that; the georeference moves with it.
-        bands: counted from 1, to write only these.
+        window: (row, column, height, width), to decode only that; the georeference moves with it. Or as for `read`.
+        bands: counted from 1, or by name, to write only these.
         overviews: rebuild the overviews that the original had.
         errors: as for `decode`, and so are all that follow but for the last.
         limits: what is accepted.

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec import bitstream, options
+from learned_codec import bitstream, options, windows
 from learned_codec.bitstream.metadata import number_of_json
-from learned_codec.errors import InvalidInputError
+from learned_codec.errors import FileError, InvalidInputError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.models.device import checked_threads
-from learned_codec.streams import Openable, opened
+from learned_codec.streams import Openable, is_path, name_of, opened
 from learned_codec.tiling.decoder import Block, ImageDecoder
 from learned_codec.tiling.progress import Progress
 from learned_codec.values.mask import MaskSpec, holds
@@ -23,18 +25,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from learned_codec.bitstream import Container
+    from learned_codec.windows import WindowLike, WindowTuple
 
-    WindowTuple = tuple[int, int, int, int]
-    """Row, column, height and width, in pixels."""
+    Bands = int | str | Sequence[int | str]
+    """Counted from 1, or by name."""
 
 
 class Reader:
     """An open file; see `learned_codec.open`. Also a context manager, which closes what it opened itself.
 
-    Threads may share it: nothing is kept from call to call but which tiles were damaged.
+    It can be subscripted like the array that `decode` gives, `reader[:512, :512]`, and decodes what that takes. Threads
+    may share it: nothing is kept from call to call but which tiles were damaged. Processes may be sent it: they open
+    what it was opened from, a path or bytes, once more.
 
     Attributes:
         height, width, bands, dtype: of the image.
+        shape: of the array that `decode` gives; `ndim` is its length.
+        descriptions: the names of the bands, None where they have none.
         nodata: the value of pixels that have none, or None.
         metadata: what was kept beside the pixels.
         damaged: the tiles found damaged so far, with `lenient`.
@@ -48,76 +55,153 @@ class Reader:
         device: str = "cpu",
         threads: int | None = None,
         lenient: bool = False,
+        reopen: partial[Reader] | None = None,
+        name: str = "",
     ) -> None:
         header = container.header
         self.container, self._file, self._device, self._threads = container, file, device, threads
+        self._reopen, self.name = reopen, name
         self._card = registry.find(weights_id=header.weights_id)
         self._decoding = ImageDecoder(container, self._card, lenient=lenient)
         self.height, self.width, self.bands = header.height, header.width, header.bands
         self.dtype = np.dtype(header.dtype)
+        size = header.height, header.width
+        shapes = {"HW": size, "HWC": (*size, header.bands), "CHW": (header.bands, *size)}
+        self.shape: tuple[int, ...] = shapes[header.layout]
+        self.descriptions = _descriptions(container.metadata, header.bands)
         self.metadata: dict[str, Any] = container.metadata
         layout = self._decoding.layout
         self.plane = None if layout is None else layout.plane
         self.nodata = nodata_of(layout.fills if layout else (), container.metadata, self.dtype)
 
     @property
+    def closed(self) -> bool:
+        """Whether it had opened a file that is closed now; then nothing can be read any more."""
+        return self._file is not None and bool(self._file.closed)
+
+    @property
     def damaged(self) -> tuple[int, ...]:
         """The tiles that were found damaged so far."""
         return tuple(sorted(self._decoding.damaged))
 
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
     def read(
         self,
-        window: WindowTuple | None = None,
-        bands: int | Sequence[int] | None = None,
+        window: WindowLike | None = None,
+        bands: Bands | None = None,
         out_shape: tuple[int, int] | None = None,
         *,
         masked: bool = False,
+        boundless: bool = False,
+        fill_value: float | None = None,
         progress: Progress | None = None,
     ) -> NDArray[Any]:
         """A window of the image; equal to the same window of the whole to within one level.
 
         Args:
-            window: (row, column, height, width), in the image; by default all of it.
-            bands: one band (counted from 1; the result has no axis of bands), or several; by default all.
+            window: (row, column, height, width), in the image; by default all of it. Also ((row, row), (column,
+                column)), those after the last ones, or a rasterio `Window`.
+            bands: one band (counted from 1, or its name; the result has no axis of bands), or several; by default all.
             out_shape: (height, width) to reduce or enlarge the window to, by the nearest pixel.
             masked: return a masked array, as `decode` does.
+            boundless: let the window reach beyond the image; what isn't there is masked, or the fill value.
+            fill_value: what stands beyond the image: by default nodata, else NaN, else 0.
             progress: called with (tiles done, tiles needed).
 
         Returns:
             In the layout that was encoded: (h, w), (h, w, bands) or (bands, h, w).
         """
-        row, column, height, width = self.checked_window(window)
+        row, column, height, width = wanted = windows.checked(window, (self.height, self.width), boundless=boundless)
         chosen = self.checked_bands(bands)
-        shape = None if out_shape is None else _checked_shape(out_shape)
+        shape = None if out_shape is None else windows.checked_shape(out_shape)
         result = np.empty((len(chosen), height, width), self.dtype)
         plane = None if self.plane is None else np.empty((height, width), np.uint8)
-        for part in self.parts((row, column, height, width), progress):
-            there = (
+        there = windows.inside(wanted, (self.height, self.width))
+        if there != wanted:
+            result[...] = self._checked_fill(fill_value)
+        for part in () if there is None else self.parts(there, progress):
+            place = (
                 slice(part.rows.start - row, part.rows.stop - row),
                 slice(part.columns.start - column, part.columns.stop - column),
             )
-            result[:, there[0], there[1]] = part.values[chosen]
+            result[:, place[0], place[1]] = part.values[chosen]
             if plane is not None and part.plane is not None:
-                plane[there] = part.plane
+                plane[place] = part.plane
         if masked:
             result = self._masked(result, plane)
+            if there != wanted:
+                beyond = np.ones((height, width), bool)
+                if there is not None:
+                    beyond[_within(there, wanted)] = False
+                result[:, beyond] = np.ma.masked
         if shape is not None:
             result = _nearest(result, *shape)
-        return self._in_layout(result, single=isinstance(bands, int | np.integer))
+        return self._in_layout(result, single=isinstance(bands, int | np.integer | str))
 
-    def read_plane(self, window: WindowTuple | None = None) -> NDArray[np.uint8]:
+    def __getitem__(self, key: Any) -> Any:
+        """The part of the array that `decode` gives; what is decoded is the window around it.
+
+        Integers, slices with any step, "..." and, along one axis, a list of integers are understood. Raises
+        `OutOfBoundsError`, an `IndexError`, and `InvalidInputError`.
+        """
+        axes = windows.subscripts(key, self.shape)
+        if sum(isinstance(axis, list) for axis in axes) > 1:
+            raise InvalidInputError(f"lists of integers along one axis are understood, not {key!r}")
+        several = [[axis] if isinstance(axis, int) else axis for axis in axes]
+        kinds = self.container.header.layout
+        if not all(len(axis) for axis in several):
+            values = np.empty([len(axis) for axis in several], self.dtype)
+        else:
+            rows, columns = (several[kinds.index(kind)] for kind in "HW")
+            bands = None if kinds == "HW" else [band + 1 for band in several[kinds.index("C")]]
+            top, left = min(rows), min(columns)
+            values = self.read((top, left, max(rows) + 1 - top, max(columns) + 1 - left), bands)
+            for number, (kind, axis) in enumerate(zip(kinds, several, strict=True)):
+                if kind != "C":
+                    values = values.take([index - min(axis) for index in axis], number)
+        return values[tuple(0 if isinstance(axis, int) else slice(None) for axis in axes)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All of it, for numpy."""
+        if copy is False:
+            raise InvalidInputError("what is decoded is always new: copy can't be False")
+        return self.read().astype(dtype or self.dtype, copy=False)
+
+    def __repr__(self) -> str:
+        state = " (closed)" if self.closed else ""
+        named = f"{self.name}{state}: " if self.name else ""
+        return (
+            f"<{named}{self.width} × {self.height} pixels, {self.bands} × {self.dtype}, "
+            f"{self.container.size:,} bytes, model {self._card.name}>"
+        )
+
+    def __reduce__(self) -> tuple[Callable[[], Reader], tuple[()]]:
+        if self._reopen is None:
+            raise InvalidInputError("this reader wasn't made by learned_codec.open, so it can't be made once more")
+        source, *_ = self._reopen.args
+        if isinstance(source, memoryview):  # which can't be sent
+            return partial(open, bytes(source), **self._reopen.keywords), ()
+        return self._reopen, ()
+
+    def read_plane(self, window: WindowLike | None = None) -> NDArray[np.uint8]:
         """(h, w) of the mask (0 or 255) or alpha channel beside the bands. Raises `InvalidInputError` without one."""
         if self.plane is None:
             raise InvalidInputError("the file has neither a mask nor an alpha channel")
         row, column, height, width = self.checked_window(window)
+        self._check_open()
         plane = np.zeros((height, width), np.uint8)
         for rows, columns, part in self._decoding.planes((slice(row, row + height), slice(column, column + width))):
             plane[rows.start - row : rows.stop - row, columns.start - column : columns.stop - column] = part
         return plane
 
-    def parts(self, window: WindowTuple | None = None, progress: Progress | None = None) -> Iterator[Block]:
+    def parts(self, window: WindowLike | None = None, progress: Progress | None = None) -> Iterator[Block]:
         """A window in rectangles of at most a few tiles, along rows: for images larger than memory. All bands."""
         row, column, height, width = self.checked_window(window)
+        self._check_open()
         wanted = slice(row, row + height), slice(column, column + width)
         model = registry.load(self._card, self._device, checked_threads(self._threads))
         for block in self._decoding.blocks(model, wanted, progress):
@@ -134,32 +218,42 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _check_open(self) -> None:
+        if self.closed:
+            raise FileError(f"{self.name}: closed")
+
     # -- arguments ----------------------------------------------------------------------------------------------------
 
     def checked_window(self, window: Any) -> WindowTuple:
         """(row, column, height, width) of a window in the image, None being all. Raises `InvalidInputError`."""
-        if window is None:
-            return 0, 0, self.height, self.width
-        try:
-            row, column, height, width = map(_whole, window)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InvalidInputError(f"a window is (row, column, height, width), not {window!r}") from error
-        inside = 0 <= row < row + height <= self.height and 0 <= column < column + width <= self.width
-        if not inside:
-            raise InvalidInputError(
-                f"the window {(row, column, height, width)} isn't inside the image of {self.height} rows and "
-                f"{self.width} columns"
-            )
-        return row, column, height, width
+        return windows.checked(window, (self.height, self.width))
 
     def checked_bands(self, bands: Any) -> list[int]:
-        """Bands counted from 1, or one, or None for all, as indices from 0. Raises `InvalidInputError`."""
+        """Bands counted from 1 or named, or one, or None for all, as indices from 0. Raises `InvalidInputError`."""
         if bands is None:
             return list(range(self.bands))
-        chosen = [bands] if isinstance(bands, int | np.integer) or not isinstance(bands, Iterable) else list(bands)
-        if not chosen or any(not isinstance(b, int | np.integer) or not 1 <= b <= self.bands for b in chosen):
-            raise InvalidInputError(f"bands are counted from 1 to {self.bands}, not {bands!r}")
-        return [int(band) - 1 for band in chosen]
+        one = isinstance(bands, int | np.integer | str) or not isinstance(bands, Iterable)
+        chosen = [self._band(band) for band in ([bands] if one else bands)]
+        if not chosen or None in chosen:
+            named = [name for name in self.descriptions if name]
+            names = f", or called {', '.join(named)}" if named else ""
+            raise InvalidInputError(f"bands are counted from 1 to {self.bands}{names}; not {bands!r}")
+        return [band for band in chosen if band is not None]
+
+    def _band(self, band: Any) -> int | None:
+        """A band's index; None if there is none."""
+        if isinstance(band, str) and self.descriptions.count(band) == 1:
+            return self.descriptions.index(band)
+        if isinstance(band, int | np.integer) and not isinstance(band, bool) and 1 <= band <= self.bands:
+            return int(band) - 1
+        return None
+
+    def _checked_fill(self, value: Any) -> Any:
+        if value is None:
+            return self._decoding.fill_value
+        if not isinstance(value, int | float | np.number) or not holds(self.dtype, float(value)):
+            raise InvalidInputError(f"fill_value must be a value that {self.dtype} can have, not {value!r}")
+        return value
 
     def _masked(self, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> NDArray[Any]:
         layout = self._decoding.layout
@@ -178,6 +272,24 @@ class Reader:
             return values
         turned: NDArray[Any] = values.transpose(1, 2, 0)
         return turned.copy() if isinstance(turned, np.ma.MaskedArray) else np.ascontiguousarray(turned)
+
+
+def _descriptions(metadata: dict[str, Any], bands: int) -> tuple[str | None, ...]:
+    """The names of the bands, without that of an alpha band, by metadata that isn't trusted."""
+    listed = metadata.get("bands")
+    said = list(listed) if isinstance(listed, list) else []
+    alpha = metadata.get("alpha")
+    if isinstance(alpha, int) and 0 <= alpha < len(said):
+        del said[alpha]
+    names = [band.get("description") if isinstance(band, dict) else None for band in said[:bands]]
+    names += [None] * (bands - len(names))
+    return tuple(name if isinstance(name, str) and name else None for name in names)
+
+
+def _within(part: WindowTuple, window: WindowTuple) -> tuple[slice, slice]:
+    """Where a part of a window lies in it."""
+    row, column = part[0] - window[0], part[1] - window[1]
+    return slice(row, row + part[2]), slice(column, column + part[3])
 
 
 def nodata_of(fills: Sequence[float], metadata: dict[str, Any], dtype: np.dtype[Any]) -> float | None:
@@ -217,28 +329,29 @@ def open(
     found, file = opened(source)
     try:
         container = bitstream.read_head(found, limits=limits or Limits())
-        return Reader(container, file=file, device=device, threads=threads, lenient=lenient)
+        again = _again(source, found)
+        return Reader(
+            container,
+            file=file,
+            device=device,
+            threads=threads,
+            lenient=lenient,
+            reopen=partial(open, again, errors=errors, limits=limits, device=device, threads=threads),
+            name=name_of(source, ""),
+        )
     except BaseException:
         if file is not None:
             file.close()
         raise
 
 
-def _whole(value: Any) -> int:
-    """An integer, or a float that is one; anything else is a `TypeError`, `ValueError` or `OverflowError`."""
-    if isinstance(value, str | bytes) or int(value) != value:
-        raise ValueError(f"{value!r} isn't an integer")
-    return int(value)
-
-
-def _checked_shape(shape: Any) -> tuple[int, int]:
-    try:
-        height, width = map(_whole, shape)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInputError(f"out_shape is (height, width), not {shape!r}") from error
-    if height < 1 or width < 1:
-        raise InvalidInputError(f"out_shape must be at least (1, 1), not {shape!r}")
-    return height, width
+def _again(source: Openable, found: Any) -> Openable:
+    """What another process can open, wherever it works; of a file object it is that itself."""
+    if isinstance(found, bytes | bytearray | memoryview):
+        return found
+    if is_path(source):
+        return os.path.abspath(source) if os.path.exists(source) else source  # noqa: PTH100, PTH110
+    return source
 
 
 def _nearest(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:

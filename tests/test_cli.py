@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from click.testing import CliRunner, Result
 from PIL import Image
 
@@ -19,6 +21,7 @@ import learned_codec
 from learned_codec import demo, terminal
 from learned_codec.cli import main
 from learned_codec.errors import FileError
+from tests import geotiffs
 
 ROOT = Path(__file__).parent.parent
 
@@ -338,6 +341,17 @@ def test_what_nobody_thought_of_costs_one_file(tmp_path: Path, tree: Path, monke
     assert done.exit_code == ERROR
     assert f"error: {tree / 'deep' / 'c.tif'}: unexpected ZeroDivisionError: deep inside\n" in done.stderr
     assert names_in(tmp_path / "out") == {"a.lci", "deep/down/b.lci"}
+
+
+def test_bands_by_name(tmp_path: Path, picture: np.ndarray) -> None:
+    source, out = tmp_path / "a.tif", tmp_path / "b.tif"
+    with geotiffs.write(source, picture.transpose(2, 0, 1), transform=Affine.scale(2)) as raster:
+        raster.descriptions = ("B02", "B03", "B04")
+    assert run("encode", source, tmp_path / "a.lci").exit_code == OK
+    assert run("decode", tmp_path / "a.lci", out, "--bands", "B04, 1").exit_code == OK
+    with rasterio.open(out) as raster:
+        assert raster.descriptions == ("B04", "B02")
+    assert_told_in_one_line(run("decode", tmp_path / "a.lci", tmp_path / "c.tif", "--bands", "B08"), "B08", "B02")
 
 
 # --- signals and pipes, with real processes ---

@@ -2,22 +2,27 @@
 
 import gc
 import io
+import pickle
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.windows import Window
 
 import learned_codec
 from learned_codec import bitstream
 from learned_codec.errors import CorruptDataError, FileError, InvalidInputError, NotLCIError, TruncatedError
 from learned_codec.models.config import BLOCK, HALO
 from learned_codec.values.mask import MaskSpec
+from tests import geotiffs
 
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
 HEIGHT, WIDTH = 270, 330
@@ -275,6 +280,222 @@ def test_masks_are_unpacked_once_and_not_kept(monkeypatch: pytest.MonkeyPatch) -
         assert len(sides) == 4 * 12
         gc.collect()
         assert not any(side() is not None for side in sides)
+
+
+# -- like an array -----------------------------------------------------------------------------------------------------
+
+SHAPES = {"HW": (70, 80), "HWC": (70, 80, 3), "CHW": (3, 70, 80)}
+
+
+@pytest.fixture(scope="module")
+def by_layout() -> dict[str, tuple[bytes, np.ndarray]]:
+    """A file and its array in each layout."""
+    planes = picture(3, "uint8")[:, :70, :80]
+    arrays = {"HW": planes[0], "HWC": planes.transpose(1, 2, 0), "CHW": planes}
+    coded = {kind: learned_codec.encode(array, planar=kind == "CHW", tile_size=64) for kind, array in arrays.items()}
+    return {kind: (data, learned_codec.decode(data)) for kind, data in coded.items()}
+
+
+def subscript(length: int) -> st.SearchStrategy[int | slice]:
+    ends = st.none() | st.integers(-length - 5, length + 5)
+    return st.integers(-length, length - 1) | st.builds(slice, ends, ends, st.sampled_from([None, 1, 2, 7, -1, -3]))
+
+
+@st.composite
+def keys(draw: st.DrawFn) -> tuple[str, Any]:
+    kind = draw(st.sampled_from(list(SHAPES)))
+    used = [draw(subscript(length)) for length in SHAPES[kind]]
+    start = draw(st.integers(0, len(used)))
+    stop = draw(st.integers(start, len(used)))
+    if draw(st.booleans()):  # "..." in the place of some
+        return kind, (*used[:start], ..., *used[stop:])
+    return kind, tuple(used[:stop]) if stop != 1 or draw(st.booleans()) else used[0]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(found=keys())
+def test_a_subscript_takes_what_it_takes_of_the_array(
+    by_layout: dict[str, tuple[bytes, np.ndarray]], found: tuple[str, Any]
+) -> None:
+    kind, key = found
+    data, whole = by_layout[kind]
+    with learned_codec.open(data) as reader:
+        part = reader[key]
+    expected = whole[key]
+    assert part.shape == expected.shape
+    assert part.dtype == expected.dtype
+    assert np.abs(part.astype(int) - expected).max(initial=0) <= 1
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_it_says_what_it_is(by_layout: dict[str, tuple[bytes, np.ndarray]], tmp_path: Path, kind: str) -> None:
+    data, whole = by_layout[kind]
+    path = tmp_path / "scene.lci"
+    path.write_bytes(data)
+    with learned_codec.open(path) as reader:
+        assert (reader.shape, reader.ndim, reader.dtype) == (whole.shape, whole.ndim, whole.dtype)
+        assert np.abs(np.asarray(reader).astype(int) - whole).max() <= 1
+        assert np.asarray(reader, dtype=np.float32).dtype == np.float32
+        for word in ("scene.lci", "80 × 70", "uint8", f"{len(data):,} bytes", "model "):
+            assert word in repr(reader)
+        assert "closed" not in repr(reader)
+    assert "closed" in repr(reader)
+    with pytest.raises(FileError, match="closed"):
+        reader.read()
+
+
+def test_lists_of_bands(by_layout: dict[str, tuple[bytes, np.ndarray]]) -> None:
+    data, whole = by_layout["HWC"]
+    with learned_codec.open(data) as reader:
+        for key in ([2, 0], [-1], [], np.array([1, 1])):
+            part = reader[5:20, 30:40, key]
+            assert np.abs(part.astype(int) - whole[5:20, 30:40, np.array(key, int)]).max(initial=0) <= 1
+            assert part.shape == (15, 10, len(key))
+
+
+@pytest.mark.parametrize("key", [70, -71, (0, 80), (0, 0, 3), (0, 0, 0, 0), (..., ...), (0, 0, [3])], ids=repr)
+def test_subscripts_beyond_the_end(by_layout: dict[str, tuple[bytes, np.ndarray]], key: Any) -> None:
+    with learned_codec.open(by_layout["HWC"][0]) as reader, pytest.raises(IndexError) as caught:
+        reader[key]
+    assert isinstance(caught.value, InvalidInputError)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["a", 1.5, None, True, ([0], [0]), np.zeros((2, 2), int), np.ones(70, bool), slice(0, 1.5), slice(None, None, 0)],
+    ids=repr,
+)
+def test_subscripts_that_are_none(by_layout: dict[str, tuple[bytes, np.ndarray]], key: Any) -> None:
+    with learned_codec.open(by_layout["HWC"][0]) as reader, pytest.raises(InvalidInputError):
+        reader[key]
+
+
+# -- windows as others have them ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(40, 30, 20, 10),
+        Window.from_slices((30, 40), (40, 60)),
+        (slice(30, 40), slice(40, 60)),
+        ((30, 40), (40, 60)),
+        np.array([30, 40, 10, 20]),
+    ],
+    ids=repr,
+)
+def test_windows_of_other_kinds(files: dict[int, bytes], window: Any) -> None:
+    with learned_codec.open(files[64]) as reader:
+        np.testing.assert_array_equal(reader.read(window), reader.read((30, 40, 10, 20)))
+        assert reader.read((slice(None, 20), slice(320, None)), 1).shape == (20, 10)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        Window(0.5, 0, 1, 1),
+        Window(0, 0, 1, 1.25),
+        (slice(0, 9, 2), slice(0, 9)),
+        ((0, 1), (2,)),
+        (slice(9, 2), slice(0, 2)),
+    ],
+    ids=repr,
+)
+def test_wrong_windows_of_other_kinds(files: dict[int, bytes], window: Any) -> None:
+    with learned_codec.open(files[64]) as reader, pytest.raises(InvalidInputError, match="window"):
+        reader.read(window)
+
+
+@FEW
+@given(
+    row=st.integers(-200, 400),
+    column=st.integers(-200, 500),
+    height=st.integers(1, 120),
+    width=st.integers(1, 120),
+    bands=st.sampled_from([None, 1, [2, 1]]),
+    masked=st.booleans(),
+)
+def test_a_window_may_reach_beyond_the_image(
+    files: dict[int, bytes],
+    wholes: dict[int, np.ndarray],
+    row: int,
+    column: int,
+    height: int,
+    width: int,
+    bands: Any,
+    masked: bool,
+) -> None:
+    padded = np.zeros((2, 3000, 3000), np.uint16)  # nodata is 0
+    padded[:, 1000 : 1000 + HEIGHT, 1000 : 1000 + WIDTH] = wholes[128]
+    there = np.zeros(padded.shape[1:], bool)
+    there[1000 : 1000 + HEIGHT, 1000 : 1000 + WIDTH] = True
+    place = slice(1000 + row, 1000 + row + height), slice(1000 + column, 1000 + column + width)
+    expected = padded[:, *place] if bands is None else padded[0, *place] if bands == 1 else padded[::-1, *place]
+    with learned_codec.open(files[128]) as reader:
+        found = reader.read((row, column, height, width), bands, boundless=True, masked=masked)
+        assert found.shape == expected.shape
+        assert np.abs(np.asarray(found).astype(int) - expected).max() <= 1
+        if masked:
+            np.testing.assert_array_equal(np.ma.getmaskarray(found), expected == 0)
+        filled = reader.read((row, column, height, width), bands, boundless=True, fill_value=7)
+    assert (filled[..., ~there[place]] == 7).all()
+    np.testing.assert_array_equal(filled[..., there[place]], np.asarray(found)[..., there[place]])
+
+
+def test_beyond_an_image_without_nodata() -> None:
+    for dtype, fill in (("uint8", 0), ("float32", np.nan)):
+        with learned_codec.open(learned_codec.encode(picture(1, dtype)[0, :40, :40])) as reader:
+            found = reader.read((-2, 38, 5, 5), boundless=True, masked=True)
+            np.testing.assert_array_equal(np.asarray(found)[:2], np.full((2, 5), fill, dtype))
+            assert np.ma.getmaskarray(found).sum() == 5 * 5 - 3 * 2
+            for wrong in ("7", 1e60, [1]):
+                with pytest.raises(InvalidInputError, match="fill_value"):
+                    reader.read((-2, 38, 5, 5), boundless=True, fill_value=wrong)
+            with pytest.raises(InvalidInputError, match="boundless=True"):
+                reader.read((-2, 38, 5, 5))
+            with pytest.raises(InvalidInputError, match="window"):
+                reader.read((-2, 38, 0, 5), boundless=True)
+
+
+def test_bands_by_name(tmp_path: Path) -> None:
+    path, planes = tmp_path / "a.tif", picture(4, "uint8")[:, :64, :64]
+    with geotiffs.write(path, planes, photometric="RGB", alpha="YES", transform=Affine.scale(2)) as raster:
+        raster.descriptions = ("B02", "grün", "B02", "opacity")
+    learned_codec.encode_file(path, tmp_path / "a.lci")
+    with learned_codec.open(tmp_path / "a.lci") as reader:
+        assert reader.descriptions == ("B02", "grün", "B02")
+        np.testing.assert_array_equal(reader.read(bands="grün"), reader.read(bands=2))
+        np.testing.assert_array_equal(reader.read(bands=["grün", 1]), reader.read(bands=[2, 1]))
+        for wrong in ("B08", "B02", ["grün", "opacity"], "2"):  # two have one name; opacity is no band
+            with pytest.raises(InvalidInputError, match="from 1 to 3, or called B02, grün, B02"):
+                reader.read(bands=wrong)
+
+
+# -- sent to other processes -------------------------------------------------------------------------------------------
+
+
+def test_copies_open_their_source_again(
+    files: dict[int, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.lci").write_bytes(flipped(files[128], 0))
+    monkeypatch.chdir(tmp_path)
+    broken = flipped(files[128], 0)
+    for source in ("a.lci", tmp_path / "a.lci", broken, memoryview(broken), bytearray(broken), io.BytesIO(broken)):
+        with learned_codec.open(source, errors="fill", threads=1) as reader:
+            sent = pickle.dumps(reader)
+            expected = reader.read((100, 100, 20, 20))
+        monkeypatch.chdir("/")  # where the other process works
+        with pickle.loads(sent) as other:  # noqa: S301 - of our own
+            np.testing.assert_array_equal(other.read((100, 100, 20, 20)), expected)
+            assert other.damaged == (0,)
+        monkeypatch.chdir(tmp_path)
+
+
+def test_readers_in_other_processes(files: dict[int, bytes], tmp_path: Path) -> None:
+    path = tmp_path / "a.lci"
+    path.write_bytes(files[128])
+    with learned_codec.open(path) as reader, ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert pool.submit(repr, reader).result() == repr(reader)
 
 
 # -- what is read ------------------------------------------------------------------------------------------------------

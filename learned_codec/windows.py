@@ -1,0 +1,144 @@
+"""What part of an image a caller means: windows, shapes and subscripts, checked and in whole pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from learned_codec.errors import InvalidInputError, OutOfBoundsError
+
+WindowTuple: TypeAlias = tuple[int, int, int, int]
+"""Row, column, height and width, in pixels."""
+
+
+class RasterioWindow(Protocol):
+    """What is used of `rasterio.windows.Window`."""
+
+    @property
+    def row_off(self) -> float: ...  # noqa: D102 - rasterio's
+    @property
+    def col_off(self) -> float: ...  # noqa: D102
+    @property
+    def height(self) -> float: ...  # noqa: D102
+    @property
+    def width(self) -> float: ...  # noqa: D102
+
+
+WindowLike: TypeAlias = WindowTuple | tuple[slice, slice] | tuple[tuple[int, int], tuple[int, int]] | RasterioWindow
+"""A window; or its first rows and columns and those after the last; or rasterio's."""
+
+Axis: TypeAlias = int | range | list[int]
+"""What is taken along an axis: one, which drops it, or several."""
+
+_ACCEPTED = "a window is (row, column, height, width), ((row, row), (column, column)) or rasterio's"
+
+
+def checked(window: Any, size: tuple[int, int], *, boundless: bool = False) -> WindowTuple:
+    """A window of an image of `size` (height, width), None being all of it.
+
+    Args:
+        window: (row, column, height, width); or two ranges of rows and columns, as pairs or slices; or a rasterio
+            `Window`.
+        size: of the image.
+        boundless: whether it may reach beyond the image.
+
+    Raises `InvalidInputError`.
+    """
+    if window is None:
+        return 0, 0, *size
+    try:
+        row, column, height, width = map(whole, _numbers(window, size))
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise InvalidInputError(f"{_ACCEPTED}, in whole pixels, not {window!r}") from error
+    inside = 0 <= row < row + height <= size[0] and 0 <= column < column + width <= size[1]
+    if not (inside or (boundless and height > 0 and width > 0)):
+        raise InvalidInputError(
+            f"the window {(row, column, height, width)} isn't inside the image of {size[0]} rows and {size[1]} columns"
+            + ("" if boundless else "; boundless=True reads what is there")
+        )
+    return row, column, height, width
+
+
+def inside(window: WindowTuple, size: tuple[int, int]) -> WindowTuple | None:
+    """The part of a window that is in the image; None if there is none."""
+    top, left = max(window[0], 0), max(window[1], 0)
+    bottom, right = min(window[0] + window[2], size[0]), min(window[1] + window[3], size[1])
+    return (top, left, bottom - top, right - left) if top < bottom and left < right else None
+
+
+def checked_shape(shape: Any) -> tuple[int, int]:
+    """(height, width) of what is wanted. Raises `InvalidInputError`."""
+    try:
+        height, width = map(whole, shape)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInputError(f"out_shape is (height, width), not {shape!r}") from error
+    if height < 1 or width < 1:
+        raise InvalidInputError(f"out_shape must be at least (1, 1), not {shape!r}")
+    return height, width
+
+
+def subscripts(key: Any, shape: Sequence[int]) -> list[Axis]:
+    """What `array[key]` takes along each axis of an array of `shape`: of integers, slices and one "...", or a list.
+
+    Raises `OutOfBoundsError` where numpy raises `IndexError`, and `InvalidInputError` for what isn't understood here.
+    """
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if sum(k is Ellipsis for k in keys) > 1 or len(keys) - (Ellipsis in map(_kind, keys)) > len(shape):
+        raise OutOfBoundsError(f"{len(shape)} axes, but the subscript is {key!r}")
+    at = next((i for i, k in enumerate(keys) if k is Ellipsis), len(keys))
+    missing = len(shape) - (len(keys) - (at < len(keys)))
+    keys[at : at + 1] = [slice(None)] * missing
+    return [_axis(k, length) for k, length in zip(keys, shape, strict=True)]
+
+
+def whole(value: Any) -> int:
+    """An integer, or a float that is one; anything else is a `TypeError`, `ValueError` or `OverflowError`."""
+    if isinstance(value, str | bytes) or int(value) != value:
+        raise ValueError(f"{value!r} isn't an integer")
+    return int(value)
+
+
+def _numbers(window: Any, size: tuple[int, int]) -> Sequence[Any]:
+    if hasattr(window, "row_off"):
+        return window.row_off, window.col_off, window.height, window.width
+    numbers: list[Any] = list(window)
+    if len(numbers) != 2:
+        return numbers
+    (top, bottom), (left, right) = (_ends(part, length) for part, length in zip(numbers, size, strict=True))
+    return top, left, bottom - top, right - left
+
+
+def _ends(part: Any, length: int) -> tuple[int, int]:
+    """The first, and the one after the last, of a slice or a pair; None is an end of the image."""
+    start, stop = (part.start, part.stop) if isinstance(part, slice) else part
+    if isinstance(part, slice) and part.step not in (None, 1):
+        raise ValueError(f"a window has no steps: {part!r}")
+    return 0 if start is None else whole(start), length if stop is None else whole(stop)
+
+
+def _kind(key: Any) -> Any:
+    return key if key is Ellipsis else None
+
+
+def _axis(key: Any, length: int) -> Axis:
+    if isinstance(key, slice):
+        try:
+            return range(length)[key]
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(f"{key!r}: {error}") from error
+    if isinstance(key, list | range | np.ndarray):
+        numbers = np.asarray(key)
+        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+            raise InvalidInputError(f"integers, slices and lists of integers are understood, not {key!r}")
+        return [_one(int(k), length) for k in numbers]
+    if isinstance(key, bool | np.bool_) or not hasattr(key, "__index__"):
+        raise InvalidInputError(f"integers, slices and lists of integers are understood, not {key!r}")
+    return _one(key.__index__(), length)
+
+
+def _one(index: int, length: int) -> int:
+    if not -length <= index < length:
+        raise OutOfBoundsError(f"{index} is out of bounds for an axis of {length}")
+    return index % length
