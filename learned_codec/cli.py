@@ -299,6 +299,27 @@ def demo(
     click.echo(json.dumps(result.to_dict()) if as_json else result.report())
 
 
+@main.command()
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--max-bytes", type=click.IntRange(min=1), help="Of our file, instead of a quality.")
+@click.option("--quality", type=float, help=f"1 to 100.  [default: {DEFAULT_QUALITY:g}]")
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="A PNG of its middle, side by side.")
+@click.option("--kind", type=click.Choice(["sar"]), help="Radar backscatter, coded in dB.")
+@click.option("--nodata", type=float, help="The value of pixels that don't exist, where the file doesn't say it.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
+@overwrite_option
+@json_option
+def compare(image: Path, as_json: bool, **options: Any) -> None:
+    """Say what IMAGE takes today, as an LCI file, and as a JPEG 2000 file of the same size."""
+    from learned_codec import savings
+
+    if options["max_bytes"] is not None and options["quality"] is not None:
+        raise click.UsageError("--max-bytes and --quality exclude each other.")
+    with progress_bar("comparing") as progress:
+        found = savings.compare(image, progress=progress, **options)
+    click.echo(json.dumps(found.to_dict()) if as_json else found.report())
+
+
 def _rate(quality: float | None, bpp: float | None, psnr: float | None, *, default: bool = True) -> dict[str, float]:
     """The one rate control that was given, or the default, as keyword arguments for `encode`."""
     given = {"quality": quality, "bpp": bpp, "psnr": psnr}

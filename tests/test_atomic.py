@@ -292,7 +292,9 @@ def test_file_objects_that_fail(error: Exception) -> None:
         out.write(b"x")
 
 
-@pytest.mark.parametrize("wrong", [b"out.lci", bytearray(3), io.StringIO(), 7, None, [], Path], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [b"out.lci", bytearray(3), io.StringIO(), 7, None, [], Path], ids=lambda x: type(x).__name__
+)
 def test_what_is_no_destination(wrong: Any) -> None:
     for way in (atomic_write, atomic_path):
         with pytest.raises(InvalidInputError, match="binary"), way(wrong):
