@@ -12,7 +12,7 @@ and aren't closed.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ from learned_codec.limits import Limits
 from learned_codec.options import Errors
 from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
+from learned_codec.raster.neighbours import SIDECAR
 from learned_codec.streams import Destination, Source, is_path, name_of, reading
 
 if TYPE_CHECKING:
@@ -171,12 +172,16 @@ def decode_file(
     named = Path(dst) if is_path(dst) else None
     chosen = output_format(named or "", format if named else format or "png")
     options = {"errors": errors, "limits": limits, "device": device, "threads": threads}
-    with atomic_path(dst, overwrite=overwrite) as path, open_lci(src, **options) as reader:  # type: ignore[arg-type]
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_lci(src, **options))  # type: ignore[arg-type]
         row, column, height, width = chosen_window = reader.checked_window(window)
         indices = reader.checked_bands(bands)
         metadata = of_window(reader.metadata, chosen_window, (reader.height, reader.width))
         if bands is not None:
             metadata = only_bands(metadata, indices)
+        # Entered first, it is published last: better an image without the file beside it than that without the image.
+        sidecar = stack.enter_context(_beside(named, chosen, metadata, overwrite=overwrite))
+        path = stack.enter_context(atomic_path(dst, overwrite=overwrite))
         with open_sink(
             path,
             chosen,
@@ -188,12 +193,35 @@ def decode_file(
             plane=reader.plane,
             metadata=metadata,
             overviews=overviews,
+            sidecar=sidecar,
             name=named.name if named else "output",
         ) as sink:
             for part in reader.parts((row, column, height, width), progress):
                 rows = slice(part.rows.start - row, part.rows.stop - row)
                 columns = slice(part.columns.start - column, part.columns.stop - column)
                 sink.write(rows, columns, part.values[indices], part.plane)
+
+
+@contextmanager
+def _beside(image: Path | None, format: str, metadata: dict[str, Any], *, overwrite: bool) -> Iterator[bool]:
+    """Write the file beside an image that holds what the image can't, if there has to be one; gives whether."""
+    if image is None or (image.exists() and not image.is_file()):  # a file object, a device
+        yield False
+        return
+    content = None
+    if format in ("tif", "tiff"):
+        from learned_codec.raster.crs import sidecar
+
+        content = sidecar(metadata)
+    path = image.with_name(image.name + SIDECAR)
+    if content is None:
+        if path.exists():
+            lose(f"{path} is there already: GIS software takes it for what belongs to {image.name}; is it still right?")
+        yield False
+        return
+    with atomic_write(path, overwrite=overwrite) as stream:
+        stream.write(content)
+        yield True
 
 
 def _declare(source: "PixelSource", nodata: float | None, usual: float | None) -> None:

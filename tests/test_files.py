@@ -1,11 +1,13 @@
 """encode_file() and decode_file(): of rasters, everything but the pixels comes back exactly."""
 
 import contextlib
+import html
 import io
 import os
 import stat
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +30,7 @@ import learned_codec
 from learned_codec import bitstream, files
 from learned_codec.errors import BitstreamError, CorruptDataError, FileError, InvalidInputError, MetadataLostWarning
 from learned_codec.models import registry
+from learned_codec.raster.crs import same
 from tests import full_disk, geotiffs
 from tests.full_disk import small_disk as small_disk
 from tests.geotiffs import FILES
@@ -122,7 +125,7 @@ class Hollow:
 
 @pytest.fixture
 def hollow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "load", lambda card, _device="cpu": Hollow(card.bands))
+    monkeypatch.setattr(registry, "load", lambda card, *_: Hollow(card.bands))
 
 
 @pytest.mark.skipif(not FILES, reason="no test images")
@@ -432,6 +435,82 @@ def test_windows_do_not_have_the_statistics_of_the_whole(tmp_path: Path) -> None
             assert ("STATISTICS_MEAN" in raster.tags(2)) == (number < 2)
             assert ("STATISTICS_VALID_PERCENT" in raster.tags()) == (number < 2)
             assert (raster.tags()["other"], raster.tags(2)["wavelength"]) == ("1", "560")
+
+
+@pytest.mark.parametrize(
+    ("crs", "inside"),
+    [("EPSG:4326+5773", True), ("ESRI:54035", True), ("+proj=healpix +R=6371000", False), ("+proj=isea", False),
+     ("+proj=ob_tran +o_proj=longlat +o_lat_p=39.25 +o_lon_p=0 +lon_0=18", False)],
+)  # fmt: skip
+def test_any_crs_comes_back(tmp_path: Path, crs: str, inside: bool) -> None:
+    """What a GeoTIFF can't hold stands beside it, and a warning says so."""
+    folder, right = tmp_path / "again", CRS.from_user_input(crs)
+    folder.mkdir()
+    wkt = html.escape(right.to_wkt(version="WKT2_2019"))
+    (tmp_path / "a.vrt").write_text(
+        f'<VRTDataset rasterXSize="30" rasterYSize="20"><SRS>{wkt}</SRS><GeoTransform>1,10,0,2,0,-10</GeoTransform>'
+        '<VRTRasterBand dataType="UInt16" band="1"/></VRTDataset>'
+    )
+    files.encode_file(tmp_path / "a.vrt", tmp_path / "a.lci")
+    told = contextlib.nullcontext() if inside else pytest.warns(MetadataLostWarning, match="b.tif.aux.xml")
+    with told:
+        files.decode_file(tmp_path / "a.lci", folder / "b.tif")
+    assert len(list(folder.iterdir())) == (1 if inside else 2)
+    with rasterio.open(folder / "b.tif") as raster:
+        assert same(raster.crs, right)
+        assert raster.transform == Affine(10, 0, 1, 0, -10, 2)
+    if inside:
+        return
+    with pytest.warns(MetadataLostWarning, match="isn't kept"):  # a file object has no neighbours
+        files.decode_file(tmp_path / "a.lci", io.BytesIO(), format="tif")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    (folder / "b.tif").unlink()
+    with pytest.raises(FileError, match="aux.xml: exists"):
+        files.decode_file(tmp_path / "a.lci", folder / "b.tif")
+    assert list(folder.iterdir()) == [folder / "b.tif.aux.xml"]
+    (folder / "b.tif.aux.xml").unlink()
+    with pytest.raises(InvalidInputError, match="window"):
+        files.decode_file(tmp_path / "a.lci", folder / "b.tif", window=(0, 0, 99, 99))
+    assert not list(folder.iterdir())
+    with pytest.warns(MetadataLostWarning, match="b.tif.aux.xml"):
+        files.decode_file(tmp_path / "a.lci", folder / "b.tif")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_two_crs_of_the_same_parameters_are_not_the_same() -> None:
+    one, other = CRS.from_epsg(4258), CRS.from_epsg(4326)  # ETRS89, WGS 84
+    assert not same(one, other)
+    assert same(one, CRS.from_epsg(4258))
+    assert not same(None, other)
+
+
+def test_what_lies_beside_a_file_that_is_replaced_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", scene(1, "uint8")).close()
+    files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci")
+    (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset><SRS>EPSG:3857</SRS></PAMDataset>")
+    with pytest.warns(MetadataLostWarning, match="a.tif.aux.xml is there already"):
+        files.decode_file(tmp_path / "a.lci", tmp_path / "a.tif", overwrite=True)
+
+
+def test_names_that_only_gdal_understands(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", scene(2, "uint16"), nodata=7).close()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(scene(1, "uint8")[0]).save(tmp_path / "b.jpg", exif=exif)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("a.tif", "b.jpg"):
+            archive.write(tmp_path / name, f"deep/{name}")
+    (tmp_path / "pixels: 7.tif").write_bytes((tmp_path / "a.tif").read_bytes())  # a path all the same
+    expected = files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci").to_dict()
+    for number, source in enumerate((f"/vsizip/{tmp_path}/a.zip/deep/a.tif", f"zip://{tmp_path}/a.zip!deep/a.tif",
+                                     f"GTIFF_DIR:1:{tmp_path}/a.tif", tmp_path / "pixels: 7.tif")):  # fmt: skip
+        info = files.encode_file(source, tmp_path / f"{number}.lci")
+        assert info.to_dict() == expected
+    with pytest.warns(MetadataLostWarning, match="not turned as its EXIF says"):
+        files.encode_file(f"/vsizip/{tmp_path}/a.zip/deep/b.jpg", tmp_path / "b.lci")
+    for absent in (f"/vsizip/{tmp_path}/a.zip/none.tif", "/vsimem/none.tif", "nowhere:none"):
+        with pytest.raises(InvalidInputError, match="none"):
+            files.encode_file(absent, tmp_path / "c.lci")
 
 
 def test_classes_are_refused_unless_forced(tmp_path: Path) -> None:

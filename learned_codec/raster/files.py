@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from learned_codec.errors import FileError, LearnedCodecWarning, MissingDependencyError
 from learned_codec.values.sources import PixelSink, PixelSource, PlaneKind
@@ -21,6 +21,7 @@ from learned_codec.values.sources import PixelSink, PixelSource, PlaneKind
 from . import directories, pictures
 from . import metadata as meta
 from .exif import TAG_ORIENTATION, exif_of_tiff
+from .names import is_gdal_name
 from .neighbours import may_place
 from .pillow import identify
 
@@ -40,7 +41,7 @@ def open_source(source: str | Path | BinaryIO, *, force: bool = False) -> Abstra
     georeference that are to be turned.
 
     Args:
-        source: a path, or a binary file object, which isn't closed.
+        source: a path, a name that GDAL knows (see `is_gdal_name`), or a binary file object, which isn't closed.
         force: also read rasters of classes, in which lossy coding will invent some.
 
     Returns:
@@ -52,6 +53,10 @@ def open_source(source: str | Path | BinaryIO, *, force: bool = False) -> Abstra
     """
     named = isinstance(source, (str, os.PathLike))
     name = str(source) if named else str(getattr(source, "name", "") or "input")
+    if is_gdal_name(source):
+        from . import geotiff
+
+        return geotiff.open_source(source, force=force, name=name)
     if isinstance(source, (str, os.PathLike)):
         try:
             kind = Path(source).stat().st_mode
@@ -88,6 +93,7 @@ def open_sink(
     plane: PlaneKind | None = None,
     metadata: dict[str, Any] | None = None,
     overviews: bool = False,
+    sidecar: bool = False,
     name: str | None = None,
 ) -> AbstractContextManager[PixelSink]:
     """Open an image file for writing, losslessly unless `format` is jpg.
@@ -106,6 +112,7 @@ def open_sink(
         metadata: as `learned_codec.raster.metadata` has it; not trusted. What the format can't hold is lost with a
             `MetadataLostWarning`.
         overviews: rebuild those that `metadata` records, in a GeoTIFF.
+        sidecar: the caller writes the file beside a GeoTIFF that it needs, see `crs.sidecar`.
         name: of the file in warnings, if not its own.
 
     Returns:
@@ -144,6 +151,7 @@ def open_sink(
         plane=plane,
         metadata=found,
         overviews=overviews,
+        sidecar=sidecar,
         name=name,
     )
 
@@ -163,7 +171,7 @@ def _look(stream: BinaryIO, name: str, path: Path | None = None) -> tuple[bool, 
             )
             beside = pictures.beside(picture)
         return (True, beside) if deep or _placed(path) else (False, {})
-    except UnidentifiedImageError:
+    except (UnidentifiedImageError, Image.DecompressionBombError):  # a limit of some plug-ins of Pillow's, as of WebP's
         return True, {}
     except MissingDependencyError as error:
         raise MissingDependencyError(f"{name}: {error}") from error

@@ -301,7 +301,8 @@ def _one_band(value: Any, what: str) -> Band:
     return band
 
 
-def _crs(value: Any, what: str) -> Any:
+def read_crs(value: Any, what: str) -> Any:
+    """A CRS out of WKT. Raises `CorruptDataError`."""
     wkt = meta.text(value, what)
     try:
         return CRS.from_wkt(wkt)  # never from_user_input, which takes what isn't WKT for names and files
@@ -323,7 +324,7 @@ def _points(value: Any, what: str) -> tuple[list[Any], Any]:
             GroundControlPoint(row, column, x, y, z, id=meta.text(label, what), info=meta.text(info, what) or None)
         )
     crs = found.get("crs")
-    return points, None if crs is None else _crs(crs, f"{what}.crs")
+    return points, None if crs is None else read_crs(crs, f"{what}.crs")
 
 
 def _rpcs(value: Any, what: str) -> Any:
@@ -380,7 +381,7 @@ def _xmp(value: Any, what: str) -> str:
 
 
 _READERS: dict[str, Callable[[Any, str], Any]] = {
-    "crs": _crs,
+    "crs": read_crs,
     "transform": _transform,
     "gcps": _points,
     "rpcs": _rpcs,

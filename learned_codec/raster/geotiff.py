@@ -27,11 +27,13 @@ from . import metadata as meta
 from .description import Description, describe
 from .exif import orientation, upright_xmp
 from .gdal import quiet, small_cache
+from .names import is_gdal_name
 from .radar import radar_unit
 
 READABLE = ("uint8", "uint16", "int16", "float32", "float64")
 ACCEPTED = "bands of the same one of uint8, uint16, int16, float32 and float64 are accepted"
 
+_SOMETHING = b"folder"  # in place of the first bytes of what isn't a file
 _PREMULTIPLIED = 1  # in a TIFF's ExtraSamples
 
 _INKS = {ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black}
@@ -57,7 +59,7 @@ class RasterSource:
         self.nodata: float | None = self._nodata()
         description = describe(raster)
         found = geotags.collect(raster, alpha, name, description)
-        self.metadata: dict[str, Any] = meta.bounded(_with(found, beside, raster.count), name)
+        self.metadata: dict[str, Any] = meta.bounded(_with(found, beside, raster.count, name), name)
         self.unit: Unit | None = radar_unit(self.metadata, self.dtype)
         if self.dtype.kind in "iu" and not force:
             _check_continuous(self.metadata, description, name)
@@ -137,9 +139,9 @@ def open_source(
     """Open a raster for reading.
 
     Args:
-        source: a path, or a binary file object; one that can seek and stands at its start is read lazily, any other to
-            its end. An XML description of a raster (VRT), which can name other files, is only read from a path that
-            ends in ".vrt".
+        source: a path or a name that GDAL knows, or a binary file object; one that can seek and stands at its start is
+            read lazily, any other to its end. An XML description of a raster (VRT), which can name other files, is only
+            read from a path that ends in ".vrt".
         force: also read rasters of classes (a colour table, category names, LAYER_TYPE=thematic), in which lossy coding
             will invent some.
         name: of the source in messages, if not its own.
@@ -174,12 +176,14 @@ def open_source(
 
 def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, bytes]:
     """What opens the dataset, its name for messages, and its first bytes."""
+    if is_gdal_name(source):
+        return lambda: rasterio.open(source), str(source), _SOMETHING
     if isinstance(source, (str, os.PathLike)):
         name = str(source)
         path = os.path.abspath(source)  # noqa: PTH100  # absolute, so that no part of a name is taken for a scheme
         try:
             if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116  # some formats are folders
-                return lambda: rasterio.open(path), name, b"folder"
+                return lambda: rasterio.open(path), name, _SOMETHING
             with open(path, "rb") as stream:  # noqa: PTH123
                 if stream.seekable():
                     return lambda: rasterio.open(path), name, stream.read(64)
@@ -235,7 +239,7 @@ class _View(io.RawIOBase):
         return len(data)
 
 
-def _with(found: dict[str, Any], beside: dict[str, Any], count: int) -> dict[str, Any]:
+def _with(found: dict[str, Any], beside: dict[str, Any], count: int, name: str) -> dict[str, Any]:
     """Metadata by rasterio, with what it doesn't see. GDAL's own reading of EXIF goes where there is EXIF itself."""
     kept = dict(beside)
     extra = kept.pop("extra_samples", ())
@@ -243,6 +247,8 @@ def _with(found: dict[str, Any], beside: dict[str, Any], count: int) -> dict[str
         tags = {namespace: items for namespace, items in found["tags"].items() if namespace != "EXIF"}
         tags[""] = {key: value for key, value in tags.get("", {}).items() if not key.startswith("EXIF_")}
         found["tags"] = {namespace: items for namespace, items in tags.items() if items}
+    elif found.get("tags", {}).get("", {}).get("EXIF_Orientation", "1") != "1":
+        meta.lose(f"{name}: not turned as its EXIF says: its pixels come as GDAL reads them")
     found |= kept
     if "xmp" in found and ("exif" not in found or orientation(meta.raw(found["exif"], "exif")) == 1):
         found["xmp"] = meta.binary(upright_xmp(meta.raw(found["xmp"], "xmp")))

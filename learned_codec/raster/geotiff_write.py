@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,9 +24,11 @@ from learned_codec.values.sources import PlaneKind
 
 from . import geotags
 from . import metadata as meta
+from .crs import flavour
 from .exif import add_to_tiff
 from .gdal import quiet, small_cache
 from .geotiff import READABLE
+from .neighbours import SIDECAR
 
 _TILE = 256  # pixels a side
 # Beyond so many bands, a tile with all of them is no longer a handy unit of reading.
@@ -99,6 +102,7 @@ def open_sink(
     plane: PlaneKind | None = None,
     metadata: dict[str, Any] | None = None,
     overviews: bool = False,
+    sidecar: bool = False,
     name: str | None = None,
 ) -> Iterator[GeoTiffSink]:
     """Write a tiled GeoTIFF (BigTIFF where 4 GiB may not do), compressed losslessly, and no other file beside it.
@@ -113,6 +117,7 @@ def open_sink(
         plane: "alpha" becomes an alpha band (of uint16, 0 and 65535 for 0 and 255), "mask" an internal mask.
         metadata: as `learned_codec.raster.metadata` has it; not trusted.
         overviews: rebuild those that `metadata` records.
+        sidecar: the caller writes `crs.sidecar`, which holds what the file can't.
         name: of the file in warnings, if not its own.
 
     Raises:
@@ -135,6 +140,7 @@ def open_sink(
         if given.colormap is not None and (bands > 1 or kind.name not in ("uint8", "uint16") or plane == "alpha"):
             raise CorruptDataError(f"metadata.colormap: {bands} bands of {kind} with a colour table")
         name = name or str(path)
+        _leave_out_what_it_cannot_hold(given, name, sidecar=sidecar)
         raster = _create(path, height, width, kind, nodata, given, name)
         sink = GeoTiffSink(raster, given, plane, name)
         try:
@@ -154,6 +160,21 @@ def open_sink(
         if given.exif:
             _add_exif(path, given.exif, name)
         sink.check(path)  # GDAL doesn't always say that the disk was full
+
+
+def _leave_out_what_it_cannot_hold(given: geotags.Georeference, name: str, *, sidecar: bool) -> None:
+    if given.crs is not None and flavour(given.crs) is None:
+        where = f"it stands in {name}{SIDECAR}, where GDAL looks for it" if sidecar else "it isn't kept"
+        meta.lose(f"{name}: a GeoTIFF can't hold the coordinate reference system {_crs_name(given.crs)!r}: {where}")
+        given.crs = None
+    if given.points and given.points_crs and flavour(given.points_crs) is None:
+        meta.lose(f"{name}: a GeoTIFF can't hold the coordinate reference system of the ground control points")
+        given.points_crs = None
+
+
+def _crs_name(crs: Any) -> str:
+    found = re.search('"([^"]*)"', crs.to_wkt(version="WKT2_2019"))
+    return found[1] if found else ""
 
 
 def _create(
@@ -179,6 +200,8 @@ def _create(
         options["transform"] = given.transform
     if given.alpha is not None and given.bands[given.alpha - 1].premultiplied:
         options["ALPHA"] = "PREMULTIPLIED"
+    if crs := given.points_crs if given.crs is None else given.crs:
+        options["GEOTIFF_KEYS_FLAVOR"] = flavour(crs)
     try:
         with quiet():
             return rasterio.open(

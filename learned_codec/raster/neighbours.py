@@ -6,15 +6,17 @@ from pathlib import Path
 
 from . import metadata as meta
 
+SIDECAR = ".aux.xml"
+"""What GDAL adds to a file's name for what its format has no place for."""
+
 
 def may_place(path: Path) -> bool:
     """Is there a file beside this one that may hold a georeference, a nodata value or a mask? A look at names alone."""
     extension = path.suffix.lower().lstrip(".")
     worlds = {extension + "w", extension[:1] + extension[-1:] + "w", "wld", "tab", "aux"}
     beside = {path.with_suffix(f".{world}") for name in worlds for world in (name, name.upper())}
-    return any(
-        p.exists() for p in (*beside, path.with_name(path.name + ".aux.xml"), path.with_name(path.name + ".msk"))
-    )
+    beside |= {path.with_name(path.name + end) for end in (SIDECAR, ".msk")}
+    return any(map(Path.exists, beside))
 
 
 def place(path: Path) -> bool:

@@ -90,7 +90,7 @@ _WITH_ALPHA = {"PNG", "TIFF", "WEBP"}
 _NAMES = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP", "dpi": "resolution"}
 
 _TAG_BITS_PER_SAMPLE = 258
-_STRIP = 256  # rows
+_STRIP = 2**20  # pixels
 
 
 class PictureSource:
@@ -415,8 +415,9 @@ def _pixels(picture: Any) -> NDArray[np.uint8]:
     """(H, W, channels) of a picture that is as it should be; strip by strip, for Pillow copies what it hands out."""
     picture.load()
     pixels = np.empty((picture.height, picture.width, len(picture.getbands())), np.uint8)
-    for top in range(0, picture.height, _STRIP):
-        bottom = min(top + _STRIP, picture.height)
+    rows = max(1, _STRIP // picture.width)
+    for top in range(0, picture.height, rows):
+        bottom = min(top + rows, picture.height)
         strip = np.asarray(picture.crop((0, top, picture.width, bottom)))
         pixels[top:bottom] = strip.reshape(bottom - top, picture.width, -1)
     return pixels

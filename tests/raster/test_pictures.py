@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -22,7 +23,9 @@ from learned_codec.errors import (
     FileError,
     InvalidInputError,
     LearnedCodecError,
+    LimitError,
     MetadataLostWarning,
+    MissingDependencyError,
 )
 from learned_codec.raster.exif import upright_exif
 from learned_codec.raster.files import open_sink, open_source
@@ -120,6 +123,62 @@ def test_primary_picture_of_a_multi_picture_jpeg() -> None:
     pictures = [Image.fromarray(np.full((16, 16, 3), value, np.uint8)) for value in (60, 200)]
     stream = stored(pictures[0], "MPO", save_all=True, append_images=pictures[1:])
     assert abs(int(read_image(stream).mean()) - 60) < 3
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP"])
+def test_any_size_whatever_the_limit_of_pillow(rgb: np.ndarray, format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = Image.fromarray(rgb.repeat(9, 0))
+    options = {"save_all": True, "append_images": [picture]} if format == "MPO" else {}
+    stream = stored(picture, format, **options)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr("learned_codec.raster.pictures._STRIP", 64)
+    assert read_image(stream).shape == (45, 7, 3)
+
+
+def test_more_pixels_than_a_decoder_accepts(rgb: np.ndarray) -> None:
+    png = bytearray(stored(Image.fromarray(rgb), "PNG").getvalue())
+    png[16:24] = struct.pack(">II", 2**16, 2**15)
+    png[29:33] = struct.pack(">I", zlib.crc32(png[12:29]))
+    with pytest.raises(LimitError, match="2,147,483,648 is over the limit of 1,073,741,824"):
+        read_image(io.BytesIO(png))
+
+
+def test_formats_that_pillow_has_as_plugins(rgb: np.ndarray) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    stream = io.BytesIO()
+    heif.from_pillow(Image.fromarray(rgb.repeat(8, 0).repeat(8, 1))).save(stream, quality=100)
+    stream.seek(0)
+    assert read_image(stream).shape == (40, 56, 3)
+    stream = io.BytesIO()
+    heif.encode("RGB;16", (64, 64), np.zeros((64, 64, 3), np.uint16).tobytes(), stream)
+    stream.seek(0)
+    with pytest.raises(InvalidInputError, match="a picture of (10|12|16) bits"):
+        read_image(stream)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_jpeg_xl(rgb: np.ndarray, orientation: int) -> None:
+    """Its own orientation counts, not that of its EXIF."""
+    pytest.importorskip("pillow_jxl")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = stored(Image.fromarray(rgb), "JXL", lossless=True, exif=exif.tobytes())
+    np.testing.assert_array_equal(read_image(stream), rgb)
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "pillow-heif: pip install 'learned-codec.heif.'"),
+        (b"\xff\x0a\0\0", "pillow-jxl-plugin: pip install 'learned-codec.jxl.'"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n\0\0", "JPEG XL"),
+    ],
+)
+def test_plugins_that_are_missing_are_named(start: bytes, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("pillow_heif", "pillow_jxl", "pillow_jxl.JpegXLImagePlugin"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependencyError, match=f"^input: .*{said}"), open_source(io.BytesIO(start)):
+        pass
 
 
 # --- what is refused ---

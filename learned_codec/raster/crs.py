@@ -1,0 +1,53 @@
+"""Coordinate reference systems that a GeoTIFF can't hold, and the file beside it in which GDAL looks for them."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.sax.saxutils import escape
+
+import rasterio
+from affine import Affine
+from rasterio.errors import RasterioError
+
+from . import geotags
+from . import metadata as meta
+
+_FLAVOURS = ("STANDARD", "ESRI_PE")
+
+
+def flavour(crs: Any) -> str | None:
+    """The way (GDAL's GEOTIFF_KEYS_FLAVOR) in which a GeoTIFF holds a CRS; None where it can't. It is tried."""
+    with rasterio.Env(GDAL_PAM_ENABLED="NO"):
+        return next((name for name in _FLAVOURS if _held(crs, name)), None)
+
+
+def _held(crs: Any, name: str) -> bool:
+    shape = {"height": 1, "width": 1, "count": 1, "dtype": "uint8", "transform": Affine(1, 0, 2, 0, -1, 3)}
+    try:
+        with rasterio.MemoryFile(ext=".tif") as memory:
+            memory.open(driver="GTiff", crs=crs, GEOTIFF_KEYS_FLAVOR=name, **shape).close()
+            with memory.open() as raster:
+                return same(raster.crs, crs)
+    except RasterioError:
+        return False
+
+
+def same(one: Any, other: Any) -> bool:
+    """Do two CRSs mean the same? Nameless ones may call their axes differently: of those, PROJ's parameters count."""
+    if not one or one == other:
+        return bool(one)
+    return other.to_authority() is None and _parameters(one) == _parameters(other) != {}
+
+
+def _parameters(crs: Any) -> dict[str, Any]:
+    return {"units": "m", **crs.to_dict(), "wktext": True} if crs.to_dict() else {}
+
+
+def sidecar(metadata: dict[str, Any]) -> bytes | None:
+    """What has to stand beside a GeoTIFF with this metadata: a CRS that it can't hold. Raises `CorruptDataError`."""
+    if metadata.get("crs") is None:
+        return None
+    wkt = meta.text(metadata["crs"], "metadata.crs")
+    if flavour(geotags.read_crs(wkt, "metadata.crs")) is not None:
+        return None
+    return f"<PAMDataset>\n  <SRS>{escape(wkt)}</SRS>\n</PAMDataset>\n".encode()
