@@ -64,9 +64,8 @@ class FileSource:
 
     def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:
         """The bytes, read again until `size` have come or the file ends."""
-        # A declared length never makes a larger buffer than the file, and no file is asked for what lies beyond it.
-        size = min(size, self.size - offset)
-        if size <= 0:
+        size = self._there(offset, size)
+        if size == 0:
             return b""
         with self._lock, _reading():
             if self._start <= offset and offset + size <= self._start + len(self._ahead):
@@ -78,9 +77,14 @@ class FileSource:
 
     def fetch(self, offset: int, size: int) -> None:
         """Read them now, in one piece."""
-        size = max(0, min(size, self.size - offset))
-        with self._lock:
-            self._start, self._ahead = offset, self._read(offset, size)
+        size = self._there(offset, size)
+        if size > 0:
+            with self._lock, _reading():
+                self._start, self._ahead = offset, self._read(offset, size)
+
+    def _there(self, offset: int, size: int) -> int:
+        """A declared length never makes a larger buffer than the file, and no file is asked for what lies beyond it."""
+        return max(0, min(size, self.size - offset))
 
     def _read(self, offset: int, size: int) -> bytes:
         self._file.seek(offset, 0)

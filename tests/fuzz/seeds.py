@@ -1,0 +1,43 @@
+"""Good files to begin with: the golden ones, and small ones of every kind of mask."""
+
+from pathlib import Path
+
+import numpy as np
+
+import learned_codec
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def seeds() -> list[bytes]:
+    """Bytes of good files, in an order that never changes."""
+    files = [path.read_bytes() for path in sorted(GOLDEN.glob("codec/*.lci"))]
+    return [data for data in files if len(data) < 5000] + [_masked(number) for number in range(6)]
+
+
+def _masked(number: int) -> bytes:
+    rng = np.random.default_rng(number)
+    y, x = np.mgrid[:64, :48]
+    image = (100 + 40 * np.sin(x / 9)[..., None] + y[..., None] + rng.normal(0, 5, (64, 48, 3))).clip(1, 254)
+    hole = (x + 2 * y < 70) ^ (rng.random(x.shape) < 0.02)
+    if number == 0:
+        alpha = np.where(hole, 0, 255).astype(np.uint8)
+        return learned_codec.encode(image.astype(np.uint8), mask=alpha, quality=20)
+    if number == 1:
+        values = image.astype(np.uint16) * 20
+        values[hole] = 0
+        return learned_codec.encode(values, nodata=0, quality=20, tile_size=64)
+    if number == 2:
+        values = image.astype(np.float32)
+        values[hole, 1] = np.nan
+        values[0, :, 2] = np.inf
+        return learned_codec.encode(values, quality=20)
+    if number == 3:
+        values = image[..., 0].astype(np.float32)
+        values[hole] = -9999
+        return learned_codec.encode(values, nodata=-9999.0, kind="sar", unit="power", quality=20)
+    if number == 4:
+        return learned_codec.encode(np.full((40, 33), -32768, np.int16), nodata=-32768, quality=20)
+    wide = np.tile(image, (2, 3, 2)).astype(np.int16)
+    wide[:70, :60] = -1
+    return learned_codec.encode(wide, nodata=-1, quality=10, tile_size=64, mask=np.ones(wide.shape[:2], bool))
