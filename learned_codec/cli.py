@@ -224,7 +224,7 @@ def selftest(ctx: click.Context, device: str | None, as_json: bool) -> None:
     with progress_bar("testing") as progress:
         results = tests.run(progress, device)
     if as_json:
-        click.echo(json.dumps(dict(results)))
+        click.echo(json.dumps({"versions": tests.versions(), "results": dict(results)}))
     else:
         for name, ok in results:
             click.echo(f"{'ok    ' if ok else 'FAILED'}  {name}")

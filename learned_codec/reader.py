@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 
     Bands = int | str | Sequence[int | str]
     """Counted from 1, or by name."""
+
+
+PREVIEWED = 1024
+"""Pixels a side that are decoded for what notebooks show."""
 
 
 class Reader:
@@ -178,6 +185,38 @@ class Reader:
             f"<{named}{self.width} × {self.height} pixels, {self.bands} × {self.dtype}, "
             f"{self.container.size:,} bytes, model {self._card.name}>"
         )
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the lines of `repr`, and a picture of the image, or of the middle of a large one."""
+        rate = f"{8 * self.container.size / (self.height * self.width):.3f} bits per pixel"
+        said = html.escape(f"{repr(self)[1:-1]}, {rate}")
+        preview = base64.b64encode(self._preview()).decode("ascii")
+        return f'<div>{said}<br><img src="data:image/png;base64,{preview}"></div>'
+
+    def _preview(self) -> bytes:
+        """A PNG of at most 256 x 256 pixels: three bands or one, each from its 2nd to its 98th percentile."""
+        from PIL import Image
+
+        height, width = min(self.height, PREVIEWED), min(self.width, PREVIEWED)
+        step = -(-max(height, width) // 256)
+        middle = (self.height - height) // 2, (self.width - width) // 2, height, width
+        bands = [1, 2, 3] if self.bands >= 3 else [1]
+        values = self._planar(self.read(middle, bands, (-(-height // step), -(-width // step)), masked=True))
+        planes = []
+        for plane in np.ma.filled(values.astype(np.float32), np.nan):
+            known = plane[np.isfinite(plane)]
+            low, high = np.percentile(known, (2, 98)) if known.size else (0.0, 1.0)
+            planes.append(np.nan_to_num((plane - low) / max(high - low, 1e-12)).clip(0, 1) * 255)
+        levels = np.rint(planes).astype(np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(levels[0] if len(bands) == 1 else levels.transpose(1, 2, 0)).save(stream, "PNG")
+        return stream.getvalue()
+
+    def _planar(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What `read` gave, as (bands, h, w)."""
+        if values.ndim == 2:
+            return values[None]
+        return values if self.container.header.layout == "CHW" else values.transpose(2, 0, 1)
 
     def __reduce__(self) -> tuple[Callable[[], Reader], tuple[()]]:
         if self._reopen is None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import platform
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache, partial
 from importlib import resources
 from importlib.util import find_spec
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import learned_codec
 from learned_codec.errors import LearnedCodecError
 from learned_codec.models import registry
 from learned_codec.models.engine import Engine, engine_for
@@ -44,6 +47,18 @@ def run(progress: Callable[[int, int], None] | None = None, device: str | None =
         if progress is not None:
             progress(number + 1, len(cases))
     return results
+
+
+def versions() -> dict[str, str]:
+    """Of this library and of what may matter to its arithmetic, and the machine."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"learned_codec": learned_codec.__version__, "python": platform.python_version()}
+    found |= {"system": platform.platform(), "processor": platform.machine()}
+    for package in ("numpy", "openvino", "torch", "constriction", "rasterio", "pillow"):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def vectors() -> list[dict[str, Any]]:

@@ -510,7 +510,9 @@ def test_selftest() -> None:
     assert result.exit_code == OK, result.output
     assert result.stdout
     assert all(line.startswith("ok ") for line in result.stdout.splitlines())
-    assert all(json.loads(run("selftest", "--json").stdout).values())
+    said = json.loads(run("selftest", "--json").stdout)
+    assert all(said["results"].values())
+    assert said["versions"]["learned_codec"] == learned_codec.__version__
 
 
 def test_selftest_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:

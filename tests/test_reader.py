@@ -1,5 +1,6 @@
 """Windows of a file: equal to the whole, read from as few bytes as possible, and with what damage leaves."""
 
+import base64
 import gc
 import io
 import pickle
@@ -15,6 +16,7 @@ import torch
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rasterio.windows import Window
 
 import learned_codec
@@ -106,6 +108,19 @@ def test_a_window_is_that_window_of_the_whole(
     assert found.dtype == expected.dtype
     assert np.abs(found.astype(int) - expected).max() <= 1
     np.testing.assert_array_equal(found == 0, expected == 0)
+
+
+@pytest.mark.parametrize("shape", [(70, 300), (64, 90, 3), (600, 64, 5)])
+def test_notebooks_show_a_preview(shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).integers(0, 4000, shape).astype(np.uint16)
+    with learned_codec.open(learned_codec.encode(values, nodata=0)) as reader:
+        shown = reader._repr_html_()
+    assert f"{shape[1]} × {shape[0]} pixels" in shown
+    assert "bits per pixel" in shown
+    picture = base64.b64decode(shown.split("base64,")[1].split('"')[0])
+    with Image.open(io.BytesIO(picture)) as preview:
+        assert max(preview.size) <= 256
+        assert preview.mode == ("L" if len(shape) == 2 else "RGB")
 
 
 def test_the_whole_and_its_parts(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
