@@ -1,0 +1,231 @@
+"""Payloads into latents: model file, entropy coder, integer networks, as docs/format.md has them, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .container import Bytes, File, components, side
+
+Array = NDArray[Any]
+SAFETENSORS = {"F32": "<f4", "F16": "<f2", "I32": "<i4", "I16": "<i2", "I8": "i1"}
+
+
+def clip(x: Array, most: int) -> Array:
+    """clip(x, a) of the document."""
+    return np.clip(x, -most, most)
+
+
+class EntropyDecoder:
+    """ "The entropy coder"."""
+
+    def __init__(self, payload: bytes) -> None:
+        padded = payload + bytes(-len(payload) % 4)
+        self.words = [int.from_bytes(padded[i : i + 4], "little") for i in range(0, len(padded), 4)]
+        self.state = 0
+        for _ in range(2):
+            if self.words:
+                self.state = (self.state << 32) + self.words.pop()
+
+    def read(self, boundaries: list[int]) -> int:
+        q = self.state % 2**24
+        k = bisect_right(boundaries, q) - 1
+        self.state = (self.state >> 24) * (boundaries[k + 1] - boundaries[k]) + q - boundaries[k]
+        if self.state < 2**32 and self.words:
+            self.state = (self.state << 32) + self.words.pop()
+        return k
+
+
+class Model:
+    """A model file."""
+
+    def __init__(self, data: bytes) -> None:
+        length = int.from_bytes(data[:8], "little")
+        head = json.loads(data[8 : 8 + length])
+        said = json.loads(head.pop("__metadata__")["learned_codec"])
+        assert said["format"] == "weights 1"
+        self.config, self.tensors = said["config"], {}
+        for name, entry in head.items():
+            start, stop = (8 + length + offset for offset in entry["data_offsets"])
+            found = np.frombuffer(data[start:stop], SAFETENSORS[entry["dtype"]])
+            self.tensors[name] = found.reshape(entry["shape"])
+        self.reaches = self.tensors["tables.reaches"].tolist()
+        self.boundaries, at = [], 0
+        for reach in self.reaches:
+            n = 2 * reach + 2
+            counts = self.tensors["tables.counts"][at : at + n].tolist()
+            at += n
+            below = [sum(counts[:k]) for k in range(n)] if n < 50 else np.cumsum([0, *counts[:-1]]).tolist()
+            self.boundaries.append([(c * (2**24 - n) >> 18) + k for k, c in enumerate(below)] + [2**24])
+
+    def table(self, name: str, step: int) -> Array:
+        """T(Q)."""
+        table = self.tensors[f"exact.tables.{name}"].astype(np.int64)
+        last = 128 * (self.config["levels"] - 1)
+        e = max(0, step - last)
+        i = min((step - e) // 128, self.config["levels"] - 2)
+        f = step - e - 128 * i
+        found = (table[i] * (128 - f) + table[i + 1] * f + 64) >> 7
+        return found + (170 * e // 128 if name == "unit" else 0)
+
+    # -- layers --
+
+    def layer(self, name: str, x: Array) -> Array:
+        """(h, w, in) -> (h, w, out)."""
+        weight, bias, shift = (
+            self.tensors[f"exact.{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift")
+        )
+        if weight.ndim == 2:
+            # Sums stay below 2^24, so products of doubles are exact as well.
+            sums = (x.astype(np.float64) @ weight.T.astype(np.float64)).astype(np.int64)
+        else:
+            height, width, _ = x.shape
+            padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+            parts = [padded[i : i + height, j : j + width] * weight[:, 0, i, j] for i in range(3) for j in range(3)]
+            sums = np.sum(parts, 0)
+        return (sums + bias + (1 << shift - 1)) >> shift
+
+    def block(self, name: str, x: Array) -> Array:
+        inner = clip(self.layer(f"{name}.depthwise", x), 1023)
+        inner = np.clip(self.layer(f"{name}.expand", inner), 0, 1023)
+        return clip(x + self.layer(f"{name}.project", inner), 1023)
+
+    def up(self, name: str, x: Array) -> Array:
+        height, width, channels = x.shape
+        y = clip(self.layer(name, x) + np.repeat(x, 4, 2), 1023)
+        result = np.zeros((2 * height, 2 * width, channels), np.int64)
+        for i in range(2):
+            for j in range(2):
+                result[i::2, j::2] = y[..., 2 * i + j :: 4]
+        return result
+
+    # -- groups --
+
+    def read(self, decoder: EntropyDecoder, bins: Array) -> Array:
+        """The symbols of a group, in natural order, by their bins."""
+        symbols, escapes = np.zeros(len(bins), np.int64), []
+        for i in np.argsort(bins, kind="stable").tolist():
+            b = int(bins[i])
+            if b > 2:
+                letter = decoder.read(self.boundaries[b])
+                symbols[i] = letter - self.reaches[b]
+                if letter == 2 * self.reaches[b] + 1:
+                    escapes.append(i)
+        for i in escapes:
+            symbols[i] = decoder.read(ESCAPE) - 32767
+        return symbols
+
+    def latents(self, decoder: EntropyDecoder, step: int, height: int, width: int, coded: Array) -> Array:
+        """(height, width, M) decoded latents of a component, in 256ths of a quantisation step."""
+        z = self.hyper_latents(decoder, step, height, width)
+        features = self.features(z, step)[:height, :width]
+        M = self.config["latents"]
+        unit = self.table("unit", step)
+        decoded, normalised = np.zeros((height, width, M), np.int64), np.zeros((height, width, M), np.int64)
+        order = {0: 0, 3: 1, 1: 2, 2: 3}
+        for t in range(4):
+            seen = features if t == 0 else np.concatenate([features, normalised, np.abs(normalised)], 2)
+            x = clip(self.layer(f"steps.{t}.enter", seen), 1023)
+            x = np.maximum(self.block(f"steps.{t}.block", x), 0)
+            left = self.layer(f"steps.{t}.leave", x)
+            mu, s = np.clip(left[..., :M], -(2**16), 2**16), np.clip(left[..., M:], -3072, 1536)
+            mean = clip(np.floor(mu * power(unit) / 8 + 0.5).astype(np.int64), 2**22) * coded
+            bins = scale_bins(unit + s) * coded
+            places = []
+            for p in range(4):
+                g = (order[p] - t) % 4
+                places.append((slice(p // 2, None, 2), slice(p % 2, None, 2), slice(g * M // 4, (g + 1) * M // 4)))
+            group = self.read(decoder, np.concatenate([bins[place].reshape(-1) for place in places]))
+            at = 0
+            for place in places:
+                size = mean[place].size
+                decoded[place] = 256 * group[at : at + size].reshape(mean[place].shape) + mean[place]
+                at += size
+            normalised = clip(np.floor(decoded * power(-unit)).astype(np.int64), 1023)
+        return decoded
+
+    def hyper_latents(self, decoder: EntropyDecoder, step: int, height: int, width: int) -> Array:
+        shape = -(-height // 4), -(-width // 4), self.config["hyper_latents"]
+        bins = np.broadcast_to(scale_bins(self.table("hyper_log2_scale", step)), shape)
+        return self.read(decoder, bins.reshape(-1)).reshape(shape)
+
+    def features(self, z: Array, step: int) -> Array:
+        x = clip((z * self.table("input_scale", step) + self.table("input_bias", step) + 2**11) >> 12, 1023)
+        x = self.block("hyper_synthesis.block", self.up("hyper_synthesis.up1", x))
+        x = np.maximum(self.up("hyper_synthesis.up2", x), 0)
+        return clip(self.layer("hyper_synthesis.leave", x) + self.table("feature_bias", step), 1023)
+
+    # -- shapes --
+
+    @cached_property
+    def positions(self) -> list[tuple[int, int]]:
+        """(v, u) of each latent: half waves down a column and along a row of the DCT component that it is most like."""
+        skeleton = self.tensors["transforms.synthesis.skeleton.weight"].astype(np.float64)
+        bands = skeleton.shape[1]
+        n = np.arange(16)
+        dct = np.cos(np.pi / 16 * (n[None] + 0.5) * n[:, None]) * np.where(n == 0, 0.25, 8**-0.5)[:, None]
+        axes = np.eye(bands)
+        if bands == 3:
+            axes = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3], [2], [6]])
+        products = np.einsum("mbyx,ab->mayx", skeleton, axes)
+        products = dct @ products @ dct.T
+        found = np.abs(products).reshape(len(skeleton), -1).argmax(1)
+        return [(int(at) // 16 % 16, int(at) % 16) for at in found]
+
+    def coded(self, visible: Array) -> Array:
+        """(h16, w16, M), 1 where a latent is coded; `visible` (height, width) pixels."""
+        height, width = (-(-n // 16) for n in visible.shape)
+        padded = np.zeros((16 * height, 16 * width), bool)
+        padded[: visible.shape[0], : visible.shape[1]] = visible
+        result = np.ones((height, width, self.config["latents"]), np.int64)
+        for row in range(height):
+            for column in range(width):
+                block = padded[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
+                e = (block[1:] != block[:-1]).sum() + (block[:, 1:] != block[:, :-1]).sum()
+                if 2 * (~block).sum() > e:
+                    c = block.sum(0)
+                    result[row, column] = [u < (c > v).sum() for v, u in self.positions]
+        return result
+
+
+ESCAPE = [k << 8 for k in range(2**16 + 1)]
+
+
+def power(logarithm: Array) -> Array:
+    """pow(l)."""
+    mantissa = np.round(2.0 ** (15 + (logarithm % 256) / 256))
+    return mantissa * 2.0 ** (logarithm // 256 - 15)
+
+
+def scale_bins(logarithm: Array) -> Array:
+    """The bins of logarithms of scales."""
+    return np.clip((logarithm + 832 + 16) >> 5, 0, 92)
+
+
+def decode(file: File, model: Model) -> Iterable[list[Array]]:
+    """For each tile the decoded latents of its coded components."""
+    for index in range(len(file.tiles)):
+        valid, payload, shown = side(file, index)
+        height, width = file.box(index)
+        if not shown:
+            assert not payload
+            yield []
+            continue
+        count = 1
+        if file.transform == 129 and file.bands > 1:
+            source = Bytes(payload)
+            count = source.varint()
+            assert count <= components(file)
+            payload = payload[source.at :]
+        coded = model.coded(np.ones((height, width), bool) if valid is None else valid)
+        decoder = EntropyDecoder(payload)
+        size = -(-height // 16), -(-width // 16)
+        yield [model.latents(decoder, file.quality_step, *size, coded) for _ in range(count)]
+        assert decoder.state == 0
+        assert not decoder.words

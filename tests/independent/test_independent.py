@@ -1,0 +1,103 @@
+"""The second decoder reads what the first wrote: the golden files, their symbols and latents exactly."""
+
+import base64
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import learned_codec
+from learned_codec import bitstream, selftest
+from learned_codec.models.model import Model as TheirModel
+from tests.independent.container import Bytes, components, crc32c, parse, plane, side
+from tests.independent.latents import EntropyDecoder, Model, decode
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+WEIGHTS = resources.files("learned_codec") / "models" / "weights"
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[bytes, Model]:
+    """By weights id, from the files of the package."""
+    found = [path.read_bytes() for path in WEIGHTS.iterdir() if path.name.endswith(".safetensors")]
+    return {hashlib.sha256(data).digest()[:8]: Model(data) for data in found}
+
+
+def test_crc() -> None:
+    assert crc32c(b"123456789") == 0xE3069283
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("codec/*.lci")), ids=lambda path: path.stem)
+def test_golden_files(path: Path, models: dict[bytes, Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    data = path.read_bytes()
+    theirs: list[list[np.ndarray]] = []
+    method = TheirModel.decode
+
+    def recorded(self: TheirModel, *arguments: object) -> list[np.ndarray]:
+        found = method(self, *arguments)  # type: ignore[arg-type]
+        theirs.append([np.round(256 * np.asarray(latents)).astype(int) for latents in found])
+        return found
+
+    monkeypatch.setattr(TheirModel, "decode", recorded)
+    learned_codec.decode(data)
+    file = parse(data)
+    ours = [tile for tile in decode(file, models[file.weights]) if tile]
+    assert len(ours) == len([tile for tile in theirs if tile])
+    for one, other in zip(ours, theirs, strict=True):
+        assert len(one) == len(other) <= components(file)
+        for latents, expected in zip(one, other, strict=True):
+            np.testing.assert_array_equal(latents, expected)
+
+
+def test_golden_vectors(models: dict[bytes, Model]) -> None:
+    for vector in selftest.vectors():
+        model = models[bytes.fromhex(vector["weights_id"])]
+        decoder = EntropyDecoder(base64.b64decode(vector["payload"]))
+        coded = np.ones((vector["height"], vector["width"], model.config["latents"]), int)
+        found = model.latents(decoder, vector["step"], vector["height"], vector["width"], coded)
+        assert hashlib.sha256(found.astype("<i4").tobytes()).hexdigest() == vector["sha256"]
+        assert (decoder.state, decoder.words) == (0, [])
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("container/[!b]*.lci")), ids=lambda path: path.stem)
+def test_golden_containers(path: Path) -> None:
+    data = path.read_bytes()
+    file, theirs = parse(data), bitstream.read(data)
+    assert file.tiles == [bytes(theirs.tile(i)) for i in range(len(theirs.tiles))]
+    assert (file.metadata, file.mask) == (theirs.metadata, theirs.mask)
+    header = theirs.header
+    for name in ("width", "height", "bands", "dtype", "quality_step", "transform", "parameters", "adaptation"):
+        assert getattr(file, name) == getattr(header, name)
+    assert (file.tile, file.weights) == (header.tile_code, header.weights_id)
+    assert [file.box(i) for i in range(len(file.tiles))] == [header.tile_box(i)[2:] for i in range(len(file.tiles))]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_planes(seed: int) -> None:
+    from learned_codec.values.planes import pack_plane
+
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:37, :51]
+    bits = (y * rng.normal() + x * rng.normal() + 3 * np.sin(y / 3) > 5) ^ (rng.random(x.shape) < 0.02 * (seed % 3))
+    values = [np.where(bits, 255, 7), (2 * x + y) % 256, np.full(x.shape, seed), rng.integers(0, 2, x.shape)][seed % 4]
+    packed = Bytes(pack_plane(values.astype(np.uint8)))
+    np.testing.assert_array_equal(plane(packed, *x.shape), values)
+    assert packed.left == 0
+
+
+def test_sides() -> None:
+    """Masks of every kind, beside the codec's own."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(1, 100, (70, 50, 3)).astype(np.float32)
+    image[:30, :, 0] = np.nan
+    image[20:40, :25] = -9999
+    mask = np.ones((70, 50), np.uint8)
+    mask[:, 40:] = 0
+    file = parse(learned_codec.encode(image, nodata=-9999, mask=mask, quality=1, tile_size=64))
+    expected = (np.isfinite(image) & (image != -9999)).any(2) & (mask > 0)
+    for index, rows in enumerate((slice(0, 64), slice(64, 70))):
+        valid, _, _ = side(file, index)
+        assert valid is not None
+        np.testing.assert_array_equal(valid, expected[rows])
