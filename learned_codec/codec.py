@@ -234,7 +234,7 @@ def encode_source(
     if source.nodata is not None:  # kept in any case: that no pixel has it now means nothing
         metadata["nodata"] = number_to_json(source.nodata)
     loaded = registry.load(card, device, used)
-    optimiser = registry.optimiser(card, device, effort) if effort else None
+    optimiser = registry.optimiser(loaded, card, effort) if effort else None
     job = ImageEncoder(source, header, transform, layout_of_masks, loaded, optimiser, progress)
     return job.run(*rate, metadata)
 

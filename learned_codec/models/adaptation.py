@@ -64,7 +64,7 @@ class Moments:
         changes = model.refinement.adaptations.astype(np.float64)
         products = np.einsum("aij,jk,bik->ab", changes, self.features, changes)
         gains = np.einsum("aij,ij->a", changes, self.errors)
-        bits_per_error = model.config.lagrangian(step / QUALITY_STEPS) * 255**2 / model.config.bands
+        bits_per_error = model.config.bits_per_error(step / QUALITY_STEPS)
         best: list[int] = []
         most = 0.0
         for count in range(1, len(changes) + 1):  # the first ones are the most useful

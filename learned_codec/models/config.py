@@ -28,6 +28,9 @@ EXTRA_GAIN = 170
 """256ths of an octave by which quantisation gets finer there from level to level: by the square root of what one
 trained level's multiplier is of the next one's."""
 
+LOG2_SCALES = (-12, 6)
+"""The range of the log2 of a normalised latent's scale, as the networks give it."""
+
 INPUT_FACTOR = 4.0
 """What the refinement sees are decoded pixels, around zero, times this: their deviation is about a quarter."""
 
@@ -87,9 +90,17 @@ class ModelConfig:
         """The quality step of the last trained level."""
         return (self.levels - 1) * QUALITY_STEPS
 
-    def lagrangian(self, level: float) -> float:
-        """The multiplier lambda at a real-valued quality level."""
-        return float(self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / (self.levels - 1)))
+    def split(self, step: int) -> tuple[int, int]:
+        """A quality step as the last trained one at most, and the steps beyond that."""
+        return min(step, self.max_step), max(0, step - self.max_step)
+
+    def lagrangian(self, level: Any) -> Any:
+        """The multiplier lambda at a real-valued quality level: a number, numpy's array or torch's tensor of them."""
+        return self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / (self.levels - 1))
+
+    def bits_per_error(self, level: Any) -> Any:
+        """The bits that a squared error is worth, of one value of one pixel in [0, 1]; `level` as for `lagrangian`."""
+        return self.lagrangian(level) * 255**2 / self.bands
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""

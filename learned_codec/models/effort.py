@@ -22,13 +22,14 @@ from torch.nn import functional as F
 from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS
 
 from . import rdoq
-from .config import CONTEXT_STAGES, HYPER_STRIDE, QUALITY_STEPS
+from .config import CONTEXT_STAGES, HYPER_STRIDE, LOG2_SCALES, QUALITY_STEPS
 from .entropy_model import CONTEXT_CLAMP, gaussian_bits, interpolate, optimised, scale_bins
 from .exact import groups_of
 from .model import Model
-from .network import Network
+from .network import Network, network_of_weights
 from .rdoq import OPTIMISED
 from .shape_adaptive import Shape
+from .weights import Weights
 
 PASSES = (0, 2, 8, 24)
 """Passes by effort."""
@@ -49,16 +50,23 @@ CONTEXT_WEIGHT, ERROR_WEIGHT = 0.2, 1.2
 at once, and what a latent would gain in one of them, the others have often gained already."""
 
 
+def prepared(weights: Weights, device: str) -> Network:
+    """The network behind a weights file, ready for an `Optimiser`."""
+    with torch.inference_mode(False):  # whatever the caller's mode: it is differentiated
+        network = network_of_weights(weights).requires_grad_(False).to(device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Not the linear path: it carries the large coefficients, for which bf16's 8 bits are too few at high rates.
+        network.synthesis.refinement.to(torch.bfloat16 if _has_bf16(device) else torch.float32)
+    return network
+
+
 class Optimiser:
     """Optimises latents for a model by the network that it was made from, which can be differentiated."""
 
     def __init__(self, model: Model, network: Network, passes: int) -> None:
-        self.model, self.passes = model, passes
-        network = network.requires_grad_(False).to(model.device)
-        self.network: Network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.dtype = torch.bfloat16 if _has_bf16(model.device) else torch.float32
-        # Not the linear path: it carries the large coefficients, for which bf16's 8 bits are too few at high rates.
-        self.network.synthesis.refinement.to(self.dtype)
+        """`network`: as `prepared` for the model's device; several may share it."""
+        self.model, self.network, self.passes = model, network, passes
+        self.dtype = network.synthesis.refinement.leave.weight.dtype
         costs = model.coder_models.tables.cost_matrix(rdoq.REACH)
         self.costs = torch.from_numpy(costs).reshape(-1).to(model.device)
 
@@ -117,7 +125,7 @@ class _Area:
         model, network, self.step, self.shape = optimiser.model, optimiser.network, step, shape
         self.device, self.dtype, self.costs = model.device, optimiser.dtype, optimiser.costs
         self.entropy, self.synthesis = network.entropy, network.synthesis
-        trained = min(step, model.max_step)
+        trained, _ = model.config.split(step)
         self.level = torch.tensor([trained / QUALITY_STEPS], dtype=torch.float32, device=model.device)
         log2_gain, log2_inverse = (self._vector(model.at(name, step)) for name in ("log2_gain", "log2_inverse"))
         self.trained = torch.exp2(self._vector(model.at("log2_gain", trained)) - log2_gain)
@@ -130,7 +138,7 @@ class _Area:
         if visible is not None:
             self.counting = self._tensor(visible.swapaxes(1, 2).reshape(pixels.shape[1:]))
         self.scaled = self._tensor(latents).permute(2, 0, 1)[None] * self.gain
-        self.multiplier = model.config.lagrangian(step / QUALITY_STEPS) * 255**2 / model.config.bands
+        self.multiplier = model.config.bits_per_error(step / QUALITY_STEPS)
         self.plain_cost = self.multiplier * self.step_size.square()
         self.cost = distortion_weight * self._vector(model.error_cost(step, OPTIMISED)).expand_as(self.scaled)
         coded = model.coded(shape)
@@ -170,7 +178,7 @@ class _Area:
                 mu, s = stage(self.features, (known * inverse).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
             found = torch.zeros_like(target)
             for place in places:
-                mean, log2_scale = mu[place] * scale[place[1]], self.unit[place[1]] + s[place].clamp(-12, 6)
+                mean, log2_scale = mu[place] * scale[place[1]], self.unit[place[1]] + s[place].clamp(*LOG2_SCALES)
                 if self.coded is not None:
                     mean = mean * self.coded[place]
                     log2_scale = log2_scale.masked_fill(~self.coded[place], SCALE_LOG2_MIN)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS, gaussian_tables
 
 from . import rdoq
-from .config import CONTEXT_STAGES, SLOPE, STAGE_ORDER, ModelConfig
+from .config import CONTEXT_STAGES, LOG2_SCALES, SLOPE, STAGE_ORDER, ModelConfig
 from .layers import Down, PlainUp, ResidualBlock
 
 CONTEXT_CLAMP = 4.0
@@ -254,7 +254,7 @@ class EntropyModel(nn.Module):
         for step, mask in zip(self.steps, stage_masks(latents, height, width, scaled.device), strict=True):
             mu, s = step(features, (decoded * inverse_unit).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
             mu = mu * unit_scale
-            s = unit + s.clamp(-12, 6)
+            s = unit + s.clamp(*LOG2_SCALES)
             mean, log2_scale = mean + mu * mask, log2_scale + s * mask
             symbols = round_through(scaled - mu) if cost is None else self._round(scaled - mu, s, cost)
             decoded = decoded + (symbols + mu) * mask

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from learned_codec.entropy import SCALE_BINS, SCALE_LOG2_MIN
 from learned_codec.errors import WeightsError
 
-from .config import CONTEXT_STAGES, EXTRA_GAIN, HYPER_STRIDE, QUALITY_STEPS, STAGE_ORDER, ModelConfig
+from .config import CONTEXT_STAGES, EXTRA_GAIN, HYPER_STRIDE, LOG2_SCALES, QUALITY_STEPS, STAGE_ORDER, ModelConfig
 from .engine import VECTOR, Array, Engine, Input, Operations, Program, Tensor
 
 ACTIVATION_MAX = 1023
@@ -50,7 +50,7 @@ HYPER_INPUT_BITS = 12
 
 MU_MAX = 1 << 16
 MEAN_MAX = 1 << 22
-S_MIN, S_MAX = -12 << LOG2_BITS, 6 << LOG2_BITS
+S_MIN, S_MAX = (bound << LOG2_BITS for bound in LOG2_SCALES)
 
 _BIN_SHIFT = 5  # 256ths of an octave to 8ths
 _BIN_OFFSET = (1 << (_BIN_SHIFT - 1)) - round(SCALE_LOG2_MIN * (1 << LOG2_BITS))  # to the nearest, from the first
@@ -236,15 +236,15 @@ class ExactEntropyModel:
 
     def level(self, step: int) -> LevelTables:
         """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS + EXTRA_STEPS."""
-        extra = max(0, step - self.config.max_step)
-        lower = min((step - extra) // QUALITY_STEPS, self.config.levels - 2)
-        fraction = step - extra - lower * QUALITY_STEPS
+        trained, beyond = self.config.split(step)
+        lower = min(trained // QUALITY_STEPS, self.config.levels - 2)
+        fraction = trained - lower * QUALITY_STEPS
         values = {
             name: (t[lower] * (QUALITY_STEPS - fraction) + t[lower + 1] * fraction + QUALITY_STEPS // 2)
             // QUALITY_STEPS
             for name, t in self._tables.items()
         }
-        values["unit"] = values["unit"] + extra * EXTRA_GAIN // QUALITY_STEPS
+        values["unit"] = values["unit"] + beyond * EXTRA_GAIN // QUALITY_STEPS
         bins = to_bins(values.pop("hyper_log2_scale"))
         return LevelTables(hyper_bins=bins, **values)
 

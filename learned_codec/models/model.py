@@ -71,8 +71,8 @@ class Model:
 
     def at(self, name: str, step: int) -> Array:
         """A per-level table at a quality step, (C,)."""
-        extra = max(0, step - self.max_step) / QUALITY_STEPS
-        level = step / QUALITY_STEPS - extra
+        trained, beyond = self.config.split(step)
+        level, extra = trained / QUALITY_STEPS, beyond / QUALITY_STEPS
         table, lower = self.levels[name], min(int(level), self.config.levels - 2)
         fraction = np.float32(level - lower)
         values: Array = table[lower] * (1 - fraction) + table[lower + 1] * fraction
@@ -173,9 +173,9 @@ class Model:
     def error_cost(self, step: int, strength: Strength) -> Array:
         """(latents,) `rdoq.error_cost` at a quality step."""
         log2_size = self.at("log2_inverse", step) - self.at("log2_gain", step)
-        multiplier = self.config.lagrangian(step / QUALITY_STEPS)
+        worth = self.config.bits_per_error(step / QUALITY_STEPS)
         frequencies = np.hypot(self.positions // BLOCK, self.positions % BLOCK).astype(np.float32)
-        cost: Array = rdoq.error_cost(multiplier, self.config.bands, log2_size, frequencies, strength)
+        cost: Array = rdoq.error_cost(worth, log2_size, frequencies, strength)
         return cost
 
     def _hyper_latents(self, latents: Array, step: int, level: LevelTables) -> NDArray[np.int32]:
@@ -185,7 +185,7 @@ class Model:
         planes = latents.transpose(2, 0, 1)
         if any(map(any, padding)):
             planes = np.pad(planes, padding, mode="edge")
-        gain = np.exp2(self.at("log2_gain", min(step, self.max_step)))
+        gain = np.exp2(self.at("log2_gain", self.config.split(step)[0]))
         z = self._hyper_analysis(planes, gain, np.exp2(self.at("hyper_gain", step)), self.at("hyper_bias", step))
         rounded = np.clip(np.rint(z), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32).transpose(1, 2, 0)
         return np.ascontiguousarray(rounded * (level.hyper_bins >= SKIPPED_BINS))

@@ -36,12 +36,6 @@ class Network(nn.Module):
         self.synthesis = Synthesis(config)
         self.log2_inverse = nn.Parameter(torch.zeros(config.levels, config.latents))
 
-    def lagrangian(self, level: Tensor) -> Tensor:
-        """(B,) levels -> (B,) lambda."""
-        c = self.config
-        exponent: Tensor = level / (c.levels - 1)
-        return c.lambda_min * (c.lambda_max / c.lambda_min) ** exponent
-
     def synthesise(self, decoded: Tensor, level: Tensor) -> Tensor:
         """(B, latents, h, w) decoded latents in quantisation steps and (B,) levels -> (B, bands, 16h, 16w)."""
         correction = interpolate(self.log2_inverse, level) - interpolate(self.entropy.log2_gain, level)
@@ -64,8 +58,8 @@ class Network(nn.Module):
         cost = None
         if frequency is not None:
             log2_size = interpolate(self.log2_inverse - self.entropy.log2_gain, level).detach()
-            multiplier = self.lagrangian(level)[:, None, None, None]
-            cost = rdoq.error_cost(multiplier, self.config.bands, log2_size, frequency)
+            worth = self.config.bits_per_error(level)[:, None, None, None]
+            cost = rdoq.error_cost(worth, log2_size, frequency)
         coded = self.entropy(y, level, cost)
         image = self.synthesise(coded.latents, level)
         return Output(image, coded.latent_bits.sum((1, 2, 3)), coded.hyper_bits.sum((1, 2, 3)))

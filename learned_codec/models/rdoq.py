@@ -41,14 +41,14 @@ OPTIMISED = Strength(1.0, 0.15)
 """For latents optimised by `effort`, which counts what contexts lose in another way."""
 
 
-def error_cost(multiplier: Any, bands: int, log2_size: Any, frequencies: Any, strength: Strength = SINGLE_PASS) -> Any:
+def error_cost(worth: Any, log2_size: Any, frequencies: Any, strength: Strength = SINGLE_PASS) -> Any:
     """The bits that a squared error of one quantisation step is worth, of numpy's arrays or torch's tensors.
 
-    By the Lagrangian multiplier * 255^2 * MSE + bits/pixel: the skeleton is nearly orthonormal, so a squared error in
-    the latents of a block is one in its pixels. `log2_size` is the log2 of the quantisation step's size; the
+    The skeleton is nearly orthonormal, so a squared error in the latents of a block is one in its pixels, of which each
+    is `worth` so much (`ModelConfig.bits_per_error`). `log2_size` is the log2 of the quantisation step's size; the
     frequencies broadcast against it.
     """
-    return strength.at(frequencies) * multiplier * 255**2 / bands * 2 ** (2 * log2_size)
+    return strength.at(frequencies) * worth * 2 ** (2 * log2_size)
 
 
 def savings(tables: ScaleTables) -> NDArray[np.float32]:

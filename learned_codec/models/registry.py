@@ -22,6 +22,7 @@ from .config import EXTRA_STEPS
 if TYPE_CHECKING:
     from .effort import Optimiser
     from .model import Model
+    from .network import Network
     from .weights import Weights
 
 DEFAULTS = {1: "mono-1", 3: "rgb-1"}
@@ -116,10 +117,13 @@ def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) ->
     return _loaded(card.path, card.weights_id, device, threads)
 
 
-def optimiser(model: ModelName | ModelCard, device: str, effort: int) -> Optimiser:
-    """What optimises latents for a model, kept like it. `effort` is 1, 2 or 3."""
-    card = model if isinstance(model, ModelCard) else find(name=model)
-    return _optimiser(card.path, card.weights_id, device, effort)
+def optimiser(model: Model, card: ModelCard, effort: int) -> Optimiser:
+    """What optimises latents for a model, that of the card; `effort` is 1, 2 or 3. Raises `MissingDependencyError`."""
+    try:
+        from .effort import PASSES, Optimiser
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("effort from 1 on needs torch: pip install 'learned-codec[torch]'") from error
+    return Optimiser(model, _network(card.path, card.weights_id, model.device), PASSES[effort])
 
 
 def weights_of(model: ModelName | ModelCard) -> Weights:
@@ -134,7 +138,7 @@ def forget() -> None:
 
     engine_for.cache_clear()
     _loaded.cache_clear()
-    _optimiser.cache_clear()
+    _network.cache_clear()
 
 
 @lru_cache(maxsize=4)
@@ -146,18 +150,10 @@ def _loaded(path: Path, weights_id: str, device: str, threads: int) -> Model:
 
 
 @lru_cache(maxsize=4)
-def _optimiser(path: Path, weights_id: str, device: str, effort: int) -> Optimiser:
-    try:
-        import torch
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("effort from 1 on needs torch: pip install 'learned-codec[torch]'") from error
+def _network(path: Path, weights_id: str, device: str) -> Network:
+    from .effort import prepared
 
-    from .effort import PASSES, Optimiser
-    from .network import network_of_weights
-
-    model = _loaded(path, weights_id, device, 1)
-    with torch.inference_mode(False):  # whatever the caller's mode: the network is differentiated
-        return Optimiser(model, network_of_weights(_weights(path, weights_id)), PASSES[effort])
+    return prepared(_weights(path, weights_id), device)
 
 
 def _weights(path: Path, weights_id: str) -> Weights:

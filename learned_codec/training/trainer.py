@@ -200,7 +200,7 @@ class Trainer:
         level = level.to(self.device, non_blocking=True)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16):
             output = self.forward(x, level, self.frequency if phase.optimise else None)
-        loss, rate, mse = lagrangian(output, x, self.network.lagrangian(level), settings.loss)
+        loss, rate, mse = lagrangian(output, x, self.network.config.lagrangian(level), settings.loss)
         rates = self.learning_rate()
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
