@@ -7,7 +7,7 @@ header can be read without it.
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ from learned_codec.values.arrays import ArraySource
 from learned_codec.values.choose import choose, guess_unit
 from learned_codec.values.mask import MaskSpec, holds
 from learned_codec.values.sources import PixelSource, Unit
-from learned_codec.values.transform import SCALED, UNITS
+from learned_codec.values.transform import UNITS, unit_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,7 +127,8 @@ def encode(
             but for tiny images and where the best file there is has less. Takes two codings, as a rule.
         psnr: at least so many dB over all valid values of all bands; no more than 0.1 dB more, unless the smallest file
             has more. The peak is 255 for uint8, 65535 for 16 bits, and for float32 and radar the robust range of the
-            values (of radar in dB). Takes two codings and decodings, as a rule.
+            values (of radar in dB; bands of unlike ranges count by their own). Takes two codings and decodings, as a
+            rule.
         model: a model's name (see `list_models`), or the path of the weights of one of your own, which decoders then
             need, too (`register_model`). By default that for RGB of three bands of uint8, else that for one band, of
             which each spectral component goes through it.
@@ -229,7 +230,6 @@ def encode_source(
     samples = take_samples(source, layout_of_masks or MaskSpec(()))
     known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
     transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels)
-    header = replace(header, transform=transform.code, parameters=transform.parameters())
     metadata = dict(source.metadata)
     if source.nodata is not None:  # kept in any case: that no pixel has it now means nothing
         metadata["nodata"] = number_to_json(source.nodata)
@@ -292,14 +292,13 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
     except UnknownModelError:
         card = None
     layout = None if container.mask is None else MaskSpec.from_bytes(container.mask)
-    scaled = header.transform == SCALED and header.parameters and header.parameters[0] < len(UNITS)
     return Info(
         width=header.width,
         height=header.height,
         bands=header.bands,
         dtype=header.dtype,
         layout=header.layout,
-        unit=UNITS[header.parameters[0]] if scaled else None,
+        unit=unit_in(header),
         model=card.name if card else None,
         weights_id=header.weights_id.hex(),
         quality=quality_of_step(header.quality_step, card.max_step)

@@ -416,7 +416,7 @@ def test_unknown_models() -> None:
         learned_codec.decode(foreign)
     assert learned_codec.inspect(foreign).model is None
     with pytest.raises(UnsupportedVersionError):
-        learned_codec.decode(bitstream.write(replace(container.header, transform=5), [tile]))
+        learned_codec.decode(bitstream.write(replace(container.header, transform=5, parameters=b""), [tile]))
     with pytest.raises(CorruptDataError, match="quality step"):
         learned_codec.decode(bitstream.write(replace(container.header, quality_step=10**6), [tile]))
 

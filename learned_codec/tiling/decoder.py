@@ -135,7 +135,9 @@ class ImageDecoder:
                 side = self.layout.unpack(data, header.bands, box.height, box.width)
                 valid = self.layout.valid(side, header.bands)
             visible = visible_blocks(valid, box.height, box.width)
-            if not shown:
+            if self.transform.constant and (shown if self.layout else payload):
+                raise CorruptDataError("a tile has a payload, but all bands are constant")
+            if self.transform.constant or not shown:
                 return Decoded((), visible), side
             components, planes = 1, self.card.bands
             if self.transform.matrix is not None:

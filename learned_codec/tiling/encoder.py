@@ -20,6 +20,7 @@ from learned_codec.errors import RateError, RateWarning
 from learned_codec.models.config import BLOCK, step_of_quality
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import VALID, MaskSpec, Side
+from learned_codec.values.ranges import Extremes
 from learned_codec.values.sources import PixelSource
 from learned_codec.values.transform import ValueTransform
 
@@ -77,6 +78,7 @@ class ImageEncoder:
     ) -> None:
         self.source, self.header, self.transform, self.layout = source, header, transform, layout
         self.model, self.optimiser, self.progress = model, optimiser, progress
+        self.extremes = Extremes(header.bands, transform.dtype)  # of what was analysed so far
         self.distortion_weight = 1.0 if transform.unit is None else SPECKLE_DISTORTION_WEIGHT
 
     def run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
@@ -109,6 +111,7 @@ class ImageEncoder:
         if self.layout is not None:
             side = self.layout.classify(values, self.source.read_plane(*outer) if self.source.plane else None)
             valid = self.layout.valid(side, self.header.bands)
+        self.extremes.add(values.astype(self.transform.dtype, copy=False), valid)
         visible = visible_blocks(valid, *values.shape[1:])
         shape = Shape.of(visible)
         planes: Sequence[NDArray[np.float32]] = ()
@@ -136,6 +139,10 @@ class ImageEncoder:
                 continue
             latents, targets = ([x[place] for x in found] for found in (analysed, optimised))
             yield Tile(packed, latents, targets, seen)
+
+    def _bounded(self) -> ValueTransform:
+        """The transform with the bounds of all values, once all are analysed."""
+        return self.transform.within(self.extremes.bounds())
 
     # -- coding -------------------------------------------------------------------------------------------------------
 
@@ -201,9 +208,12 @@ class ImageEncoder:
                 keep(Decoded(decoded, tile.visible))
             self._counter.add()
         adaptations = self._adaptations(moments, step)
-        parameters = self.transform.first(components).parameters()
+        transform = self._bounded().first(components)
         adaptation = join_adaptation(adaptations[:components])
-        header = replace(self.header, quality_step=step, parameters=parameters, adaptation=adaptation)
+        if transform.constant:  # the bounds say it all
+            payloads, shown, adaptation = [b""] * len(payloads), [False] * len(shown), b""
+        code, parameters = transform.in_header()
+        header = replace(self.header, quality_step=step, transform=code, parameters=parameters, adaptation=adaptation)
         # Without a nodata value to avoid, and with nothing masked, nobody needs to know what might have been.
         if self.layout is None or not (self.source.nodata is not None or self.layout.plane or any(sides)):
             return File(bitstream.write(header, payloads, metadata=self.metadata), adaptations)
@@ -216,7 +226,7 @@ class ImageEncoder:
         """The file that meets a goal, or the nearest on the side that counts. Raises `RateError`."""
         with TileStore() as tiles:
             tiles.extend(self._counted(self._tiles()))
-            if not tiles.visible:  # whatever is asked for
+            if not tiles.visible or self._bounded().constant:  # whatever is asked for
                 return self._write(0, tiles).data
             search = Search(goal, self._curve(goal, tiles), range(self.model.top_step + 1))
             if self.optimiser is None:
@@ -275,9 +285,8 @@ class ImageEncoder:
         curves = Curves(self.model, tiles, self.transform.components * height * width)
         if goal.at_least:
             bands = max(self.header.bands, self.model.config.bands)
-            unit = self.transform.scale**2 / (curves.visible * bands)
-            rounding = 1 / 12 if self.transform.dtype.kind in "iu" and not self.transform.decibels else 0.0
-            return cache(lambda step: decibels(curves.error(step) * unit + rounding, self.transform.peak))
+            unit = self.transform.gain / (curves.visible * bands)
+            return cache(lambda step: decibels(curves.error(step) * unit + self.transform.rounding))
         empty = bitstream.write(self.header, [b""] * len(tiles), metadata=self.metadata)
         fixed = 8 * (len(empty) + sum(map(len, tiles.sides)))
         return cache(lambda step: math.log2((fixed + curves.bits(step)) / self.header.pixels))
@@ -301,19 +310,20 @@ class ImageEncoder:
             return self._psnr(step, source, file.adaptations), file.data
 
     def _psnr(self, step: int, source: Callable[[int], Decoded], adaptations: Sequence[Sequence[int]]) -> float:
-        """Of the valid pixels, decoded at a step; peak and domain are `ValueTransform`'s."""
+        """Of the valid pixels, decoded at a step; by `ValueTransform.error`."""
         header = replace(self.header, quality_step=step)
         total, count = 0.0, 0
-        for rows, columns, decoded in synthesise(self.model, header, self.transform, source, adaptations):
+        transform = self._bounded()
+        for rows, columns, decoded in synthesise(self.model, header, transform, source, adaptations):
             original = self.source.read(rows, columns)
-            error = self.transform.linear(original) - self.transform.linear(decoded)
+            error = transform.error(original, decoded)
             if self.layout is not None:
                 plane = self.source.read_plane(rows, columns) if self.source.plane else None
                 valid = self.layout.valid(self.layout.classify(original, plane), header.bands)
                 error = error if valid is None else error[valid]
             total += float(np.square(error).sum(dtype=np.float64))
             count += error.size
-        return decibels(total / max(1, count), self.transform.peak)
+        return decibels(total / max(1, count))
 
     # -- progress -----------------------------------------------------------------------------------------------------
 

@@ -45,9 +45,9 @@ MOST_PSNR = 300.0
 """The PSNR of what has no error."""
 
 
-def decibels(mean_squared_error: float, peak: float) -> float:
-    """The PSNR of an error."""
-    return MOST_PSNR if mean_squared_error == 0 else min(MOST_PSNR, 10 * math.log10(peak**2 / mean_squared_error))
+def decibels(mean_squared_error: float) -> float:
+    """The PSNR of an error that is a share of the peak."""
+    return MOST_PSNR if mean_squared_error == 0 else min(MOST_PSNR, -10 * math.log10(mean_squared_error))
 
 
 class Curves:

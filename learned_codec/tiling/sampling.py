@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from learned_codec.values.choose import Samples
 from learned_codec.values.mask import MaskSpec
 from learned_codec.values.sources import PixelSource
 
-if TYPE_CHECKING:
-    pass
-
+from .grid import Window
 
 SAMPLE_WINDOW, SAMPLE_GRID = 256, 8
 """Images beyond four megapixels show their range and spectrum in a grid of 8 x 8 windows of 256 pixels."""
@@ -22,13 +19,22 @@ MAX_SAMPLES = 2**22
 """Beyond, only every n-th pixel is taken: what is made of them takes thirty times their number in bytes."""
 
 
-def samples(source: PixelSource, layout: MaskSpec) -> list[NDArray[Any]]:
-    """The valid values of each band, as many as tell their range and how they go together.
+def samples(source: PixelSource, layout: MaskSpec) -> Samples:
+    """The values of a source that tell its ranges and how its bands go together.
 
-    Where most pixels have a value in all bands, only these.
+    Where bands have no value in the windows, or one only, all of the image is looked at.
     """
-    found, valid = [], []
     windows = list(_sample_windows(source.height, source.width))
+    found = _samples_in(source, layout, windows)
+    whole = [(slice(0, source.height), slice(0, source.width))]
+    if windows != whole and any(not values.size or (values == values[0]).all() for values in found.bands()):
+        side = SAMPLE_WINDOW * SAMPLE_GRID
+        found = _samples_in(source, layout, list(_windows(source.height, source.width, side)))
+    return found
+
+
+def _samples_in(source: PixelSource, layout: MaskSpec, windows: list[Window]) -> Samples:
+    found, valid = [], []
     total = source.bands * sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in windows)
     # An odd step: an even one would take the same columns of every row.
     every_nth = 1 if total <= MAX_SAMPLES else -(-total // MAX_SAMPLES) | 1
@@ -40,14 +46,21 @@ def samples(source: PixelSource, layout: MaskSpec) -> list[NDArray[Any]]:
         valid.append(
             np.ones(found[-1].shape, bool) if mask is None else mask.reshape(source.bands, -1)[:, ::every_nth].copy()
         )
-    every, real = np.concatenate(found, 1), np.concatenate(valid, 1)
-    common = real.all(0)
-    if 2 * common.sum() > real.any(0).sum():
-        return list(every[:, common])
-    return [band[mask] for band, mask in zip(every, real, strict=True)]
+    values, real = np.concatenate(found, 1), np.concatenate(valid, 1)
+    seen = real.any(0)
+    if not seen.all():
+        values, real = values[:, seen], real[:, seen]
+    return Samples(values, None if real.all() else real)
 
 
-def _sample_windows(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+def _windows(height: int, width: int, side: int) -> Iterator[Window]:
+    """All of an image, in squares."""
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            yield slice(top, min(top + side, height)), slice(left, min(left + side, width))
+
+
+def _sample_windows(height: int, width: int) -> Iterator[Window]:
     side = SAMPLE_WINDOW
     if height * width <= (SAMPLE_GRID * side) ** 2:
         yield slice(0, height), slice(0, width)

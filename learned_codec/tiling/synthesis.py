@@ -104,13 +104,16 @@ def synthesise(
         for row in found.keys() - needed:
             del found[row]
         for columns in grid.ranges(width, grid.span(width, step_x, header.bands), columns_wanted):
+            here = rows.pixels(height), columns.pixels(width)
+            if transform.constant:
+                yield *here, transform.constants(*(part.stop - part.start for part in here))
+                continue
             area = (rows, step_y), (columns, step_x)
             shape = _shape(found, *area)
             planes = [
                 _component(model, found, number, *area, header.quality_step, adaptation, shape, blank)
                 for number, adaptation in enumerate(adaptations)
             ]
-            here = rows.pixels(height), columns.pixels(width)
             yield *here, transform.from_model(_joined(planes, here))
         done = found[rows.start * BLOCK // step_y]
         for column, tile in done.items():  # the next row's halo reaches no further

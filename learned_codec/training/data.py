@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learned_codec.errors import TrainingError
-from learned_codec.values.choose import robust_range, spectral_klt
 from learned_codec.values.inpaint import fill
+from learned_codec.values.ranges import robust_range
+from learned_codec.values.spectral import covariance, spectral_klt
 
 from .speckle import simulate
 
@@ -85,7 +86,7 @@ def to_bands(pixels: NDArray[Any], bands: int) -> list[NDArray[Any]]:
         return [to_unit(pixels[..., i : i + 1]) for i in range(pixels.shape[2])]
     planes = to_unit(pixels).transpose(2, 0, 1) / np.float32(255 if pixels.dtype == np.uint8 else 1)
     centred = planes - 0.5
-    components = np.tensordot(spectral_klt(centred.reshape(len(planes), -1)), centred, 1) + 0.5
+    components = np.tensordot(spectral_klt(covariance(centred.reshape(len(planes), -1), None)), centred, 1) + 0.5
     return [component[..., None].astype(np.float16) for component in components]
 
 

@@ -1,144 +1,124 @@
-"""Which value transform suits an image: its range, its unit, its spectral transform."""
+"""Which value transform suits an image: its ranges, its unit, its spectral transform."""
 
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.errors import InvalidInputError
 
+from .ranges import alike, robust_range
 from .sources import Unit
-from .transform import GREY, MATRIX_ONE, MAX_BANDS, PLAIN, SCALED, ValueTransform, to_units
-
-if TYPE_CHECKING:
-    pass
-
-
-FINE_FROM = 2000
-"""Pixels per band from which on coefficients of 16 bits pay: those of 8 bits cost about 0.15 % of the other bytes."""
-
-NEGLIGIBLE = 1e-4
-"""Components whose standard deviation is below this share of the range are left out: 80 dB down."""
+from .spectral import coefficients, covariance, spectral_klt
+from .transform import GREY, MAX_BANDS, PLAIN, SCALED, ValueTransform, to_units
 
 FINEST, LARGEST = 1e-37, float(np.finfo(np.float32).max)
-"""Bounds of the scale: float32 divides by both."""
+"""Bounds of a scale: float32 divides by both."""
 
 
-# -- choosing the transform for an image ------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Samples:
+    """Values of an image's pixels, as many as tell their ranges and how bands go together.
+
+    `values` (bands, P), and `valid` (bands, P), which of them are real and seen, None for all.
+    """
+
+    values: NDArray[Any]
+    valid: NDArray[np.bool_] | None = None
+
+    def bands(self) -> list[NDArray[Any]]:
+        """The valid values of each band."""
+        if self.valid is None:
+            return list(self.values)
+        return [band[mask] for band, mask in zip(self.values, self.valid, strict=True)]
 
 
 def choose(
-    dtype: np.dtype[Any], bands: int, model_bands: int, unit: Unit | None, samples: Sequence[NDArray[Any]], pixels: int
+    dtype: np.dtype[Any], bands: int, model_bands: int, unit: Unit | None, samples: Samples, pixels: int
 ) -> ValueTransform:
     """The transform for an image of so many pixels.
 
-    `samples` are the valid values of each band (all of them, or enough to tell their range); of several bands the
-    values at the same pixels where these are equally many, which the spectral transform is made for.
-
     Raises `InvalidInputError` where the model can't code such an image.
     """
+    picture = dtype == np.uint8 and unit is None
+    if picture and bands in (1, model_bands):
+        return ValueTransform(PLAIN if bands == model_bands else GREY, dtype, bands)
     if model_bands != 1:
-        if dtype == np.uint8 and unit is None and bands in (1, model_bands):
-            return ValueTransform(PLAIN if bands == model_bands else GREY, dtype, bands)
         kind = f"{bands} bands of {dtype}" + (f" ({unit})" if unit else "")
         raise InvalidInputError(f"a model of {model_bands} bands codes uint8 of 1 or {model_bands} bands, not {kind}")
-    if dtype == np.uint8 and unit is None and bands == 1:
-        return ValueTransform(PLAIN, dtype, 1)
     if bands > MAX_BANDS:
         raise InvalidInputError(f"up to {MAX_BANDS} bands can be encoded, not {bands}")
-    plain = ValueTransform(SCALED, dtype, bands, unit)
-    floor = 0.0
-    if plain.decibels:
-        positive = [values[values > 0] for values in samples]
-        lowest = [float(np.percentile(values, 0.01, method="lower")) for values in positive if values.size]
-        floor = (10 if unit == "power" else 20) * math.log10(min(lowest, default=1e-10 if dtype.kind == "f" else 1))
-    plain = ValueTransform(SCALED, dtype, bands, unit, floor=floor)
-    linear = [plain.linear(values[None])[0] for values in samples]
-    # Pixels without power tell nothing of the range of those that have some.
-    telling = [values[values > floor] for values in linear] if plain.decibels else linear
-    ranges = [robust_range(values) if values.size else (0.0, 1.0) for values in telling]
-    if dtype == np.uint8 and unit is None:
-        scale, offsets = 255.0, (0.0,) * bands
+    plain = ValueTransform(SCALED, dtype, bands, unit, floor=_floor(unit, dtype, samples))
+    linear = plain.linear(samples.values[..., None])[..., 0]
+    if picture:
+        scales, offsets = np.full(bands, 255.0, np.float32), np.zeros(bands, np.float32)
     else:
-        widths = [high - low for low, high in ranges]
-        integral = dtype.kind != "f" and not plain.decibels
-        scale = max(*widths, 1.0 if integral else 1e-6 * max(abs(low) for low, _ in ranges), FINEST)
-        scale = min(scale, LARGEST)
-        offsets = tuple((low + high - scale) / 2 for low, high in ranges)
-    scale, *rounded = struct.unpack(f"<{1 + bands}f", struct.pack(f"<{1 + bands}f", scale, *offsets))
-    found = ValueTransform(SCALED, dtype, bands, unit, scale, tuple(rounded), floor)
-    if bands == 1:
-        return found
-    units = np.zeros((bands, 1), np.float32)
-    if len({values.size for values in samples}) == 1 and samples[0].size:
-        units = to_units(np.stack(linear), np.array(rounded, np.float32)[:, None], scale)
-    rows = spectral_klt(units)
-    kept = _telling(rows, units)
-    coarse, fine = (np.rint(rows * one).astype(kind) for kind, one in MATRIX_ONE.items())
-    # Of bands that depend on each other, coarse coefficients would make components that tell nothing tell something.
-    enough = (
-        pixels <= FINE_FROM * bands and _telling(np.linalg.pinv(coarse.T / MATRIX_ONE[coarse.dtype]), units) == kept
-    )
-    # Components that are left out, here or in a tile, are 0.5 there: that should be their mean.
-    means = rows[1:].T @ (rows[1:] @ (units.mean(1) - 0.5))
-    moved = tuple(
-        float(np.float32(np.clip(o + scale * m, -LARGEST, LARGEST))) for o, m in zip(rounded, means, strict=True)
-    )
-    matrix = (coarse if enough else fine)[:kept]
-    return ValueTransform(SCALED, dtype, bands, unit, scale, moved, floor, matrix)
+        scales, offsets = _scales_and_offsets(plain, linear, samples.valid)
+    found = ValueTransform(SCALED, dtype, bands, unit, tuple(scales.tolist()), tuple(offsets.tolist()), plain.floor)
+    return found if bands == 1 else _with_matrix(found, linear, samples.valid, pixels)
 
 
-def _telling(rows: NDArray[np.floating[Any]], units: NDArray[np.float32]) -> int:
-    """How many components, at least one, have a deviation that isn't negligible."""
-    deviation = np.sqrt(np.maximum(np.square(rows @ (units - units.mean(1, keepdims=True))).mean(1), 0))
-    return max(1, int((deviation > NEGLIGIBLE).sum()))
-
-
-def guess_unit(dtype: np.dtype[Any], samples: Sequence[NDArray[Any]]) -> Unit:
+def guess_unit(dtype: np.dtype[Any], samples: Samples) -> Unit:
     """The unit of radar values of which nothing is said.
 
     It is dB if a third of them is negative (power from which noise was subtracted has a few), else DN for integers,
     else power.
     """
-    negative = sum(int((values < 0).sum()) for values in samples)
-    if 3 * negative > sum(values.size for values in samples):
+    bands = samples.bands()
+    negative = sum(int((values < 0).sum()) for values in bands)
+    if 3 * negative > sum(values.size for values in bands):
         return "db"
     return "power" if dtype.kind == "f" else "amplitude"
 
 
-def robust_range(values: NDArray[Any]) -> tuple[float, float]:
-    """The low and high end that become 0 and 1: the 0.1 and 99.9 percentile, unless a few outliers set them.
-
-    Neither end is further from the 1st to 99th percentile than these are from each other, so that hot pixels cannot
-    blow up the quantisation step. Where nearly all are one value, the others say what the range is, unless there are
-    so few of them that they are outliers, too.
-    """
-    # Not between values: a difference may be more than their type holds.
-    lowest, low, high, highest = np.percentile(values, [0.1, 1, 99, 99.9], method="nearest").astype(float)
-    width = high - low
-    if width > 0:
-        return max(lowest, low - width), min(highest, high + width)
-    others = values[values != low]
-    if others.size > values.size / 1000:
-        least, most = robust_range(others)
-        return min(low, least), max(low, most)
-    nearest = np.abs(others.astype(np.float64) - low).min(initial=0)
-    return low, low + 1e-6 * nearest
+def _floor(unit: Unit | None, dtype: np.dtype[Any], samples: Samples) -> float:
+    """What is below this many dB isn't told apart: one value in ten thousand."""
+    if unit not in ("power", "amplitude"):
+        return 0.0
+    positive = (values[values > 0] for values in samples.bands())
+    lowest = [float(np.percentile(values, 0.01, method="lower")) for values in positive if values.size]
+    factor = 10 if unit == "power" else 20
+    return float(np.float32(factor * math.log10(min(lowest, default=1e-10 if dtype.kind == "f" else 1))))
 
 
-def spectral_klt(samples: NDArray[Any]) -> NDArray[np.float64]:
-    """(N, P) samples of N bands -> (N, N) orthonormal rows, the components of largest variance first.
+def _scales_and_offsets(
+    transform: ValueTransform, linear: NDArray[np.float32], valid: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(bands,) each: bands that are alike share the widest one's scale; bands that don't vary have no say in it."""
+    ranges = np.array([_range(transform, values) for values in Samples(linear, valid).bands()])
+    low, high = ranges.T
+    varies = high > low
+    least = 1.0 if transform.dtype.kind != "f" and not transform.decibels else np.maximum(1e-6 * np.abs(low), FINEST)
+    widths = np.clip(high - low, least, LARGEST)
+    scales = np.full(len(low), (widths[varies] if varies.any() else widths).max())
+    groups = alike(low[varies], high[varies])
+    for group in np.unique(groups):
+        members = np.flatnonzero(varies)[groups == group]
+        scales[members] = widths[members].max()
+    return scales.astype(np.float32), np.clip((low + high - scales) / 2, -LARGEST, LARGEST).astype(np.float32)
 
-    The Karhunen-Loeve transform over the bands; each row's largest element is positive.
-    """
-    centred = samples.astype(np.float64) - samples.mean(1, keepdims=True, dtype=np.float64)
-    _, vectors = np.linalg.eigh(centred @ centred.T)
-    rows = vectors.T[::-1]
-    signs = np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(1)])
-    result: NDArray[np.float64] = rows * signs[:, None]
-    return result
+
+def _range(transform: ValueTransform, linear: NDArray[np.float32]) -> tuple[float, float]:
+    # Pixels without power tell nothing of the range of those that have some.
+    telling = linear[linear > transform.floor] if transform.decibels else linear
+    return robust_range(telling) if telling.size else (transform.floor, transform.floor)
+
+
+def _with_matrix(
+    transform: ValueTransform, linear: NDArray[np.float32], valid: NDArray[np.bool_] | None, pixels: int
+) -> ValueTransform:
+    """The transform of several bands with its spectral part."""
+    scales, offsets = (np.array(values, np.float32) for values in (transform.scales, transform.offsets))
+    units = to_units(linear, offsets[:, None], scales[:, None])
+    found = covariance(units, valid)
+    rows = spectral_klt(found)
+    # Where one band has a value and another none, nothing says that a component is negligible.
+    matrix = coefficients(rows, found, pixels, drop=valid is None)
+    # Components that are left out, here or in a tile, are 0.5 there: that should be their mean.
+    means = np.array([values.mean() - 0.5 if values.size else 0 for values in Samples(units, valid).bands()])
+    moved = np.clip(offsets + scales * (rows[1:].T @ (rows[1:] @ means)), -LARGEST, LARGEST).astype(np.float32)
+    return replace(transform, offsets=tuple(moved.tolist()), matrix=matrix, covariance=found)

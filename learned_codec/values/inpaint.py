@@ -6,8 +6,16 @@ smooth continuation of the valid pixels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+OFTEN = 0.5
+"""The share of a band's holes in which another must have a value, to tell what is there."""
+
+RIDGE = 1e-3
+"""What is added to variances, as a share of their mean: covariances are estimates."""
 
 
 def fill(planes: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -22,6 +30,41 @@ def fill(planes: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.fl
         return np.zeros_like(planes)
     weight = valid.astype(np.float32)
     return _fill(np.where(valid, planes, np.float32(0)), weight)
+
+
+def fill_bands(
+    planes: NDArray[np.float32], valid: NDArray[np.bool_], covariance: NDArray[np.float64] | None
+) -> NDArray[np.float32]:
+    """(bands, H, W) values with holes filled: smoothly, but where other bands have values, as these would have it.
+
+    What a hole's other bands tell by the `covariance` of the bands costs nothing when they are coded together; only
+    what they don't tell is continued. A band without any value becomes 0.5, the middle of its range, before that.
+    """
+    found = np.stack([_smooth(plane, mask) for plane, mask in zip(planes, valid, strict=True)])
+    own = valid.any(0) & ~valid  # holes in which another band has a value
+    if covariance is None or not own.any():
+        return found
+    smooth = found.copy()
+    for band in np.flatnonzero(own.any((1, 2))).tolist():
+        there = own[band]
+        others = np.flatnonzero(valid[:, there].mean(1) >= OFTEN)
+        if len(others):
+            told = np.tensordot(_regression(covariance, band, others), smooth[others], 1).astype(np.float32)
+            rest = _smooth(planes[band] - told, valid[band]) if valid[band].any() else 0.5 - told.mean()
+            found[band][there] = (told + rest)[there]
+    return found
+
+
+def _smooth(plane: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return fill(plane, valid) if valid.any() else np.full_like(plane, 0.5)
+
+
+def _regression(covariance: NDArray[np.float64], band: int, others: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The weights with which the others tell a band; small where little is known of how they go together."""
+    among = covariance[np.ix_(others, others)]
+    ridge = RIDGE * np.trace(among) / len(others) + 1e-12
+    weights: NDArray[Any] = np.linalg.solve(among + ridge * np.eye(len(others)), covariance[others, band])
+    return weights
 
 
 def _fill(total: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,8 +10,10 @@ from hypothesis.extra import numpy as arrays
 
 from learned_codec.bitstream import Header
 from learned_codec.errors import BitstreamError, CorruptDataError, InvalidInputError, UnsupportedVersionError
-from learned_codec.values.choose import FINEST, choose, guess_unit, robust_range, spectral_klt
-from learned_codec.values.transform import GREY, KNEE, MATRIX_ONE, MAX_BANDS, PLAIN, SCALED, ValueTransform
+from learned_codec.values.choose import FINEST, Samples, choose, guess_unit
+from learned_codec.values.ranges import robust_range
+from learned_codec.values.spectral import covariance, spectral_klt
+from learned_codec.values.transform import GREY, KNEE, MATRIX_ONE, MAX_BANDS, PLAIN, SCALED, ValueTransform, unit_in
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
 QUICK = settings(max_examples=150, deadline=None, derandomize=True)
@@ -22,6 +24,7 @@ EPSILON = 2.0**-21
 
 def of_header(transform: ValueTransform) -> ValueTransform:
     """What a decoder gets: the transform through a header's bytes."""
+    code, parameters = transform.in_header()
     header = Header(
         width=1,
         height=1,
@@ -30,21 +33,31 @@ def of_header(transform: ValueTransform) -> ValueTransform:
         layout="CHW",
         weights_id=b"12345678",
         quality_step=0,
-        transform=transform.code,
-        parameters=transform.parameters(),
+        transform=code,
+        parameters=parameters,
     )
     return ValueTransform.of_header(Header.from_bytes(header.to_bytes()), 1)
 
 
 def chosen(values: np.ndarray, unit: str | None = None) -> ValueTransform:
     """For (bands, h, w) values, all of them valid."""
-    return choose(values.dtype, len(values), 1, unit, list(values.reshape(len(values), -1)), values[0].size)  # type: ignore[arg-type]
+    return choose(values.dtype, len(values), 1, unit, Samples(values.reshape(len(values), -1)), values[0].size)  # type: ignore[arg-type]
 
 
-def there_and_back(values: np.ndarray, noise: float = 0.0, unit: str | None = None) -> np.ndarray:
+def scale_of(values: np.ndarray, unit: str | None = None) -> float:
+    """The one scale that all bands share."""
+    (scale,) = set(chosen(values, unit).scales)
+    return scale
+
+
+def there_and_back(
+    values: np.ndarray, noise: float = 0.0, unit: str | None = None, *, bounded: bool = False
+) -> np.ndarray:
     """Through the model's domain, where a codec adds noise, and through the header."""
     transform = chosen(values, unit)
-    decoder = of_header(transform)
+    decoder = of_header(transform.within(bounds_of(values)) if bounded else transform)
+    if decoder.constant:
+        return decoder.constants(*values.shape[1:])
     if transform.code == PLAIN:
         return decoder.from_model(transform.to_model(values, None, 1))
     planes = transform._scaled(values, None)
@@ -59,10 +72,11 @@ def bound(values: np.ndarray, share: float) -> np.ndarray:
     transform = chosen(values)
     if transform.code == PLAIN:
         return np.zeros(values.shape)
-    middle = np.array(transform.offsets)[:, None, None] + transform.scale / 2
+    scales = np.array(transform.scales)[:, None, None]
+    middle = np.array(transform.offsets)[:, None, None] + scales / 2
     wide = values.astype(float)
     whole = 0.5 if values.dtype.kind != "f" else 0
-    return share * (transform.scale + np.abs(wide - middle)) + EPSILON * (np.abs(wide) + np.abs(middle)) + whole
+    return share * (scales + np.abs(wide - middle)) + EPSILON * (np.abs(wide) + np.abs(middle)) + whole
 
 
 @st.composite
@@ -106,7 +120,7 @@ def test_rasters_come_back(values: np.ndarray) -> None:
     )
 )
 def test_any_finite_floats_come_back(values: np.ndarray) -> None:
-    back = there_and_back(values)
+    back = there_and_back(values, bounded=True)  # the middle of a constant band may be beyond what float32 holds
     assert np.isfinite(back).all()
     share = 1e-5 if len(values) == 1 else 0.02  # among a few values, a left-out component may be all of one of them
     assert (np.abs(back.astype(float) - values) <= bound(values, share)).all()
@@ -138,9 +152,9 @@ def test_nothing_wraps_around(dtype: str) -> None:
 def test_uint8_needs_no_parameters() -> None:
     values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     transform = chosen(values)
-    assert (transform.code, transform.parameters()) == (PLAIN, b"")
+    assert transform.in_header() == (PLAIN, b"")
     assert (there_and_back(values) == values).all()
-    grey = choose(values.dtype, 1, 3, None, [values.reshape(-1)], values.size)
+    grey = choose(values.dtype, 1, 3, None, Samples(values.reshape(1, -1)), values.size)
     assert grey.code == GREY
     planes = grey.to_model(values, None, 3)
     assert planes.shape == (3, 16, 16)
@@ -164,19 +178,19 @@ def test_hot_pixels_neither_blow_up_the_step_nor_are_clipped(
 ) -> None:
     rng = np.random.default_rng(count)
     values = (level + spread * rng.normal(size=(bands, 100, 100))).astype(np.float32)
-    before = chosen(values)
+    before = scale_of(values)
     hot = values.copy()
     places = rng.permutation(10_000)[:count]  # up to 0.4 %
     hot.reshape(bands, -1)[0, places] = sign * 6 * spread * 10**exponent
-    after = chosen(hot)
+    after = chosen(hot).scales[0]
     # The extreme 0.1 % of the others may now lie within the range: no more than that.
-    assert before.scale / 1.05 <= after.scale <= 3 * before.scale
+    assert before / 1.05 <= after <= 3 * before
     noise = 0.01
     back = there_and_back(hot, noise).astype(float)
     error = np.abs(back - hot)
     rest = np.ones(hot.shape, bool)
     rest.reshape(bands, -1)[:, places] = False
-    assert np.sqrt(np.mean(error[rest] ** 2)) <= 1.3 * noise * after.scale + EPSILON * abs(level)
+    assert np.sqrt(np.mean(error[rest] ** 2)) <= 1.3 * noise * after + EPSILON * abs(level)
     # The logarithm of an outlier has the error that values have: e to the power of a few hundredths.
     distance = np.abs(hot[0].reshape(-1)[places].astype(float) - level)
     assert (error[0].reshape(-1)[places] <= 6 * noise * distance).all()
@@ -195,9 +209,9 @@ def test_a_few_real_values_on_a_flat_ground_have_a_linear_range() -> None:
     rng = np.random.default_rng(0)
     values = np.zeros((1, 200, 200), np.float32)
     values[0, :10, :30] = rng.uniform(1, 500, (10, 30))  # 0.75 %
-    assert 400 <= chosen(values).scale <= 500
+    assert 400 <= scale_of(values) <= 500
     values[0, 100, 100] = 1e20
-    assert 400 <= chosen(values).scale <= 1500
+    assert 400 <= scale_of(values) <= 1500
 
 
 def test_the_knee_is_smooth() -> None:
@@ -232,7 +246,7 @@ def correlated(bands: int, size: int = 64, seed: int = 0) -> np.ndarray:
 @given(st.integers(2, 12), st.integers(0, 50))
 def test_the_spectral_transform_is_orthonormal(bands: int, seed: int) -> None:
     samples = correlated(bands, 16, seed).reshape(bands, -1)
-    rows = spectral_klt(samples)
+    rows = spectral_klt(covariance(samples, None))
     assert np.abs(rows @ rows.T - np.eye(bands)).max() < 1e-10
     variances = (rows @ (samples - samples.mean(1, keepdims=True))).var(1)
     assert (np.diff(variances) <= 1e-6 * variances[0]).all()
@@ -245,13 +259,13 @@ def test_the_spectral_transform_is_orthonormal(bands: int, seed: int) -> None:
 
 @pytest.mark.parametrize("bands", [2, 4, 13])
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
-def test_the_error_is_uniform_in_the_data_s_units(bands: int, dtype: str) -> None:
+def test_the_error_is_uniform_in_the_bands_scales(bands: int, dtype: str) -> None:
     values = np.clip(4 * correlated(bands) + 3000, 0, 65535).astype(dtype)
     noise = 0.01
     error = there_and_back(values, noise).astype(float) - values
-    scale = chosen(values).scale
-    np.testing.assert_allclose(np.sqrt(np.mean(error**2, (1, 2))), noise * scale, rtol=0.05)
-    assert np.abs(error.mean((1, 2))).max() < 0.05 * noise * scale
+    scales = np.array(chosen(values).scales)
+    np.testing.assert_allclose(np.sqrt(np.mean(error**2, (1, 2))), noise * scales, rtol=0.05)
+    assert (np.abs(error.mean((1, 2))) < 0.05 * noise * scales).all()
 
 
 def test_components_that_are_left_out_do_not_bias() -> None:
@@ -263,7 +277,7 @@ def test_components_that_are_left_out_do_not_bias() -> None:
     transform = chosen(values)
     assert transform.components == 2
     back = there_and_back(values, noise=0.001)
-    assert np.abs((back - values).mean((1, 2))).max() < 1e-4 * transform.scale
+    assert (np.abs((back - values).mean((1, 2))) < 1e-4 * np.array(transform.scales)).all()
 
 
 @pytest.mark.parametrize(("side", "kind"), [(40, "int8"), (100, "int16")])
@@ -274,7 +288,7 @@ def test_coefficients_are_as_fine_as_pays(side: int, kind: str) -> None:
     assert transform.matrix is not None
     assert transform.matrix.dtype == kind
     error = there_and_back(values).astype(float) - values
-    assert np.abs(error).max() < 1e-3 * transform.scale
+    assert (np.abs(error).max((1, 2)) < 1e-3 * np.array(transform.scales)).all()
 
 
 def test_bands_that_do_not_vary_cost_one_component() -> None:
@@ -283,11 +297,114 @@ def test_bands_that_do_not_vary_cost_one_component() -> None:
     assert (there_and_back(values) == values).all()
 
 
-def test_bands_of_unlike_scales_keep_one_scale() -> None:
-    rng = np.random.default_rng(0)
-    values = (rng.normal(size=(3, 64, 64)) * np.array([1, 10, 100])[:, None, None]).astype(np.float32)
-    error = there_and_back(values, 0.01) - values
-    np.testing.assert_allclose(np.sqrt(np.mean(error**2, (1, 2))), 0.01 * chosen(values).scale, rtol=0.1)
+@QUICK
+@given(
+    exponents=st.lists(st.floats(-6, 6), min_size=2, max_size=6),
+    apart=st.booleans(),
+    common=st.sampled_from([0.0, 0.5, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_no_band_of_a_range_of_its_own_is_worse_than_alone(
+    exponents: list[float], apart: bool, common: float, seed: int
+) -> None:
+    """Ranges of any widths that don't overlap, and such as are a decade apart in width."""
+    rng = np.random.default_rng(seed)
+    factors = 10.0 ** (np.array(exponents) if apart else np.unique(np.round(exponents)))
+    bands = len(factors)
+    values = (1 - common) * rng.normal(size=(bands, 50, 50)) + common * rng.normal(size=(1, 50, 50))
+    values *= factors[:, None, None]
+    if apart:
+        values += 20 * np.cumsum(factors)[:, None, None]
+    values = values.astype(np.float32)
+    together = there_and_back(values, 0.01).astype(float) - values
+    for band, error in zip(values, together, strict=True):
+        alone = there_and_back(band[None], 0.01).astype(float) - band
+        assert np.sqrt(np.mean(error**2)) <= 1.122 * np.sqrt(np.mean(alone**2)) + EPSILON * np.abs(band).max()
+
+
+def test_bands_of_like_range_share_a_scale() -> None:
+    values = np.clip(4 * correlated(13) + 3000, 0, 65535).astype(np.uint16)
+    assert len(set(chosen(values).scales)) == 1
+    values = np.random.default_rng(0).integers(0, 1000, (5, 40, 40)).astype(np.int16)
+    assert len(set(chosen(values).scales)) == 1
+    assert len(set(chosen(np.concatenate([values, 0 * values])).scales)) == 1  # what is constant has no range
+
+
+# -- bands with holes of their own -------------------------------------------------------------------------------------
+
+
+@QUICK
+@given(
+    bands=st.integers(2, 8),
+    missing=st.lists(st.floats(0, 1), min_size=8, max_size=8),
+    seed=st.integers(0, 99),
+    dtype=st.sampled_from(["uint16", "int16", "float32"]),
+)
+def test_holes_of_single_bands_harm_no_value(bands: int, missing: list[float], seed: int, dtype: str) -> None:
+    """Where they are at random, in any share, up to bands that are all holes."""
+    values = np.clip(4 * correlated(bands, 40, seed) + 3000, 0, 30000).astype(dtype)
+    rng = np.random.default_rng(seed)
+    share = np.round(np.array(missing[:bands]) * 1.2 - 0.1, 1)[:, None, None]
+    valid = rng.random(values.shape) >= share
+    assume(valid.sum() > 100)
+    holed = np.where(valid, values, np.array(-1 if dtype == "float32" else 0, dtype))
+    flat = holed.reshape(bands, -1), valid.reshape(bands, -1)
+    transform = choose(values.dtype, bands, 1, None, Samples(*flat), values[0].size)
+    planes = transform._scaled(holed, valid) + 0.01 * rng.normal(size=(transform.components, 40, 40)).astype(np.float32)
+    error = of_header(transform)._unscaled(planes).astype(float) - values
+    assert np.sqrt(np.mean(error[valid] ** 2)) <= 1.5 * 0.01 * max(transform.scales) + 0.5
+
+
+def test_bands_that_share_no_pixel_are_unrelated() -> None:
+    values = np.random.default_rng(0).normal(size=(3, 1000)) + np.arange(3)[:, None]
+    valid = np.zeros(values.shape, bool)
+    valid[0, :500] = valid[1, 500:] = True
+    found = covariance(values, valid)
+    np.testing.assert_array_equal(found == 0, ~np.diag([True, True, False]))
+    rows = spectral_klt(found)
+    np.testing.assert_allclose(rows @ rows.T, np.eye(3), atol=1e-12)
+
+
+# -- bounds ------------------------------------------------------------------------------------------------------------
+
+
+@QUICK
+@given(rasters(), st.floats(0, 3), st.sampled_from([None, "power", "amplitude", "db"]))
+def test_what_comes_back_lies_within_the_source_s_range(values: np.ndarray, noise: float, unit: str | None) -> None:
+    transform = chosen(values, unit)
+    if transform.code == PLAIN:
+        return
+    bounded = of_header(transform.within(bounds_of(values)))
+    planes = noise * np.random.default_rng(0).normal(size=(transform.components, *values.shape[1:]))
+    found = (
+        bounded._unscaled(planes.astype(np.float32)) if not bounded.constant else bounded.constants(*values[0].shape)
+    )
+    assert found.dtype == values.dtype
+    low, high = bounds_of(values)[..., None, None]
+    assert ((low <= found) & (found <= high)).all()
+    assert (found[(low == high)[:, 0, 0]] == low[(low == high)[:, 0, 0]]).all()
+
+
+@pytest.mark.parametrize(("low", "high", "stored"), [(0, 255, 0), (10, 250, 0), (230, 255, 2), (0, 9, 2), (7, 7, 2)])
+def test_pictures_have_bounds_where_these_tell_something(low: int, high: int, stored: int) -> None:
+    transform = ValueTransform(PLAIN, np.dtype(np.uint8), 1).within(np.array([[low], [high]]))
+    code, parameters = transform.in_header()
+    assert len(parameters) == stored
+    assert code == (PLAIN | 0x80 if stored else PLAIN)
+    found = of_header(transform).from_model(
+        transform.to_model(np.arange(256, dtype=np.uint8).reshape(1, 16, 16), None, 1)
+    )
+    assert (found.min(), found.max()) == ((low, high) if stored else (0, 255))
+
+
+@pytest.mark.parametrize("unit", [None, "power", "amplitude", "db"])
+def test_the_unit_is_in_the_header(unit: str | None) -> None:
+    values = np.abs(correlated(2, 8)) + 1
+    for found in (values, np.ones_like(values)):
+        transform = chosen(found, unit).within(bounds_of(found))
+        code, parameters = transform.in_header()
+        assert unit_in(header_with(parameters, "float32", 2, code)) == unit
+    assert unit_in(header_with(b"", "uint8", 1, PLAIN)) is None
 
 
 # -- radar -------------------------------------------------------------------------------------------------------------
@@ -298,12 +415,10 @@ def test_bands_of_unlike_scales_keep_one_scale() -> None:
 def test_linear_radar_has_its_error_in_decibels(unit: str, factor: int, bands: int) -> None:
     rng = np.random.default_rng(0)
     values = (10 ** rng.normal(-1.5, 0.4, (bands, 80, 80))).astype(np.float32)
-    transform = chosen(values, unit)
-    assert transform.peak == transform.scale
     exact = there_and_back(values, unit=unit)
     np.testing.assert_allclose(exact, values, rtol=2e-5 if bands == 1 else 2e-3)
     error = factor * np.log10(there_and_back(values, 0.01, unit) / values)
-    np.testing.assert_allclose(np.sqrt(np.mean(error**2, (1, 2))), 0.01 * transform.scale, rtol=0.05)
+    np.testing.assert_allclose(np.sqrt(np.mean(error**2, (1, 2))), 0.01 * scale_of(values, unit), rtol=0.05)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "uint8"])
@@ -349,10 +464,10 @@ def test_extreme_powers(unit: str) -> None:
 
 def test_units_are_guessed_from_the_values_alone() -> None:
     floats, integers = np.array([0.5, 2], np.float32), np.array([3, 900], np.uint16)
-    assert guess_unit(floats.dtype, [floats]) == "power"
-    assert guess_unit(integers.dtype, [integers]) == "amplitude"
-    assert guess_unit(floats.dtype, [floats, -floats]) == "db"
-    assert guess_unit(integers.dtype, []) == "amplitude"
+    assert guess_unit(floats.dtype, Samples(floats[None])) == "power"
+    assert guess_unit(integers.dtype, Samples(integers[None])) == "amplitude"
+    assert guess_unit(floats.dtype, Samples(np.stack([floats, -floats]))) == "db"
+    assert guess_unit(floats.dtype, Samples(-floats[None], np.array([[False, False]]))) == "power"
 
 
 # -- in the header -----------------------------------------------------------------------------------------------------
@@ -367,24 +482,38 @@ def test_parameters_come_back(values: np.ndarray, unit: str | None) -> None:
         transform.code, transform.dtype, transform.bands, transform.unit,
     )  # fmt: skip
     if transform.code == SCALED:
-        assert found.parameters() == transform.parameters()
+        assert found.in_header() == transform.in_header()
         assert found.components == transform.components
-        assert found.scale == transform.scale
+        assert found.scales == transform.scales
         assert found.offsets == transform.offsets
         assert found.floor == pytest.approx(transform.floor, rel=1e-6)
+
+
+NOTHING = Samples(np.zeros((1, 0)))
+
+
+def bounds_of(values: np.ndarray) -> np.ndarray:
+    return np.stack([values.min((1, 2)), values.max((1, 2))])
+
+
+def elements(dtype: str) -> st.SearchStrategy:
+    if dtype == "float32":
+        return st.floats(width=32, allow_nan=False, allow_infinity=False)
+    return arrays.from_dtype(np.dtype(dtype))
 
 
 def header_with(parameters: bytes, dtype: str, bands: int, transform: int = SCALED) -> Header:
     return Header(
         width=1, height=1, bands=bands, dtype=dtype, layout="CHW", weights_id=b"12345678", quality_step=0,  # type: ignore[arg-type]
-        transform=transform, parameters=parameters,
+        transform=transform | 0x80 if parameters else transform, parameters=parameters,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize("unit", [None, "power"])
 def test_every_truncation_is_noticed(bands: int, unit: str | None) -> None:
-    data = chosen(np.abs(correlated(bands, 16)) + 1, unit).parameters()
+    values = np.abs(correlated(bands, 16)) + 1
+    _, data = chosen(values, unit).within(bounds_of(values)).in_header()
     for length in range(len(data)):
         with pytest.raises(BitstreamError):
             ValueTransform.of_header(header_with(data[:length], "float32", bands), 1)
@@ -398,12 +527,14 @@ def test_every_truncation_is_noticed(bands: int, unit: str | None) -> None:
 )
 def test_garbage_is_an_error_or_gives_values(data: bytes, dtype: str, bands: int, level: float, unit: int) -> None:
     """Whatever the parameters are: an error of ours, or values of the dtype. Never a warning, NaN or anything else."""
-    for parameters in (data, bytes([unit]) + data[: 4 * (1 + bands + (unit in (1, 2)))]):
+    size = np.dtype(dtype).itemsize * 2 * bands + 4 * (1 + bands + (unit in (1, 2)))
+    for parameters in (data, bytes([unit]) + data[:size]):
         try:
             transform = ValueTransform.of_header(header_with(parameters, dtype, bands), 1)
         except BitstreamError:
             continue
-        values = transform._unscaled(np.full((transform.components, 2, 2), level, np.float32))
+        planes = np.full((transform.components, 2, 2), level, np.float32)
+        values = transform.constants(2, 2) if transform.constant else transform._unscaled(planes)
         assert values.shape == (bands, 2, 2)
         assert values.dtype == dtype
         assert np.isfinite(values).all()
@@ -416,21 +547,26 @@ def test_forged_parameters_give_values(data: st.DataObject) -> None:
     bands = data.draw(st.integers(1, 4))
     unit = data.draw(st.integers(0, 3))
     finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
-    numbers = data.draw(st.lists(finite, min_size=bands + 2, max_size=bands + 2))
-    assume(numbers[0] != 0)
-    numbers[0] = abs(numbers[0])
-    parameters = bytes([unit]) + np.array(numbers[: 1 + bands + (unit in (1, 2))], "<f4").tobytes()
-    if bands > 1:
+    scales = data.draw(st.lists(finite.map(abs).filter(bool), min_size=1, max_size=1) if data.draw(st.booleans())
+                       else st.lists(finite.map(abs).filter(bool), min_size=bands, max_size=bands))  # fmt: skip
+    numbers = data.draw(st.lists(finite, min_size=bands + 1, max_size=bands + 1))
+    dtype = data.draw(st.sampled_from(DTYPES))
+    bounds = np.sort(data.draw(arrays.arrays(dtype, (2, bands), elements=elements(dtype))), axis=0)
+    parameters = bytes([unit | (4 if len(scales) > 1 else 0)]) + bounds.tobytes()
+    if (bounds[0] != bounds[1]).any():
+        parameters += np.array([*scales, *numbers[: bands + (unit in (1, 2))]], "<f4").tobytes()
+    if bands > 1 and (bounds[0] != bounds[1]).any():
         count = data.draw(st.integers(1, bands))
         fine = data.draw(st.booleans())
         size = (1 + fine) * count * bands
         parameters += bytes([2 * count + fine]) + data.draw(st.binary(min_size=size, max_size=size))
-    dtype = data.draw(st.sampled_from(DTYPES))
     transform = ValueTransform.of_header(header_with(parameters, dtype, bands), 1)
     for level in (0.0, 0.5, 1.0, -700.0, 3e4):
-        values = transform._unscaled(np.full((transform.components, 2, 3), level, np.float32))
+        planes = np.full((transform.components, 2, 3), level, np.float32)
+        values = transform.constants(2, 3) if transform.constant else transform._unscaled(planes)
         assert values.shape == (bands, 2, 3)
-        assert np.isfinite(values).all()
+        assert (values >= bounds[0][:, None, None]).all()
+        assert (values <= bounds[1][:, None, None]).all()
 
 
 @pytest.mark.parametrize(
@@ -441,8 +577,10 @@ def test_forged_parameters_give_values(data: st.DataObject) -> None:
         (GREY, "uint8", 3, b""),
         (5, "uint8", 1, b""),
         (SCALED, "uint8", MAX_BANDS + 1, b""),
-        (SCALED, "uint8", 1, b"\x07" + bytes(8)),
-        (SCALED | 2, "uint8", 1, b"\0"),
+        (SCALED, "uint8", 1, b"\x08" + bytes(8)),
+        (SCALED, "uint8", 1, b""),
+        (SCALED | 4, "uint8", 1, b"\0"),
+        (GREY, "uint8", 1, bytes(8)),  # what SCALED was before bands had bounds
     ],
 )
 def test_transforms_of_later_versions(transform: int, dtype: str, bands: int, parameters: bytes) -> None:
@@ -450,7 +588,20 @@ def test_transforms_of_later_versions(transform: int, dtype: str, bands: int, pa
         ValueTransform.of_header(header_with(parameters, dtype, bands, transform), 1)
 
 
-@pytest.mark.parametrize("values", [[0.0, 1.0], [-1.0, 1.0], [math.nan, 1.0], [math.inf, 0.0], [1.0, math.nan]])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.0, 1.0, 0.0, 1.0],
+        [0.0, 1.0, -1.0, 1.0],
+        [0.0, 1.0, math.nan, 1.0],
+        [0.0, 1.0, math.inf, 0.0],
+        [0.0, 1.0, 1.0, math.nan],
+        [1.0, 0.0, 1.0, 0.0],
+        [math.nan, 1.0, 1.0, 0.0],
+        [0.0, math.inf, 1.0, 0.0],
+        [2.0, 2.0, 1.0, 0.0],
+    ],
+)
 def test_parameters_that_make_no_sense(values: list[float]) -> None:
     data = b"\0" + np.array(values, "<f4").tobytes()
     with pytest.raises(CorruptDataError, match="make no sense"):
@@ -459,8 +610,8 @@ def test_parameters_that_make_no_sense(values: list[float]) -> None:
 
 def test_what_a_model_cannot_code() -> None:
     with pytest.raises(InvalidInputError, match="3 bands codes uint8.*2 bands of float32"):
-        choose(np.dtype("float32"), 2, 3, None, [], 1)
+        choose(np.dtype("float32"), 2, 3, None, NOTHING, 1)
     with pytest.raises(InvalidInputError, match=r"1 bands of uint8 \(amplitude\)"):
-        choose(np.dtype("uint8"), 1, 3, "amplitude", [], 1)
+        choose(np.dtype("uint8"), 1, 3, "amplitude", NOTHING, 1)
     with pytest.raises(InvalidInputError, match="256 bands.*257"):
-        choose(np.dtype("uint8"), 257, 1, None, [], 1)
+        choose(np.dtype("uint8"), 257, 1, None, NOTHING, 1)

@@ -1,0 +1,76 @@
+"""Where values lie: the range that tells, the bounds, and which bands are alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+APART = 3.0
+"""Ranges that are wider than the next by more than this are not alike. Those of one optical sensor are 2.8 at most."""
+
+SPREAD = 20.0
+"""Nor are ranges of which one is wider by more than this. Those of one optical sensor reach 14."""
+
+
+def robust_range(values: NDArray[Any]) -> tuple[float, float]:
+    """The low and high end that become 0 and 1: the 0.1 and 99.9 percentile, unless a few outliers set them.
+
+    Neither end is further from the 1st to 99th percentile than these are from each other, so that hot pixels cannot
+    blow up the quantisation step. Where nearly all are one value, the others say what the range is, unless there are
+    so few of them that they are outliers, too.
+    """
+    # Not between values: a difference may be more than their type holds.
+    lowest, low, high, highest = np.percentile(values, [0.1, 1, 99, 99.9], method="nearest").astype(float)
+    width = high - low
+    if width > 0:
+        return max(lowest, low - width), min(highest, high + width)
+    others = values[values != low]
+    if others.size > values.size / 1000:
+        least, most = robust_range(others)
+        return min(low, least), max(low, most)
+    nearest = np.abs(others.astype(np.float64) - low).min(initial=0)
+    return low, low + 1e-6 * nearest
+
+
+def alike(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The group of each band by its range, (N,) `low` to `high`: ranges of a group overlap and are of like widths.
+
+    Returns:
+        (N,) numbers from 0, the widest range's group first.
+    """
+    widths = high - low
+    groups: list[list[int]] = []
+    for band in np.argsort(-widths, kind="stable").tolist():
+        for members in groups:
+            widest, narrowest = (widths[members[end]] for end in (0, -1))
+            overlap = (low[members] <= high[band]) & (low[band] <= high[members])
+            if narrowest <= APART * widths[band] and widest <= SPREAD * widths[band] and overlap.any():
+                members.append(band)
+                break
+        else:
+            groups.append([band])
+    found = np.zeros(len(widths), np.intp)
+    for number, members in enumerate(groups):
+        found[members] = number
+    return found
+
+
+class Extremes:
+    """The lowest and highest value of each band, gathered rectangle by rectangle."""
+
+    def __init__(self, bands: int, dtype: np.dtype[Any]) -> None:
+        limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+        self._none = limits.max, limits.min
+        self._low, self._high = (np.full(bands, value, dtype) for value in self._none)
+
+    def add(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
+        """Take (bands, h, w) values, of which those count that are `valid`, None for all."""
+        where: Any = True if valid is None else valid
+        np.minimum(self._low, values.min((1, 2), initial=self._none[0], where=where), out=self._low)
+        np.maximum(self._high, values.max((1, 2), initial=self._none[1], where=where), out=self._high)
+
+    def bounds(self) -> NDArray[Any]:
+        """(2, bands): the lowest and the highest; 0 of bands that had no value."""
+        return np.where(self._low <= self._high, [self._low, self._high], 0).astype(self._low.dtype)
