@@ -224,6 +224,7 @@ def encode_source(
     )
     header.validate(Limits())  # what no decoder would accept by default is better not written
     from learned_codec.tiling.encoder import ImageEncoder
+    from learned_codec.tiling.parallel import shared
     from learned_codec.tiling.sampling import samples as take_samples
 
     layout_of_masks = _mask_layout(source, dtype)
@@ -233,9 +234,10 @@ def encode_source(
     metadata = dict(source.metadata)
     if source.nodata is not None:  # kept in any case: that no pixel has it now means nothing
         metadata["nodata"] = number_to_json(source.nodata)
-    loaded = registry.load(card, device, used)
+    workers, each = shared(used, header.tile_count)
+    loaded = registry.load(card, device, each)
     optimiser = registry.optimiser(loaded, card, effort) if effort else None
-    job = ImageEncoder(source, header, transform, layout_of_masks, loaded, optimiser, progress)
+    job = ImageEncoder(source, header, transform, layout_of_masks, loaded, optimiser, progress, workers)
     return job.run(*rate, metadata)
 
 

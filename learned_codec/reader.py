@@ -18,9 +18,12 @@ from learned_codec.bitstream.metadata import number_of_json
 from learned_codec.errors import FileError, InvalidInputError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
+from learned_codec.models.config import HALO
 from learned_codec.models.device import checked_threads
 from learned_codec.streams import Openable, is_path, name_of, opened
 from learned_codec.tiling.decoder import Block, ImageDecoder
+from learned_codec.tiling.grid import tiles_of
+from learned_codec.tiling.parallel import shared
 from learned_codec.tiling.progress import Progress
 from learned_codec.values.mask import MaskSpec, holds
 
@@ -242,8 +245,10 @@ class Reader:
         row, column, height, width = self.checked_window(window)
         self._check_open()
         wanted = slice(row, row + height), slice(column, column + width)
-        model = registry.load(self._card, self._device, checked_threads(self._threads))
-        for block in self._decoding.blocks(model, wanted, progress):
+        needed = len(tiles_of(self.container.header, wanted, HALO))
+        workers, each = shared(checked_threads(self._threads), needed)
+        model = registry.load(self._card, self._device, each)
+        for block in self._decoding.blocks(model, wanted, progress, workers):
             yield block.crop(*wanted)
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from learned_codec.values.transform import ValueTransform
 
 from . import grid
 from .grid import Window, tiles_of
+from .parallel import Workers
 from .progress import Progress
 from .synthesis import Decoded, synthesise, visible_blocks
 
@@ -74,29 +75,32 @@ class ImageDecoder:
         fills = () if self.layout is None else self.layout.fills
         return fills[0] if fills else np.nan if self.transform.dtype.kind == "f" else 0
 
-    def blocks(self, model: Model, window: Window | None = None, progress: Progress | None = None) -> Iterator[Block]:
-        """The image, or what touches a window of it, in blocks along rows. Raises `CorruptDataError`."""
+    def blocks(
+        self, model: Model, window: Window | None = None, progress: Progress | None = None, threads: int = 1
+    ) -> Iterator[Block]:
+        """The image, or what touches a window of it, in blocks along rows, by so many threads.
+
+        Raises `CorruptDataError`.
+        """
         shape = self.header.height, self.header.width
         window = window or (slice(0, shape[0]), slice(0, shape[1]))
         wanted = tiles_of(self.header, window, HALO)
-        done = fetched = 0
         inside = set(tiles_of(self.header, window))
         sides: Sides = {}  # only of the tiles inside whose pixels are still to come
 
-        def source(index: int) -> Decoded:
-            nonlocal done, fetched
-            if done == fetched:
-                fetched += self.container.fetch(wanted[done:])
-            decoded, side = self._tile(model, index)
-            if index in inside:
-                sides[index] = side
-            done += 1
-            if progress is not None:
-                progress(done, len(wanted))
-            return decoded
+        def tiles(workers: Workers) -> Iterator[Decoded]:
+            found = workers.map(lambda read: self._tile(model, *read), self._read(wanted))
+            for done, (index, (decoded, side)) in enumerate(zip(wanted, found, strict=True), 1):
+                if index in inside:
+                    sides[index] = side
+                if progress is not None:
+                    progress(done, len(wanted))
+                yield decoded
 
-        for rows, columns, values in synthesise(model, self.header, self.transform, source, self.adaptations, window):
-            yield Block(rows, columns, values, self._finish(values, rows, columns, sides))
+        with Workers(threads) as workers:
+            parts = synthesise(model, self.header, self.transform, tiles(workers), self.adaptations, window, workers)
+            for rows, columns, values in parts:
+                yield Block(rows, columns, values, self._finish(values, rows, columns, sides))
 
     def planes(self, window: Window) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
         """The plane beside the bands in a window, without its pixels: rows, columns and values, tile by tile.
@@ -124,12 +128,27 @@ class ImageDecoder:
 
     # -- tiles --------------------------------------------------------------------------------------------------------
 
-    def _tile(self, model: Model, index: int) -> tuple[Decoded, Side | None]:
+    def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, memoryview | BitstreamError]]:
+        """Tiles' indices with their payloads, or with what is wrong with them."""
+        fetched = 0
+        for done, index in enumerate(wanted):
+            if done == fetched:
+                fetched += self.container.fetch(wanted[done:])
+            try:
+                yield index, self.container.tile(index)
+            except BitstreamError as error:
+                yield index, error
+
+    def _tile(
+        self, model: Model, index: int, read: memoryview | BitstreamError
+    ) -> tuple[Decoded, Side | None]:
         """A tile's decoded latents, and its side unless it is lost."""
         header, side, valid, shown = self.header, Side(None, None), None, True
         box = header.tile_box(index)
         try:
-            payload: bytes | memoryview = self.container.tile(index)
+            if isinstance(read, BitstreamError):
+                raise read
+            payload: bytes | memoryview = read
             if self.layout is not None:
                 data, payload, shown = split_payload(bytes(payload))
                 side = self.layout.unpack(data, header.bands, box.height, box.width)

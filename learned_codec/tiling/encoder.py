@@ -25,6 +25,7 @@ from learned_codec.values.sources import PixelSource
 from learned_codec.values.transform import ValueTransform
 
 from . import grid
+from .parallel import Workers
 from .progress import Counter, Progress
 from .rate import Curves, Goal, Search, decibels
 from .store import Store, Tile, TileStore
@@ -75,14 +76,19 @@ class ImageEncoder:
         model: Model,
         optimiser: Optimiser | None,
         progress: Progress | None,
+        threads: int = 1,
     ) -> None:
         self.source, self.header, self.transform, self.layout = source, header, transform, layout
-        self.model, self.optimiser, self.progress = model, optimiser, progress
+        self.model, self.optimiser, self.progress, self.threads = model, optimiser, progress, threads
         self.extremes = Extremes(header.bands, transform.dtype)  # of what was analysed so far
         self.distortion_weight = 1.0 if transform.unit is None else SPECKLE_DISTORTION_WEIGHT
 
     def run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
         """The file, at a `quality`, or searched for a `bpp` or `psnr`. Raises `RateError`."""
+        with Workers(self.threads) as self._workers:
+            return self._run(control, value, metadata)
+
+    def _run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
         self.metadata, self._counter = metadata, self._plan(control)
         if control == "quality":
             step = step_of_quality(value, self.model.max_step)
@@ -173,6 +179,14 @@ class ImageEncoder:
             del encoder.groups[ends[kept] :], decoded[kept:]
         return encoder, decoded
 
+    def _payload(self, tile: Tile, step: int) -> tuple[Tile, bytes | None, list[NDArray[np.float32]]]:
+        """A tile, its payload (None if nothing in it is visible), and its latents as a decoder will see them."""
+        encoder, decoded = self._coded(tile, step)
+        if encoder is None:
+            return tile, None, decoded
+        payload = encoder.finish()
+        return tile, payload if self.transform.matrix is None else varint.encode(len(decoded)) + payload, decoded
+
     def _moments(self) -> list[Moments]:
         """For each component, what its adaptation is fitted to; none where latents aren't optimised."""
         if self.optimiser is None:
@@ -193,16 +207,12 @@ class ImageEncoder:
         """The file of a quality step; `keep` is given each tile as a decoder will have it."""
         sides, payloads, shown, components = [], [], [], 1
         moments = self._moments()
-        for tile in tiles:
-            encoder, decoded = self._coded(tile, step)
+        for tile, payload, decoded in self._workers.map(lambda tile: self._payload(tile, step), tiles):
             if tile.optimised:
                 self._note(moments, tile, decoded, step)
             sides.append(tile.side)
-            payload = b"" if encoder is None else encoder.finish()
-            if encoder is not None and self.transform.matrix is not None:
-                payload = varint.encode(len(decoded)) + payload
-            payloads.append(payload)
-            shown.append(encoder is not None)
+            payloads.append(payload or b"")
+            shown.append(payload is not None)
             components = max(components, len(decoded))
             if keep is not None:
                 keep(Decoded(decoded, tile.visible))
@@ -313,8 +323,9 @@ class ImageEncoder:
         """Of the valid pixels, decoded at a step; by `ValueTransform.error`."""
         header = replace(self.header, quality_step=step)
         total, count = 0.0, 0
-        transform = self._bounded()
-        for rows, columns, decoded in synthesise(self.model, header, transform, source, adaptations):
+        transform, tiles = self._bounded(), map(source, range(self.header.tile_count))
+        blocks = synthesise(self.model, header, transform, tiles, adaptations, workers=self._workers)
+        for rows, columns, decoded in blocks:
             original = self.source.read(rows, columns)
             error = transform.error(original, decoded)
             if self.layout is not None:

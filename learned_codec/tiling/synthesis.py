@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from learned_codec.values.transform import ValueTransform
 
 from . import grid
 from .grid import Window
+from .parallel import Workers
 
 if TYPE_CHECKING:
     from learned_codec.models.model import Model
@@ -79,16 +81,30 @@ def synthesise(
     model: Model,
     header: Header,
     transform: ValueTransform,
-    source: Callable[[int], Decoded],
+    tiles: Iterable[Decoded],
     adaptations: Sequence[Sequence[int]],
     window: Window | None = None,
+    workers: Workers | None = None,
 ) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
     """Turn tiles of decoded latents into pixels: yields rows, columns and (bands, h, w) values.
 
-    `source(i)` gives what is decoded of tile i; it is asked once for each tile that is needed, in order. Each component
-    has its amounts in `adaptations`. Only the rows of tiles that the halo reaches are in memory, and of the row above
-    only what is reached. Of a window, the blocks of 16 pixels that it touches come.
+    `tiles` are those that `grid.tiles_of` counts for the window with a halo, in order. Each component has its amounts
+    in `adaptations`. Only the rows of tiles that the halo reaches are in memory, and of the row above only what is
+    reached. Of a window, the blocks of 16 pixels that it touches come. With `workers`, several areas are made at once.
     """
+    jobs = _jobs(model, header, transform, iter(tiles), adaptations, window)
+    yield from (workers or Workers(1)).map(lambda job: job(), jobs)
+
+
+def _jobs(
+    model: Model,
+    header: Header,
+    transform: ValueTransform,
+    tiles: Iterator[Decoded],
+    adaptations: Sequence[Sequence[int]],
+    window: Window | None,
+) -> Iterator[Callable[[], tuple[slice, slice, NDArray[Any]]]]:
+    """What gives the areas of `synthesise`, one after the other. Each holds all that it needs."""
     height, width = header.height, header.width
     rows_wanted, columns_wanted = window or (slice(0, height), slice(0, width))
     step_y, step_x = grid.steps(header)
@@ -100,21 +116,32 @@ def synthesise(
         needed = [index for index, _, _ in grid.overlaps(rows, step_y)]
         for row in needed:
             if row not in found:
-                found[row] = {column: source(row * header.tile_grid[1] + column) for column in tile_columns}
+                found[row] = {column: next(tiles) for column in tile_columns}
         for row in found.keys() - needed:
             del found[row]
         for columns in grid.ranges(width, grid.span(width, step_x, header.bands), columns_wanted):
             here = rows.pixels(height), columns.pixels(width)
             if transform.constant:
-                yield *here, transform.constants(*(part.stop - part.start for part in here))
+                yield partial(_constant, transform, here)
                 continue
             area = (rows, step_y), (columns, step_x)
             shape = _shape(found, *area)
-            planes = [
-                _component(model, found, number, *area, header.quality_step, adaptation, shape, blank)
-                for number, adaptation in enumerate(adaptations)
-            ]
-            yield *here, transform.from_model(_joined(planes, here))
+            areas = [_component(model, found, number, *area, shape) for number in range(len(adaptations))]
+            inner = rows.inner_pixels(height), columns.inner_pixels(width)
+
+            def job(
+                areas: list[NDArray[np.float32] | None] = areas,
+                inner: Window = inner,
+                here: Window = here,
+                shape: Shape | None = shape,
+            ) -> tuple[slice, slice, NDArray[Any]]:
+                planes = [
+                    _pixels(model, latents, header.quality_step, adaptation, shape, inner, blank)
+                    for latents, adaptation in zip(areas, adaptations, strict=True)
+                ]
+                return *here, transform.from_model(np.concatenate(planes))
+
+            yield job
         done = found[rows.start * BLOCK // step_y]
         for column, tile in done.items():  # the next row's halo reaches no further
             done[column] = tile.last_rows(HALO)
@@ -139,21 +166,18 @@ def _shape(found: Rows, rows: Along, columns: Along) -> Shape | None:
     return Shape.of(visible)
 
 
+def _constant(transform: ValueTransform, here: Window) -> tuple[slice, slice, NDArray[Any]]:
+    return *here, transform.constants(*(part.stop - part.start for part in here))
+
+
 def _component(
-    model: Model,
-    found: Rows,
-    number: int,
-    rows: Along,
-    columns: Along,
-    level: int,
-    adaptation: Sequence[int],
-    shape: Shape | None,
-    blank: Blank,
-) -> NDArray[np.float32]:
-    """The pixels of one component in an area, (model bands, 16h, 16w)."""
-    inner = [slice(r.inner.start * BLOCK, r.inner.stop * BLOCK) for r in (rows[0], columns[0])]
-    if shape is not None and not shape.support[*inner].any():  # nobody will see it
-        return np.zeros((model.config.bands, *(part.stop - part.start for part in inner)), np.float32)
+    model: Model, found: Rows, number: int, rows: Along, columns: Along, shape: Shape | None
+) -> NDArray[np.float32] | None:
+    """The latents of one component in an area, (h, w, latents); None where nobody will see its pixels."""
+    if shape is not None:
+        inner = [slice(r.inner.start * BLOCK, r.inner.stop * BLOCK) for r in (rows[0], columns[0])]
+        if not shape.support[*inner].any():
+            return None
     area = np.zeros((rows[0].outer_length, columns[0].outer_length, model.config.latents), np.float32)
     lost = np.zeros(area.shape[:2], bool)
     for tile, part, place in _parts(found, rows, columns):
@@ -162,19 +186,30 @@ def _component(
         elif number < len(tile.components):
             area[place] = tile.cut(tile.components[number], part)
     if lost[rows[0].inner, columns[0].inner].all():  # the decoder fills it
-        return np.zeros((model.config.bands, *(part.stop - part.start for part in inner)), np.float32)
+        return None
     if lost.any():
         # The blocks beside a lost tile overlap with it: a smooth continuation harms them least.
         area = fill(area.transpose(2, 0, 1), ~lost).transpose(1, 2, 0)
-    if shape is not None or area.any():
-        return model.synthesise(area, level, adaptation, shape)[:, *inner]
-    key = area.shape, tuple(adaptation)
-    if key not in blank:
+    return area
+
+
+def _pixels(
+    model: Model,
+    latents: NDArray[np.float32] | None,
+    step: int,
+    adaptation: Sequence[int],
+    shape: Shape | None,
+    inner: Window,
+    blank: Blank,
+) -> NDArray[np.float32]:
+    """The pixels of one component in the inner part of an area, (model bands, h, w)."""
+    if latents is None:
+        return np.zeros((model.config.bands, *(part.stop - part.start for part in inner)), np.float32)
+    if shape is not None or latents.any():
+        return model.synthesise(latents, step, adaptation, shape)[:, *inner]
+    key = latents.shape, tuple(adaptation)
+    known = blank.get(key)
+    if known is None:
         blank.clear()
-        blank[key] = model.synthesise(area, level, adaptation)
-    return blank[key][:, *inner]
-
-
-def _joined(planes: list[NDArray[np.float32]], here: Window) -> NDArray[np.float32]:
-    height, width = (part.stop - part.start for part in here)
-    return np.concatenate([plane[:, :height, :width] for plane in planes])
+        known = blank[key] = model.synthesise(latents, step, adaptation)
+    return known[:, *inner]
