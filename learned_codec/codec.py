@@ -26,7 +26,7 @@ from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
 from learned_codec.tiling.progress import Progress
 from learned_codec.values.arrays import ArraySource
-from learned_codec.values.choose import choose, guess_unit
+from learned_codec.values.choose import Samples, choose, guess_unit
 from learned_codec.values.mask import MaskSpec, holds
 from learned_codec.values.sources import PixelSource, Unit
 from learned_codec.values.transform import UNITS, unit_in
@@ -228,7 +228,9 @@ def encode_source(
     from learned_codec.tiling.sampling import samples as take_samples
 
     layout_of_masks = _mask_layout(source, dtype)
-    samples = take_samples(source, layout_of_masks or MaskSpec(()))
+    samples = Samples(np.empty((source.bands, 0), dtype))
+    if not plain or source.bands not in (1, card.bands):  # else there is nothing to choose
+        samples = take_samples(source, layout_of_masks or MaskSpec(()))
     known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
     transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels)
     metadata = dict(source.metadata)

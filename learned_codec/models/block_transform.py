@@ -7,7 +7,9 @@ the arithmetic of the skeleton's dense one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +17,16 @@ from numpy.typing import NDArray
 from learned_codec.errors import WeightsError
 
 from .config import BLOCK
-from .lapping import PART, dct, filter_boundaries
+from .lapping import HALF, PART, dct, filter_boundaries, over_columns, over_rows
 from .shape_adaptive import Shape
 
 Array = NDArray[np.float32]
 
 TOLERANCE = 0.01
 """How far, relative to its norm, a latent's weights may be from a component of the DCT; float16 takes 0.0005."""
+
+STRIP = 2 * BLOCK
+"""Rows that are transformed together."""
 
 _COLOUR_AXES = np.array([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]])
 
@@ -70,9 +75,8 @@ class BlockTransform:
     ) -> BlockTransform:
         """From the (latents, bands, 16, 16) skeletons. Raises `WeightsError` where these are no DCT."""
         bands = analysis.shape[1]
-        basis = separable_basis(bands).reshape(bands * BLOCK**2, -1)
-        components = np.abs(synthesis.reshape(len(synthesis), -1).astype(np.float64) @ basis.T).argmax(1)
-        forward, inverse = (_factors(skeleton, basis[components]) for skeleton in (analysis, synthesis))
+        components = np.abs(_in_basis(synthesis)).argmax(1)
+        forward, inverse = (_factors(_in_basis(skeleton), components) for skeleton in (analysis, synthesis))
         return cls(bands, components, forward, inverse, pre_filter.astype(np.float32), post_filter.astype(np.float32))
 
     @property
@@ -82,38 +86,64 @@ class BlockTransform:
 
     def analyse(self, pixels: Array, shape: Shape | None = None) -> Array:
         """(bands, 16h, 16w) pixels in [0, 1] -> (h, w, latents); with `shape`, of the pixels in its support alone."""
-        planes = _mixed(pixels - np.float32(0.5), colour_axes(self.bands))
-        filter_boundaries(planes, self.pre_filter, None if shape is None else shape.support)
+        _, height, width = pixels.shape
+        latents = np.empty((height // BLOCK, width // BLOCK, len(self.components)), np.float32)
         if shape is not None:
-            planes = shape.to_whole(planes)
-        _, height, width = planes.shape
-        basis = dct().astype(np.float32)
-        rows = _along_columns(basis, planes)
-        blocks = np.matmul(rows.reshape(*rows.shape[:2], -1, BLOCK), basis.T)
-        turned = blocks.reshape(self.bands, height // BLOCK, BLOCK, -1, BLOCK).transpose(1, 3, 0, 2, 4)
-        latents = turned.reshape(height // BLOCK, width // BLOCK, -1).take(self.components, axis=2)
-        latents *= self.forward
-        return latents if shape is None else _with_unit_norm(latents, self.forward, shape)
+            planes = _mixed(pixels - np.float32(0.5), colour_axes(self.bands))
+            filter_boundaries(planes, self.pre_filter, shape.support)
+            self._to_latents(shape.to_whole(planes), latents)
+            return _with_unit_norm(latents, self.forward, shape)
+        for rows in _strips(height):
+            # The boundaries above and below the strip are filtered with it.
+            outer = slice(max(0, rows.start - HALF), min(height, rows.stop + HALF))
+            planes = _mixed(pixels[:, outer] - np.float32(0.5), colour_axes(self.bands))
+            first = HALF if outer.start == 0 else 0
+            over_rows(planes[:, first : first + (outer.stop - outer.start - first) // BLOCK * BLOCK], self.pre_filter)
+            planes = planes[:, rows.start - outer.start : rows.stop - outer.start]
+            over_columns(planes, self.pre_filter)
+            self._to_latents(planes, latents[rows.start // BLOCK : rows.stop // BLOCK])
+        return latents
 
     def synthesise(self, latents: Array, shape: Shape | None = None) -> Array:
         """(h, w, latents) -> (bands, 16h, 16w) pixels around zero."""
+        height, width, _ = latents.shape
+        planes = np.empty((self.bands, height * BLOCK, width * BLOCK), np.float32)
         if shape is not None:
-            latents = _with_unit_norm(latents, self.inverse, shape)
+            self._to_pixels(_with_unit_norm(latents, self.inverse, shape), planes)
+            planes = shape.from_whole(planes)
+            filter_boundaries(planes, self.post_filter, shape.support, columns_first=True)
+            return _mixed(planes, colour_axes(self.bands).T)
+        for rows in _strips(height * BLOCK):
+            part = planes[:, rows]
+            self._to_pixels(latents[rows.start // BLOCK : rows.stop // BLOCK], part)
+            over_columns(part, self.post_filter)
+        for rows in _strips(height * BLOCK - BLOCK):
+            over_rows(planes[:, rows.start + HALF : rows.stop + HALF], self.post_filter)
+        return _mixed(planes, colour_axes(self.bands).T)
+
+    def _to_latents(self, planes: Array, latents: Array) -> None:
+        """The DCT of blocks, into (h, w, latents)."""
+        height, width, _ = latents.shape
+        basis = dct().astype(np.float32)
+        rows = _along_columns(basis, planes)
+        blocks = np.matmul(rows.reshape(self.bands, height * BLOCK, width, BLOCK), basis.T)
+        turned = blocks.reshape(self.bands, height, BLOCK, width, BLOCK).transpose(1, 3, 0, 2, 4)
+        np.take(turned.reshape(height, width, -1), self.components, axis=2, out=latents, mode="clip")
+        latents *= self.forward
+
+    def _to_pixels(self, latents: Array, planes: Array) -> None:
+        """The inverse of `_to_latents`, into planes."""
         height, width, _ = latents.shape
         # Components that no latent is get one's value times zero.
         source, factor = self._sources
         blocks = latents.take(source, axis=2)
         blocks *= factor
-        planes = blocks.reshape(height, width, self.bands, BLOCK, BLOCK).transpose(2, 0, 3, 1, 4)
+        turned = blocks.reshape(height, width, self.bands, BLOCK, BLOCK).transpose(2, 0, 3, 1, 4)
         basis = dct().astype(np.float32)
-        rows = np.matmul(planes.reshape(self.bands, height * BLOCK, width, BLOCK), basis)
-        planes = _along_columns(basis.T, rows.reshape(self.bands, height * BLOCK, width * BLOCK))
-        if shape is not None:
-            planes = shape.from_whole(planes)
-        filter_boundaries(planes, self.post_filter, None if shape is None else shape.support, columns_first=True)
-        return _mixed(planes, colour_axes(self.bands).T)
+        rows = np.matmul(turned.reshape(self.bands, height * BLOCK, width, BLOCK), basis)
+        planes[...] = _along_columns(basis.T, rows.reshape(planes.shape))
 
-    @property
+    @cached_property
     def _sources(self) -> tuple[NDArray[np.intp], Array]:
         """For each component the latent that it is and the latent's factor; 0 for those that none is."""
         source = np.zeros(self.bands * BLOCK**2, np.intp)
@@ -123,15 +153,27 @@ class BlockTransform:
         return source, factor
 
 
-def _factors(skeleton: NDArray[np.floating], basis: NDArray[np.float64]) -> Array:
-    """(latents,) what a skeleton's latents are times their components."""
-    rows = skeleton.reshape(len(skeleton), -1).astype(np.float64)
-    factors = (rows * basis).sum(1)
-    off = np.linalg.norm(rows - factors[:, None] * basis, axis=1)
-    if (off > TOLERANCE * np.abs(factors)).any():
+def _in_basis(skeleton: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(latents, bands, 16, 16) -> (latents, components) how much of each component a latent's weights have."""
+    blocks = dct() @ skeleton.astype(np.float64) @ dct().T
+    mixed: NDArray[np.float64] = np.tensordot(blocks, colour_axes(skeleton.shape[1]), (1, 1))
+    return np.moveaxis(mixed, 3, 1).reshape(len(skeleton), -1)
+
+
+def _factors(found: NDArray[np.float64], components: NDArray[np.intp]) -> Array:
+    """(latents,) what latents are times their components. Raises `WeightsError` if they are anything else."""
+    factors = np.take_along_axis(found, components[:, None], 1)[:, 0]
+    off = np.square(found).sum(1) - np.square(factors)
+    if (off > np.square(TOLERANCE * factors)).any():
         raise WeightsError("the weights' block transform is not a separable DCT")
     result: Array = factors.astype(np.float32)
     return result
+
+
+def _strips(height: int) -> Iterator[slice]:
+    """Rows by whole blocks, so few that a processor's cache holds them."""
+    for top in range(0, height, STRIP):
+        yield slice(top, min(top + STRIP, height))
 
 
 def _along_columns(matrix: Array, planes: Array) -> Array:

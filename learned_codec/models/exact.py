@@ -192,7 +192,7 @@ class Stage:
     """What is coded in one of the stages: at each of four positions in a 2 x 2 neighbourhood, a group of channels.
 
     `groups[p]`: the channels at position p. `means` (in 2^-MEAN_BITS steps) and `bins` (scale bins) are
-    (4, channels, h, w) of the positions, float32 and uint8.
+    (h, w, 4, channels) of the neighbourhoods and the positions in them, float32 and uint8.
     """
 
     groups: tuple[slice, ...]
@@ -229,9 +229,8 @@ class ExactEntropyModel:
         except KeyError as error:
             raise WeightsError(f"the weights lack the exact tensor {error}") from error
         self._groups = [groups_of(stage, config.latents) for stage in range(CONTEXT_STAGES)]
-        self._features = engine.build(
-            self._features_network, [Input(config.hyper_latents), Input(config.context_width, VECTOR)], exact=True
-        )
+        inputs = [Input(config.hyper_latents, channels_last=True), Input(config.context_width, VECTOR)]
+        self._features = engine.build(self._features_network, inputs, exact=True, channels_last=True)
         self._stages = [self._built_stage(engine, stage) for stage in range(CONTEXT_STAGES)]
 
     def level(self, step: int) -> LevelTables:
@@ -261,14 +260,18 @@ class ExactEntropyModel:
 
     def _built_stage(self, engine: Engine, stage: int) -> Program:
         c = self.config
-        inputs = [Input(c.context_width), Input(1), Input(c.latents, VECTOR)]
-        inputs += [Input(c.latents, VECTOR)] * PRODUCT_ROWS + [Input(c.latents)] * stage
+        inputs = [
+            Input(c.context_width, channels_last=True),
+            Input(1),
+            *[Input(c.latents, VECTOR)] * (1 + PRODUCT_ROWS),
+        ]
+        inputs += [Input(2 * c.latents, channels_last=True)] * stage
 
         def network(ops: Operations, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
             features, inside, unit, *rest = tensors
             return self._stage_network(ops, stage, features, inside, unit, rest[:PRODUCT_ROWS], rest[PRODUCT_ROWS:])
 
-        return engine.build(network, inputs, exact=True)
+        return engine.build(network, inputs, exact=True, channels_last=True)
 
     def _stage_network(
         self,
@@ -282,25 +285,18 @@ class ExactEntropyModel:
     ) -> Sequence[Tensor]:
         """The means and bins of a stage, (positions * channels, h / 2, w / 2).
 
-        `inside` is 1 in the area and 0 beyond it; `known` are the normalised latents of the stages before, as that.
+        `inside` is 1 in the area and 0 beyond it; `known` are the latents of the stages before, (positions * channels,
+        …), of each position the normalised ones and then their magnitudes.
         """
         name, width = f"steps.{stage}", self.config.context_width
         layers = _Layers(self.layers)
         enter = layers[f"{name}.enter"]
         x = ops.pointwise(features, enter.weight[:, :width], enter.bias)
-        if known:
-            # In each position are other channels: a matrix for each. Sums are exact in any order.
-            from_latents = enter.weight[:, width:].reshape(width, 2, -1)
-            positions = [ops.split(latents, PHASES) for latents in known]
-            magnitudes = [ops.split(ops.magnitude(latents), PHASES) for latents in known]
-            seen, matrices = [], []
-            for p in range(PHASES):
-                for earlier in range(stage):
-                    seen += [positions[earlier][p], magnitudes[earlier][p]]
-                own = [from_latents[:, sign, self._groups[earlier][p]] for earlier in range(stage) for sign in (0, 1)]
-                matrices.append(np.concatenate(own, 1))
-            found = ops.pointwise(ops.concatenate(seen), np.stack(matrices))
-            x = ops.add(x, ops.depth_to_space(found, 2, places_first=True))
+        # In each position are other channels: a matrix for each. Sums are exact in any order.
+        from_latents = enter.weight[:, width:].reshape(width, 2, -1) if known else enter.weight
+        for groups, latents in zip(self._groups, known, strict=False):
+            matrices = np.stack([from_latents[:, :, group].reshape(width, -1) for group in groups])
+            x = ops.add(x, ops.depth_to_space(ops.pointwise(latents, matrices), 2, places_first=True))
         x = ops.multiply(clip(ops, ops.floor(x)), inside)
         hidden = ops.space_to_depth(layers.block(ops, f"{name}.block", x, 0), 2, places_first=True)
         leave = layers[f"{name}.leave"]
@@ -309,7 +305,7 @@ class ExactEntropyModel:
         # As in `to_bins`.
         nearest = ops.add(ops.add(ops.clip(s, S_MIN, S_MAX), unit), ops.constant(_scalar(_BIN_OFFSET)))
         bins = ops.floor(ops.multiply(nearest, ops.constant(_scalar(2.0**-_BIN_SHIFT))))
-        return [ops.clip(means, -MEAN_MAX, MEAN_MAX), ops.to_bytes(ops.clip(bins, 0, SCALE_BINS - 1))]
+        return [ops.clip(means, -MEAN_MAX, MEAN_MAX), ops.clip(bins, 0, SCALE_BINS - 1)]
 
     def _left(self, ops: Operations, hidden: Tensor, layer: Layer, stage: int, start: int) -> Tensor:
         """Of the last layer's outputs from `start` on, at each position those of its channels."""
@@ -320,10 +316,10 @@ class ExactEntropyModel:
     # -- coding -------------------------------------------------------------------------------------------------------
 
     def features(self, hyper: NDArray[np.int32], level: LevelTables) -> Array:
-        """(hz, wz, hyper_latents) integer hyper-latents -> (context_width, 4hz, 4wz)."""
+        """(hz, wz, hyper_latents) integer hyper-latents -> (4hz, 4wz, context_width)."""
         x = hyper * level.input_scale.astype(np.float64) + (level.input_bias + (1 << (HYPER_INPUT_BITS - 1)))
         x = np.clip(np.floor(x * 2.0**-HYPER_INPUT_BITS), -ACTIVATION_MAX, ACTIVATION_MAX)
-        (features,) = self._features(x.transpose(2, 0, 1).astype(np.float32), _vector(level.feature_bias))
+        (features,) = self._features(x.astype(np.float32), _vector(level.feature_bias))
         return features
 
     def latents(
@@ -342,8 +338,8 @@ class ExactEntropyModel:
         their scale bins, which skips them.
         """
         features = self.features(hyper, level)
-        size = features.shape[1] // 2, features.shape[2] // 2  # of one position
-        inside = np.zeros((1, *features.shape[1:]), np.float32)
+        rows, columns = features.shape[0] // 2, features.shape[1] // 2  # of neighbourhoods
+        inside = np.zeros((1, 2 * rows, 2 * columns), np.float32)
         inside[:, :height, :width] = 1
         to_mean = product_rows(level.unit, MEAN_BITS - MU_BITS)
         to_normalised = power_of_two(-level.unit, LATENT_BITS - MEAN_BITS)
@@ -353,25 +349,25 @@ class ExactEntropyModel:
             channels = np.concatenate([np.arange(group.start, group.stop) for group in groups])
             vectors = _vector(level.unit[channels]), *map(_vector, to_mean[:, channels])
             found = self._stages[stage](features, inside, *vectors, *known)
-            means, bins = (x.reshape(PHASES, -1, *size) for x in found)
+            means, float_bins = (x.reshape(rows, columns, PHASES, -1) for x in found)
+            bins = float_bins.astype(np.uint8)
             for position, group in enumerate(groups):
                 row, column = divmod(position, 2)
-                # What lies beyond the area is not coded.
-                bins[position, :, (height - row + 1) // 2 :] = 0
-                bins[position, :, :, (width - column + 1) // 2 :] = 0
+                end = (height - row + 1) // 2, (width - column + 1) // 2
+                bins[end[0] :, :, position] = 0  # what lies beyond the area is not coded
+                bins[:, end[1] :, position] = 0
                 if coded is not None:
-                    here = coded[row::2, column::2, group].transpose(2, 0, 1)
-                    area = position, slice(None), slice(here.shape[1]), slice(here.shape[2])
-                    means[area] *= here
-                    bins[area] *= here
+                    here = coded[row::2, column::2, group]
+                    means[: end[0], : end[1], position] *= here
+                    bins[: end[0], : end[1], position] *= here
             source(Stage(groups, means, bins))
             if stage < CONTEXT_STAGES - 1:
-                known.append(_normalised(means, to_normalised[channels]))
+                known.append(_as_seen(means, to_normalised[channels]))
             for position, group in enumerate(groups):
                 row, column = divmod(position, 2)
                 place = decoded[row::2, column::2, group]
-                own = means[position, :, : place.shape[0], : place.shape[1]]
-                np.multiply(own.transpose(1, 2, 0), np.float32(2.0**-MEAN_BITS), out=place)
+                own = means[: place.shape[0], : place.shape[1], position]
+                np.multiply(own, np.float32(2.0**-MEAN_BITS), out=place)
         return decoded
 
 
@@ -383,17 +379,22 @@ def _vector(values: NDArray[Any]) -> Array:
     return values.astype(np.float32)[:, None, None]
 
 
-def _normalised(decoded: Array, factors: NDArray[np.float64]) -> Array:
-    """(positions, channels, h, w) decoded latents -> (positions * channels, h, w) as the networks see them."""
-    flat = decoded.reshape(-1, *decoded.shape[2:])
-    result = np.empty_like(flat)
-    for at in range(0, len(flat), 32):  # what fits a processor's cache
-        part = slice(at, at + 32)
-        product = flat[part] * factors[part, None, None]
+def _as_seen(decoded: Array, factors: NDArray[np.float64]) -> Array:
+    """(h, w, positions, channels) decoded latents as later stages see them, (h, w, positions * 2 * channels).
+
+    Of each position they are normalised, by (positions * channels) factors, and then their magnitudes.
+    """
+    height, width, positions, channels = decoded.shape
+    factors = factors.reshape(positions, channels)
+    seen = np.empty((height, width, positions, 2, channels), np.float32)
+    for decoded_row, seen_row in zip(decoded, seen, strict=True):  # what fits a processor's cache
+        product = decoded_row * factors
         np.floor(product, out=product)
         np.clip(product, -ACTIVATION_MAX, ACTIVATION_MAX, out=product)
-        result[part] = product
-    return result
+        seen_row[:, :, 0] = product
+        np.abs(product, out=product)
+        seen_row[:, :, 1] = product
+    return seen.reshape(height, width, -1)
 
 
 def to_bins(log2_scale: NDArray[Any]) -> NDArray[np.uint8]:

@@ -63,11 +63,16 @@ class Refinement:
         weight, self._enter_bias = parameters.pointwise("enter", width, outputs)
         self._enter_weight = weight * np.float32(INPUT_FACTOR)
         phases = BLOCK // PATCH
-        self._position_bias = parameters.get("position_bias", width, phases, phases)
+        self._position_bias = parameters.get("position_bias", width, phases**2)
         self._blocks = [_Block(parameters, f"blocks.{i}", width) for i in range(config.refinement_blocks)]
         self.leave = parameters.pointwise("leave", outputs, width)
         self.adaptations = parameters.get("adaptations", config.adaptations, outputs, width)
-        self._inputs = [Input(config.bands), Input(width, VECTOR), Input(1, VECTOR)]
+        self._inputs = [
+            Input(config.bands),
+            Input(phases**2, channels_last=True),
+            Input(width, VECTOR),
+            Input(1, VECTOR),
+        ]
         self._plain = engine.build(self._network, self._inputs, exact=False)
         self._adapted: Program | None = None
         self._seen: Program | None = None
@@ -78,9 +83,9 @@ class Refinement:
         `bias` (width,) and `log2_scale` are those of the quality level, `adaptation` says how much of each of the
         `adaptations` is added to the last layer.
         """
-        vectors = bias[:, None, None], np.full((1, 1, 1), 2.0**log2_scale, np.float32)
+        given = planes, _phases(planes), bias[:, None, None], np.full((1, 1, 1), 2.0**log2_scale, np.float32)
         if not any(adaptation):
-            (found,) = self._plain(planes, *vectors)
+            (found,) = self._plain(*given)
             return found
         if self._adapted is None:
             outputs, width = self.leave[0].shape
@@ -88,26 +93,26 @@ class Refinement:
             self._adapted = self._engine.build(self._network, inputs, exact=False)
         amounts = np.array(adaptation, np.float32)
         weight = self.leave[0] + np.tensordot(amounts, self.adaptations[: len(amounts)], 1)
-        (found,) = self._adapted(planes, *vectors, weight[None])
+        (found,) = self._adapted(*given, weight[None])
         return found
 
     def features(self, planes: Array, bias: Array) -> Array:
         """What the last layer sees of (bands, H, W) decoded pixels, (width, H/4, W/4)."""
         if self._seen is None:
-            self._seen = self._engine.build(lambda ops, x: [self._features(ops, *x)], self._inputs[:2], exact=False)
-        (found,) = self._seen(planes, bias[:, None, None])
+            self._seen = self._engine.build(lambda ops, x: [self._features(ops, *x)], self._inputs[:3], exact=False)
+        (found,) = self._seen(planes, _phases(planes), bias[:, None, None])
         return found
 
-    def _features(self, ops: Operations, planes: Tensor, bias: Tensor) -> Tensor:
+    def _features(self, ops: Operations, planes: Tensor, phases: Tensor, bias: Tensor) -> Tensor:
         x = ops.pointwise(ops.space_to_depth(planes, PATCH), self._enter_weight, self._enter_bias)
-        x = ops.add(ops.add(x, bias), ops.repeat(ops.constant(self._position_bias), x))
+        x = ops.add(ops.add(x, ops.pointwise(phases, self._position_bias)), bias)
         for block in self._blocks:
             x = block(ops, x)
         return x
 
     def _network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        planes, bias, scale, *adapted = inputs
-        x = self._features(ops, planes, bias)
+        planes, phases, bias, scale, *adapted = inputs
+        x = self._features(ops, planes, phases, bias)
         weight, last_bias = self.leave
         if adapted:
             x = ops.add(ops.weighted(x, adapted[0]), ops.constant(last_bias[:, None, None]))
@@ -125,23 +130,40 @@ class HyperAnalysis:
         self._enter = parameters.pointwise("0", width, 2 * config.latents)
         self._down = [_with_shortcut(parameters.pointwise(f"{n}.conv", width, 4 * width)) for n in (2, 4)]
         self._block = _Block(parameters, "3", width)
-        vectors = [Input(config.latents, VECTOR), Input(width, VECTOR), Input(width, VECTOR)]
-        self._program = engine.build(self._network, [Input(config.latents), *vectors], exact=True)
+        inputs = [Input(2 * config.latents, channels_last=True), Input(width, VECTOR), Input(width, VECTOR)]
+        self._program = engine.build(self._network, inputs, exact=True, channels_last=True)
 
     def __call__(self, latents: Array, gain: Array, hyper_gain: Array, hyper_bias: Array) -> Array:
-        """(latents, h, w), h and w multiples of 4 -> (hyper_latents, h/4, w/4), with the gains of a quality level."""
-        vectors = (values[:, None, None] for values in (gain, hyper_gain, hyper_bias))
-        (found,) = self._program(latents, *vectors)
+        """(h, w, latents), h and w multiples of 4 -> (h/4, w/4, hyper_latents), with the gains of a quality level."""
+        (found,) = self._program(_compressed(latents, gain), hyper_gain[:, None, None], hyper_bias[:, None, None])
         return found
 
     def _network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        latents, gain, hyper_gain, hyper_bias = inputs
-        x = ops.asinh(ops.multiply(ops.multiply(latents, gain), ops.constant(np.full((1, 1, 1), 0.5, np.float32))))
-        x = ops.leaky_relu(ops.pointwise(ops.concatenate([x, ops.magnitude(x)]), *self._enter), SLOPE)
+        latents, hyper_gain, hyper_bias = inputs
+        x = ops.leaky_relu(ops.pointwise(latents, *self._enter), SLOPE)
         x = ops.pointwise(ops.space_to_depth(x, 2), *self._down[0])
         x = self._block(ops, x)
         x = ops.pointwise(ops.space_to_depth(x, 2), *self._down[1])
         return [ops.add(ops.multiply(x, hyper_gain), hyper_bias)]
+
+
+def _phases(planes: Array) -> Array:
+    """(H/4, W/4, 16): 1 at the number of each patch in its block of 16 x 16 pixels, else 0."""
+    count = BLOCK // PATCH
+    pattern = np.eye(count**2, dtype=np.float32).reshape(count, count, -1)
+    return np.tile(pattern, (planes.shape[1] // BLOCK, planes.shape[2] // BLOCK, 1))
+
+
+def _compressed(latents: Array, gain: Array) -> Array:
+    """(h, w, 2 * latents): the inverse hyperbolic sines of half the latents times the gain, then their magnitudes."""
+    result = np.empty((*latents.shape[:2], 2, latents.shape[2]), np.float32)
+    for row, found in zip(latents, result, strict=True):  # what fits a processor's cache
+        x = row * (gain / 2)
+        magnitude = np.sqrt(x * x + 1)
+        magnitude += np.abs(x)
+        np.log(magnitude, out=found[:, 1])
+        np.copysign(found[:, 1], x, out=found[:, 0])
+    return result.reshape(*latents.shape[:2], -1)
 
 
 def _with_shortcut(layer: tuple[Array, Array]) -> tuple[Array, Array]:

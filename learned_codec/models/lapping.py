@@ -51,34 +51,39 @@ def filter_boundaries(
     across a boundary are in it. Boundaries along rows come first, or `columns_first`, which undoes it where boundaries
     are left out, too.
     """
-    filters = [_over_rows, _over_columns]
-    for apply in reversed(filters) if columns_first else filters:
-        apply(planes, matrix, support)
+    if columns_first:
+        over_columns(planes, matrix, support)
+    over_rows(planes[:, HALF:-HALF], matrix, None if support is None else support[HALF:-HALF])
+    if not columns_first:
+        over_columns(planes, matrix, support)
 
 
-def _over_rows(planes: NDArray[np.float32], matrix: NDArray[np.float32], support: NDArray[np.bool_] | None) -> None:
-    """Over the boundaries between a block and the one below."""
-    bands, height, width = planes.shape
-    if height == BLOCK:
-        return
-    rows = planes[:, HALF:-HALF].reshape(bands, -1, BLOCK, width)
+def over_rows(
+    planes: NDArray[np.float32], matrix: NDArray[np.float32], support: NDArray[np.bool_] | None = None
+) -> None:
+    """Put a matrix over each 16 rows of (bands, 16n, W) planes, which lie across the boundaries, in place."""
+    bands, _, width = planes.shape
+    rows = planes.reshape(bands, -1, BLOCK, width)
     for left in range(0, width, PART):
         part = rows[..., left : left + PART]
         found = np.matmul(matrix, part)
         if support is not None:
-            every = support[HALF:-HALF, left : left + PART].reshape(-1, BLOCK, part.shape[3]).all(1, keepdims=True)
+            every = support[:, left : left + PART].reshape(-1, BLOCK, part.shape[3]).all(1, keepdims=True)
             found = np.where(every, found, part)
         part[...] = found
 
 
-def _over_columns(planes: NDArray[np.float32], matrix: NDArray[np.float32], support: NDArray[np.bool_] | None) -> None:
-    """Over the boundaries between a block and the one beside it."""
+def over_columns(
+    planes: NDArray[np.float32], matrix: NDArray[np.float32], support: NDArray[np.bool_] | None = None
+) -> None:
+    """Put a matrix over the boundaries between blocks side by side, in place."""
     bands, height, width = planes.shape
     if width == BLOCK:
         return
-    columns = planes[..., HALF:-HALF].reshape(bands, height, -1, BLOCK)
-    found = np.matmul(columns, matrix.T)
+    columns = planes[..., HALF:-HALF]
+    blocks = columns.reshape(bands, height, -1, BLOCK)
+    found = np.matmul(blocks, matrix.T)
     if support is not None:
         every = support[:, HALF:-HALF].reshape(height, -1, BLOCK).all(2, keepdims=True)
-        found = np.where(every, found, columns)
-    planes[..., HALF:-HALF] = found.reshape(bands, height, -1)
+        found = np.where(every, found, blocks)
+    columns[...] = found.reshape(columns.shape)

@@ -17,7 +17,7 @@ from . import rdoq
 from .block_transform import BlockTransform
 from .config import BLOCK, EXTRA_GAIN, EXTRA_STEPS, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from .engine import Array, Engine, engine_for
-from .exact import MEAN_BITS, PHASES, ExactEntropyModel, LevelTables, Stage, hyper_size
+from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, Stage, hyper_size
 from .inference import HyperAnalysis, Refinement
 from .rdoq import OPTIMISED, SINGLE_PASS, Strength
 from .shape_adaptive import Shape
@@ -147,7 +147,8 @@ class Model:
         found = encoder or Encoder(self.coder_models)
 
         def quantise(stage: Stage) -> None:
-            runs, place, channel = _ordered(stage)
+            runs, place = _ordered(stage)
+            channel = _channels(stage).take(runs.order)
             means = stage.means.reshape(-1)
             residual = _blocks(target, stage).take(runs.order) * gain[channel]
             residual -= means.take(place) * np.float32(2.0**-MEAN_BITS)
@@ -181,14 +182,13 @@ class Model:
     def _hyper_latents(self, latents: Array, step: int, level: LevelTables) -> NDArray[np.int32]:
         """Quantised hyper-latents (hz, wz, hyper_latents) of analysed latents."""
         height, width, _ = latents.shape
-        padding = (0, 0), (0, -height % HYPER_STRIDE), (0, -width % HYPER_STRIDE)
-        planes = latents.transpose(2, 0, 1)
+        padding = (0, -height % HYPER_STRIDE), (0, -width % HYPER_STRIDE), (0, 0)
         if any(map(any, padding)):
-            planes = np.pad(planes, padding, mode="edge")
+            latents = np.pad(latents, padding, mode="edge")
         gain = np.exp2(self.at("log2_gain", self.config.split(step)[0]))
-        z = self._hyper_analysis(planes, gain, np.exp2(self.at("hyper_gain", step)), self.at("hyper_bias", step))
-        rounded = np.clip(np.rint(z), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32).transpose(1, 2, 0)
-        return np.ascontiguousarray(rounded * (level.hyper_bins >= SKIPPED_BINS))
+        z = self._hyper_analysis(latents, gain, np.exp2(self.at("hyper_gain", step)), self.at("hyper_bias", step))
+        rounded = np.clip(np.rint(z), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
+        return rounded * (level.hyper_bins >= SKIPPED_BINS)
 
     def decode(
         self,
@@ -207,7 +207,7 @@ class Model:
         decoder = Decoder(self.coder_models, payload)
 
         def read(stage: Stage) -> None:
-            runs, place, _ = _ordered(stage)
+            runs, place = _ordered(stage)
             _add(stage.means.reshape(-1), place, decoder.pop(runs.counts))
 
         hyper_runs = _hyper_runs(level, *hyper_size(height, width))
@@ -232,39 +232,40 @@ def _block_transform(config: ModelConfig, transforms: dict[str, NDArray[np.float
 
 # -- a stage's symbols -------------------------------------------------------------------------------------------------
 #
-# The format counts a stage's latents position by position, row by row, and then by channel; the networks' arrays are
-# ordered by channel first.
+# The format counts a stage's latents position by position; the networks' arrays have the positions side by side.
 
 
-def _ordered(stage: Stage) -> tuple[Runs, NDArray[np.integer], NDArray[np.integer]]:
-    """The stage's coded symbols bin by bin: as the format counts them, where in its means, and of which channel."""
-    _, channels, height, width = stage.bins.shape
-    runs = Runs.of(stage.bins.transpose(0, 2, 3, 1).reshape(-1))
-    places, own = _places(channels, height, width)
-    order = runs.order
-    groups = np.concatenate([np.arange(group.start, group.stop) for group in stage.groups])
-    return runs, places.take(order), groups.take(own.take(order))
+def _ordered(stage: Stage) -> tuple[Runs, NDArray[np.int32]]:
+    """The stage's coded symbols bin by bin, as the format counts them, and where in its means they are."""
+    runs = Runs.of(stage.bins.transpose(2, 0, 1, 3).reshape(-1))
+    return runs, _places(*stage.bins.shape).take(runs.order)
 
 
 @lru_cache(maxsize=4)
-def _places(channels: int, height: int, width: int) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
-    """For latents as the format counts them: where they are in (positions, channels, h, w), and position * channel."""
-    index = np.arange(PHASES * channels * height * width, dtype=np.int32).reshape(PHASES, channels, height, width)
-    places = np.ascontiguousarray(index.transpose(0, 2, 3, 1)).reshape(-1)
-    return places, (places // (height * width)).astype(np.int16)
+def _places(height: int, width: int, positions: int, channels: int) -> NDArray[np.int32]:
+    """Where latents as the format counts them are in (h, w, positions, channels)."""
+    index = np.arange(height * width * positions * channels, dtype=np.int32)
+    return index.reshape(height, width, positions, channels).transpose(2, 0, 1, 3).reshape(-1)
+
+
+def _channels(stage: Stage) -> NDArray[np.int16]:
+    """The channel of each latent as the format counts them."""
+    height, width, _, channels = stage.bins.shape
+    groups = np.array([np.arange(group.start, group.stop) for group in stage.groups], np.int16)
+    return np.broadcast_to(groups[:, None], (len(groups), height * width, channels)).reshape(-1)
 
 
 def _blocks(latents: Array, stage: Stage) -> Array:
     """The latents of a stage as the format counts them, zeros beyond the area."""
-    _, channels, height, width = stage.bins.shape
-    blocks = np.zeros((PHASES, height, width, channels), np.float32)
+    height, width, positions, channels = stage.bins.shape
+    blocks = np.zeros((positions, height, width, channels), np.float32)
     for position, (block, group) in enumerate(zip(blocks, stage.groups, strict=True)):
         part = latents[position // 2 :: 2, position % 2 :: 2, group]
         block[: part.shape[0], : part.shape[1]] = part
     return blocks.reshape(-1)
 
 
-def _add(means: Array, place: NDArray[np.integer], symbols: NDArray[np.int32]) -> None:
+def _add(means: Array, place: NDArray[np.int32], symbols: NDArray[np.int32]) -> None:
     """Make means decoded latents."""
     (some,) = np.nonzero(symbols)
     means[place[some]] += symbols[some] * np.float32(2.0**MEAN_BITS)

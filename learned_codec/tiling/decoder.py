@@ -139,9 +139,7 @@ class ImageDecoder:
             except BitstreamError as error:
                 yield index, error
 
-    def _tile(
-        self, model: Model, index: int, read: memoryview | BitstreamError
-    ) -> tuple[Decoded, Side | None]:
+    def _tile(self, model: Model, index: int, read: memoryview | BitstreamError) -> tuple[Decoded, Side | None]:
         """A tile's decoded latents, and its side unless it is lost."""
         header, side, valid, shown = self.header, Side(None, None), None, True
         box = header.tile_box(index)

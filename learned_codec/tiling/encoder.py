@@ -85,17 +85,14 @@ class ImageEncoder:
 
     def run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
         """The file, at a `quality`, or searched for a `bpp` or `psnr`. Raises `RateError`."""
-        with Workers(self.threads) as self._workers:
-            return self._run(control, value, metadata)
-
-    def _run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
         self.metadata, self._counter = metadata, self._plan(control)
-        if control == "quality":
-            step = step_of_quality(value, self.model.max_step)
-            # Tile by tile: neither latents nor symbols of the whole image are ever in memory.
-            data = self._write(step, self._tiles(step)).data
-        else:
-            data = self._search(Goal.bpp(value) if control == "bpp" else Goal.psnr(value))
+        with Workers(self.threads) as self._workers:
+            if control == "quality":
+                step = step_of_quality(value, self.model.max_step)
+                # Tile by tile: neither latents nor symbols of the whole image are ever in memory.
+                data = self._write(step, self._tiles(step)).data
+            else:
+                data = self._search(Goal.bpp(value) if control == "bpp" else Goal.psnr(value))
         self._counter.finish()
         return data
 

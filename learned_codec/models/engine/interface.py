@@ -48,18 +48,6 @@ class Operations(Protocol):
     def leaky_relu(self, x: Tensor, slope: float) -> Tensor:
         """What is negative, times `slope`."""
 
-    def asinh(self, x: Tensor) -> Tensor:
-        """The inverse hyperbolic sine."""
-
-    def to_bytes(self, x: Tensor) -> Tensor:
-        """Integers from 0 to 255 as uint8, to be given back."""
-
-    def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
-        """Channels after channels."""
-
-    def split(self, x: Tensor, count: int) -> list[Tensor]:
-        """So many equal parts of the channels."""
-
     def space_to_depth(self, x: Tensor, size: int, *, places_first: bool = False) -> Tensor:
         """Squares of size x size places into channels: each channel's places, or else each place's channels."""
 
@@ -68,9 +56,6 @@ class Operations(Protocol):
 
     def enlarge(self, x: Tensor) -> Tensor:
         """Every place as 2 x 2."""
-
-    def repeat(self, x: Tensor, like: Tensor) -> Tensor:
-        """A small tensor side by side, up to the height and width of another, which are multiples of its own."""
 
 
 Network = Callable[[Operations, Sequence[Tensor]], Sequence[Tensor]]
@@ -81,14 +66,18 @@ VECTOR = (1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An input of a network: its channels, and its height and width where these are always the same."""
+    """An input of a network: its channels, and its height and width where these are always the same.
+
+    With `channels_last` it is given as (height, width, channels).
+    """
 
     channels: int
     size: tuple[int, int] | None = None
+    channels_last: bool = False
 
 
-Program = Callable[..., list[NDArray[Any]]]
-"""A network as an engine built it: float32 arrays (channels, height, width) in, and out but for `to_bytes`."""
+Program = Callable[..., list[Array]]
+"""A network as an engine built it: arrays in, and arrays out, which are the caller's."""
 
 
 class Engine(Protocol):
@@ -98,5 +87,8 @@ class Engine(Protocol):
     def device(self) -> str:
         """Its name."""
 
-    def build(self, network: Network, inputs: Sequence[Input], *, exact: bool) -> Program:
-        """Make a network ready. `exact`: in float32, so that sums of integers below 2^24 are; else in what is fast."""
+    def build(self, network: Network, inputs: Sequence[Input], *, exact: bool, channels_last: bool = False) -> Program:
+        """Make a network ready. `exact`: in float32, so that sums of integers below 2^24 are; else in what is fast.
+
+        Its results are (channels, height, width), or with `channels_last` (height, width, channels).
+        """

@@ -45,10 +45,13 @@ class OpenVino:
         }
         self._short = "bf16" if has_bf16() else "f32"
 
-    def build(self, network: Network, inputs: Sequence[Input], *, exact: bool) -> Program:
+    def build(self, network: Network, inputs: Sequence[Input], *, exact: bool, channels_last: bool = False) -> Program:
         """As `Engine.build`."""
         parameters = [op.parameter(_shape(i), np.float32) for i in inputs]
-        results = [op.result(x) for x in network(OpenVinoOperations(), parameters)]
+        pairs = zip(parameters, inputs, strict=True)
+        tensors = [_turned(p, 0, 3, 1, 2) if i.channels_last else p for p, i in pairs]
+        found = network(OpenVinoOperations(), tensors)
+        results = [op.result(_turned(x, 0, 2, 3, 1) if channels_last else x) for x in found]
         model = ov.Model(results, parameters)
         precision = {"INFERENCE_PRECISION_HINT": "f32" if exact else self._short}
         return _Program(_core().compile_model(model, "CPU", self._settings | precision))
@@ -61,7 +64,7 @@ class _Program:
         self._compiled, self._outputs = compiled, len(compiled.outputs)
         self._local = threading.local()
 
-    def __call__(self, *arrays: Array) -> list[NDArray[Any]]:
+    def __call__(self, *arrays: Array) -> list[Array]:
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()
@@ -108,21 +111,6 @@ class OpenVinoOperations:
     def leaky_relu(self, x: Any, slope: float) -> Any:
         return op.prelu(x, _constant(np.array([slope])))
 
-    def asinh(self, x: Any) -> Any:
-        # OpenVINO's own takes one value after another.
-        magnitude = op.abs(x)
-        root = op.sqrt(op.add(op.multiply(x, x), _constant(np.array(1.0))))
-        return op.multiply(op.sign(x), op.log(op.add(magnitude, root)))
-
-    def to_bytes(self, x: Any) -> Any:
-        return op.convert(x, np.uint8)
-
-    def concatenate(self, parts: Sequence[Any]) -> Any:
-        return op.concat(list(parts), _CHANNELS)
-
-    def split(self, x: Any, count: int) -> list[Any]:
-        return list(op.split(x, op.constant(np.int64(_CHANNELS)), count).outputs())
-
     def space_to_depth(self, x: Any, size: int, *, places_first: bool = False) -> Any:
         return op.space_to_depth(x, "blocks_first" if places_first else "depth_first", size)
 
@@ -132,13 +120,15 @@ class OpenVinoOperations:
     def enlarge(self, x: Any) -> Any:
         return op.depth_to_space(op.concat([x] * 4, _CHANNELS), "blocks_first", 2)
 
-    def repeat(self, x: Any, like: Any) -> Any:
-        return op.tile(x, op.concat([_integers(1, 1), op.divide(_size(like), _size(x))], 0))
-
 
 def _shape(kind: Input) -> Any:
     side = ov.Dimension(1, MAX_SIDE)
-    return ov.PartialShape([1, kind.channels, *(kind.size or (side, side))])
+    size = kind.size or (side, side)
+    return ov.PartialShape([1, *size, kind.channels] if kind.channels_last else [1, kind.channels, *size])
+
+
+def _turned(x: Any, *axes: int) -> Any:
+    return op.transpose(x, _integers(*axes))
 
 
 def _constant(values: NDArray[Any]) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,17 +21,17 @@ class Torch:
         self.device = device
         self._short = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
 
-    def build(self, network: Network, inputs: Sequence[Input], *, exact: bool) -> Program:
+    def build(self, network: Network, inputs: Sequence[Input], *, exact: bool, channels_last: bool = False) -> Program:
         """As `Engine.build`."""
         operations = TorchOperations(self.device, torch.float32 if exact else self._short)
 
-        def run(*arrays: Array) -> list[NDArray[Any]]:
-            if len(arrays) != len(inputs):
-                raise ValueError(f"{len(inputs)} inputs are needed, not {len(arrays)}")
+        def run(*arrays: Array) -> list[Array]:
             # Whatever the caller's modes are.
             with torch.inference_mode(), torch.autocast(self.device.split(":")[0], enabled=False):
-                tensors = [operations.constant(array) for array in arrays]
-                return [_array(found) for found in network(operations, tensors)]
+                given = zip(map(operations.constant, arrays), inputs, strict=True)
+                tensors = [x.permute(2, 0, 1).contiguous() if i.channels_last else x for x, i in given]
+                found = [x.float() for x in network(operations, tensors)]
+                return [(x.permute(1, 2, 0).contiguous() if channels_last else x).cpu().numpy() for x in found]
 
         return run
 
@@ -92,18 +91,6 @@ class TorchOperations:
     def leaky_relu(self, x: Tensor, slope: float) -> Tensor:
         return F.leaky_relu(x, slope)
 
-    def asinh(self, x: Tensor) -> Tensor:
-        return torch.asinh(x)
-
-    def to_bytes(self, x: Tensor) -> Tensor:
-        return x.to(torch.uint8)
-
-    def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(parts))
-
-    def split(self, x: Tensor, count: int) -> list[Tensor]:
-        return list(x.chunk(count))
-
     def space_to_depth(self, x: Tensor, size: int, *, places_first: bool = False) -> Tensor:
         y = F.pixel_unshuffle(x, size)
         return _turned(y, len(x), size**2) if places_first else y
@@ -113,14 +100,6 @@ class TorchOperations:
 
     def enlarge(self, x: Tensor) -> Tensor:
         return x.repeat_interleave(2, 1).repeat_interleave(2, 2)
-
-    def repeat(self, x: Tensor, like: Tensor) -> Tensor:
-        return x.repeat(1, like.shape[1] // x.shape[1], like.shape[2] // x.shape[2])
-
-
-def _array(x: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = (x if x.dtype == torch.uint8 else x.float()).cpu().numpy()
-    return array
 
 
 def _turned(x: Tensor, outer: int, inner: int) -> Tensor:
