@@ -79,6 +79,7 @@ def main() -> None:
     "--unit", type=click.Choice(["power", "amplitude", "db"]), help="Of radar.  [default: the file's, or a guess]"
 )
 @click.option("--nodata", type=float, help="The value of pixels that don't exist, where the file doesn't say it.")
+@click.option("--dtype", help="Store a raster's samples as this: int16, float32 …  [default: its own, if it can be]")
 @click.option("--force", is_flag=True, help="Encode rasters of classes, too.")
 @click.option("--tile-size", type=int, help="Pixels a side of the tiles.  [default: 1024, less for many bands]")
 @click.option(

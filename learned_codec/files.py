@@ -60,6 +60,7 @@ def encode_file(
     device: str = "cpu",
     threads: int | None = None,
     progress: "Progress | None" = None,
+    dtype: str | None = None,
     overwrite: bool = False,
     force: bool = False,
 ) -> "Info":
@@ -72,7 +73,7 @@ def encode_file(
     Args:
         src: the image; also a `PixelSource`, of which one rectangle after another is read.
         dst: where the LCI file goes. Its name can't be that of another format, such as `x.jp2`.
-        quality: as for `encode`, and so are all that follow but for the last two.
+        quality: as for `encode`, and so are all that follow but for the last three.
         bpp: instead of a quality.
         psnr: likewise.
         model: by default the one for such images.
@@ -87,6 +88,9 @@ def encode_file(
         device: "cpu", "cuda" …
         threads: for this call.
         progress: called with (tiles done, tiles).
+        dtype: store the samples of a file as this type ("int16", "float32" …), which has to hold all of their values.
+            By default the file's own; float64 becomes float32, and int8 and integers of 32 and 64 bits one of 16 bits
+            if they fit, with a warning.
         overwrite: replace an existing destination.
         force: encode rasters of classes and colour tables, too, in which lossy coding will invent some.
 
@@ -110,7 +114,7 @@ def encode_file(
     options = usual | {name: value for name, value in given.items() if value is not None}
     _check_name(dst)
     with atomic_write(dst, overwrite=overwrite) as stream:  # first: a refusal should come before the work
-        with nullcontext(src) if isinstance(src, PixelSource) else _opened(src, force=force) as source:
+        with nullcontext(src) if isinstance(src, PixelSource) else _opened(src, force=force, dtype=dtype) as source:
             _declare(source, nodata, usual_nodata)
             data = codec.encode_source(source, **options)
         stream.write(data)
@@ -118,10 +122,10 @@ def encode_file(
 
 
 @contextmanager
-def _opened(src: Source, *, force: bool) -> "Iterator[PixelSource]":
+def _opened(src: Source, *, force: bool, dtype: str | None) -> "Iterator[PixelSource]":
     from learned_codec.raster.files import open_source
 
-    with reading(src) as readable, open_source(readable, force=force) as source:
+    with reading(src) as readable, open_source(readable, force=force, dtype=dtype) as source:
         yield source
 
 

@@ -8,7 +8,8 @@ What rasterio doesn't see, EXIF above all, is looked up here.
 
 import os
 import stat
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +21,7 @@ from learned_codec.values.sources import PixelSink, PixelSource, PlaneKind
 
 from . import directories, pictures
 from . import metadata as meta
+from .convert import convert
 from .exif import TAG_ORIENTATION, exif_of_tiff
 from .names import is_gdal_name
 from .neighbours import may_place
@@ -32,7 +34,10 @@ _TAG_BITS, _TAG_EXTRA_SAMPLES = 258, 338
 _GDAL_TAGS = {33550, 33920, 33922, 34264, 34735, 42112, 42113, 50844}
 
 
-def open_source(source: str | Path | BinaryIO, *, force: bool = False) -> AbstractContextManager[PixelSource]:
+@contextmanager
+def open_source(
+    source: str | Path | BinaryIO, *, force: bool = False, dtype: str | None = None
+) -> Iterator[PixelSource]:
     """Open an image file for reading.
 
     Rasters (TIFF, JPEG 2000, 16-bit PNG, what has a world file or the like beside it, what Pillow doesn't know) are
@@ -43,9 +48,7 @@ def open_source(source: str | Path | BinaryIO, *, force: bool = False) -> Abstra
     Args:
         source: a path, a name that GDAL knows (see `is_gdal_name`), or a binary file object, which isn't closed.
         force: also read rasters of classes, in which lossy coding will invent some.
-
-    Returns:
-        A context manager that gives the source. Errors come on calling this or on entering it.
+        dtype: read the samples as this type, one of the codec's; see `convert`.
 
     Raises:
         FileError: the file can't be opened or read.
@@ -53,6 +56,11 @@ def open_source(source: str | Path | BinaryIO, *, force: bool = False) -> Abstra
     """
     named = isinstance(source, (str, os.PathLike))
     name = str(source) if named else str(getattr(source, "name", "") or "input")
+    with _opened(source, name, force=force) as opened:
+        yield convert(opened, dtype, name)
+
+
+def _opened(source: Any, name: str, *, force: bool) -> AbstractContextManager[PixelSource]:
     if is_gdal_name(source):
         from . import geotiff
 

@@ -19,19 +19,21 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError, LearnedCodecWarning
+from learned_codec.values.arrays import DTYPES
 from learned_codec.values.mask import holds
 from learned_codec.values.sources import PlaneKind, Unit
 
 from . import geotags
 from . import metadata as meta
+from .convert import WIDER
 from .description import Description, describe
 from .exif import orientation, upright_xmp
 from .gdal import quiet, small_cache
 from .names import is_gdal_name
 from .radar import radar_unit
 
-READABLE = ("uint8", "uint16", "int16", "float32", "float64")
-ACCEPTED = "bands of the same one of uint8, uint16, int16, float32 and float64 are accepted"
+READABLE = (*DTYPES, *WIDER)
+ACCEPTED = f"bands of the same one of {', '.join(DTYPES)}, and of {', '.join(WIDER)} whose values fit, are accepted"
 
 _SOMETHING = b"folder"  # in place of the first bytes of what isn't a file
 _PREMULTIPLIED = 1  # in a TIFF's ExtraSamples
@@ -55,7 +57,6 @@ class RasterSource:
         self.dtype: np.dtype[Any] = np.dtype(raster.dtypes[0])
         self.plane: PlaneKind | None = _plane(raster, self._indexes, alpha, name)
         self._softened = False
-        self._out_of_float: float | None = None
         self.nodata: float | None = self._nodata()
         description = describe(raster)
         found = geotags.collect(raster, alpha, name, description)
@@ -70,17 +71,7 @@ class RasterSource:
         Raises:
             InvalidInputError: the file is damaged there.
         """
-        values: NDArray[Any] = self._checked_read(self._raster.read, self._indexes, rows, columns)
-        if self._out_of_float is not None:
-            values[values == self._out_of_float] = np.nan
-        if values.dtype == np.float64:
-            large = np.isfinite(values) & (np.abs(values) > np.finfo(np.float32).max)
-            if large.any():
-                raise InvalidInputError(
-                    f"{self._name}: a value of {values[large][0]:g}; float64 is stored as float32, whose largest value "
-                    f"is {np.finfo(np.float32).max:g}"
-                )
-        return values
+        return self._checked_read(self._raster.read, self._indexes, rows, columns)
 
     def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """(h, w) of the mask, 0 or 255, or of the opacity.
@@ -120,10 +111,6 @@ class RasterSource:
         (value,) = values.values()
         if value is None:
             return None
-        if self.dtype == np.float64 and not holds(np.dtype(np.float32), value):
-            # It is coded as float32, in which this value would be an infinity.
-            self._out_of_float = value
-            return float("nan")
         # A pixel can't have a value that doesn't fit its type (-9999 of a uint8), and a TIFF by rasterio can't say so.
         return float(value) if holds(self.dtype, value) else None
 

@@ -19,6 +19,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
+from learned_codec.values.arrays import DTYPES
 from learned_codec.values.mask import holds
 from learned_codec.values.sources import PlaneKind
 
@@ -27,7 +28,6 @@ from . import metadata as meta
 from .crs import flavour
 from .exif import add_to_tiff
 from .gdal import quiet, small_cache
-from .geotiff import READABLE
 from .neighbours import SIDECAR
 
 _TILE = 256  # pixels a side
@@ -112,7 +112,7 @@ def open_sink(
         height: pixels.
         width: pixels.
         bands: without an alpha band, which is the plane.
-        dtype: uint8, uint16, int16, float32 or float64.
+        dtype: uint8, uint16, int16 or float32.
         nodata: the value of pixels that don't exist.
         plane: "alpha" becomes an alpha band (of uint16, 0 and 65535 for 0 and 255), "mask" an internal mask.
         metadata: as `learned_codec.raster.metadata` has it; not trusted.
@@ -126,8 +126,8 @@ def open_sink(
         FileError: the file can't be written.
     """
     kind = np.dtype(dtype)
-    if kind.name not in READABLE:
-        raise InvalidInputError(f"a GeoTIFF of {kind} samples; {', '.join(READABLE)} are accepted")
+    if kind.name not in DTYPES:
+        raise InvalidInputError(f"a GeoTIFF of {kind} samples; {', '.join(DTYPES)} are accepted")
     if plane == "alpha" and kind.name not in ("uint8", "uint16"):
         raise InvalidInputError(f"{kind} samples with an alpha band; uint8 and uint16 can have one")
     if nodata is not None and not holds(kind, nodata):

@@ -28,6 +28,7 @@ from learned_codec.errors import (
     FileError,
     InvalidInputError,
     LearnedCodecError,
+    LearnedCodecWarning,
     MetadataLostWarning,
 )
 from learned_codec.raster.files import open_sink, open_source
@@ -126,7 +127,7 @@ def test_units_of_real_radar_images() -> None:
 # --- one feature each ---
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
 def test_dtypes(noise: np.ndarray, tmp_path: Path, dtype: str) -> None:
     path = tmp_path / "a.tif"
     write(path, (noise.astype(dtype) * 3 - 7).astype(dtype), **UTM).close()
@@ -136,12 +137,86 @@ def test_dtypes(noise: np.ndarray, tmp_path: Path, dtype: str) -> None:
         assert raster.profile["compress"] == "deflate"
 
 
-@pytest.mark.parametrize("dtype", ["int32", "uint32", "complex64", "int8"])
-def test_refused_dtypes(tmp_path: Path, dtype: str) -> None:
+def test_refused_dtypes(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
-    write(path, np.zeros((1, 8, 8), dtype)).close()
-    with pytest.raises(InvalidInputError, match=f"{dtype}.*uint8, uint16, int16"), open_source(path):
+    write(path, np.zeros((1, 8, 8), "complex64")).close()
+    with pytest.raises(InvalidInputError, match="complex64.*uint8, uint16, int16"), open_source(path):
         pass
+
+
+RANGES = {
+    "int8": (-(2**7), 2**7 - 1),
+    "int32": (-(2**31), 2**31 - 1),
+    "uint32": (0, 2**32 - 1),
+    "int64": (-(2**53), 2**53),
+    "uint64": (0, 2**53),
+}
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(sorted(RANGES)),
+    st.lists(st.sampled_from([-(2**31), -32769, -32768, -9999, -1, 0, 1, 200, 32767, 32768, 65535, 65536, 2**31 - 1]),
+             min_size=1, max_size=4),
+    st.sampled_from([None, -9999, 0, 65535]),
+    st.sampled_from([None, "uint8", "int16", "uint16", "float32"]),
+)  # fmt: skip
+def test_other_integers_come_as_they_are_or_not_at_all(
+    kind: str, found: list[int], nodata: int | None, wanted: str | None
+) -> None:
+    low, high = RANGES[kind]
+    values = np.array([v for v in found if low <= v <= high] or [1]).astype(kind)
+    nodata = nodata if nodata is None or low <= nodata <= high else None
+    needed = [*values.tolist(), *([] if nodata is None else [nodata])]
+    fitting = [k for k in ("int16", "uint16") if all(np.iinfo(k).min <= v <= np.iinfo(k).max for v in needed)]
+    right = wanted or (fitting[0] if fitting else None)
+    fits = right == "float32" or (
+        right is not None and all(np.iinfo(right).min <= v <= np.iinfo(right).max for v in needed)
+    )
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        path = Path(folder, "a.tif")
+        write(path, values[None, None], nodata=nodata).close()
+        told = pytest.warns(LearnedCodecWarning, match=f"{kind} is stored as {right}")
+        with contextlib.nullcontext() if wanted or not right else told:
+            try:
+                with open_source(path, dtype=wanted) as source:
+                    again = source.read(slice(0, 1), slice(0, len(values)))
+            except InvalidInputError as error:
+                assert not fits, error  # noqa: PT017
+                assert wanted or "dtype='float32'" in str(error)  # noqa: PT017
+                return
+        assert fits
+        assert (again.dtype, source.nodata) == (np.dtype(right), nodata)
+        np.testing.assert_array_equal(again[0, 0], values.astype(right))
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "said"),
+    [
+        ([1.0, 2.5], "int16", "2.5 doesn't fit int16"),
+        ([1.0, np.nan], "uint8", "nan doesn't fit uint8"),
+        ([1.0, 2.0**63], "int16", "doesn't fit int16"),
+        ([1.0], "int32", "dtype must be one of uint8, uint16, int16, float32, not 'int32'"),
+    ],
+)
+def test_a_dtype_that_does_not_hold_the_values(tmp_path: Path, values: list[float], dtype: str, said: str) -> None:
+    write(tmp_path / "a.tif", np.array(values, np.float32)[None, None]).close()
+    with (
+        pytest.raises(InvalidInputError, match=said),
+        open_source(tmp_path / "a.tif", dtype=dtype) as source,
+    ):
+        source.read(slice(0, 1), slice(0, len(values)))
+
+
+def test_whole_metres_of_an_ascii_grid(tmp_path: Path) -> None:
+    header = "ncols 2\nnrows 2\nxllcorner 0\nyllcorner 0\ncellsize 30\nNODATA_value -9999\n"
+    (tmp_path / "a.asc").write_text(header + "1 2\n-9999 8848\n")
+    with contextlib.ExitStack() as stack:
+        with pytest.warns(LearnedCodecWarning, match="int32 is stored as int16"):
+            source = stack.enter_context(open_source(tmp_path / "a.asc"))
+        assert source.read(slice(0, 2), slice(0, 2)).tolist() == [[[1, 2], [-9999, 8848]]]
+        assert source.nodata == -9999
 
 
 def test_bands_of_several_dtypes(tmp_path: Path) -> None:
@@ -227,9 +302,14 @@ def test_nodata_that_no_float32_is(tmp_path: Path) -> None:
     bands = np.ones((1, 8, 8))
     bands[0, 3] = lowest = np.finfo(np.float64).min
     write(path, bands, nodata=lowest).close()
-    with open_source(path) as source:
+    with contextlib.ExitStack() as stack:
+        with pytest.warns(LearnedCodecWarning, match="float64 is stored as float32"):
+            source = stack.enter_context(open_source(path))
         assert np.isnan(source.nodata)
         np.testing.assert_array_equal(source.read(slice(2, 4), slice(0, 1))[0], [[1], [np.nan]])
+        source.nodata = 1.0
+        with pytest.raises(InvalidInputError, match="-1.79769e.308 doesn't fit float32"):
+            source.read(slice(2, 4), slice(0, 1))
 
 
 def test_internal_mask(noise: np.ndarray, tmp_path: Path) -> None:
@@ -524,7 +604,11 @@ def test_texts_in_other_encodings(tmp_path: Path, encoding: str) -> None:
 def test_values_that_no_float32_is(tmp_path: Path, value: float) -> None:
     path = tmp_path / "a.tif"
     write(path, np.array([[[1, np.nan, np.inf, value]]])).close()
-    with open_source(path) as source, pytest.raises(InvalidInputError, match="float32, whose largest value is 3.4"):
+    with (
+        pytest.warns(LearnedCodecWarning),
+        open_source(path) as source,
+        pytest.raises(InvalidInputError, match="doesn't fit float32, whose largest is 3.4"),
+    ):
         source.read(slice(0, 1), slice(0, 4))
 
 

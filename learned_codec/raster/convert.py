@@ -1,0 +1,115 @@
+"""Rasters of other types of samples than the codec has, as one that it has: every value is kept, or refused."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.errors import InvalidInputError, LearnedCodecWarning
+from learned_codec.values.arrays import DTYPES
+from learned_codec.values.mask import holds
+from learned_codec.values.sources import PixelSource
+
+WIDER = ("int8", "int32", "uint32", "int64", "uint64", "float64")
+"""Types that can be stored as one of the codec's, where all values fit."""
+
+_STRIP = 2**22  # samples
+
+
+class ConvertedSource:
+    """A `PixelSource` over another one, as a dtype that has to hold its values: integers exactly, floats rounded.
+
+    A nodata value that float32 can't hold, such as the lowest float64, becomes NaN.
+    """
+
+    def __init__(self, source: PixelSource, dtype: np.dtype[Any], name: str) -> None:
+        self._source, self._name = source, name
+        self.height, self.width, self.bands = source.height, source.width, source.bands
+        self.plane, self.unit, self.metadata = source.plane, source.unit, source.metadata
+        self.dtype = dtype
+        self._outside: float | None = None
+        self.nodata = source.nodata
+
+    @property
+    def nodata(self) -> float | None:
+        """As of any `PixelSource`; a value that float32 can't hold may be set."""
+        return self._nodata
+
+    @nodata.setter
+    def nodata(self, value: float | None) -> None:
+        outside = value is not None and self.dtype.kind == "f" and not holds(self.dtype, value)
+        self._outside = value if outside else None
+        self._nodata = float("nan") if outside else value
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """(bands, h, w) values.
+
+        Raises:
+            InvalidInputError: the dtype can't hold one.
+        """
+        values = self._source.read(rows, columns)
+        if self._outside is not None:
+            values = np.where(values == self._outside, np.nan, values)
+        with np.errstate(all="ignore"):
+            converted: NDArray[Any] = values.astype(self.dtype)
+            if self.dtype.kind == "f":
+                lost = np.isfinite(values) & ~np.isfinite(converted)
+            else:
+                # Compared as the wider of the two: a float of 2^63 has become some integer, and not itself.
+                lost = (converted != values) | ~np.isfinite(values)
+        if lost.any():
+            raise InvalidInputError(
+                f"{self._name}: a value of {values[lost][0]:g} doesn't fit {self.dtype}"
+                + (f", whose largest is {np.finfo(self.dtype).max:g}" if self.dtype.kind == "f" else "")
+            )
+        return converted
+
+    def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+        """(h, w) of the plane."""
+        return self._source.read_plane(rows, columns)
+
+
+def convert(source: PixelSource, dtype: str | None, name: str) -> PixelSource:
+    """A source whose samples are of a type that the codec has: `dtype`, or by default one that holds all values.
+
+    float64 becomes float32 by default; of other types, all values are looked at first. A warning tells of it.
+
+    Raises:
+        InvalidInputError: there is no such type, or it doesn't hold all values, as far as they have been looked at.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise InvalidInputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    wanted = dtype or (source.dtype.name if source.dtype.name in DTYPES else _fitting(source, name))
+    if wanted == source.dtype.name:
+        return source
+    if source.plane == "alpha" and wanted not in ("uint8", "uint16"):
+        raise InvalidInputError(f"{name}: {wanted} samples with an alpha band; uint8 and uint16 can have one")
+    if dtype is None:
+        warnings.warn(f"{source.dtype} is stored as {wanted}", LearnedCodecWarning, stacklevel=3)
+    converted = ConvertedSource(source, np.dtype(wanted), name)
+    if converted.nodata is not None and not holds(converted.dtype, converted.nodata):
+        raise InvalidInputError(f"{name}: its nodata value {converted.nodata:g} doesn't fit {wanted}")
+    return converted
+
+
+def _fitting(source: PixelSource, name: str) -> str:
+    if source.dtype == np.float64:
+        return "float32"
+    rows = max(1, _STRIP // (source.width * source.bands))
+    low = high = None
+    for top in range(0, source.height, rows):
+        values = source.read(slice(top, min(top + rows, source.height)), slice(0, source.width))
+        least, most = int(values.min()), int(values.max())
+        low, high = (least, most) if low is None or high is None else (min(low, least), max(high, most))
+    needed = [v for v in (low, high, source.nodata) if v is not None]
+    fitting = next((k for k in ("int16", "uint16") if all(holds(np.dtype(k), v) for v in needed)), None)
+    if fitting is None:
+        nodata = "" if source.nodata is None else f" and nodata {source.nodata:g}"
+        raise InvalidInputError(
+            f"{name}: a raster of {source.dtype} samples from {low} to {high}{nodata}, which don't fit 16 bits; "
+            "dtype='float32' (--dtype float32) stores them as floating-point numbers"
+        )
+    return fitting
