@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from learned_codec.errors import FileError, LearnedCodecWarning, MissingDependencyError
 from learned_codec.values.sources import PixelSink, PixelSource, PlaneKind
 
-from . import directories, pictures
+from . import directories, pictures, png
 from . import metadata as meta
 from .convert import convert
 from .exif import TAG_ORIENTATION, exif_of_tiff
@@ -149,6 +149,8 @@ def open_sink(
         )
     from . import geotiff_write
 
+    if not png.is_plain(png.colour(found)):
+        meta.lose(f"{name}: a GeoTIFF doesn't hold what the colours of a PNG mean")
     return geotiff_write.open_sink(
         path,
         height=height,

@@ -22,6 +22,7 @@ from learned_codec.errors import CorruptDataError
 from learned_codec.values.sources import PlaneKind
 
 from . import metadata as meta
+from . import png
 from .description import Description
 
 # Namespaces that describe the file rather than the image, that are kept under keys of their own, or that point to
@@ -245,7 +246,11 @@ def parse(metadata: Any, bands: int, plane: PlaneKind | None) -> Georeference:
     result.points, result.points_crs = get("gcps", ([], None))
     result.rpcs = get("rpcs")
     result.tags = get("tags", {})
-    result.tags.setdefault("", {}).update(get("dpi", {}))
+    plain = result.tags.setdefault("", {})
+    plain.update(get("dpi", {}))
+    for key, text in png.texts(found):
+        if "=" not in key:
+            plain.setdefault(key, text)
     result.overviews = get("overviews", [])
     result.colormap = get("colormap")
     if (icc := get("icc")) is not None:

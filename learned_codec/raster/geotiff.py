@@ -227,15 +227,21 @@ class _View(io.RawIOBase):
 
 
 def _with(found: dict[str, Any], beside: dict[str, Any], count: int, name: str) -> dict[str, Any]:
-    """Metadata by rasterio, with what it doesn't see. GDAL's own reading of EXIF goes where there is EXIF itself."""
+    """Metadata by rasterio, with what it doesn't see: EXIF and texts themselves, not as GDAL reads them."""
     kept = dict(beside)
     extra = kept.pop("extra_samples", ())
-    if "exif" in kept and "tags" in found:
-        tags = {namespace: items for namespace, items in found["tags"].items() if namespace != "EXIF"}
-        tags[""] = {key: value for key, value in tags.get("", {}).items() if not key.startswith("EXIF_")}
-        found["tags"] = {namespace: items for namespace, items in tags.items() if items}
-    elif found.get("tags", {}).get("", {}).get("EXIF_Orientation", "1") != "1":
+    tags = found.pop("tags", {})
+    plain = tags.pop("", {})
+    if "exif" in kept:
+        tags.pop("EXIF", None)
+        plain = {key: value for key, value in plain.items() if not key.startswith("EXIF_")}
+    elif plain.get("EXIF_Orientation", "1") != "1":
         meta.lose(f"{name}: not turned as its EXIF says: its pixels come as GDAL reads them")
+    texts = {key for key, _ in kept.get("text", ())}
+    if plain := {key: value for key, value in plain.items() if key not in texts}:
+        tags = {"": plain, **tags}
+    if tags:
+        found["tags"] = tags
     found |= kept
     if "xmp" in found and ("exif" not in found or orientation(meta.raw(found["exif"], "exif")) == 1):
         found["xmp"] = meta.binary(upright_xmp(meta.raw(found["xmp"], "xmp")))

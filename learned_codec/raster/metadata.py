@@ -6,6 +6,8 @@ The metadata of a `PixelSource` is a plain dict. All its keys are optional:
                         first directory says of the photograph. A picture's pixels are upright, and so say both; a
                         raster's are as they are stored, with the orientation that both say
     dpi                 [horizontal, vertical] dots an inch
+    text                [[keyword, text], …]: of a PNG, and as "Comment" that of a JPEG
+    png                 base64 of PNG's chunks that say what colours mean: {"gAMA": "AACxjw==", …}
     crs                 WKT2
     transform           [a, b, c, d, e, f]: x = a·column + b·row + c, y = d·column + e·row + f
     gcps                {"crs": WKT2 or null, "points": [[row, column, x, y, z, id, info], …]}
@@ -37,7 +39,7 @@ MAX_BYTES = 2**22 - 2**16
 """Of metadata as JSON: what `Limits.max_metadata_bytes` accepts by default, with some room for the codec's own."""
 
 # What is given up first where there is too much.
-_EXPENDABLE = ("tags", "xmp", "exif", "bands", "gcps", "icc")
+_EXPENDABLE = ("text", "tags", "xmp", "exif", "bands", "gcps", "icc")
 
 
 def binary(data: bytes) -> str:

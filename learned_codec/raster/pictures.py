@@ -15,7 +15,7 @@ Other sample types, any number of bands, nodata and georeferences are for `geoti
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +34,7 @@ from learned_codec.limits import Limits
 from learned_codec.values.sources import PlaneKind, Unit
 
 from . import metadata as meta
+from . import png
 from .exif import (
     EXIF_START,
     MAX_SEGMENT,
@@ -334,10 +335,23 @@ def _extras(metadata: dict[str, Any], nodata: float | None, pillow_format: str, 
         if pillow_format == "JPEG" and len(extras.get(key, b"")) + len(start) > MAX_SEGMENT:
             del extras[key]
             lost.append(_NAMES[key])
+    extras |= _texts_and_colour(metadata, pillow_format, lost)
     lost += _lost_of_a_raster(metadata, nodata)
     if lost:
         meta.lose(f"{name}: {pillow_format} doesn't hold, and so loses: {', '.join(lost)}")
     return extras
+
+
+def _texts_and_colour(metadata: dict[str, Any], pillow_format: str, lost: list[str]) -> dict[str, Any]:
+    texts, colour = png.texts(metadata), png.colour(metadata)
+    if pillow_format == "PNG":
+        return {"png": metadata} if texts or colour else {}
+    comments = [text for key, text in texts if key == "Comment"] if pillow_format == "JPEG" else []
+    if len(texts) > len(comments[:1]):
+        lost.append("texts")
+    if not png.is_plain(colour):
+        lost.append("what its colours mean")
+    return {"comment": comments[0].encode()} if comments else {}
 
 
 def _lost_of_a_raster(metadata: dict[str, Any], nodata: float | None) -> list[str]:
@@ -362,22 +376,23 @@ def _lost_of_a_raster(metadata: dict[str, Any], nodata: float | None) -> list[st
     return lost
 
 
-def _encode(image: NDArray[Any], key: str, extras: dict[str, Any]) -> memoryview:
+def _encode(image: NDArray[Any], key: str, extras: dict[str, Any]) -> bytes | memoryview:
     """The bytes of a picture file, with what `_extras` gave."""
     pillow_format, fixed = _WRITERS[key]
     _check_bands(pillow_format, 1 if image.ndim == 2 or image.shape[2] == 2 else 3)
     options = dict(fixed)
     if "icc" in extras:
         options["icc_profile"] = extras["icc"]
-    if "dpi" in extras:
-        options["dpi"] = extras["dpi"]
+    for extra in ("dpi", "comment"):
+        if extra in extras:
+            options[extra] = extras[extra]
     buffer = io.BytesIO()  # the writers seek, which standard output can't
     try:
         options.update(exif_and_xmp(extras, pillow_format))
         Image.fromarray(np.ascontiguousarray(image)).save(buffer, format=pillow_format, **options)
     except (OSError, ValueError) as error:  # beyond the format's own limits, such as 16383 pixels a side in WebP
         raise InvalidInputError(f"{image.shape[1]} × {image.shape[0]} pixels don't fit into {key}: {error}") from error
-    return buffer.getbuffer()
+    return png.with_chunks(buffer.getbuffer(), extras["png"]) if "png" in extras else buffer.getbuffer()
 
 
 def _refuse(name: str, what: str) -> InvalidInputError:
@@ -450,11 +465,19 @@ def beside(picture: Any) -> dict[str, Any]:
     exif = info.get("exif")
     if picture.format == "TIFF":
         exif = exif_of_tiff(picture.fp)
+    elif exif is None and "Raw profile type exif" in info:  # as ImageMagick used to write it into PNGs
+        with suppress(ValueError):
+            exif = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
     for key, value in (("icc", info.get("icc_profile")), ("exif", exif), ("xmp", xmp)):
         data = value.encode() if isinstance(value, str) else value
         if isinstance(data, bytes) and data:
             found[key] = meta.binary(data.removeprefix(EXIF_START) if key == "exif" else data)
+    if picture.format == "PNG":
+        found |= png.beside(picture.fp)
+    elif comment := info.get("comment"):  # JPEG's
+        text = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
+        found["text"] = [["Comment", text.replace("\0", "")]]
     dpi = info.get("dpi")
     if isinstance(dpi, tuple) and len(dpi) == 2:
         values = [float(x) for x in dpi]

@@ -1,0 +1,123 @@
+"""What a PNG says beside its pixels and Pillow doesn't carry from file to file: texts, and what its colours mean."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from learned_codec.errors import CorruptDataError
+
+from . import metadata as meta
+
+START = b"\x89PNG\r\n\x1a\n"
+_AFTER_HEADER = 33  # the signature and IHDR
+
+# What colours mean, beside an ICC profile: code points, "sRGB", gamma, primaries, mastering display, light levels.
+_COLOUR = ("cICP", "sRGB", "gAMA", "cHRM", "mDCV", "cLLI")
+_TEXTS = ("tEXt", "zTXt", "iTXt")
+# Texts that hold something else, which has a key of its own or describes another file.
+_NO_TEXTS = ("XML:com.adobe.xmp", "Raw profile type ")
+_LARGEST = 2**22
+
+# In sRGB's own gamma and primaries there is no news.
+_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+_SRGB = {"gAMA": struct.pack(">I", 45455), "cHRM": struct.pack(">8I", *_PRIMARIES)}
+
+
+def beside(stream: BinaryIO) -> dict[str, Any]:
+    """The metadata `text` and `png` of a PNG, whose pixels aren't read. Leaves the stream anywhere."""
+    texts: list[list[str]] = []
+    colour: dict[str, str] = {}
+    for kind, payload in _chunks(stream):
+        if kind in _COLOUR:
+            colour[kind] = meta.binary(payload)
+        elif (text := _text(kind, payload)) is not None and not text[0].startswith(_NO_TEXTS):
+            texts.append(list(text))
+    return ({"text": texts} if texts else {}) | ({"png": colour} if colour else {})
+
+
+def _chunks(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    """The kinds that are wanted here, whole; of a damaged file, those before the damage."""
+    stream.seek(len(START))
+    while len(head := stream.read(8)) == 8:
+        (length,) = struct.unpack_from(">I", head)
+        kind = head[4:].decode("latin-1")
+        if kind not in (*_COLOUR, *_TEXTS) or length > _LARGEST:
+            stream.seek(length + 4, 1)
+            continue
+        payload, crc = stream.read(length), stream.read(4)
+        if len(crc) < 4 or zlib.crc32(head[4:] + payload) != int.from_bytes(crc, "big"):
+            return
+        yield kind, payload
+
+
+def _text(kind: str, payload: bytes) -> tuple[str, str] | None:
+    """A keyword and its text; None if they make no sense, or take too much room."""
+    key, _, rest = payload.partition(b"\0")
+    try:
+        if kind == "tEXt":
+            text = rest.decode("latin-1")
+        elif kind == "zTXt":
+            text = _inflated(rest[1:]).decode("latin-1")
+        else:
+            compressed = rest[:1] == b"\1"
+            _, _, body = rest[2:].split(b"\0", 2)  # language, translated keyword
+            text = (_inflated(body) if compressed else body).decode()
+    except (ValueError, zlib.error):
+        return None
+    found = key.decode("latin-1"), text
+    return found if "\0" not in text and _is_keyword(found[0]) else None
+
+
+def _inflated(data: bytes) -> bytes:
+    inflater = zlib.decompressobj()
+    text = inflater.decompress(data, _LARGEST)
+    if not inflater.eof:
+        raise ValueError("truncated, or too long")
+    return text
+
+
+def texts(metadata: dict[str, Any]) -> list[tuple[str, str]]:
+    """Keywords and texts of metadata. Raises `CorruptDataError`."""
+    found = []
+    for item in meta.sequence(metadata.get("text", []), "metadata.text"):
+        key, text = (meta.text(part, "metadata.text") for part in meta.sequence(item, "metadata.text", 2))
+        if not _is_keyword(key):
+            raise CorruptDataError(f"metadata.text: {key!r} is no keyword")
+        found.append((key, text))
+    return found
+
+
+def _is_keyword(key: str) -> bool:
+    return 1 <= len(key) <= 79 and all(c.isprintable() and ord(c) < 256 for c in key) and key == key.strip()
+
+
+def colour(metadata: dict[str, Any]) -> list[tuple[str, bytes]]:
+    """The chunks that say what colours mean. Raises `CorruptDataError`."""
+    found = meta.mapping(metadata.get("png", {}), "metadata.png")
+    return [(kind, meta.raw(found[kind], f"metadata.png.{kind}")) for kind in _COLOUR if kind in found]
+
+
+def is_plain(chunks: list[tuple[str, bytes]]) -> bool:
+    """Do they say no more than "sRGB", for which everybody takes a picture that says nothing?"""
+    said = dict(chunks)
+    return "cICP" not in said and ("sRGB" in said or all(_SRGB.get(kind) == payload for kind, payload in chunks))
+
+
+def with_chunks(data: bytes | memoryview, metadata: dict[str, Any]) -> bytes:
+    """A PNG with the texts and the meaning of colours of metadata. Raises `CorruptDataError`."""
+    added = list(colour(metadata))
+    for key, text in texts(metadata):
+        keyword = key.encode("latin-1") + b"\0"
+        try:
+            added.append(("tEXt", keyword + text.encode("latin-1")))
+        except UnicodeEncodeError:
+            added.append(("iTXt", keyword + b"\0\0\0\0" + text.encode()))
+    packed = b"".join(_packed(kind.encode(), payload) for kind, payload in added)
+    return bytes(data[:_AFTER_HEADER]) + packed + bytes(data[_AFTER_HEADER:])
+
+
+def _packed(kind: bytes, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
