@@ -209,9 +209,7 @@ def encode_source(
         warnings.warn("float64 is stored as float32", UserWarning, stacklevel=3)
     radar = _radar(kind, unit, source.unit)
     plain = dtype == np.uint8 and not radar
-    card = (
-        registry.find(name=model) if model is not None else registry.find(bands=3 if plain and source.bands == 3 else 1)
-    )
+    card = registry.by_name(model) if model is not None else registry.default(3 if plain and source.bands == 3 else 1)
     header = Header(
         width=source.width,
         height=source.height,
@@ -292,7 +290,7 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
             container.check_end()
     header, size = container.header, container.size
     try:
-        card = registry.find(weights_id=header.weights_id)
+        card = registry.by_id(header.weights_id)
     except UnknownModelError:
         card = None
     layout = None if container.mask is None else MaskSpec.from_bytes(container.mask)

@@ -71,7 +71,7 @@ class Reader:
         header = container.header
         self.container, self._file, self._device, self._threads = container, file, device, threads
         self._reopen, self.name = reopen, name
-        self._card = registry.find(weights_id=header.weights_id)
+        self._card = registry.by_id(header.weights_id)
         self._decoding = ImageDecoder(container, self._card, lenient=lenient)
         self.height, self.width, self.bands = header.height, header.width, header.bands
         self.dtype = np.dtype(header.dtype)

@@ -275,14 +275,14 @@ def test_rates_beyond_quality_100(picture: np.ndarray, effort: int) -> None:
 
 def test_a_quality_step_above_all_is_damage(picture: np.ndarray) -> None:
     container = bitstream.read(learned_codec.encode(picture[:32, :32]))
-    card = registry.find(bands=3)
+    card = registry.default(3)
     header = replace(container.header, quality_step=card.top_step + 1)
     with pytest.raises(CorruptDataError, match=f"highest, {card.top_step}"):
         learned_codec.decode(bitstream.write(header, [bytes(container.tile(0))]))
 
 
 def test_real_bytes_are_the_estimated_bits(picture: np.ndarray) -> None:
-    model = registry.load(registry.find(bands=3).name)
+    model = registry.load(registry.default(3).name)
     y = model.analyse(picture[:192, :288].transpose(2, 0, 1).astype(np.float32) / 255)
     for step in range(0, model.max_step + 1, 128):
         coded = model.code(y, step)
@@ -321,7 +321,7 @@ def test_transforms_do_not_see_the_tiles(picture: np.ndarray, bands: int) -> Non
     from learned_codec.values.arrays import ArraySource
     from learned_codec.values.transform import PLAIN, ValueTransform
 
-    card = registry.find(bands=bands)
+    card = registry.default(bands)
     model = registry.load(card.name)
     source = ArraySource(picture[..., :bands])
     transform = ValueTransform(PLAIN, source.dtype, bands)

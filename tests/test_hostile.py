@@ -23,7 +23,7 @@ from learned_codec.reader import nodata_of
 from learned_codec.values.mask import MaskSpec
 from learned_codec.values.transform import SCALED, ValueTransform
 
-RGB, MONO = (registry.find(bands=bands) for bands in (3, 1))
+RGB, MONO = (registry.default(bands) for bands in (3, 1))
 
 
 def header(components: int = 1, **fields: Any) -> Header:

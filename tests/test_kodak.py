@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not IMAGES, reason="no Kodak images")
 
 
 def test_files_are_within_1_percent_of_the_estimated_bits() -> None:
-    model = registry.load(registry.find(bands=3).name)
+    model = registry.load(registry.default(3).name)
     pictures = [np.asarray(Image.open(path)) for path in IMAGES]
     latents = [model.analyse(p.transpose(2, 0, 1).astype(np.float32) / 255) for p in pictures]
     for quality in (1, 10, 34, 67, 100):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from learned_codec.errors import MissingDependencyError, UnknownModelError, WeightsError
+from learned_codec.errors import InvalidInputError, MissingDependencyError, UnknownModelError, WeightsError
 
 from .config import EXTRA_STEPS
 
@@ -85,27 +86,49 @@ def list_models() -> list[ModelCard]:
     return list(cards.values())
 
 
-def find(*, name: ModelName | None = None, weights_id: bytes | None = None, bands: int | None = None) -> ModelCard:
-    """The card of a model by its name or path, by the id in a bitstream, or the default for a number of bands.
+def by_name(name: ModelName) -> ModelCard:
+    """The card of a model by its name or path.
 
-    Raises `UnknownModelError`, which says what is missing and what there is.
+    Raises `UnknownModelError`, which says what there is, and `InvalidInputError` for what is neither.
     """
-    if bands is not None:
-        name = DEFAULTS.get(bands)
-    for cards in (_cards, _registered.values, _listed):  # the package's models need nothing that may be broken
-        for card in cards():
-            if name == card.name or (weights_id is not None and weights_id.hex() == card.weights_id):
-                return card
-    if name is not None and Path(name).suffix == SUFFIX:
-        return _card_of(Path(name))
-    here = f"here are: {', '.join(card.name for card in list_models()) or 'none'}"
-    if weights_id is not None:
+    if not isinstance(name, str | os.PathLike):
+        raise InvalidInputError(f"a model is called by its name or path, not {name!r}")
+    found = _first(lambda card: card.name == name)
+    if found is None and Path(name).suffix == SUFFIX:
+        found = _card_of(Path(name))
+    if found is None:
+        raise UnknownModelError(f"no model for {name}; {_here()}; one of your own is called by its path, NAME{SUFFIX}")
+    return found
+
+
+def by_id(weights_id: bytes) -> ModelCard:
+    """The card of the model with the weights id of a bitstream. Raises `UnknownModelError`."""
+    found = _first(lambda card: card.weights_id == weights_id.hex())
+    if found is None:
         raise UnknownModelError(
-            f"the file was made with the model of the weights id {weights_id.hex()}, which is not here ({here}); "
+            f"the file was made with the model of the weights id {weights_id.hex()}, which is not here ({_here()}); "
             f"learned_codec.register_model(PATH) or the environment variable {VARIABLE} adds one"
         )
-    wanted = name if name is not None else f"{bands} bands"
-    raise UnknownModelError(f"no model for {wanted}; {here}; one of your own is called by its path, NAME{SUFFIX}")
+    return found
+
+
+def default(bands: int) -> ModelCard:
+    """The card of the model that codes images of so many bands where none is asked for. Raises `UnknownModelError`."""
+    if bands not in DEFAULTS:
+        raise UnknownModelError(f"no model for {bands} bands; {_here()}")
+    return by_name(DEFAULTS[bands])
+
+
+def _first(wanted: Callable[[ModelCard], bool]) -> ModelCard | None:
+    for cards in (_cards, _registered.values, _listed):  # the package's models need nothing that may be broken
+        for card in cards():
+            if wanted(card):
+                return card
+    return None
+
+
+def _here() -> str:
+    return f"here are: {', '.join(card.name for card in list_models()) or 'none'}"
 
 
 def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) -> Model:
@@ -113,7 +136,7 @@ def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) ->
 
     Raises `WeightsError`, `UnknownModelError`, and what `engine_for` raises.
     """
-    card = model if isinstance(model, ModelCard) else find(name=model)
+    card = model if isinstance(model, ModelCard) else by_name(model)
     return _loaded(card.path, card.weights_id, device, threads)
 
 
@@ -128,7 +151,7 @@ def optimiser(model: Model, card: ModelCard, effort: int) -> Optimiser:
 
 def weights_of(model: ModelName | ModelCard) -> Weights:
     """A model's weights file. Raises as `load`."""
-    card = model if isinstance(model, ModelCard) else find(name=model)
+    card = model if isinstance(model, ModelCard) else by_name(model)
     return _weights(card.path, card.weights_id)
 
 

@@ -111,7 +111,7 @@ def _network_to_start_from(start: str | Path) -> Network:
     """The network of a checkpoint (its averaged weights), or of a model by its name or by its weights' path."""
     if Path(start).suffix == ".pt":
         return network_of(Path(start))
-    return network_of_weights(weights.read(registry.find(name=start).path))
+    return network_of_weights(weights.read(registry.by_name(start).path))
 
 
 class Trainer:

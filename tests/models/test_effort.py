@@ -26,7 +26,7 @@ def picture() -> np.ndarray:
 def cost(image: np.ndarray, data: bytes) -> float:
     """The Lagrangian of the file: bits, and what the error is worth at its quality level."""
     info = learned_codec.inspect(data)
-    card = registry.find(name=info.model)
+    card = registry.by_name(info.model)
     config = registry.load(card.name).config
     level = (info.quality - 1) / 99 * (config.levels - 1)
     error = np.square(image.astype(float) - learned_codec.decode(data)).mean()
@@ -140,7 +140,7 @@ def test_places_are_those_of_the_masks(shape: tuple[int, int]) -> None:
 
 
 def test_weights_without_their_floating_point_origin() -> None:
-    found = weights.read(registry.find(bands=1).path)
+    found = weights.read(registry.default(1).path)
     kept = {key: value for key, value in found.tensors.items() if not key.startswith("training.")}
     with pytest.raises(WeightsError, match="training"):
         network.network_of_weights(weights.from_bytes(weights.to_bytes(found.config, kept), "test"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import learned_codec
 from learned_codec.demo import landscape
-from learned_codec.errors import UnknownModelError, WeightsError
+from learned_codec.errors import InvalidInputError, UnknownModelError, WeightsError
 from learned_codec.models import complexity, registry, weights
 from learned_codec.models.config import BLOCK, HALO, ModelConfig
 from learned_codec.models.entropy_model import stage_masks
@@ -219,13 +219,16 @@ def test_missing_weights(tmp_path: Path) -> None:
 def test_the_registry_knows_its_models() -> None:
     cards = learned_codec.list_models()
     for card in cards:
-        assert registry.find(name=card.name) is card
-        assert registry.find(weights_id=bytes.fromhex(card.weights_id)) is card
+        assert registry.by_name(card.name) is card
+        assert registry.by_id(bytes.fromhex(card.weights_id)) is card
         assert registry.load(card.name).id.hex() == card.weights_id
         figures = {"kodak"} if card.bands == 3 else {"sar_test", "optical_test"}
         assert {"recipe", "data", "steps", "hours", "machine", "date", "known_faults", *figures} <= set(card.to_dict())
     with pytest.raises(UnknownModelError, match=cards[0].name):
-        registry.find(bands=17)
+        registry.default(17)
+    for name in (7, b"rgb-1", None):
+        with pytest.raises(InvalidInputError, match="by its name or path"):
+            registry.by_name(name)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("card", learned_codec.list_models(), ids=lambda card: card.name)

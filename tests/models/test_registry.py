@@ -29,7 +29,7 @@ def unregistered(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that is not of the package: one of its models, less what only training needs."""
-    found = weights.read(registry.find(bands=1).path)
+    found = weights.read(registry.default(1).path)
     kept = {name: tensor for name, tensor in found.tensors.items() if not name.startswith("training.")}
     path = tmp_path_factory.mktemp("own") / "fields.safetensors"
     path.write_bytes(weights.to_bytes(found.config, kept))
@@ -76,10 +76,10 @@ def test_a_broken_environment_hurts_only_what_needs_it(grey: np.ndarray, monkeyp
 
 
 def test_the_defaults_are_the_packages(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {bands: registry.find(bands=bands) for bands in (1, 3)}
+    before = {bands: registry.default(bands) for bands in (1, 3)}
     learned_codec.register_model(own)
     monkeypatch.setenv(registry.VARIABLE, str(own.parent))
-    assert {bands: registry.find(bands=bands) for bands in (1, 3)} == before
+    assert {bands: registry.default(bands) for bands in (1, 3)} == before
     for bands, name in registry.DEFAULTS.items():
         assert (before[bands].name, before[bands].bands) == (name, bands)
 
@@ -95,7 +95,7 @@ def test_a_model_put_into_the_package_is_not_its_default(tmp_path: Path, monkeyp
     registry._cards.cache_clear()
     try:
         assert "mono-9" in [card.name for card in registry.list_models()]
-        assert registry.find(bands=1).name == "mono-1"
+        assert registry.default(1).name == "mono-1"
     finally:
         registry._cards.cache_clear()
 
@@ -146,7 +146,7 @@ def test_a_card_beside_the_weights_is_used_if_it_is_theirs(own: Path, tmp_path: 
     ):
         beside.write_text(text)
         registry._read_card.cache_clear()
-        assert registry.find(name=path).to_dict().get("data") == data
+        assert registry.by_name(path).to_dict().get("data") == data
 
 
 def test_the_command_line_takes_a_model_of_ones_own(own: Path, tmp_path: Path, grey: np.ndarray) -> None:

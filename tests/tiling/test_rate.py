@@ -87,7 +87,7 @@ def test_goals() -> None:
 @pytest.mark.parametrize("bands", [1, 3])
 def test_estimates_are_near(bands: int) -> None:
     """Bits within a sixth, errors within 1.2 dB: a first guess."""
-    model = registry.load(registry.find(bands=bands))
+    model = registry.load(registry.default(bands))
     pixels = np.ascontiguousarray(landscape(128, 192).transpose(2, 0, 1)[:bands] / np.float32(255), np.float32)
     latents = model.analyse(pixels)
     found = Curves(model, [Tile(b"", [latents], [], None)], latents.shape[0] * latents.shape[1])
