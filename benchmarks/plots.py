@@ -39,9 +39,9 @@ _LABELS = {
     "ours": "learned_codec", "ours-effort1": "learned_codec, effort 1", "ours-effort2": "learned_codec, effort 2",
     "ours-effort3": "learned_codec, effort 3", "jpeg2000": "JPEG 2000", "jpeg2000-psnr": "JPEG 2000 (PSNR target)",
     "jpeg2000-gdal": "JPEG 2000 (GDAL)", "jpeg2000-klt": "JPEG 2000 + KLT",
-    "jpeg2000-gdal-klt": "JPEG 2000 + KLT (GDAL)", "jpeg": "JPEG 4:4:4", "jpeg-444": "JPEG 4:4:4", "webp": "WebP",
-    "avif": "AVIF 4:4:4", "avif-slow": "AVIF, tune=psnr, speed 1", "avif-iq": "AVIF, tune=iq, speed 4",
-    "jpegxl": "JPEG XL", "heic": "HEIC", "heic-ssim": "HEIC, tune=ssim", "lerc": "LERC", "zstd": "ZSTD",
+    "jpeg2000-gdal-klt": "JPEG 2000 + KLT (GDAL)", "jpeg": "JPEG 4:2:0", "jpeg-444": "JPEG 4:4:4", "webp": "WebP",
+    "avif": "AVIF, tune=psnr", "avif-slow": "AVIF, tune=psnr, slowest", "avif-iq": "AVIF, tune=iq",
+    "jpegxl": "JPEG XL", "heic": "HEIC, tune=psnr", "heic-ssim": "HEIC, tune=ssim", "lerc": "LERC", "zstd": "ZSTD",
     "deflate": "DEFLATE",
 }  # fmt: skip
 _PUBLISHED = "#9A9A9A"
@@ -97,7 +97,7 @@ def rate_distortion(result: Mapping[str, Any], out: Path, metric: str = "psnr") 
     """Quality over rate, mean of the images."""
     figure, axes = _figure(7.4, 5.2)
     highest = 0.0
-    curves = {entry["name"]: _points(entry, metric) for entry in result["codecs"]}
+    curves = {entry["name"]: _points(entry, metric) for entry in result["codecs"] if metric in entry["metrics"]}
     anchor = curves.get(result["anchor"], [])
     right = max((r for r, _ in anchor), default=math.inf) * 1.02
     behind = rivals.load(result["dataset"], len(result["images"])) if metric in ("psnr", "ms-ssim") else []
@@ -151,8 +151,8 @@ def saving(result: Mapping[str, Any], out: Path) -> list[Path]:
     base = bdrate.curve(anchor["results"]["bpp"], anchor["results"]["psnr"])
     figure, axes = _figure(8.2, 5.6)
     low, high, top = 25.5, 42.0, 32.0
-    axes.axhline(0, color="black", linewidth=1.6, zorder=2)
-    ends: list[tuple[float, float, str, str, int]] = [(high, 0.0, "JPEG 2000", "black", 10)]
+    axes.plot([low, high], [0, 0], color="black", linewidth=1.6, zorder=2)
+    ends: list[tuple[float, float, str, str, float]] = [(high, 0.0, "JPEG 2000", "black", 11)]
 
     def draw(points: bdrate.Curve, name: str, shade: str, **style: Any) -> None:
         x = np.linspace(
@@ -162,7 +162,7 @@ def saving(result: Mapping[str, Any], out: Path) -> list[Path]:
         kept = y <= top
         if kept.any():
             axes.plot(x[kept], y[kept], color=shade, **style)
-            ends.append((float(x[kept][-1]), float(y[kept][-1]), name, shade, 9 if style["linewidth"] < 1.2 else 10))
+            ends.append((float(x[kept][-1]), float(y[kept][-1]), name, shade, 9.5 if style["linewidth"] < 1.2 else 11))
 
     for entry in rivals.load(result["dataset"], len(result["images"])):
         if entry["results"] and entry.get("label"):
@@ -176,22 +176,30 @@ def saving(result: Mapping[str, Any], out: Path) -> list[Path]:
         name = _SHORT.get(entry["name"], label(entry["name"]))
         draw(points, name, colour(entry["name"]), linewidth=3.0 if mine else 1.8, zorder=4 if mine else 3)
     _name_ends(axes, ends, high)
-    axes.set_xlim(low, high + 5.2)
+    axes.set_xlim(low, high + 5.8)
     axes.set_xticks(range(26, 43, 2))
-    axes.set_xlabel("PSNR, dB", loc="left", fontsize=11)
+    axes.set_xlabel("PSNR, dB (thin and grey: published by others)", loc="left", fontsize=11)
     axes.set_ylabel("bytes against JPEG 2000 at equal PSNR, %", fontsize=11)
     axes.tick_params(labelsize=11)
     return _finish(figure, out)
 
 
-def _name_ends(axes: Any, ends: Sequence[tuple[float, float, str, str, int]], right: float) -> None:
-    """Writes each curve's name beside its end, in its colour; those that would cover each other are moved apart."""
-    gap, last = 4.0, -math.inf
-    for x, y, text, shade, size in sorted(ends, key=lambda end: end[1]):
-        place = max(y, last + gap)
-        last = place
-        arrow = {"arrowstyle": "-", "color": shade, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
-        axes.annotate(text, (x, y), (right + 0.4, place), fontsize=size, color=shade, va="center", arrowprops=arrow)
+def _name_ends(axes: Any, ends: Sequence[tuple[float, float, str, str, float]], right: float) -> None:
+    """Writes each curve's name beside its end, in its colour; those on the right edge that would touch move apart."""
+    for x, y, text, shade, size in ends:
+        if x < right - 0.6:
+            axes.annotate(text, (x, y), (4, 0), textcoords="offset points", fontsize=size, color=shade, va="center")
+    edge = sorted((end for end in ends if end[0] >= right - 0.6), key=lambda end: end[1])
+    places, gap = [end[1] for end in edge], 4.2
+    for _ in range(100):  # neighbours push each other apart until all have room
+        for i in range(len(places) - 1):
+            push = (gap - (places[i + 1] - places[i])) / 2
+            if push > 0:
+                places[i] -= push
+                places[i + 1] += push
+    for (x, y, text, shade, size), place in zip(edge, places, strict=True):
+        line = {"arrowstyle": "-", "color": shade, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 1}
+        axes.annotate(text, (x, y), (right + 0.5, place), fontsize=size, color=shade, va="center", arrowprops=line)
 
 
 def _grid(panels: int, columns: int = 3) -> tuple[Any, list[Any]]:

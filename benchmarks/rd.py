@@ -152,8 +152,11 @@ def _entry(
     A codec whose ladder isn't the same for all images has the place in the ladder as its setting, and where ladders
     aren't even equally long, no mean.
     """
-    keys = [key for key in MEASURED if all(key in cell for row in cells.values() for cell in row)]
-    images = {name: {key: [cell[key] for cell in row] for key in keys} for name, row in cells.items()}
+    images = {
+        name: {key: [cell[key] for cell in row] for key in MEASURED if all(key in cell for cell in row)}
+        for name, row in cells.items()
+    }
+    keys = [key for key in MEASURED if all(key in values for values in images.values())]
     ladders = set(settings.values())
     if len(ladders) > 1:
         for name, row in settings.items():

@@ -5,24 +5,45 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import plots
+from . import eo, plots, speed_page
 
 GROUPS = {"rgb8": "8-bit RGB", "mono16": "16-bit, one band", "multi": "multi-band, 8 and 16-bit"}
 
 
 def rate_table(result: Mapping[str, Any]) -> str:
-    """BD-rates of all codecs (PCHIP), best first, as Markdown."""
+    """BD-rates by PSNR of all codecs (PCHIP), whole and by band of quality, best first, as Markdown."""
     rows = [bd for bd in result["bd"] if bd["method"] == "pchip" and bd["mean_of_images"] is not None]
+    bands = {name.removeprefix("psnr "): found for name, found in result["bd-parts"].items() if name != "ms-ssim"}
     lines = [
-        f"| {result['dataset']}, {len(result['images'])} images, bytes on disk | mean of images | mean curve |",
-        "|---|---|---|",
-    ]
+        f"| {result['dataset']}, {len(result['images'])} images, by PSNR | mean of images | mean curve | "
+        + " | ".join(bands) + " |",
+        "|---|---|---|" + "---|" * len(bands),
+    ]  # fmt: skip
     for bd in sorted(rows, key=lambda bd: bd["mean_of_images"]):
-        name = plots.label(bd["codec"])
-        name = f"**{name}**" if bd["codec"] == "ours" else name
-        whole = "–" if bd["mean_curve"] is None else f"{bd['mean_curve']['value']:+.1f} %"
-        lines.append(f"| {name} | {bd['mean_of_images']:+.1f} % | {whole} |".replace("-", "−").replace("|−−−", "|---"))
+        cells = [_percent(bd["mean_of_images"]), _percent(bd["mean_curve"] and bd["mean_curve"]["value"])]
+        cells += [_percent(_of(found, bd["codec"])) for found in bands.values()]
+        lines.append(f"| {_name(bd['codec'])} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def structure_table(result: Mapping[str, Any]) -> str:
+    """BD-rates by MS-SSIM, best first, as Markdown."""
+    rows = [bd for bd in result["bd-parts"]["ms-ssim"] if bd["mean_of_images"] is not None]
+    lines = [f"| {result['dataset']}, {len(result['images'])} images, by MS-SSIM | mean of images |", "|---|---|"]
+    rows.sort(key=lambda bd: float(bd["mean_of_images"]))
+    return "\n".join([*lines, *(f"| {_name(bd['codec'])} | {_percent(bd['mean_of_images'])} |" for bd in rows)])
+
+
+def _of(rows: Iterable[Mapping[str, Any]], codec: str) -> float | None:
+    return next((bd["mean_of_images"] for bd in rows if bd["codec"] == codec), None)
+
+
+def _name(codec: str) -> str:
+    return f"**{plots.label(codec)}**" if codec == "ours" else plots.label(codec)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.1f} %".replace("-", "−")
 
 
 def effort_table(result: Mapping[str, Any]) -> str:
@@ -41,21 +62,12 @@ def effort_table(result: Mapping[str, Any]) -> str:
 
 
 def speed_table(result: Mapping[str, Any]) -> str:
-    """MP/s, as ratios to the anchor too, and memory above the start of each process, from a speed.json, as Markdown."""
-    height, width = result["image"]["shape"][:2]
-    rows = {row["codec"]: row for row in result["rows"]}
-    anchor = rows[result["anchor"]]
-    lines = [
-        f"| {height * width / 1e6:.0f} megapixels at {result['target_bpp']:g} bpp | encode | decode | memory |",
-        "|---|---|---|---|",
-    ]
-    for name, row in rows.items():
-        cells = [f"{row[key]:.1f} MP/s ({row[key] / anchor[key]:.2f} ×)" for key in ("encode_mp_s", "decode_mp_s")]
-        threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
-        lines.append(
-            f"| {plots.label(name)}, {threads} | {' | '.join(cells)} | {row['peak_above_start_mib']:.0f} MiB |"
-        )
-    return "\n".join(lines)
+    """The rows of a speed.json that are of 12 megapixels, or of fewer for codecs that encode slowly, as Markdown."""
+    return speed_page.calls({**result, "rows": [r for r in result["rows"] if r["megapixels"] < 50]}, plots.label)
+
+
+def checks_table(result: Mapping[str, Any]) -> str:
+    return eo.checks_table(dict(result), plots.label)
 
 
 def raster_table(sar: Mapping[str, Any], optical: Iterable[Mapping[str, Any]]) -> str:

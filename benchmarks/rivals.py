@@ -41,8 +41,11 @@ def distance(ours: Mapping[str, Any], entry: Mapping[str, Any]) -> float | None:
     return None if value is None else 100 * (100 / (100 + value) - 1)
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """Markdown: BD-rates against this run's anchor, over all and by band, our distance, weight, and who measured."""
+def table(result: Mapping[str, Any], *, short: bool = False) -> str:
+    """Markdown: BD-rates against this run's anchor, over all and by band, our distance, weight, and who measured.
+
+    `short`: those that have a `label` only.
+    """
     entries = {entry["name"]: entry for entry in result["codecs"]}
     anchor, ours = entries.get(result["anchor"]), entries.get("ours")
     published = load(result["dataset"], len(result["images"]))
@@ -51,7 +54,7 @@ def table(result: Mapping[str, Any]) -> str:
     bands = [f"{low:g}–{high:g} dB" for low, high in _BANDS]
     head = ["published codec", "BD-rate", *bands, "we take more", "decoder kMAC/px", "measured by"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for entry in published:
+    for entry in (e for e in published if "label" in e or not short):
         whole = entry.get("stated") or _percent(bd(anchor, entry))
         parts = [_percent(bd(anchor, entry, within)) for within in _BANDS]
         more = "–" if ours is None else _percent(distance(ours, entry))

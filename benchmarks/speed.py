@@ -3,7 +3,8 @@
 Each measurement is a process of its own, so that its peak memory is its own; the codecs alternate within each repeat,
 so that a machine that slows down slows all of them. All get the same number of threads (a codec without that option
 runs on one, and the table says so), the same image and, by bisection on a crop, nearly the same rate. Medians of the
-repeats count; the first calls (imports, weights) happen on a small crop before the clock starts. `latency` measures
+repeats count; the first calls (imports, weights) happen on a small crop before the clock starts. With one thread the
+clock is the process's own time, which other programs hardly disturb; with more it is the wall's. `latency` measures
 what a first image and a window take.
 """
 
@@ -93,14 +94,15 @@ def perform(task: Task) -> dict[str, float]:
         except ValueError:  # its smallest file is larger than that: the table shows the rate it has
             return {"setting": ladder[0]}
     codec.decode(codec.encode(centre(image, _WARM_UP), task.setting, task.threads), task.threads)
+    clock = time.process_time if task.threads == 1 else time.perf_counter
     before = peak_memory()
-    start = time.perf_counter()
+    start = clock()
     data = codec.encode(image, task.setting, task.threads)
-    encoded = time.perf_counter()
+    encoded = clock()
     peak_encode = peak_memory()
-    decoding = time.perf_counter()
+    decoding = clock()
     decoded = codec.decode(data, task.threads)
-    end = time.perf_counter()
+    end = clock()
     if decoded.shape != image.shape:
         raise RuntimeError(f"{codec.name} returned {decoded.shape} for {image.shape}")
     return {
@@ -247,6 +249,7 @@ def run(
     Codecs that encode slowly (`Codec.slow`) are timed on fewer megapixels, once for each number of threads.
     """
     threads = threads or sorted({1, environment.cores()})
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     chosen, skipped = _choose(names or DEFAULT_PEERS)
     image = datasets.mosaic(*shape_of(megapixels))
     settings = calibrate(image, chosen, bpp, 1, timeout)
@@ -266,6 +269,7 @@ def run(
         rows += [{"given": max(threads), **row} for row in some]
         failed += lost
     return {
+        "load": load,
         "image": "mosaic of scikit-image's photographs, 8-bit RGB",
         "anchor": ANCHOR,
         "threads": list(threads),

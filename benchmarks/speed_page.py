@@ -38,7 +38,7 @@ def calls(result: Mapping[str, Any], label: Label) -> str:
 def first_image(result: Mapping[str, Any], label: Label) -> str:
     names = {"python": "Python alone"}
     rows = [[names.get(r["codec"], label(r["codec"])), f"{r['seconds']:.2f} s"] for r in result["start"]]
-    return _table(["from the start of Python to a decoded image of 768 × 512", "time"], rows)
+    return _table(["from the start of Python to a decoded image of 768 × 512", "processor time"], rows)
 
 
 def windows(result: Mapping[str, Any], label: Label) -> str:
@@ -61,12 +61,13 @@ def by_feature(result: Mapping[str, Any]) -> str:
 def page(result: Mapping[str, Any], label: Label) -> str:
     """Everything that a run has measured."""
     processor, cores = result["environment"]["processor"], result["environment"]["cores"]
+    load = "" if result["load"] is None else f" (load at the start: {result['load']:.1f})"
     parts = [
         "# Speed",
-        f"{result['image']}, about {result['target_bpp']:g} bits per pixel, on {cores} cores of {processor}. Whole "
-        "calls from array to bytes and back, each in a process of its own, the codecs in turn; medians. In brackets: "
-        "against JPEG 2000. Memory is the peak above what the process held before. Codecs that encode slowly are "
-        "timed on fewer megapixels.",
+        f"{result['image']}, about {result['target_bpp']:g} bits per pixel, on {cores} cores of {processor}{load}. "
+        "Whole calls from array to bytes and back, each in a process of its own, the codecs in turn; medians. One "
+        "thread is timed by the process's own clock, more by the wall's. In brackets: against JPEG 2000. Memory is the "
+        "peak above what the process held before. Codecs that encode slowly are timed on fewer megapixels.",
         calls(result, label),
     ]
     if result.get("start"):
@@ -75,7 +76,7 @@ def page(result: Mapping[str, Any], label: Label) -> str:
         side = result["scene"]
         parts += [
             f"## Windows of 512 × 512 out of a scene of {side:,} × {side:,}".replace(",", "\u202f"),
-            "One band of 16 bits, one thread, the file on disk.",
+            "One band of 16 bits, one thread, the file on disk; processor time.",
             windows(result, label),
         ]
     if result["features"]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from . import rivals
 from .rd import MEASURED
 from .storage import write_atomically, write_json
+
+#: The PSNR at which largest errors are compared, dB.
+_LEVEL = 40.0
 
 
 def cells_line(cells: dict[str, Any]) -> str:
@@ -26,7 +30,8 @@ def cells_line(cells: dict[str, Any]) -> str:
 def to_csv(result: dict[str, Any]) -> str:
     """One row per codec, image and setting."""
     out = io.StringIO()
-    keys = [key for key in MEASURED if any(key in codec["results"] for codec in result["codecs"])]
+    found = {key for codec in result["codecs"] for values in codec["images"].values() for key in values}
+    keys = [key for key in MEASURED if key in found]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["codec", "version", "image", "setting", *keys])
     for codec in result["codecs"]:
@@ -136,14 +141,26 @@ def parts(result: dict[str, Any]) -> list[str]:
 
 
 def errors(result: dict[str, Any]) -> list[str]:
-    """The largest error at the best setting, mean and worst of the images, and pixels whose validity is wrong."""
-    lines = _head("codec", "largest error at its best setting: mean", "worst", "mask errors, all settings")
+    """The largest error at a PSNR that all reach, mean and worst of the images, and pixels whose validity is wrong."""
+    lines = _head("codec", f"largest error at {_LEVEL:g} dB: mean", "worst", "images", "mask errors, all settings")
     for entry in result["codecs"]:
-        largest = [values["max-error"][-1] for values in entry["images"].values()]
+        if "psnr" not in entry["metrics"]:
+            continue
+        found = [_largest(values) for values in entry["images"].values()]
+        known = [value for value in found if value is not None]
         masks = [n for values in entry["images"].values() for n in values.get("mask-errors", [])]
-        mean = f"{sum(largest) / len(largest):.1f}"
-        lines.append(_row(entry["name"], mean, f"{max(largest):g}", f"{sum(masks):g}" if masks else "–"))
+        cells = [f"{sum(known) / len(known):.1f}", f"{max(known):.0f}"] if known else ["–", "–"]
+        lines.append(_row(entry["name"], *cells, str(len(known)), f"{sum(masks):g}" if masks else "–"))
     return lines
+
+
+def _largest(values: dict[str, Any]) -> float | None:
+    """The largest error of an image at `_LEVEL`, between the settings on its two sides; None if it isn't reached."""
+    points = sorted((q, e) for q, e in zip(values["psnr"], values["max-error"], strict=True) if q is not None)
+    for (low, first), (high, second) in pairwise(points):
+        if low <= _LEVEL < high:
+            return float(first + (second - first) * (_LEVEL - low) / (high - low))
+    return None
 
 
 def settings(result: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ ROW |= {"decode_mp_s": 8.0, "random_weights": False, "peak_above_start_mib": 90.
 
 def result(**more):
     environment = {"processor": "a processor", "cores": 2}
-    fixed = {"image": "noise", "target_bpp": 0.75, "anchor": "jpeg2000", "features": [], "skipped": []}
+    fixed = {"image": "noise", "target_bpp": 0.75, "anchor": "jpeg2000", "features": [], "skipped": [], "load": None}
     return {"environment": environment, **fixed, "rows": [ROW], **more}
 
 

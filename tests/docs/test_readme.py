@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import readme
+from benchmarks import readme, rivals
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -15,8 +15,11 @@ README = (ROOT / "README.md").read_text("utf-8")
     ("name", "table"),
     [
         ("kodak", readme.rate_table),
+        ("kodak", readme.structure_table),
+        ("kodak", lambda result: rivals.table(result, short=True)),
         ("effort/kodak", readme.effort_table),
         ("speed", readme.speed_table),
+        ("optical_test-eo", readme.checks_table),
     ],
 )
 def test_tables(name: str, table: object) -> None:
@@ -29,6 +32,17 @@ def test_table_of_rasters() -> None:
     names = ("optical_test-rgb8", "optical_test-mono16", "optical_test-multi", "sar_test-whole")
     *optical, sar = (json.loads((results / f"{name}.json").read_text("utf-8")) for name in names)
     assert readme.raster_table(sar, optical) in README
+
+
+def test_distances_to_published_codecs() -> None:
+    """What the text says that we take more is what the published points give."""
+    result = json.loads((ROOT / "benchmarks" / "results" / "kodak.json").read_text("utf-8"))
+    ours = next(entry for entry in result["codecs"] if entry["name"] == "ours")
+    published = {entry["name"]: entry for entry in rivals.load("kodak", 24)}
+    for name, said in (("VVC intra (VTM)", "VVC intra"), ("TinyLIC Nano", "TinyLIC Nano")):
+        distance = rivals.distance(ours, published[name])
+        assert distance is not None
+        assert f"{distance:.0f} % more than {said}" in " ".join(README.split())
 
 
 def test_pictures_and_links_are_there() -> None:
