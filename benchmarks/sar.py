@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from learned_codec.values.decibels import to_decibels
+
 from . import bdrate, codecs, environment, metrics
 from .codec import Array, Codec, fill_with_mean
 from .datasets import DatasetError
@@ -69,8 +71,7 @@ def to_db(values: Array, unit: str) -> tuple[Array, Array]:
     if "db" in unit.lower():
         return values, valid
     valid &= values > 0
-    factor = 20 if "amp" in unit.lower() else 10
-    return factor * np.log10(np.where(valid, values, 1.0)), valid
+    return to_decibels(np.where(valid, values, 1.0), "amplitude" if "amp" in unit.lower() else "power"), valid
 
 
 def scene(name: str, values: Array, valid: Array) -> Scene:

@@ -256,7 +256,7 @@ def decode(
     Args:
         data: the whole file: bytes, a path, or a binary file object.
         errors: what a damaged tile is: an error, or (`"fill"`) a rectangle of nodata, else NaN, else 0. `check` lists
-            the tiles.
+            the tiles. Pixels up to 48 away from such a tile may change a little, as its latents helped to decode them.
         masked: return a masked array, with what has no value masked: nodata, NaN and infinity, and what a mask or an
             alpha channel hides.
         limits: the largest image to accept (`Limits()` by default).

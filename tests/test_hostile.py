@@ -105,6 +105,22 @@ def test_lost_tiles_are_nearly_free() -> None:
         assert not decoded[-1, -1].any()
 
 
+@pytest.mark.parametrize("lost", [0, 4, 5])
+def test_a_lost_tile_touches_its_neighbours_within_48_pixels(lost: int) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (192, 192, 3), np.uint8)
+    data = learned_codec.encode(image, quality=30, tile_size=64)
+    tile = bitstream.read(data).tiles[lost]
+    damaged = bytearray(data)
+    damaged[tile.offset + 10] ^= 1
+    whole, filled = (learned_codec.decode(bytes(d), errors="fill").astype(int) for d in (data, damaged))
+    row, column = (64 * n for n in divmod(lost, 3))
+    y, x = np.mgrid[:192, :192]
+    distance = np.maximum(np.maximum(row - y, y - row - 63), np.maximum(column - x, x - column - 63))
+    assert not filled[distance <= 0].any()
+    assert not (whole - filled)[distance > 48].any()
+    assert (whole - filled)[(distance > 0) & (distance <= 16)].any()
+
+
 def test_inspect_believes_no_length_that_only_the_damaged_tile_says() -> None:
     """Every flipped bit behind the head of a file of one tile is noticed, or changes nothing that is said."""
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)

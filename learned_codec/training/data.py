@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from learned_codec.errors import TrainingError
+from learned_codec.values import decibels
 from learned_codec.values.inpaint import fill
 from learned_codec.values.ranges import robust_range
 from learned_codec.values.spectral import covariance, spectral_klt
@@ -96,13 +97,10 @@ def to_decibels(pixels: NDArray[Any], unit: str) -> NDArray[np.float32]:
     Pixels without a value (zero power, not finite, or below -90 dB) are filled from their neighbours.
     """
     values = pixels.astype(np.float32)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if "round(100*dB)+10000" in unit:
-            values = np.where(values > 0, (values - 10000) / 100, -np.inf)
-        elif "amplitude" in unit:
-            values = 20 * np.log10(values)
-        elif "dB" not in unit:
-            values = 10 * np.log10(values)
+    if "round(100*dB)+10000" in unit:
+        values = np.where(values > 0, (values - 10000) / 100, -np.inf)
+    elif "dB" not in unit or "amplitude" in unit:
+        values = decibels.to_decibels(values, "amplitude" if "amplitude" in unit else "power")
     valid = np.isfinite(values) & (values > -90)
     planes = [fill(np.ascontiguousarray(values[..., i]), valid[..., i]) for i in range(values.shape[2])]
     return np.stack(planes, -1)

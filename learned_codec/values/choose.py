@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import InvalidInputError
 
+from .decibels import PER_DECADE
 from .ranges import alike, robust_range
 from .sources import Unit
 from .spectral import coefficients, covariance, spectral_klt
@@ -77,12 +78,11 @@ def guess_unit(dtype: np.dtype[Any], samples: Samples) -> Unit:
 
 def _floor(unit: Unit | None, dtype: np.dtype[Any], samples: Samples) -> float:
     """What is below this many dB isn't told apart: one value in ten thousand."""
-    if unit not in ("power", "amplitude"):
+    if unit not in PER_DECADE:
         return 0.0
     positive = (values[values > 0] for values in samples.bands())
     lowest = [float(np.percentile(values, 0.01, method="lower")) for values in positive if values.size]
-    factor = 10 if unit == "power" else 20
-    return float(np.float32(factor * math.log10(min(lowest, default=1e-10 if dtype.kind == "f" else 1))))
+    return float(np.float32(PER_DECADE[unit] * math.log10(min(lowest, default=1e-10 if dtype.kind == "f" else 1))))
 
 
 def _scales_and_offsets(

@@ -24,6 +24,7 @@ from learned_codec.bitstream import varint
 from learned_codec.bitstream.header import HAS_PARAMETERS
 from learned_codec.errors import BitstreamError, CorruptDataError, UnsupportedVersionError
 
+from .decibels import PER_DECADE, of_decibels, to_decibels
 from .inpaint import fill_bands
 from .sources import Unit
 
@@ -109,7 +110,7 @@ class ValueTransform:
     @property
     def decibels(self) -> bool:
         """Whether values are coded as decibels without being decibels."""
-        return self.unit in ("power", "amplitude")
+        return self.unit in PER_DECADE
 
     def error(self, original: NDArray[Any], decoded: NDArray[Any]) -> NDArray[np.float64]:
         """The error of (bands, H, W) values as a share of the PSNR's peak.
@@ -165,10 +166,8 @@ class ValueTransform:
         linear = values.astype(np.float32)
         if not self.decibels:
             return linear
-        with np.errstate(divide="ignore", invalid="ignore"):
-            decibels = (10 if self.unit == "power" else 20) * np.log10(linear)
         # NaN is masked; what isn't positive has the floor's power.
-        floored: NDArray[np.float32] = np.fmax(decibels, np.float32(self.floor)).astype(np.float32)
+        floored: NDArray[np.float32] = np.fmax(to_decibels(linear, self.unit), np.float32(self.floor))
         return floored
 
     # -- backward -----------------------------------------------------------------------------------------------------
@@ -195,8 +194,7 @@ class ValueTransform:
             units = np.tensordot(back, components - np.float32(0.5), 1) + np.float32(0.5)
         values = _from_units(units, self._offsets, self._scales)
         if self.decibels:
-            exponent = np.maximum(values, np.float32(self.floor)) / (10 if self.unit == "power" else 20)
-            values = 10 ** np.minimum(exponent, np.float32(38.5))
+            values = of_decibels(np.maximum(values, np.float32(self.floor)), self.unit)
         if self.dtype.kind != "f":
             values = np.rint(values)
         result: NDArray[Any] = np.clip(values, *self._limits[:, :, None, None]).astype(self.dtype)

@@ -139,14 +139,20 @@ def _head(file: File, head: Bytes) -> None:
 
 
 def components(file: File) -> int:
-    """K of transform 129; 1 of the others."""
-    if file.transform != 129 or file.bands == 1:
+    """K of transform 130, 0 of a constant image; otherwise 1."""
+    if file.transform < 128:
         return 1
     data = Bytes(file.parameters)
-    unit = data.u8()
-    data.take(4 * (1 + file.bands + (unit in (1, 2))))
-    number = data.varint()
-    data.take((number // 2) * file.bands * (1 + number % 2))
+    kind = data.u8() if file.transform == 130 else 0
+    low, high = (data.array(file.dtype, file.bands) for _ in range(2))
+    constant = bool((low == high).all())
+    if file.transform < 130 or constant:
+        assert data.left == 0
+        return 0 if constant else 1
+    data.array("<f4", file.bands if kind & 4 else 1)
+    data.array("<f4", file.bands + (kind & 3 in (1, 2)))
+    number = data.varint() if file.bands > 1 else 2
+    data.take((number // 2) * file.bands * (1 + number % 2) if file.bands > 1 else 0)
     assert data.left == 0
     return number // 2
 

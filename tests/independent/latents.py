@@ -213,12 +213,12 @@ def decode(file: File, model: Model) -> Iterable[list[Array]]:
     for index in range(len(file.tiles)):
         valid, payload, shown = side(file, index)
         height, width = file.box(index)
-        if not shown:
+        if not shown or not components(file):
             assert not payload
             yield []
             continue
         count = 1
-        if file.transform == 129 and file.bands > 1:
+        if file.transform == 130 and file.bands > 1:
             source = Bytes(payload)
             count = source.varint()
             assert count <= components(file)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -29,9 +30,12 @@ def test_crc() -> None:
     assert crc32c(b"123456789") == 0xE3069283
 
 
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("codec/*.lci")), ids=lambda path: path.stem)
-def test_golden_files(path: Path, models: dict[bytes, Model], monkeypatch: pytest.MonkeyPatch) -> None:
-    data = path.read_bytes()
+Compare = Callable[[bytes], None]
+
+
+@pytest.fixture
+def compare(models: dict[bytes, Model], monkeypatch: pytest.MonkeyPatch) -> Compare:
+    """Checks that both decoders find the same latents in a file."""
     theirs: list[list[np.ndarray]] = []
     method = TheirModel.decode
 
@@ -40,15 +44,39 @@ def test_golden_files(path: Path, models: dict[bytes, Model], monkeypatch: pytes
         theirs.append([np.round(256 * np.asarray(latents)).astype(int) for latents in found])
         return found
 
+    def run(data: bytes) -> None:
+        theirs.clear()
+        learned_codec.decode(data, threads=1)  # one tile after the other
+        file = parse(data)
+        ours = [tile for tile in decode(file, models[file.weights]) if tile]
+        for one, other in zip(ours, [tile for tile in theirs if tile], strict=True):
+            assert len(one) == len(other) <= components(file)
+            for latents, expected in zip(one, other, strict=True):
+                np.testing.assert_array_equal(latents, expected)
+
     monkeypatch.setattr(TheirModel, "decode", recorded)
-    learned_codec.decode(data)
-    file = parse(data)
-    ours = [tile for tile in decode(file, models[file.weights]) if tile]
-    assert len(ours) == len([tile for tile in theirs if tile])
-    for one, other in zip(ours, theirs, strict=True):
-        assert len(one) == len(other) <= components(file)
-        for latents, expected in zip(one, other, strict=True):
-            np.testing.assert_array_equal(latents, expected)
+    return run
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("codec/*.lci")), ids=lambda path: path.stem)
+def test_golden_files(path: Path, compare: Compare) -> None:
+    compare(path.read_bytes())
+
+
+def test_value_transforms(compare: Compare) -> None:
+    """Constant images, bands of unlike range, radar with holes of each band's own."""
+    y, x = np.mgrid[:48, :80]
+    texture = np.random.default_rng(0).random((48, 80)) + (x + y) / 40
+    radar = np.stack([texture, texture / 9], 2).astype(np.float32)
+    radar[:20, :30, 1] = np.nan
+    radar[30:, 40:] = np.nan
+    for image, options in (
+        (np.full((20, 30, 3), 7, np.uint8), {}),
+        (np.full((20, 30, 2), 700, np.uint16), {"tile_size": 64}),
+        (np.stack([texture, 5000 * texture], 2).astype(np.float32), {}),
+        (radar, {"kind": "sar", "unit": "power", "tile_size": 64}),
+    ):
+        compare(learned_codec.encode(image, quality=30, **options))
 
 
 def test_golden_vectors(models: dict[bytes, Model]) -> None:
