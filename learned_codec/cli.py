@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import click
 
 import learned_codec
-from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError
+from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError, MissingDependencyError
 from learned_codec.files import IMAGE_SUFFIXES
 from learned_codec.options import DEFAULT_QUALITY, EFFORTS, one_rate
 from learned_codec.profiles import PROFILES
@@ -48,7 +48,7 @@ def machine_options(command: _F) -> _F:
     """`--threads` and `--device`."""
     for option in (
         click.option("--device", default="cpu", show_default=True, help="Where the networks run: cpu, cuda, cuda:1 …"),
-        click.option("--threads", type=click.IntRange(min=1), help="Threads to use.  [default: torch's choice]"),
+        click.option("--threads", type=click.IntRange(min=1), help="Threads to use.  [default: all cores]"),
     ):
         command = option(command)
     return command
@@ -258,7 +258,10 @@ def train(
     compile: bool,
 ) -> None:
     """Train a model as RECIPE.toml says; or without one, train the model --start on with all images below --data."""
-    from learned_codec.training import trainer
+    try:
+        from learned_codec.training import trainer
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("training needs torch: pip install 'learned-codec[train]'") from error
 
     if recipe is None and start is None and not (resume and out is not None):
         raise click.UsageError("without a RECIPE, name a model to --start from, or the run to --resume by its --out.")

@@ -525,6 +525,7 @@ def test_selftest_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- train ---
 
 
+@pytest.mark.torch
 def test_train_passes_its_options_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The trainer has tests of its own; here, that what was typed is what it is told."""
     calls: list[tuple[tuple[object, ...], dict[str, object]]] = []

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -95,7 +94,6 @@ def test_encoding_is_deterministic(picture: np.ndarray) -> None:
 def test_views_and_tensors_are_arrays_too(picture: np.ndarray) -> None:
     data = learned_codec.encode(picture[::2, ::-1])
     assert data == learned_codec.encode(np.ascontiguousarray(picture[::2, ::-1]))
-    assert data == learned_codec.encode(torch.from_numpy(picture[::2, ::-1].copy()))
 
 
 def test_grey_costs_less_than_colour(picture: np.ndarray) -> None:
@@ -210,7 +208,13 @@ def test_a_rate_takes_two_codings_as_a_rule(picture: np.ndarray, monkeypatch: py
 
 @pytest.mark.parametrize(
     "options",
-    [{"quality": 40}, {"bpp": 0.7}, {"psnr": 33}, {"psnr": 33, "effort": 1}, {"quality": 40, "effort": 1}],
+    [
+        {"quality": 40},
+        {"bpp": 0.7},
+        {"psnr": 33},
+        pytest.param({"psnr": 33, "effort": 1}, marks=pytest.mark.torch),
+        pytest.param({"quality": 40, "effort": 1}, marks=pytest.mark.torch),
+    ],
     ids=str,
 )
 def test_progress_counts_once(picture: np.ndarray, options: dict[str, Any]) -> None:
@@ -259,7 +263,7 @@ def test_beyond_the_last_trained_level_errors_go_on_falling(name: str) -> None:
     assert found[-1] > found[0] + 14
 
 
-@pytest.mark.parametrize("effort", [0, 1])
+@pytest.mark.parametrize("effort", [0, pytest.param(1, marks=pytest.mark.torch)])
 def test_rates_beyond_quality_100(picture: np.ndarray, effort: int) -> None:
     image = picture[:128, :128, 0].astype(np.uint16) * 200
     at_100 = learned_codec.encode(image, quality=100)
@@ -393,8 +397,8 @@ def test_wrong_arrays(image: object, words: str) -> None:
         {"tile_size": 2**16},
         {"threads": 0},
         {"threads": 1.5},
-        {"device": "nonsense"},
-        {"device": "meta"},
+        pytest.param({"device": "nonsense"}, marks=pytest.mark.torch),
+        pytest.param({"device": "meta"}, marks=pytest.mark.torch),
         {"tile_size": 8192},
     ],
 )
@@ -457,7 +461,19 @@ def test_a_wrong_payload_is_an_error_or_an_image(payload: bytes) -> None:
     assert decoded.shape == (40, 40, 3)
 
 
+@pytest.mark.torch
+def test_tensors_are_coded_as_arrays(picture: np.ndarray) -> None:
+    import torch
+
+    floats = picture[..., 1].astype(np.float32)
+    for image in (picture[::2, ::-1].copy(), floats):
+        assert learned_codec.encode(torch.from_numpy(image)) == learned_codec.encode(image)
+
+
+@pytest.mark.torch
 def test_global_settings_survive(picture: np.ndarray) -> None:
+    import torch
+
     before = torch.get_num_threads()
     learned_codec.encode(picture[:64, :64], threads=1)
     assert torch.get_num_threads() == before

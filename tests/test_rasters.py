@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -94,8 +93,6 @@ def test_the_same_values_in_another_form() -> None:
     data = learned_codec.encode(image)
     assert data == learned_codec.encode(image.astype(">u2"))
     assert data == learned_codec.encode(np.ma.masked_array(image, False).data)
-    floats = scene("float32", 30, 41)[0]
-    assert learned_codec.encode(floats) == learned_codec.encode(torch.from_numpy(floats))
 
 
 def test_bands_that_go_together_cost_less() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -269,7 +268,10 @@ def test_windows_that_overlap_in_time(files: dict[int, bytes], wholes: dict[int,
             np.testing.assert_array_equal(part.values == 0, expected == 0)
 
 
+@pytest.mark.torch
 def test_a_suspended_iterator_leaves_the_thread_count_alone(files: dict[int, bytes]) -> None:
+    import torch
+
     before = torch.get_num_threads()
     with learned_codec.open(files[64], threads=before + 1) as reader:
         for _ in reader.parts((60, 10, 20, 20)):

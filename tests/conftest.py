@@ -1,0 +1,26 @@
+"""What needs torch is left out where it isn't installed: modules by their names here, else by the mark `torch`."""
+
+from importlib.util import find_spec
+
+import pytest
+
+TORCH = find_spec("torch") is not None
+
+collect_ignore = (
+    []
+    if TORCH
+    else [
+        "training",
+        "models/test_adaptation.py",
+        "models/test_effort.py",
+        "models/test_models.py",
+        "models/test_shape_adaptive.py",
+        "models/test_twins.py",
+    ]
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not TORCH and item.get_closest_marker("torch"):
+            item.add_marker(pytest.mark.skip(reason="needs torch"))

@@ -1,0 +1,132 @@
+"""What is written twice says the same: engines, networks in numpy and in torch, arithmetic in halves and whole."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from learned_codec.demo import landscape
+from learned_codec.entropy import SCALE_BINS, Runs, gaussian_tables
+from learned_codec.models import rdoq, registry
+from learned_codec.models.engine import Input, Operations, Tensor, engine_for
+from learned_codec.models.engine.probe import sums_are_exact
+from learned_codec.models.engine.torch import Torch, TorchOperations
+from learned_codec.models.entropy_model import interpolate, optimised
+from learned_codec.models.exact import MU_MAX, PRODUCT_ROWS, power_of_two, product_rows, rounded_product
+from learned_codec.models.network import network_of_weights
+
+OPERATIONS: dict[str, Callable[[Operations, Any, Any], Any]] = {
+    "pointwise": lambda ops, x, _: ops.pointwise(x, WEIGHTS[:, :8], WEIGHTS[:, 0].copy()),
+    "groups": lambda ops, x, _: ops.pointwise(x, WEIGHTS.reshape(4, 3, 8)[..., :2].copy()),
+    "depthwise": lambda ops, x, _: ops.depthwise(x, WEIGHTS.reshape(-1)[:72].reshape(8, 3, 3), WEIGHTS[0]),
+    "add": lambda ops, x, y: ops.add(x, y),
+    "multiply": lambda ops, x, y: ops.multiply(x, y),
+    "floor": lambda ops, x, _: ops.floor(x),
+    "clip": lambda ops, x, _: ops.clip(x, -0.5, 0.25),
+    "magnitude": lambda ops, x, _: ops.magnitude(x),
+    "leaky_relu": lambda ops, x, _: ops.leaky_relu(x, 0.1),
+    "space_to_depth": lambda ops, x, _: ops.space_to_depth(x, 2),
+    "space_to_depth, places first": lambda ops, x, _: ops.space_to_depth(x, 2, places_first=True),
+    "depth_to_space": lambda ops, x, _: ops.depth_to_space(x, 2),
+    "depth_to_space, places first": lambda ops, x, _: ops.depth_to_space(x, 2, places_first=True),
+    "enlarge": lambda ops, x, _: ops.enlarge(x),
+}
+WEIGHTS = np.random.default_rng(3).standard_normal((12, 8), np.float32)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@settings(deadline=None, max_examples=4)
+@given(height=st.integers(1, 5), width=st.integers(1, 5), seed=st.integers(0, 99))
+def test_engines_agree(name: str, height: int, width: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    arrays = rng.standard_normal((8, 2 * height, 2 * width), np.float32) * 3, rng.standard_normal((8, 1, 1), np.float32)
+
+    def network(ops: Operations, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [OPERATIONS[name](ops, *tensors)]
+
+    inputs = [Input(8), Input(8, (1, 1))]
+    engines = engine_for("cpu"), Torch("cpu")
+    found = [engine.build(network, inputs, exact=True)(*arrays)[0] for engine in engines]
+    np.testing.assert_allclose(found[0], found[1], atol=2e-6, rtol=1e-6)
+    inputs[0] = Input(8, channels_last=True)
+    turned = arrays[0].transpose(1, 2, 0), arrays[1]
+    for engine in engines:
+        (last,) = engine.build(network, inputs, exact=True, channels_last=True)(*turned)
+        np.testing.assert_allclose(last.transpose(2, 0, 1), found[0], atol=2e-6, rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(log2=st.integers(-16 * 256, 12 * 256), bits=st.integers(-4, 0), seed=st.integers(0, 99))
+def test_products_round_as_in_double_precision(log2: int, bits: int, seed: int) -> None:
+    """In float32 by halves, for all that means are made of, ties included."""
+    factors = np.full(1, log2)
+    x = np.random.default_rng(seed).integers(-MU_MAX, MU_MAX + 1, (1, 40, 50)).astype(np.float32)
+    x[0, 0, :4] = -MU_MAX, MU_MAX, 0, 1
+    operations = TorchOperations("cpu", torch.float32)
+    rows = [operations.constant(row[:, None, None]) for row in product_rows(factors, bits)]
+    assert len(rows) == PRODUCT_ROWS
+    found = rounded_product(operations, torch.from_numpy(x), rows).numpy()
+    expected = np.floor(x.astype(np.float64) * power_of_two(factors, bits) + 0.5)
+    some = np.abs(expected) < 2**22  # means are clipped there
+    assert np.array_equal(found[some], expected[some])
+    assert (np.abs(found[~some]) >= 2**22).all()
+
+
+@pytest.mark.parametrize("bits", [8, 11, 16])
+def test_shortened_products_are_noticed(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
+    """With operands cut to the significant bits of bf16, TF32 or a little more, the probe fails."""
+
+    def cut(x: torch.Tensor) -> torch.Tensor:
+        mantissa, exponent = torch.frexp(x)
+        return torch.ldexp(torch.round(mantissa * 2**bits) / 2**bits, exponent)
+
+    product = torch.matmul
+    monkeypatch.setattr(torch, "matmul", lambda a, b: product(cut(a), cut(b)))
+    assert sums_are_exact(Torch("cpu")) == (bits >= 15)
+
+
+@settings(deadline=None, max_examples=12)
+@given(height=st.integers(1, 6), width=st.integers(1, 6), step=st.integers(0, 900))
+@pytest.mark.parametrize("name", ["rgb-1", "mono-1"])
+def test_transforms_are_those_that_were_trained(name: str, height: int, width: int, step: int) -> None:
+    model = registry.load(name)
+    network = network_of_weights(registry.weights_of(name)).float()
+    pixels = landscape(16 * height, 16 * width).transpose(2, 0, 1)[: model.config.bands].astype(np.float32) / 255
+    latents = model.analyse(pixels)
+    with torch.no_grad():
+        expected = network.analysis(torch.from_numpy(pixels)[None])[0].permute(1, 2, 0)
+        np.testing.assert_allclose(latents, expected, atol=2e-3)
+        whole = network.synthesis.linear(expected.permute(2, 0, 1)[None])[0]
+        np.testing.assert_allclose(model.linear(latents), whole, atol=1e-3)  # a quarter of a level
+        level = torch.tensor([step / 128])
+        decoded = np.round(latents / model.step_size(step))
+        image = network.synthesise(torch.from_numpy(decoded).permute(2, 0, 1)[None], level)[0]
+        np.testing.assert_allclose(model.synthesise(decoded, step), image, atol=4e-3)
+        gain = torch.exp2(interpolate(network.entropy.log2_gain, level))
+        padded = np.pad(latents, ((0, -height % 4), (0, -width % 4), (0, 0)), mode="edge")
+        hyper = network.entropy.hyper_latents(torch.from_numpy(padded).permute(2, 0, 1)[None] * gain, level)
+        vectors = (
+            np.exp2(model.at("log2_gain", step)),
+            np.exp2(model.at("hyper_gain", step)),
+            model.at("hyper_bias", step),
+        )
+        found = model._hyper_analysis(padded, *vectors)
+        np.testing.assert_allclose(found, hyper[0].permute(1, 2, 0), atol=0.02, rtol=0.01)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 999), count=st.integers(0, 400))
+def test_latents_are_rounded_as_in_training(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    bins = np.sort(rng.integers(3, SCALE_BINS, count).astype(np.uint8))
+    residual = (rng.standard_normal(count) * 2 ** (bins / 8 - 3.25)).astype(np.float32)
+    cost = rng.uniform(0, 8, count).astype(np.float32)
+    tables = gaussian_tables()
+    found = rdoq.rounded(residual, Runs.of(bins).counts, cost, rdoq.savings(tables))
+    bits = torch.from_numpy(tables.cost_matrix(rdoq.REACH)).reshape(-1)
+    expected = optimised(torch.from_numpy(residual), torch.from_numpy(bins).long(), torch.from_numpy(cost), bits)
+    assert np.array_equal(found, expected)
