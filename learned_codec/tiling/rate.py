@@ -203,10 +203,14 @@ class Search:
             self._met = True
 
     def _estimate(self, step: int) -> float:
-        """The curve, off by as much as it was at the two steps that came nearest to the aim."""
-        nearest = sorted(self.found, key=lambda s: abs(self.found[s] - self.goal.aim))[:2]
-        off = [self.found[s] - self.curve(s) for s in nearest]
-        if len(off) == 2 and abs(nearest[0] - nearest[1]) >= 8:  # nearer to each other, it's noise
-            slope = (off[1] - off[0]) / (nearest[1] - nearest[0])
-            return self.curve(step) + off[0] + slope * (step - nearest[0])
-        return self.curve(step) + (off[0] if off else 0.0)
+        """The curve, off by as much as at the steps tried: on both sides of the goal, else those nearest to it."""
+        known = [s for s in (self._below, self._above) if s in self.found]
+        if len(known) < 2:
+            known = sorted(self.found, key=lambda s: abs(self.found[s] - self.goal.aim))[:2]
+            if len(known) == 2 and abs(known[0] - known[1]) < 8:  # to go on from there, their difference is noise
+                known.pop()
+        if not known:
+            return self.curve(step)
+        off = [self.found[s] - self.curve(s) for s in known]
+        slope = (off[1] - off[0]) / (known[1] - known[0]) if len(known) == 2 else 0.0
+        return self.curve(step) + off[0] + slope * (step - known[0])
