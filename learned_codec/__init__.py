@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from learned_codec import errors
     from learned_codec.codec import Info, Report, check, decode, encode, inspect, list_models, register_model
-    from learned_codec.errors import LearnedCodecError, LearnedCodecWarning, MetadataLostWarning, RateWarning
+    from learned_codec.errors import (
+        InputWarning,
+        LearnedCodecError,
+        LearnedCodecWarning,
+        MetadataLostWarning,
+        RateWarning,
+    )
     from learned_codec.files import decode_file, encode_file
     from learned_codec.limits import Limits
     from learned_codec.models.registry import ModelCard
@@ -26,6 +32,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Info",
+    "InputWarning",
     "LearnedCodecError",
     "LearnedCodecWarning",
     "Limits",
@@ -51,6 +58,7 @@ __all__ = [
 # Public name -> the module it lives in; the same names as under TYPE_CHECKING, which is for type checkers and editors.
 _HOME = {
     "Info": "learned_codec.codec",
+    "InputWarning": "learned_codec.errors",
     "LearnedCodecError": "learned_codec.errors",
     "LearnedCodecWarning": "learned_codec.errors",
     "Limits": "learned_codec.limits",

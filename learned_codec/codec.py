@@ -6,9 +6,10 @@ header can be read without it.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from learned_codec import bitstream, options
 from learned_codec.bitstream import TILE_UNIT, Header
 from learned_codec.bitstream.metadata import number_to_json
-from learned_codec.errors import BitstreamError, InvalidInputError, UnknownModelError
+from learned_codec.errors import BitstreamError, InputWarning, InvalidInputError, UnknownModelError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.models.config import quality_of_step
@@ -30,8 +31,10 @@ from learned_codec.values.choose import Samples, choose, guess_unit
 from learned_codec.values.mask import MaskSpec, holds
 from learned_codec.values.sources import PixelSource, Unit
 from learned_codec.values.transform import UNITS, unit_in
+from learned_codec.values.voids import voids
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
 
@@ -99,7 +102,7 @@ class Report:
 
 
 def encode(
-    image: NDArray[Any] | Tensor,
+    image: NDArray[Any] | Tensor | Image,
     *,
     quality: float | None = None,
     bpp: float | None = None,
@@ -121,6 +124,8 @@ def encode(
     Args:
         image: uint8, uint16, int16 or float32 (float64 becomes float32, with a warning), (H, W), (H, W, C), or with
             `planar` (C, H, W); every H, W >= 1, up to 256 bands. Of a masked array, pixels masked in any band are.
+            A Pillow image is taken as `encode_file` takes it: grey or RGB, its opacity kept exactly beside the bands
+            (`open(data).read_plane()`), its colour profile and EXIF too; palettes, CMYK and the like are refused.
         quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: that for
             one band goes further up. For still less error, ask for a `bpp` or `psnr`.
         bpp: at most so many bits of the whole file per pixel (height x width) over all bands; no more than 3 % less,
@@ -162,10 +167,20 @@ def encode(
     Warns:
         RateWarning: the psnr is above the best that the model reaches on this image, which is what comes out.
     """
-    source = ArraySource(image, planar=planar, mask=mask, nodata=nodata)
+    source: PixelSource
+    layout = None
+    if _is_picture(image):
+        from learned_codec.raster.pictures import source_of
+
+        if planar or mask is not None or nodata is not None:
+            raise InvalidInputError("a Pillow image says itself what its bands are: no planar, mask or nodata")
+        source = source_of(image)
+    else:
+        source = ArraySource(image, planar=planar, mask=mask, nodata=nodata)  # type: ignore[arg-type]  # or a number
+        layout = source.layout
     return encode_source(
         source,
-        layout=source.layout,
+        layout=layout,
         quality=quality,
         bpp=bpp,
         psnr=psnr,
@@ -206,7 +221,7 @@ def encode_source(
     dtype = source.dtype
     if dtype == np.float64:
         dtype = np.dtype(np.float32)
-        warnings.warn("float64 is stored as float32", UserWarning, stacklevel=3)
+        warnings.warn("float64 is stored as float32", InputWarning, stacklevel=3)
     radar = _radar(kind, unit, source.unit)
     plain = dtype == np.uint8 and not radar
     card = registry.by_name(model) if model is not None else registry.default(3 if plain and source.bands == 3 else 1)
@@ -229,6 +244,7 @@ def encode_source(
     samples = Samples(np.empty((source.bands, 0), dtype))
     if not plain or source.bands not in (1, card.bands):  # else there is nothing to choose
         samples = take_samples(source, layout_of_masks or MaskSpec(()))
+    _warn_of_voids(samples, declared=source.nodata is not None)
     known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
     transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels)
     metadata = dict(source.metadata)
@@ -339,6 +355,28 @@ def _report(container: bitstream.Container) -> Report:
     except BitstreamError as error:
         return Report(False, (), count, str(error))
     return Report(True, (), count, f"{count} tiles, all whole")
+
+
+def _warn_of_voids(samples: Samples, *, declared: bool) -> None:
+    """Warn of values that seem to stand for none, and would be coded as if they were measured."""
+    for number, band in enumerate(samples.bands(), 1):
+        for value, share in voids(band, near=not declared):
+            warnings.warn(
+                f"{share:.1%} of band {number} are {value:g}, apart from all others: if that stands for pixels without "
+                f"a value, say nodata={value:g}, or they harm those beside them",
+                InputWarning,
+                stacklevel=4,
+            )
+            return
+
+
+def _is_picture(image: object) -> TypeGuard[Image]:
+    """Whether it is a Pillow image whose numbers aren't all there is to it: not one of 16 bits or floats.
+
+    Without importing Pillow: where nobody has, there is none.
+    """
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(image, pillow.Image) and not image.mode.startswith(("I", "F"))
 
 
 # -- arguments, which come from the user and may be anything -----------------------------------------------------------

@@ -23,6 +23,7 @@ Every error is a `LearnedCodecError`, and also the built-in error that a caller 
 and everything that it warns of is a `LearnedCodecWarning`:
 
     LearnedCodecWarning(UserWarning)
+    ├── InputWarning                           the input may mean something else than it was taken for
     ├── MetadataLostWarning                    something beside the pixels isn't kept
     └── RateWarning                            a psnr above the best there is of an image; names both
 """
@@ -34,6 +35,7 @@ __all__ = [
     "BitstreamError",
     "CorruptDataError",
     "FileError",
+    "InputWarning",
     "InvalidInputError",
     "LearnedCodecError",
     "LearnedCodecWarning",
@@ -152,6 +154,10 @@ class TrainingError(LearnedCodecError, RuntimeError):
 
 class LearnedCodecWarning(UserWarning):
     """The base of every warning of this library: what comes out is right, but perhaps not what was wanted."""
+
+
+class InputWarning(LearnedCodecWarning):
+    """The input may mean something else than it was taken for: its axes, a value that stands for none, opacity."""
 
 
 class MetadataLostWarning(LearnedCodecWarning):

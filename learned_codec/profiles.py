@@ -24,8 +24,8 @@ class Profile:
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         "s1-grd": Profile(
-            "Sentinel-1 GRD or RTC backscatter (power, amplitude DN or dB): speckle kept",
-            MappingProxyType({"kind": "sar", "quality": 45.0}),
+            "Sentinel-1 GRD or RTC backscatter (power, amplitude DN or dB): speckle kept; nodata 0 if none is said",
+            MappingProxyType({"kind": "sar", "nodata": 0, "quality": 45.0}),
         ),
         "s2-l2a": Profile(
             "Sentinel-2 L1C or L2A reflectance, uint16, any bands; nodata 0 unless the file says",

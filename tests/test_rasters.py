@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import learned_codec
 from learned_codec import bitstream
@@ -570,6 +571,60 @@ def test_two_polarisations(power: np.ndarray) -> None:
     decoded = learned_codec.decode(data)
     np.testing.assert_array_equal(np.isnan(decoded), np.isnan(both))
     assert np.nanstd(decibels(decoded) - decibels(both)) < 1.5
+
+
+# -- what means something else than it looks like ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "LA", "RGBA"])
+def test_pillow_images(mode: str) -> None:
+    """As files: their opacity is exact, beside the bands."""
+    pixels = scene("uint8", 60, 50, 4).transpose(1, 2, 0)
+    image = Image.fromarray(np.ascontiguousarray(pixels)).convert(mode)
+    data = learned_codec.encode(image, quality=80)
+    decoded = learned_codec.decode(data)
+    assert decoded.shape == ((60, 50) if mode in ("L", "LA") else (60, 50, 3))
+    if mode.endswith("A"):
+        with learned_codec.open(data) as reader:
+            np.testing.assert_array_equal(reader.read_plane(), np.asarray(image)[..., -1])
+
+
+def test_pillow_images_of_numbers() -> None:
+    values = scene("uint16", 40, 40)[0]
+    assert learned_codec.encode(Image.fromarray(values)) == learned_codec.encode(values)
+    floats = scene("float32", 40, 40)[0]
+    assert learned_codec.encode(Image.fromarray(floats)) == learned_codec.encode(floats)
+
+
+@pytest.mark.parametrize("mode", ["P", "1", "CMYK", "HSV", "LAB", "YCbCr", "PA", "La", "RGBa", "RGBX"])
+def test_pillow_images_that_would_have_to_be_converted(mode: str) -> None:
+    through = {"La": "LA", "RGBa": "RGBA"}.get(mode, "RGB")
+    image = Image.new("PA", (40, 30)) if mode == "PA" else Image.new(through, (40, 30)).convert(mode)
+    with pytest.raises(InvalidInputError, match="Pillow image: a.* 8-bit grey or RGB"):
+        learned_codec.encode(image)
+
+
+def test_pillow_images_say_themselves_what_they_are() -> None:
+    with pytest.raises(InvalidInputError, match="no planar, mask or nodata"):
+        learned_codec.encode(Image.new("RGB", (4, 4)), nodata=0)
+
+
+def test_opacity_as_a_band() -> None:
+    pixels = scene("uint8", 60, 50, 4)
+    pixels[3] = np.where(holes(60, 50), 255, 0)
+    with pytest.warns(learned_codec.InputWarning, match="band 4 is 0 or 255 everywhere.*`mask`") as caught:
+        learned_codec.encode(pixels.transpose(1, 2, 0))
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("bands", [1, 3, 13])
+def test_bands_first_without_saying_so(bands: int) -> None:
+    planes = scene("uint8", 40, 48, bands)
+    with pytest.warns(learned_codec.InputWarning, match=rf"48 bands of {bands} rows.*planar=True") as caught:
+        learned_codec.encode(planes)
+    assert caught[0].filename == __file__
+    with pytest.raises(InvalidInputError, match=r"\(3, 90, 300\) has 300 bands, more than 256.*planar=True"):
+        learned_codec.encode(np.zeros((3, 90, 300), np.uint8))
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

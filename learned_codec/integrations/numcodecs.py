@@ -11,14 +11,19 @@ To read them, only this package must be installed: numcodecs finds the codec by 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ensure_ndarray
+from numpy.typing import NDArray
 
 import learned_codec
-from learned_codec.errors import InvalidInputError
+from learned_codec.codec import encode_source
+from learned_codec.errors import CorruptDataError, InvalidInputError
+from learned_codec.values.arrays import ArraySource
+from learned_codec.values.voids import voids
 
 
 class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
@@ -47,20 +52,33 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
         self.effort, self.model = effort, model
 
     def encode(self, buf: Any) -> bytes:
-        """A chunk, (…, H, W) with up to 256 bands, of a dtype that `learned_codec.encode` takes.
+        """A chunk, (…, H, W) with up to 256 bands, of a dtype that `learned_codec.encode` takes, in any byte order.
 
-        Raises what that raises, and `InvalidInputError` for a chunk of less than two dimensions.
+        Without `nodata`, a value that is far from all others (-9999, the end of a type …) is kept exactly, too: what
+        stands for missing values in an array isn't told to its codec.
+
+        Raises what `learned_codec.encode` raises, and `InvalidInputError` for a chunk of less than two dimensions.
         """
         chunk = ensure_ndarray(buf)
         if chunk.ndim < 2:
             raise InvalidInputError(f"a chunk of shape {chunk.shape} has no rows and columns")
-        if chunk.ndim > 2:
-            chunk = chunk.reshape(-1, *chunk.shape[-2:])
-        return learned_codec.encode(np.ascontiguousarray(chunk), planar=chunk.ndim > 2, **self._settings())
+        planes = np.ascontiguousarray(chunk.reshape(-1, *chunk.shape[-2:]))
+        nodata = _missing(planes) if self.nodata is None else self.nodata
+        source = ArraySource(planes if chunk.ndim > 2 else planes[0], planar=chunk.ndim > 2, nodata=nodata)
+        order = "F" if chunk.flags.f_contiguous and not chunk.flags.c_contiguous else "C"
+        form = {"dtype": chunk.dtype.str, "order": order, "shape": list(chunk.shape)}
+        if order == "F" or chunk.dtype != source.dtype or not chunk.dtype.isnative:
+            source.metadata["chunk"] = form
+        settings = {name: value for name, value in self._settings().items() if name != "nodata"}
+        return encode_source(source, layout=source.layout, **settings)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The chunk, (H, W) or (bands, H, W); into `out`, of any shape of as many values, if it is given."""
-        chunk = learned_codec.decode(ensure_bytes(buf))
+        """The chunk, (H, W) or (bands, H, W); into `out`, of any shape of as many values, if it is given.
+
+        Of a chunk whose values weren't in C order, or not of the machine's byte order, shape and dtype are its own.
+        """
+        data = ensure_bytes(buf)
+        chunk = _as_it_was(learned_codec.decode(data), learned_codec.inspect(data).metadata.get("chunk"))
         if out is None:
             return chunk
         into = ensure_ndarray(out)
@@ -73,3 +91,23 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
 
     def _settings(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if value is not None}
+
+
+def _missing(planes: NDArray[Any]) -> float | None:
+    """The value of a chunk, of all bands together, that stands for none."""
+    values = planes[np.isfinite(planes)] if planes.dtype.kind == "f" else planes
+    found = voids(values, few=1)
+    return found[0][0] if found else None
+
+
+def _as_it_was(chunk: NDArray[Any], form: Any) -> NDArray[Any]:
+    """A decoded chunk as its bytes were. Raises `CorruptDataError`."""
+    if form is None:
+        return chunk
+    try:
+        dtype, order, shape = np.dtype(form["dtype"]), form["order"], tuple(map(int, form["shape"]))
+        if dtype.kind not in "uif" or dtype.itemsize > 8 or math.prod(shape) != chunk.size or min(shape) < 1:
+            raise ValueError("it isn't that of the pixels")
+        return np.asarray(chunk.reshape(shape).astype(dtype), order=order)
+    except (TypeError, ValueError, KeyError) as error:
+        raise CorruptDataError(f"a chunk's form makes no sense: {error}") from error

@@ -145,6 +145,22 @@ def open_source(source: str | Path | BinaryIO, *, name: str | None = None) -> It
     yield _read_pillow(data, name)
 
 
+def source_of(picture: Image.Image) -> PictureSource:
+    """A Pillow image as a `PixelSource`, upright; of several frames the one that it is at.
+
+    Raises:
+        InvalidInputError: it would have to be converted first.
+    """
+    name = "the Pillow image"
+    _check_mode(picture, name)
+    try:
+        found = {} if picture.format == "TIFF" else beside(picture)  # a TIFF's lies in its file, which may be closed
+        pixels = _turned(_pixels(picture), _orientation(picture))
+    except (OSError, SyntaxError, ValueError) as error:  # it is read only now
+        raise InvalidInputError(f"{name}: damaged or truncated: {error}") from error
+    return PictureSource(pixels, meta.bounded(upright(found), name))
+
+
 def read_image(source: str | Path | BinaryIO) -> NDArray[np.uint8]:
     """Read a picture, or a raster that is like one, into an array (H, W) or (H, W, 3).
 
@@ -501,6 +517,10 @@ def _check_kind(picture: Image.Image, data: bytes, name: str) -> None:
     depth = bits(picture, data)
     if depth > 8 or picture.mode.startswith("I"):
         raise _refuse(name, f"a picture of {max(depth, 16)} bits a sample")
+    _check_mode(picture, name)
+
+
+def _check_mode(picture: Image.Image, name: str) -> None:
     if picture.mode not in ("L", "RGB", "LA", "RGBA"):
         raise _refuse(name, _REFUSED_MODES.get(picture.mode, f"a picture of Pillow's mode {picture.mode!r}"))
     if picture.info.get("transparency") is not None:  # a colour that stands for "transparent", in PNG and GIF

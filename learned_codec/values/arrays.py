@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.errors import InvalidInputError
+from learned_codec.errors import InputWarning, InvalidInputError
 
 from .sources import PlaneKind, Unit
+from .transform import MAX_BANDS
+from .voids import declared
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DTYPES = ("uint8", "uint16", "int16", "float32")
+
+FEW_BANDS = 16
+"""An array of so few rows, and of more columns and bands, is most likely one of so few bands."""
 
 
 class ArraySource:
@@ -25,7 +30,8 @@ class ArraySource:
         image: (H, W), (H, W, C), or with `planar` (C, H, W); numpy's, a masked array, or torch's. float64 is taken as
             float32, with a warning where that changes a value by more than rounding.
         mask: (H, W) bool or uint8: which pixels exist; kept exactly.
-        nodata: the value of those that don't.
+        nodata: the value of those that don't; by default what `_FillValue` among the attributes of an array of zarr or
+            xarray says.
 
     Raises:
         InvalidInputError: the array is none of these.
@@ -44,6 +50,7 @@ class ArraySource:
     ) -> None:
         self.metadata: dict[str, Any] = {}
         array = _to_numpy(image)
+        nodata = declared(image) if nodata is None else nodata
         if isinstance(array, np.ma.MaskedArray):
             if mask is not None:
                 raise InvalidInputError("a masked array has its mask already: `mask` can't be given, too")
@@ -54,6 +61,8 @@ class ArraySource:
             raise InvalidInputError(f"the array must be {wanted}, not of shape {array.shape}")
         if 0 in array.shape:
             raise InvalidInputError(f"the array is empty: its shape is {array.shape}")
+        if array.ndim == 3 and not planar:
+            _check_axes(array.shape)
         self.layout = "HW" if array.ndim == 2 else "CHW" if planar else "HWC"
         self.planes = array[None] if array.ndim == 2 else array if planar else array.transpose(2, 0, 1)
         self.bands, self.height, self.width = self.planes.shape
@@ -61,6 +70,12 @@ class ArraySource:
         self.nodata = nodata
         self._mask = None if mask is None else _known_mask(mask, (self.height, self.width))
         self.plane = None if self._mask is None else "mask"
+        if self._mask is None and self.dtype == np.uint8 and self.bands in (2, 4) and _is_bilevel(self.planes[-1]):
+            _warn(
+                f"band {self.bands} is 0 or 255 everywhere: if it says where pixels are, give it as `mask`, which "
+                "comes back exactly",
+                2,
+            )
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """As `PixelSource.read`; a view."""
@@ -71,6 +86,28 @@ class ArraySource:
         if self._mask is None:
             raise InvalidInputError("there is no mask")
         return self._mask[rows, columns]
+
+
+def _check_axes(shape: tuple[int, ...]) -> None:
+    """What (H, W, C) of unusual sizes most likely is: (C, H, W)."""
+    first, _, last = shape
+    like_planar = first <= FEW_BANDS < min(shape[1:])
+    if like_planar and last > MAX_BANDS:
+        raise InvalidInputError(
+            f"an array of shape {shape} has {last} bands, more than {MAX_BANDS}; if it is (C, H, W), say planar=True"
+        )
+    if like_planar:
+        text = f"an array of shape {shape} is taken for {last} bands of {first} rows"
+        _warn(f"{text}; if it is (C, H, W), say planar=True", 3)
+
+
+def _is_bilevel(band: NDArray[np.uint8]) -> bool:
+    return bool(((band == 0) | (band == 255)).all() and band.min() < band.max())
+
+
+def _warn(text: str, stacklevel: int) -> None:
+    """To whoever called `encode`, so many calls up from where this is called."""
+    warnings.warn(text, InputWarning, stacklevel=stacklevel + 2)
 
 
 def _to_numpy(image: Any) -> NDArray[Any]:
@@ -90,7 +127,7 @@ def _known_dtype(array: NDArray[Any]) -> NDArray[Any]:
     if native == np.float64:
         if array.size and array.ndim in (2, 3) and np.abs(np.nan_to_num(array, posinf=0, neginf=0)).max() > 3e38:
             raise InvalidInputError("float64 is stored as float32, whose largest value is 3.4e38; the array has larger")
-        warnings.warn("float64 is stored as float32", UserWarning, stacklevel=4)
+        warnings.warn("float64 is stored as float32", InputWarning, stacklevel=4)
         return array.astype(np.float32)
     raise InvalidInputError(f"{', '.join(DTYPES)} (and float64 as float32) can be encoded, not {array.dtype}")
 

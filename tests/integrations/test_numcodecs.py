@@ -5,9 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import learned_codec
-from learned_codec.errors import InvalidInputError, RateError
+from learned_codec.codec import encode_source
+from learned_codec.errors import CorruptDataError, InvalidInputError, RateError
+from learned_codec.values.arrays import ArraySource
 
 numcodecs = pytest.importorskip("numcodecs")
 
@@ -35,15 +39,63 @@ def test_chunks_come_back(shape: tuple[int, ...], dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "given_settings",
     [{}, {"psnr": 75.0, "nodata": 0}, {"bpp": 1.5, "effort": 1}, {"quality": 30, "kind": "sar", "unit": "db"}],
 )
-def test_settings_are_kept(settings: dict[str, Any]) -> None:
-    codec = numcodecs.get_codec({"id": "lci", **settings})
-    assert codec.get_config() == {"id": "lci", "effort": 0, **settings}
+def test_settings_are_kept(given_settings: dict[str, Any]) -> None:
+    codec = numcodecs.get_codec({"id": "lci", **given_settings})
+    assert codec.get_config() == {"id": "lci", "effort": 0, **given_settings}
     assert numcodecs.get_codec(codec.get_config()) == codec
-    values = chunk(64, 64, dtype="float32" if "kind" in settings else "uint16")
-    assert codec.encode(values) == learned_codec.encode(values, **settings)
+    values = chunk(64, 64, dtype="float32" if "kind" in given_settings else "uint16")
+    assert codec.encode(values) == learned_codec.encode(values, **given_settings)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    dtype=st.sampled_from(["u1", "u2", "i2", "f4", "f8"]),
+    byte_order=st.sampled_from("<>"),
+    order=st.sampled_from("CF"),
+    shape=st.sampled_from([(40, 70), (3, 50, 40), (2, 2, 32, 50)]),
+    missing=st.booleans(),
+)
+@pytest.mark.filterwarnings("ignore:float64 is stored")
+def test_any_byte_order_and_order_of_axes(
+    dtype: str, byte_order: str, order: str, shape: tuple[int, ...], missing: bool
+) -> None:
+    """What the bytes of a chunk are taken for, as zarr does, is what was put in."""
+    kind = np.dtype(byte_order + dtype)
+    values = chunk(*shape, dtype="f8") / (8 if dtype == "u1" else 1)
+    values = np.asarray(values.astype(kind), order=order)  # type: ignore[call-overload]
+    void = np.array({"f": -9999, "i": -32768, "u": 0}[kind.kind], kind)
+    there = np.random.default_rng(0).random(shape) < 0.1
+    if missing and dtype != "u1":
+        values[there] = void
+    codec = numcodecs.get_codec({"id": "lci", "quality": 90})
+    decoded = np.asarray(codec.decode(codec.encode(values)))
+    found = decoded.view(kind).reshape(-1, order="A").reshape(shape, order=order)
+    if missing and dtype != "u1":
+        np.testing.assert_array_equal(found == void, there)
+    assert np.abs(found.astype(float) - values.astype(float)).mean() < 20
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"dtype": "<u2", "order": "F", "shape": [40, 51]},
+        {"dtype": "O", "order": "C", "shape": [50, 40]},
+        {"dtype": "<c8", "order": "C", "shape": [50, 40]},
+        {"dtype": "<u2", "order": "Z", "shape": [50, 40]},
+        {"dtype": "<u2", "order": "C", "shape": [-50, -40]},
+        {"dtype": "<u2"},
+        "C",
+        7,
+    ],
+)
+def test_a_forged_form_is_damage(form: Any) -> None:
+    source = ArraySource(chunk(50, 40))
+    source.metadata["chunk"] = form
+    with pytest.raises(CorruptDataError, match="chunk's form"):
+        numcodecs.get_codec({"id": "lci"}).decode(encode_source(source))
 
 
 def test_bad_chunks_and_settings_are_ours() -> None:

@@ -1,0 +1,116 @@
+"""Values that stand for none though nobody says so."""
+
+import base64
+import struct
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import learned_codec
+from learned_codec.errors import InvalidInputError
+from learned_codec.values.voids import declared, voids
+
+QUICK = settings(max_examples=100, deadline=None, derandomize=True)
+
+
+def terrain(seed: int = 0, size: int = 64) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size]
+    return 500 + 200 * np.sin(x / 17 + seed) * np.cos(y / 23) + rng.normal(0, 5, (size, size))
+
+
+@QUICK
+@given(
+    void=st.sampled_from([("int16", -32768), ("int16", -9999), ("int16", 32767), ("uint16", 65535), ("uint16", 0),
+                          ("float32", -9999.0), ("float32", -3.4028235e38), ("float32", 1e20), ("float32", 0.0)]),
+    share=st.floats(0.02, 0.9),
+    seed=st.integers(0, 99),
+    scattered=st.booleans(),
+)  # fmt: skip
+def test_what_is_apart_from_all_others_is_found(
+    void: tuple[str, float], share: float, seed: int, scattered: bool
+) -> None:
+    dtype, value = void
+    values = terrain(seed).astype(dtype)
+    if scattered:
+        there = np.random.default_rng(seed).random(values.shape) < share
+    else:
+        there = np.arange(values.size).reshape(values.shape) < share * values.size
+    values[there] = value
+    ((found, of_all),) = voids(values)
+    assert np.array(found, dtype) == np.array(value, dtype)
+    assert of_all == pytest.approx(there.mean())
+
+
+@QUICK
+@given(seed=st.integers(0, 99), dtype=st.sampled_from(["int16", "uint16", "float32"]), low=st.floats(0.0, 0.5))
+def test_what_is_measured_is_not(seed: int, dtype: str, low: float) -> None:
+    """Terrain, a plateau, the sea beside land that rises from it, a few hot pixels, mostly zeros, one value."""
+    values = terrain(seed)
+    sea = np.maximum(values - np.quantile(values, low), 0)
+    plateau = np.minimum(values, np.quantile(values, 1 - low))
+    hot = values.copy()
+    hot.reshape(-1)[:5] = 30000
+    rain = np.where(np.random.default_rng(seed).random(values.shape) < 0.005, 7, 0)
+    for found in (values, sea, plateau, hot, rain, np.full(values.shape, 7)):
+        assert voids(found.astype(dtype)) == []
+
+
+def test_two_voids() -> None:
+    values = terrain().astype(np.float32)
+    values[:9], values[20:30] = -9999, 1e30
+    assert {value for value, _ in voids(values)} == {-9999, float(np.float32(1e30))}
+
+
+def test_encode_warns_and_says_what_to_do() -> None:
+    values = terrain().astype(np.int16)
+    values[:20] = -9999
+    with pytest.warns(learned_codec.InputWarning, match="31.2% of band 1 are -9999.*nodata=-9999") as caught:
+        learned_codec.encode(values)
+    assert caught[0].filename == __file__
+    learned_codec.encode(values, nodata=-9999)  # no warning
+
+
+@pytest.mark.parametrize(
+    ("attributes", "value"),
+    [
+        ({"_FillValue": -9999}, -9999),
+        ({"_FillValue": np.int16(7)}, 7),
+        ({"_FillValue": base64.b64encode(struct.pack("<d", -5.5)).decode()}, -5.5),
+        ({"_FillValue": "-3"}, -3),
+        ({}, None),
+        ({"_ARRAY_DIMENSIONS": ["y", "x"]}, 42),
+        ({"_FillValue": [1, 2]}, None),
+    ],
+)
+def test_what_an_array_says_of_itself(attributes: dict[str, Any], value: float | None) -> None:
+    assert declared(SimpleNamespace(attrs=attributes, fill_value=42)) == value
+    assert declared(np.zeros(3)) is None
+
+
+def test_a_fill_value_that_is_none() -> None:
+    with pytest.raises(InvalidInputError, match="_FillValue must be a number, not 'none'"):
+        declared(SimpleNamespace(attrs={"_FillValue": "none"}))
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.filterwarnings("ignore:.*zarr.*", "ignore:.*Zarr.*")
+def test_a_zarr_array_as_xarray_writes_it(tmp_path: Any, zarr_format: int) -> None:
+    xarray, zarr = pytest.importorskip("xarray"), pytest.importorskip("zarr", minversion="3.0")
+    values = terrain()
+    values[10:30, 5:25] = np.nan
+    data = xarray.Dataset({"height": (("y", "x"), values)})
+    data.to_zarr(
+        tmp_path / "a.zarr",
+        encoding={"height": {"dtype": "int16", "scale_factor": 0.1, "_FillValue": -32768}},
+        zarr_format=zarr_format,
+        consolidated=False,
+    )
+    stored = zarr.open_group(tmp_path / "a.zarr", mode="r")["height"]
+    decoded = learned_codec.decode(learned_codec.encode(stored))
+    np.testing.assert_array_equal(decoded == -32768, np.isnan(values))
+    assert np.nanmean(np.abs(0.1 * decoded - values)[~np.isnan(values)]) < 5
