@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from learned_codec.atomic import atomic_path
 from learned_codec.errors import TrainingError
 from learned_codec.models.config import ModelConfig
 from learned_codec.models.network import Network
@@ -14,9 +15,8 @@ from learned_codec.models.network import Network
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint; a run killed at any moment leaves the last whole one."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    with atomic_path(path, overwrite=True) as temporary:
+        torch.save(state, temporary)
 
 
 def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
