@@ -45,8 +45,8 @@ class Reader:
     """An open file; see `learned_codec.open`. Also a context manager, which closes what it opened itself.
 
     It can be subscripted like the array that `decode` gives, `reader[:512, :512]`, and decodes what that takes. Threads
-    may share it: nothing is kept from call to call but which tiles were damaged. Processes may be sent it: they open
-    what it was opened from, a path or bytes, once more.
+    may share it: nothing is kept from call to call but which tiles were damaged. Processes may be sent it, or be forked
+    with it: they open what it was opened from, a path or bytes, once more.
 
     Attributes:
         height, width, bands, dtype: of the image.
@@ -70,7 +70,7 @@ class Reader:
     ) -> None:
         header = container.header
         self.container, self._file, self._device, self._threads = container, file, device, threads
-        self._reopen, self.name = reopen, name
+        self._reopen, self.name, self._process = reopen, name, os.getpid()
         self._card = registry.by_id(header.weights_id)
         self._decoding = ImageDecoder(container, self._card, lenient=lenient)
         self.height, self.width, self.bands = header.height, header.width, header.bands
@@ -265,6 +265,9 @@ class Reader:
     def _check_open(self) -> None:
         if self.closed:
             raise FileError(f"{self.name}: closed")
+        if self._process != os.getpid() and self._reopen is not None:
+            # Forked: both processes would move the one position in the file that they share.
+            vars(self).update(vars(self._reopen()))
 
     # -- arguments ----------------------------------------------------------------------------------------------------
 

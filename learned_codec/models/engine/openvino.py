@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -13,10 +14,17 @@ from numpy.typing import NDArray
 from openvino import opset13 as op
 
 from ..device import cores
+from .forks import gate
 from .interface import Array, Input, Network, Program
 
 MAX_SIDE = 1 << 16
 """Places along an axis, more than any tile has. Without a limit, products of sizes overflow in OpenVINO."""
+
+_IN_A_FORK = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}
+"""Settings of a process that was forked: the threads of others weren't copied, but OpenVINO waits for them."""
+
+_of_other_processes: list[Any] = []
+"""What a process that was forked can neither use nor free: that would wait for the threads, too."""
 
 _CHANNELS, _HEIGHT, _RANK = 1, 2, 4  # a tensor has a first dimension of 1
 
@@ -54,24 +62,43 @@ class OpenVino:
         results = [op.result(_turned(x, 0, 2, 3, 1) if channels_last else x) for x in found]
         model = ov.Model(results, parameters)
         precision = {"INFERENCE_PRECISION_HINT": "f32" if exact else self._short}
-        return _Program(_core().compile_model(model, "CPU", self._settings | precision))
+        return _Program(model, self._settings | precision)
 
 
 class _Program:
-    """A compiled network. Every thread that calls it has a request of its own."""
+    """A network, compiled in the process that calls it. Every thread that does has a request of its own."""
 
-    def __init__(self, compiled: Any) -> None:
-        self._compiled, self._outputs = compiled, len(compiled.outputs)
+    def __init__(self, model: Any, settings: dict[str, Any]) -> None:
+        self._model, self._settings = model, settings
         self._local = threading.local()
+        self._compile()
+
+    def _compile(self) -> None:
+        settings = self._settings | (_IN_A_FORK if gate().in_child else {})
+        with gate().working():
+            compiled = _core().compile_model(self._model, "CPU", settings)
+        self._compiled, self._process = compiled, os.getpid()
+
+    def _request(self) -> Any:
+        """This thread's."""
+        process, request = getattr(self._local, "request", (0, None))
+        if self._process != os.getpid():
+            _of_other_processes.extend((self._compiled, request))
+            self._compile()
+        if process != self._process:
+            with gate().working():
+                request = self._compiled.create_infer_request()
+            self._local.request = self._process, request
+        return request
 
     def __call__(self, *arrays: Array) -> list[Array]:
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
+        request = self._request()
         for number, array in enumerate(arrays):
             request.set_input_tensor(number, ov.Tensor(np.ascontiguousarray(array)[None]))
-        request.infer()
-        return [request.get_output_tensor(number).data[0].copy() for number in range(self._outputs)]
+        with gate().working():
+            request.infer()
+        outputs = len(self._model.outputs)
+        return [request.get_output_tensor(number).data[0].copy() for number in range(outputs)]
 
 
 class OpenVinoOperations:

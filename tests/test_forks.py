@@ -1,0 +1,121 @@
+"""Processes that are forked after the codec was used, at rest or at work: nothing hangs, and all comes out the same."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import learned_codec
+from learned_codec.models.engine.forks import gate
+
+pytestmark = [
+    pytest.mark.skipif("fork" not in get_all_start_methods(), reason="processes aren't forked here"),
+    # Python 3.12 and later warn of what is tested here.
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
+
+PATIENCE = 120
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(60, 120, (140, 200, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def coded(picture: np.ndarray) -> bytes:
+    return learned_codec.encode(picture, tile_size=64)
+
+
+def in_a_fork(function: Callable[[], Any]) -> Any:
+    """What a function gives in a process that is forked now."""
+    context = get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: there.send(function()), daemon=True)
+    process.start()
+    try:
+        assert here.poll(PATIENCE), "it hangs"
+        return here.recv()
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_after_use(picture: np.ndarray, coded: bytes) -> None:
+    whole = learned_codec.decode(coded)
+    decoded, again = in_a_fork(lambda: (learned_codec.decode(coded), learned_codec.encode(picture, tile_size=64)))
+    np.testing.assert_array_equal(decoded, whole)
+    assert again == coded
+
+
+def test_in_the_middle_of_use(coded: bytes) -> None:
+    whole, stop = learned_codec.decode(coded), threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            learned_codec.decode(coded)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            np.testing.assert_array_equal(in_a_fork(lambda: learned_codec.decode(coded)), whole)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def test_with_effort(picture: np.ndarray) -> None:
+    pytest.importorskip("torch")
+    part = picture[:64, :64]
+    coded = learned_codec.encode(part, effort=1)
+    assert in_a_fork(lambda: learned_codec.encode(part, effort=1)) == coded
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes"])
+def test_a_reader_has_a_file_of_its_own_in_each_process(coded: bytes, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.lci"
+    path.write_bytes(coded)
+    with learned_codec.open(path if kind == "path" else coded) as reader:
+        expected = reader.read((64, 64, 64, 64))
+
+        def elsewhere() -> tuple[np.ndarray, int]:
+            found = reader.read((64, 64, 64, 64))
+            return found, -1 if reader._file is None else os.fstat(reader._file.fileno()).st_ino
+
+        before = None if reader._file is None else os.lseek(reader._file.fileno(), 0, os.SEEK_CUR)
+        found, _ = in_a_fork(elsewhere)
+        np.testing.assert_array_equal(found, expected)
+        if reader._file is not None:
+            assert os.lseek(reader._file.fileno(), 0, os.SEEK_CUR) == before
+        np.testing.assert_array_equal(reader.read((64, 64, 64, 64)), expected)
+
+
+def test_threads_of_a_fork(coded: bytes) -> None:
+    whole = learned_codec.decode(coded)
+    np.testing.assert_array_equal(in_a_fork(lambda: (learned_codec.decode(coded), in_a_thread(coded))[1]), whole)
+
+
+def in_a_thread(coded: bytes) -> np.ndarray:
+    """Decoded beside the main thread, with a number of threads that nobody used before."""
+    found: list[np.ndarray] = []
+    thread = threading.Thread(target=lambda: found.append(learned_codec.decode(coded, threads=3)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_subprocesses_are_not_kept_waiting(coded: bytes) -> None:
+    """They are new programs, which have nothing to fear."""
+    learned_codec.decode(coded)
+    with gate().working():
+        assert subprocess.run([sys.executable, "-c", ""], check=False, timeout=PATIENCE).returncode == 0
