@@ -62,8 +62,9 @@ def effort_table(result: Mapping[str, Any]) -> str:
 
 
 def speed_table(result: Mapping[str, Any]) -> str:
-    """The rows of a speed.json that are of 12 megapixels, or of fewer for codecs that encode slowly, as Markdown."""
-    return speed_page.calls({**result, "rows": [r for r in result["rows"] if r["megapixels"] < 50]}, plots.label)
+    """The rows of a speed.json with the fewest threads, and of 12 megapixels or less, as Markdown."""
+    rows = [row for row in result["rows"] if row["megapixels"] < 50 and row["given"] == min(result["threads"])]
+    return speed_page.calls({**result, "rows": rows}, plots.label)
 
 
 def checks_table(result: Mapping[str, Any]) -> str:

@@ -219,17 +219,18 @@ def _choose(names: Iterable[str]) -> tuple[list[Codec], list[dict[str, str]]]:
     return chosen, skipped
 
 
-def features(setting: float, megapixels: float, timeout: float) -> list[dict[str, Any]]:
-    """Ours on one thread with the processor's instructions limited to each set that it has."""
+def features(setting: float, megapixels: float, timeout: float) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Ours on one thread with the processor's instructions limited to each set that it has; and what failed."""
     has = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    image, rows = datasets.mosaic(*shape_of(megapixels)), []
+    image, rows, failed = datasets.mosaic(*shape_of(megapixels)), [], []
     for name, environ in FEATURES.items():
         if _FLAGS[name] in has.split():
-            found, _ = time_image(
+            found, lost = time_image(
                 image, [codecs.get("ours")], {"ours": setting}, threads=1, repeats=2, timeout=timeout, environ=environ
             )
             rows += [{"feature": name, **row} for row in found]
-    return rows
+            failed += [{"codec": f"ours with {name}", "reason": row["reason"]} for row in lost]
+    return rows, failed
 
 
 def run(
@@ -268,6 +269,8 @@ def run(
         some, lost = time_image(picture, large, settings, threads=max(threads), repeats=1, timeout=timeout)
         rows += [{"given": max(threads), **row} for row in some]
         failed += lost
+    limited, lost = features(settings["ours"], slow_megapixels, timeout) if "ours" in settings else ([], [])
+    failed += lost
     return {
         "load": load,
         "image": "mosaic of scikit-image's photographs, 8-bit RGB",
@@ -277,7 +280,7 @@ def run(
         "command": command,
         "environment": environment.describe(),
         "rows": rows,
-        "features": features(settings["ours"], slow_megapixels, timeout) if "ours" in settings else [],
+        "features": limited,
         "skipped": skipped + failed,
     }
 
