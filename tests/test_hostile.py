@@ -32,15 +32,15 @@ def header(components: int = 1, **fields: Any) -> Header:
         return Header(weights_id=bytes.fromhex(RGB.weights_id), quality_step=0, **fields)
     bands = fields["bands"]
     matrix = np.eye(components, bands, dtype=np.int8) * 127 if bands > 1 else None
-    transform = ValueTransform(
-        SCALED, np.dtype(np.uint16), bands, scale=1000, offsets=(0.0,) * bands, matrix=matrix
-    ).parameters()
+    kind = np.dtype(np.uint16)
+    chosen = ValueTransform(SCALED, kind, bands, scales=(1000.0,) * bands, offsets=(0.0,) * bands, matrix=matrix)
+    code, parameters = chosen.in_header()
     return Header(
         weights_id=bytes.fromhex(MONO.weights_id),
         quality_step=0,
         dtype="uint16",
-        transform=SCALED,
-        parameters=transform,
+        transform=code,
+        parameters=parameters,
         **fields,
     )
 

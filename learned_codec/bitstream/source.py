@@ -76,11 +76,13 @@ class FileSource:
             return data[:size]
 
     def fetch(self, offset: int, size: int) -> None:
-        """Read them now, in one piece."""
+        """Read them now, in one piece; what is there of their beginning isn't read again."""
         size = self._there(offset, size)
-        if size > 0:
-            with self._lock, _reading():
-                self._start, self._ahead = offset, self._read(offset, size)
+        with self._lock, _reading():
+            kept = self._ahead[offset - self._start :] if offset >= self._start else b""
+            if size > len(kept):
+                kept += self._read(offset + len(kept), size - len(kept))
+            self._start, self._ahead = offset, kept
 
     def _there(self, offset: int, size: int) -> int:
         """A declared length never makes a larger buffer than the file, and no file is asked for what lies beyond it."""
