@@ -39,6 +39,8 @@ def check_file_object(value: object, method: str) -> None:
             f"a path or a binary file object is needed, not {type(value).__name__}: wrap the bytes in io.BytesIO(…), "
             "or decode a path with os.fsdecode(…)"
         )
+    if hasattr(value, "dtypes") and hasattr(value, "block_shapes"):
+        raise InvalidInputError(f"{name_of(value, 'the dataset')}: a dataset of rasterio; pass its path, or its file")
     if isinstance(value, io.TextIOBase):
         raise InvalidInputError(f"{name_of(value, 'the file')}: open in text mode; open it in binary mode")
     if not callable(getattr(value, method, None)):
@@ -80,10 +82,12 @@ def reading(source: Source) -> Iterator[str | Path | BinaryIO]:
     guarded = _Guarded(source)
     try:
         yield cast("BinaryIO", guarded)
-    except Exception as error:
-        if guarded.error is None or error is guarded.error:
-            raise
-        raise guarded.error from error
+    except Exception:
+        if guarded.error is not None:
+            raise guarded.error from guarded.error.__cause__
+        raise
+    if guarded.error is not None:  # who read it may have taken it for the file's end
+        raise guarded.error
 
 
 def opened(source: Openable) -> tuple[Any, BinaryIO | None]:

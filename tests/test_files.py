@@ -605,7 +605,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     noise = np.random.default_rng(0).integers(60, 120, (3, 100, 90))
     rgb, deep = noise.astype(np.uint8).transpose(1, 2, 0), (20 * noise).astype(np.uint16)
     deep[:, :20] = 0
-    with write(folder / "a.tif", deep, tiled=True, blockxsize=16, blockysize=16) as raster:
+    with write(folder / "a.tif", deep, nodata=0, tiled=True, blockxsize=16, blockysize=16) as raster:
         raster.build_overviews([2, 4])
     files.encode_file(folder / "a.tif", folder / "a.lci")
     return {
@@ -684,6 +684,74 @@ def test_the_same_twice(tmp_path: Path, originals: dict[str, bytes], what: str, 
         files.encode_file(one, tmp_path / "one.lci")
         files.encode_file(other, tmp_path / "other.lci")
         assert (tmp_path / "one.lci").read_bytes() == (tmp_path / "other.lci").read_bytes()
+
+
+class Failing(io.BytesIO):
+    """A file object that fails after so many bytes, as one of the network may."""
+
+    def __init__(self, data: bytes, after: int, error: Exception) -> None:
+        super().__init__(data)
+        self.after, self.error = after, error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0 or self.tell() + size > self.after:
+            raise self.error
+        return super().read(size)
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RuntimeError("gone"), TimeoutError()], ids=repr)
+def test_sources_that_fail(tmp_path: Path, originals: dict[str, bytes], error: Exception) -> None:
+    write(tmp_path / "a.tif", scene(1, "uint16", 200, 200)).close()
+    Image.fromarray(scene(3, "uint8").transpose(1, 2, 0)).save(tmp_path / "a.png")
+    for name in ("a.tif", "a.png"):
+        data = (tmp_path / name).read_bytes()
+        for after in (0, 64, len(data) // 2):
+            with pytest.raises(FileError) as caught:
+                files.encode_file(Failing(data, after, error), tmp_path / "x.lci")
+            assert caught.value.__cause__ is error
+    for function in (learned_codec.open, learned_codec.inspect, learned_codec.check, learned_codec.decode):
+        with pytest.raises(FileError):
+            function(Failing(originals["rgb"], 0, error))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tif", "a.png"}
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyError("mine"), TimeoutError("mine")], ids=repr)
+def test_progress_that_raises(tmp_path: Path, originals: dict[str, bytes], error: Exception) -> None:
+    def stop(_done: int, _total: int) -> None:
+        raise error
+
+    write(tmp_path / "a.tif", scene(1, "uint16")).close()
+    for call in (
+        lambda: files.encode_file(tmp_path / "a.tif", tmp_path / "x.lci", progress=stop),
+        lambda: files.decode_file(io.BytesIO(originals["rgb"]), tmp_path / "x.tif", progress=stop),
+        lambda: learned_codec.decode(originals["rgb"], progress=stop),
+    ):
+        with pytest.raises(type(error)) as caught:
+            call()
+        assert caught.value is error
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_what_is_no_source(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", scene(1, "uint16")).close()
+    data = (tmp_path / "a.tif").read_bytes()
+    with (tmp_path / "a.tif").open(encoding="latin-1") as text, rasterio.open(tmp_path / "a.tif") as raster:
+        for wrong in (data, bytearray(data), text, raster, Image.new("L", (8, 8)), scene(1, "uint8"), 3, None):
+            for function in (files.encode_file, files.decode_file):
+                if function is files.encode_file or wrong is None or wrong is text or wrong is raster:
+                    with pytest.raises(InvalidInputError):
+                        function(wrong, tmp_path / "x.tif" if function is files.decode_file else tmp_path / "x.lci")
+    for wrong in (b"x.lci", 3, None, io.StringIO()):
+        with pytest.raises(InvalidInputError):
+            files.encode_file(tmp_path / "a.tif", wrong)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_an_unknown_option_is_told_by_the_function_that_was_called(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"^encode_file\(\) got an unexpected keyword argument 'qualty'"):
+        files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", qualty=3)
+    with pytest.raises(TypeError, match=r"^decode_file\(\) got an unexpected keyword argument 'bnds'"):
+        files.decode_file(tmp_path / "a.lci", tmp_path / "a.tif", bnds=3)
 
 
 @pytest.mark.parametrize("suffix", ["tif", "png", "jpg"])

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,26 @@ def test_type_checkers_see_the_public_names() -> None:
     seen = {alias.name for node in guarded.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert seen | {"__version__"} == set(learned_codec.__all__)
     assert set(learned_codec._HOME) | {"__version__", "errors"} == set(learned_codec.__all__)
+
+
+def test_models_print_as_a_table() -> None:
+    table = repr(learned_codec.list_models()).splitlines()
+    assert table[0].split() == ["name", "bands", "weights", "id", "path"]
+    assert [line.split()[0] for line in table[1:]] == [card.name for card in learned_codec.list_models()]
+
+
+@pytest.mark.parametrize("name", ["encode", "decode", "encode_file", "decode_file", "open", "inspect", "check"])
+def test_a_misspelt_option_is_seen_by_type_checkers(name: str) -> None:
+    parameters = signature(getattr(learned_codec, name)).parameters.values()
+    assert all(p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.annotation is not p.empty for p in parameters)
+
+
+def test_files_are_encoded_as_arrays_are() -> None:
+    """Whatever `encode` can be told, but what only an array needs, and so for decoding."""
+    encode, encode_file = (set(signature(f).parameters) for f in (learned_codec.encode, learned_codec.encode_file))
+    assert encode - encode_file == {"image", "planar", "mask"}
+    decode, decode_file = (set(signature(f).parameters) for f in (learned_codec.decode, learned_codec.decode_file))
+    assert decode - decode_file == {"data", "masked"}
 
 
 def test_typed_and_versioned() -> None:

@@ -80,10 +80,20 @@ def register_model(path: str | os.PathLike[str]) -> ModelCard:
     return _registered.setdefault(card.weights_id, card)
 
 
-def list_models() -> list[ModelCard]:
-    """The models of the package, by name, and then a user's own."""
+class ModelList(list[ModelCard]):
+    """Cards, shown as a table."""
+
+    def __repr__(self) -> str:
+        rows = [("name", "bands", "weights id", "path")]
+        rows += [(card.name, str(card.bands), card.weights_id, str(card.path)) for card in self]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def list_models() -> ModelList:
+    """The models of the package, by name, and then a user's own: a list that prints as a table."""
     cards = {card.weights_id: card for card in [*_cards(), *_registered.values(), *_listed()]}
-    return list(cards.values())
+    return ModelList(cards.values())
 
 
 def by_name(name: ModelName) -> ModelCard:

@@ -219,8 +219,11 @@ class _View(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        self._stream.seek(self._position)
-        data = self._stream.read(len(buffer))
+        try:
+            self._stream.seek(self._position)
+            data = self._stream.read(len(buffer))
+        except FileError:  # GDAL can't be told; who gave us the stream knows, and this is its end
+            return 0
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.models.shape_adaptive import Shape
+from learned_codec.streams import our_errors
 
 IN_MEMORY = 2**28
 """Bytes of latents that a search for a rate keeps in memory; beyond, they go to a temporary file."""
@@ -53,10 +54,11 @@ class Store:
         if self._used + array.nbytes <= IN_MEMORY:
             self._used += array.nbytes
             return array
-        if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        place = self._file.seek(0, 2), array.shape, array.dtype
-        array.tofile(self._file)
+        with our_errors("temporary file"):  # where the disk is full
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+            place = self._file.seek(0, 2), array.shape, array.dtype
+            array.tofile(self._file)
         return place
 
     def load(self, kept: Kept) -> NDArray[Any]:
