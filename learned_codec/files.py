@@ -10,9 +10,8 @@ and destinations may be binary file objects, such as `sys.stdin.buffer`; those g
 and aren't closed.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +25,8 @@ from learned_codec.raster.neighbours import SIDECAR
 from learned_codec.streams import Destination, Source, is_path, name_of, reading
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from learned_codec.codec import Info
     from learned_codec.models.registry import ModelName
     from learned_codec.values.sources import PixelSource, Unit
@@ -103,7 +104,6 @@ def encode_file(
         As `encode`: everything about the options.
     """
     from learned_codec import codec
-    from learned_codec.values.sources import PixelSource
 
     usual = {} if profile is None else options_of(profile)
     usual_nodata = usual.pop("nodata", None)
@@ -114,7 +114,7 @@ def encode_file(
     options = usual | {name: value for name, value in given.items() if value is not None}
     _check_name(dst)
     with atomic_write(dst, overwrite=overwrite) as stream:  # first: a refusal should come before the work
-        with nullcontext(src) if isinstance(src, PixelSource) else _opened(src, force=force, dtype=dtype) as source:
+        with _opened(src, force=force, dtype=dtype) as source:
             _declare(source, nodata, usual_nodata)
             data = codec.encode_source(source, **options)
         stream.write(data)
@@ -122,9 +122,14 @@ def encode_file(
 
 
 @contextmanager
-def _opened(src: Source, *, force: bool, dtype: str | None) -> "Iterator[PixelSource]":
+def _opened(src: "Source | PixelSource", *, force: bool, dtype: str | None) -> "Iterator[PixelSource]":
+    from learned_codec.raster.convert import convert
     from learned_codec.raster.files import open_source
+    from learned_codec.values.sources import PixelSource
 
+    if isinstance(src, PixelSource):
+        yield convert(src, dtype, "the source")
+        return
     with reading(src) as readable, open_source(readable, force=force, dtype=dtype) as source:
         yield source
 
@@ -232,7 +237,7 @@ def _declare(source: "PixelSource", nodata: float | None, usual: float | None) -
     """Settle which value means that a pixel doesn't exist: the caller's, else the file's, else the profile's."""
     own = source.nodata
     if nodata is not None:
-        if own is not None and not (own == nodata or (math.isnan(own) and nodata != nodata)):
+        if own is not None and not _same(own, nodata, source.dtype):
             lose(
                 f"nodata is {nodata}, as asked for, and not {own:g}, as the file says: pixels of {own:g} are coded as "
                 "if they were values"
@@ -240,6 +245,13 @@ def _declare(source: "PixelSource", nodata: float | None, usual: float | None) -
         source.nodata = nodata
     elif own is None and source.plane is None:
         source.nodata = usual
+
+
+def _same(one: float, other: float, dtype: "np.dtype[Any]") -> bool:
+    """Are two nodata values the same to samples of a dtype, to which 0.1 is 0.1 rounded?"""
+    if one != one or other != other:
+        return one != one and other != other
+    return bool(one == other or (dtype.kind == "f" and dtype.type(one) == dtype.type(other)))
 
 
 def _check_name(dst: Destination) -> None:

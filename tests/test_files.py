@@ -414,6 +414,13 @@ def test_a_profile_says_nodata_where_the_file_does_not(tmp_path: Path) -> None:
         files.encode_file(tmp_path / "a.tif", tmp_path / "c.lci", profile="s3")
 
 
+def test_nodata_of_the_caller_is_that_of_the_file_but_for_rounding(tmp_path: Path) -> None:
+    values = scene(1, "float32")
+    values[:, :20] = np.float32(-0.1)
+    write(tmp_path / "a.tif", values, nodata=-0.1).close()
+    assert np.float32(files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", nodata=-0.1).nodata) == np.float32(-0.1)
+
+
 @pytest.mark.parametrize("own", [65535, 0])
 def test_nodata_of_the_caller_against_that_of_the_file(tmp_path: Path, own: int) -> None:
     values = scene(1, "uint16")

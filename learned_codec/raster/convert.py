@@ -82,7 +82,7 @@ def convert(source: PixelSource, dtype: str | None, name: str) -> PixelSource:
     """
     if dtype is not None and dtype not in DTYPES:
         raise InvalidInputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-    wanted = dtype or (source.dtype.name if source.dtype.name in DTYPES else _fitting(source, name))
+    wanted = dtype or (_fitting(source, name) if source.dtype.name in WIDER else source.dtype.name)
     if wanted == source.dtype.name:
         return source
     if source.plane == "alpha" and wanted not in ("uint8", "uint16"):

@@ -180,7 +180,8 @@ def _look(stream: BinaryIO, name: str, path: Path | None = None) -> tuple[bool, 
                 picture.format in ("PNG", "PPM") and pictures.bits(picture, head) > 8
             )
             beside = pictures.beside(picture)
-        return (True, beside) if deep or _placed(path) else (False, {})
+            masked = picture.format == "JPEG" and _has_mask(stream)
+        return (True, beside) if deep or masked or _placed(path) else (False, {})
     except (UnidentifiedImageError, Image.DecompressionBombError):  # a limit of some plug-ins of Pillow's, as of WebP's
         return True, {}
     except MissingDependencyError as error:
@@ -212,6 +213,17 @@ def _look_at_tiff(stream: BinaryIO, path: Path | None) -> tuple[bool, dict[str, 
     if exif := exif_of_tiff(stream):
         beside["exif"] = meta.binary(exif)
     return True, beside
+
+
+def _has_mask(stream: BinaryIO) -> bool:
+    """Has a JPEG a mask of GDAL's? It stands behind the picture, with the place where that ends as the last 4 bytes."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - 4))
+    end = int.from_bytes(stream.read(4), "little")
+    if not size // 2 <= end <= size - 4:
+        return False
+    stream.seek(end - 2)
+    return stream.read(2) == b"\xff\xd9"
 
 
 def _placed(path: Path | None) -> bool:

@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import sys
+import tempfile
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from rasterio.errors import NotGeoreferencedWarning
 
@@ -445,6 +448,34 @@ def test_exif_is_only_changed_in_its_orientation() -> None:
         assert upright == exif[:30] + struct.pack(order + "H", 1) + exif[32:]
         for length in range(len(exif)):
             assert len(upright_exif(exif[:length])) == length
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(["PNG", "JPEG", "WEBP"]),
+    st.lists(st.tuples(st.integers(6, 10**4), st.integers(0, 255)), max_size=8),
+    st.none() | st.integers(6, 10**4),
+    st.sampled_from(["png", "jpg", "webp", "tif"]),
+)
+def test_odd_exif_is_no_fault_of_the_picture(
+    format: str, changes: list[tuple[int, int]], length: int | None, target: str
+) -> None:
+    """Viewers show it, and so do we: turned as far as the orientation can be read, its EXIF kept or told to be lost."""
+    exif = bytearray(Image.open(photograph("JPEG", 6)).info["exif"])
+    for at, value in changes:
+        exif[6 + at % (len(exif) - 6)] = value
+    exif = exif[: length and 6 + length % (len(exif) - 6)]
+    pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = {"lossless": True} if format == "WEBP" else {}
+        source, bands, _ = all_of(stored(Image.fromarray(pixels), format, exif=bytes(exif), **options))
+        assert bands.shape in ((3, 4, 6), (3, 6, 4))
+        path = Path(folder, f"a.{target}")
+        save(path, bands, metadata=source.metadata)
+        _, again, _ = all_of(path)
+    if target != "jpg":
+        np.testing.assert_array_equal(again, bands)
 
 
 def test_16_bit_grey_png(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Pictures that say where they lie, in them or in files beside them, are rasters; EXIF and XMP come along."""
 
+import io
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -58,7 +60,7 @@ def save(path: Path, pixels: np.ndarray, orientation: int | None) -> None:
     picture.save(path, **options)
 
 
-def to_tiff(path: Path, again: Path) -> dict[str, Any]:
+def to_tiff(path: Path | io.BytesIO, again: Path) -> dict[str, Any]:
     with open_source(path) as source:
         whole = slice(0, source.height), slice(0, source.width)
         with open_sink(
@@ -175,6 +177,22 @@ def test_a_mask_beside_a_picture(tmp_path: Path) -> None:
     with rasterio.open(path) as one, rasterio.open(again) as other:
         np.testing.assert_array_equal(other.dataset_mask(), one.dataset_mask())
         assert not other.dataset_mask().all()
+
+
+def test_a_mask_inside_a_jpeg(tmp_path: Path) -> None:
+    path, again = tmp_path / "a.jpg", tmp_path / "again.tif"
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        geotiffs.write(tmp_path / "a.tif", texture(3, "uint8").T) as raster,
+    ):
+        raster.write_mask((np.arange(48) + np.arange(64)[:, None]) > 50)
+    rasterio.shutil.copy(tmp_path / "a.tif", path, driver="JPEG")
+    assert not Path(f"{path}.msk").exists()
+    for source in (path, io.BytesIO(path.read_bytes())):
+        to_tiff(source, again)
+        with rasterio.open(path) as one, rasterio.open(again) as other:
+            np.testing.assert_array_equal(other.dataset_mask(), one.dataset_mask())
+            assert not other.dataset_mask().all()
 
 
 def test_a_place_beside_a_format_that_gdal_does_not_know(tmp_path: Path) -> None:
