@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.errors import InvalidInputError, LearnedCodecWarning
+from learned_codec.errors import InputWarning, InvalidInputError
 from learned_codec.values.arrays import DTYPES
 from learned_codec.values.mask import holds
 from learned_codec.values.sources import PixelSource
@@ -88,7 +88,7 @@ def convert(source: PixelSource, dtype: str | None, name: str) -> PixelSource:
     if source.plane == "alpha" and wanted not in ("uint8", "uint16"):
         raise InvalidInputError(f"{name}: {wanted} samples with an alpha band; uint8 and uint16 can have one")
     if dtype is None:
-        warnings.warn(f"{source.dtype} is stored as {wanted}", LearnedCodecWarning, stacklevel=3)
+        warnings.warn(f"{source.dtype} is stored as {wanted}", InputWarning, stacklevel=3)
     converted = ConvertedSource(source, np.dtype(wanted), name)
     if converted.nodata is not None and not holds(converted.dtype, converted.nodata):
         raise InvalidInputError(f"{name}: its nodata value {converted.nodata:g} doesn't fit {wanted}")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+import numpy as np
+
 # Of each kind of value: bytes, and bytes of the numbers that it is made of (a rational is two).
 _KINDS = {1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (1, 1), 8: (2, 2), 9: (4, 4)} | {
     10: (8, 4), 11: (4, 4), 12: (8, 8), 13: (4, 4), 16: (8, 8), 17: (8, 8), 18: (8, 8)
@@ -152,4 +154,4 @@ def first(data: bytes) -> tuple[BinaryIO, Form, dict[int, Field]]:
 
 def _turned(data: bytes, unit: int) -> bytes:
     """With the bytes of each number in the other order."""
-    return b"".join(data[i : i + unit][::-1] for i in range(0, len(data), unit)) if unit > 1 else data
+    return np.frombuffer(data, f"u{unit}").byteswap().tobytes()

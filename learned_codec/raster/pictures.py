@@ -489,7 +489,7 @@ def beside(picture: Any) -> dict[str, Any]:
         data = value.encode() if isinstance(value, str) else value
         if isinstance(data, bytes) and data:
             found[key] = meta.binary(data.removeprefix(EXIF_START) if key == "exif" else data)
-    if picture.format == "PNG":
+    if picture.format == "PNG" and picture.fp is not None and not picture.fp.closed:  # as after Pillow has read all
         found |= png.beside(picture.fp)
     elif comment := info.get("comment"):  # JPEG's
         text = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)

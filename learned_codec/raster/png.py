@@ -27,7 +27,8 @@ _SRGB = {"gAMA": struct.pack(">I", 45455), "cHRM": struct.pack(">8I", *_PRIMARIE
 
 
 def beside(stream: BinaryIO) -> dict[str, Any]:
-    """The metadata `text` and `png` of a PNG, whose pixels aren't read. Leaves the stream anywhere."""
+    """The metadata `text` and `png` of a PNG, whose pixels aren't read. The stream stays where it is."""
+    before = stream.tell()
     texts: list[list[str]] = []
     colour: dict[str, str] = {}
     for kind, payload in _chunks(stream):
@@ -35,6 +36,7 @@ def beside(stream: BinaryIO) -> dict[str, Any]:
             colour[kind] = meta.binary(payload)
         elif (text := _text(kind, payload)) is not None and not text[0].startswith(_NO_TEXTS):
             texts.append(list(text))
+    stream.seek(before)
     return ({"text": texts} if texts else {}) | ({"png": colour} if colour else {})
 
 

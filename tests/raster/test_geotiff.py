@@ -26,9 +26,9 @@ from rasterio.rpc import RPC
 from learned_codec.errors import (
     CorruptDataError,
     FileError,
+    InputWarning,
     InvalidInputError,
     LearnedCodecError,
-    LearnedCodecWarning,
     MetadataLostWarning,
 )
 from learned_codec.raster.files import open_sink, open_source
@@ -177,7 +177,7 @@ def test_other_integers_come_as_they_are_or_not_at_all(
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         path = Path(folder, "a.tif")
         write(path, values[None, None], nodata=nodata).close()
-        told = pytest.warns(LearnedCodecWarning, match=f"{kind} is stored as {right}")
+        told = pytest.warns(InputWarning, match=f"{kind} is stored as {right}")
         with contextlib.nullcontext() if wanted or not right else told:
             try:
                 with open_source(path, dtype=wanted) as source:
@@ -213,7 +213,7 @@ def test_whole_metres_of_an_ascii_grid(tmp_path: Path) -> None:
     header = "ncols 2\nnrows 2\nxllcorner 0\nyllcorner 0\ncellsize 30\nNODATA_value -9999\n"
     (tmp_path / "a.asc").write_text(header + "1 2\n-9999 8848\n")
     with contextlib.ExitStack() as stack:
-        with pytest.warns(LearnedCodecWarning, match="int32 is stored as int16"):
+        with pytest.warns(InputWarning, match="int32 is stored as int16"):
             source = stack.enter_context(open_source(tmp_path / "a.asc"))
         assert source.read(slice(0, 2), slice(0, 2)).tolist() == [[[1, 2], [-9999, 8848]]]
         assert source.nodata == -9999
@@ -303,7 +303,7 @@ def test_nodata_that_no_float32_is(tmp_path: Path) -> None:
     bands[0, 3] = lowest = np.finfo(np.float64).min
     write(path, bands, nodata=lowest).close()
     with contextlib.ExitStack() as stack:
-        with pytest.warns(LearnedCodecWarning, match="float64 is stored as float32"):
+        with pytest.warns(InputWarning, match="float64 is stored as float32"):
             source = stack.enter_context(open_source(path))
         assert np.isnan(source.nodata)
         np.testing.assert_array_equal(source.read(slice(2, 4), slice(0, 1))[0], [[1], [np.nan]])
@@ -605,7 +605,7 @@ def test_values_that_no_float32_is(tmp_path: Path, value: float) -> None:
     path = tmp_path / "a.tif"
     write(path, np.array([[[1, np.nan, np.inf, value]]])).close()
     with (
-        pytest.warns(LearnedCodecWarning),
+        pytest.warns(InputWarning),
         open_source(path) as source,
         pytest.raises(InvalidInputError, match="doesn't fit float32, whose largest is 3.4"),
     ):
