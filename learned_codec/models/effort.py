@@ -102,7 +102,7 @@ class Optimiser:
                     slope = CONTEXT_WEIGHT * of_contexts + ERROR_WEIGHT * of_error
                     ahead = (-slope / (2 * area.cost)).clamp(-MAX_MOVE, MAX_MOVE) - move
                     if turn:
-                        rate = rate * torch.where(ahead * before > 0, ONWARD, BACK)
+                        rate = torch.where(ahead * before > 0, rate * ONWARD, rate * BACK)
                     rate, before = rate.clamp(LEAST_MOVE, 1), ahead
                     move = move + rate * ahead
             found: NDArray[np.float32] = ((area.scaled + best) / area.gain)[0].permute(1, 2, 0).cpu().numpy()

@@ -80,7 +80,8 @@ def network_of_weights(source: Weights) -> Network:
 
     Raises `WeightsError` if the file lacks what it was made from.
     """
-    network = Network(source.config)
+    with torch.device("cpu"):  # whatever the caller's defaults are
+        network = Network(source.config).float()
     parts = {part: source.part(part) for part in ("transforms", "levels", "training")}
     state = {}
     for key, value in network.state_dict().items():
