@@ -30,8 +30,8 @@ class Limits:
         max_samples: padded height × width × bands. 2^32 is 4 GiB of 8-bit values, or 16 GiB of float32: every RGB
             picture that `max_pixels` admits, a 4096² scene of 256 bands, and Sentinel-2's 10980² of 13 bands.
         max_tiles: tiles. 2^18 is `max_pixels` in the smallest tiles of 64².
-        max_tile_pixels: padded height × width of one tile. 2^24 is 4096²: a tile is decoded as a whole, at some 100
-            bytes a pixel.
+        max_tile_pixels: padded height × width of one tile. 2^24 is 4096²: a tile is decoded as a whole, at up to 100
+            bytes a sample.
         max_tile_samples: the same times the bands, which are decoded together. 2^26 is 4096² of 4 bands, or 1024² of
             64.
         max_padding: padded samples for each sample, where there are more than `unchecked_samples`. 4: nothing but very

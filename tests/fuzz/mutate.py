@@ -156,7 +156,7 @@ def _metadata(parts: Parts, rng: random.Random) -> None:
     found = {"nodata": 0, "crs": "EPSG:32633", "transform": [10.0, 0, 500000.0, 0, -10.0, 5e6]}
     for kind, payload in parts.before:
         if kind == chunks.META:
-            with suppress(ValueError):  # changed before
+            with suppress(ValueError, RecursionError):  # changed before
                 found |= json.loads(payload)
     key = rng.choice(
         (*found, "nodata", "bands", "tags", "gcps", "rpcs", "colormap", "icc", "exif", "xmp", "dpi", "alpha")
@@ -198,19 +198,25 @@ def _mask(parts: Parts, rng: random.Random) -> None:
 def _sides(parts: Parts, rng: random.Random) -> None:
     """The masks of a tile: planes of every kind, their streams packed anew."""
     at = rng.randrange(len(parts.tiles))
+    meaning = next((payload for kind, payload in parts.before if kind == chunks.MASK), b"\0")
     try:
+        header = Header.from_bytes(parts.head)
         number, start = varint.decode(parts.tiles[at])
-        _, _, height, width = Header.from_bytes(parts.head).tile_box(at)
+        _, _, height, width = header.tile_box(at)
     except (LearnedCodecError, IndexError):
-        number, start, height, width = 0, 0, 64, 64
+        return
     latents = parts.tiles[at][start + number // 2 :]
-    planes = [_plane(min(height, 256), min(width, 256), rng) for _ in range(rng.choice((0, 1, 1, 2, 4)))]
-    side = bytes([rng.choice((0, 1, 1, 2, 3))]) + b"".join(planes)
+    kind = rng.choice((0, 1, 1, 2))
+    count = (0, 1, min(header.bands, 20))[kind] + (meaning[:1] > b"\0")
+    if rng.random() < 0.2:
+        kind, count = rng.choice((kind, 3)), rng.choice((0, 1, 2, 4))
+    side = bytes([kind]) + b"".join(_plane(min(height, 256), min(width, 256), rng) for _ in range(count))
     parts.tiles[at] = varint.encode(2 * len(side) + rng.randrange(2)) + side + (latents if rng.random() < 0.8 else b"")
 
 
 def _plane(height: int, width: int, rng: random.Random) -> bytes:
-    kind, levels = rng.choice((0, 1, 2, 3, 3, 3, 4)), bytes([rng.choice((0, 1, 255)), rng.choice((0, 1, 254, 255))])
+    kind = rng.choice((0, 0, 1, 1, 2, 3, 3, 3, 3, 4) if rng.random() < 0.2 else (0, 1, 3))
+    levels = bytes([rng.choice((0, 0, 0, 1, 255)), rng.choice((0, 1, 254, 255, 255, 255))])
     if kind == 0:
         return bytes([0]) + levels[:1]
     if kind == 2:
@@ -218,18 +224,25 @@ def _plane(height: int, width: int, rng: random.Random) -> bytes:
     if kind == 1:
         right = height * -(-width // 8)
         return bytes([1]) + levels + _stream(rng.randbytes(rng.choice((0, 8, right, right, 10**6))), rng)
-    specks = b"\0"
-    if rng.random() < 0.5:
+    wild, specks = rng.random() < 0.4, b"\0"
+    if wild and rng.random() < 0.5:
         code = rng.randbytes(rng.choice((0, 1, 8, 2000)))
         count, k = rng.choice((1, 3, *NUMBERS)), rng.choice((0, 1, 7, 31, 32, 255))
         specks = varint.encode(count) + bytes([k]) + varint.encode(len(code)) + code
-    numbers, rows = [], rng.choice((height, height, height + 1, 2**20))
+    numbers, rows = [], rng.choice((height, height, height + 1, 2**20)) if wild else height
     while rows > 0 and len(numbers) < 5000:
-        count, length = rng.choice((0, 0, 1, 2, 16, 2**30)), rng.choice((1, 1, rows, rng.randint(0, rows)))
-        numbers += [count, length, *(rng.choice((0, 1, 2, 3, 60)) for _ in range(min(3000, count * length)))]
+        count = rng.choice((0, 0, 1, 2, 16, 2**30) if wild else (0, 1, 2, 3))
+        length = rng.choice((1, rows, rng.randint(0, rows))) if wild else rng.randint(1, rows)
+        edges = [
+            rng.choice((0, 1, 2, 3, 60)) if wild else 0 if row else 5
+            for _ in range(min(count, 100))
+            for row in range(min(length, 300))
+        ]
+        numbers += [count, length, *edges]
         rows -= max(1, length)
     body = b"".join(map(varint.encode, numbers))
-    return bytes([kind]) + levels + specks + _stream(body if rng.random() < 0.8 else _bytes(body, rng), rng)
+    spoiled = wild and rng.random() < 0.3
+    return bytes([kind]) + levels + specks + _stream(_bytes(body, rng) if spoiled else body, rng)
 
 
 def _stream(body: bytes, rng: random.Random) -> bytes:
