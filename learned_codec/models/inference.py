@@ -5,7 +5,7 @@ Their twins, which are trained, are `transforms.Refinement` and `entropy_model.H
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from learned_codec.errors import WeightsError
 
 from .config import BLOCK, INPUT_FACTOR, PATCH, SLOPE, ModelConfig
 from .engine import VECTOR, Array, Engine, Input, Operations, Program, Tensor
+
+MOST_ROWS = 640
+"""Pixels that the refinement takes at once: an engine keeps what all of its layers say, 150 MB of as many columns."""
 
 
 class Parameters:
@@ -83,18 +86,26 @@ class Refinement:
         `bias` (width,) and `log2_scale` are those of the quality level, `adaptation` says how much of each of the
         `adaptations` is added to the last layer.
         """
-        given = planes, _phases(planes), bias[:, None, None], np.full((1, 1, 1), 2.0**log2_scale, np.float32)
+        vectors = bias[:, None, None], np.full((1, 1, 1), 2.0**log2_scale, np.float32)
+        program, weights = self._program(adaptation)
+        result = np.empty_like(planes)
+        for inner, outer in _parts(planes.shape[1], self._config.refinement_blocks * PATCH):
+            part = planes[:, outer]
+            (found,) = program(part, _phases(part), *vectors, *weights)
+            result[:, inner] = found[:, inner.start - outer.start : inner.stop - outer.start]
+        return result
+
+    def _program(self, adaptation: Sequence[int]) -> tuple[Program, list[Array]]:
+        """What says the correction with an adaptation, and its last inputs."""
         if not any(adaptation):
-            (found,) = self._plain(*given)
-            return found
+            return self._plain, []
         if self._adapted is None:
             outputs, width = self.leave[0].shape
             inputs = [*self._inputs, Input(1, (outputs, width))]
             self._adapted = self._engine.build(self._network, inputs, exact=False)
         amounts = np.array(adaptation, np.float32)
         weight = self.leave[0] + np.tensordot(amounts, self.adaptations[: len(amounts)], 1)
-        (found,) = self._adapted(*given, weight[None])
-        return found
+        return self._adapted, [weight[None]]
 
     def features(self, planes: Array, bias: Array) -> Array:
         """What the last layer sees of (bands, H, W) decoded pixels, (width, H/4, W/4)."""
@@ -145,6 +156,16 @@ class HyperAnalysis:
         x = self._block(ops, x)
         x = ops.pointwise(ops.space_to_depth(x, 2), *self._down[1])
         return [ops.add(ops.multiply(x, hyper_gain), hyper_bias)]
+
+
+def _parts(height: int, reach: int) -> Iterator[tuple[slice, slice]]:
+    """Rows in parts of about the same height by whole blocks; and each with those around it that the network sees."""
+    count = -(-height // MOST_ROWS)
+    step = BLOCK * -(-height // (BLOCK * count))
+    halo = BLOCK * -(-reach // BLOCK)
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        yield slice(top, bottom), slice(max(0, top - halo), min(height, bottom + halo))
 
 
 def _phases(planes: Array) -> Array:

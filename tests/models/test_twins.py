@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from learned_codec.demo import landscape
 from learned_codec.entropy import SCALE_BINS, Runs, gaussian_tables
-from learned_codec.models import rdoq, registry
+from learned_codec.models import inference, rdoq, registry
 from learned_codec.models.engine import Input, Operations, Tensor, engine_for
 from learned_codec.models.engine.probe import sums_are_exact
 from learned_codec.models.engine.torch import Torch, TorchOperations
@@ -116,6 +116,16 @@ def test_transforms_are_those_that_were_trained(name: str, height: int, width: i
         )
         found = model._hyper_analysis(padded, *vectors)
         np.testing.assert_allclose(found, hyper[0].permute(1, 2, 0), atol=0.02, rtol=0.01)
+
+
+def test_the_refinement_is_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = registry.load("rgb-1")
+    planes = landscape(208, 96).transpose(2, 0, 1).astype(np.float32) / 255 - np.float32(0.5)
+    bias = model.at("refinement_bias", 400)
+    whole = model.refinement.correction(planes, bias, -4.0)
+    for most in (16, 64, 112):
+        monkeypatch.setattr(inference, "MOST_ROWS", most)
+        np.testing.assert_allclose(model.refinement.correction(planes, bias, -4.0), whole, atol=2e-3)
 
 
 @settings(deadline=None, max_examples=30)
