@@ -27,7 +27,6 @@ OPERATIONS: dict[str, Callable[[Operations, Any, Any], Any]] = {
     "multiply": lambda ops, x, y: ops.multiply(x, y),
     "floor": lambda ops, x, _: ops.floor(x),
     "clip": lambda ops, x, _: ops.clip(x, -0.5, 0.25),
-    "magnitude": lambda ops, x, _: ops.magnitude(x),
     "leaky_relu": lambda ops, x, _: ops.leaky_relu(x, 0.1),
     "space_to_depth": lambda ops, x, _: ops.space_to_depth(x, 2),
     "space_to_depth, places first": lambda ops, x, _: ops.space_to_depth(x, 2, places_first=True),

@@ -42,9 +42,6 @@ class Operations(Protocol):
     def clip(self, x: Tensor, low: float, high: float) -> Tensor:
         """From `low` to `high`."""
 
-    def magnitude(self, x: Tensor) -> Tensor:
-        """Without the sign."""
-
     def leaky_relu(self, x: Tensor, slope: float) -> Tensor:
         """What is negative, times `slope`."""
 

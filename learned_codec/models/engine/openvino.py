@@ -132,9 +132,6 @@ class OpenVinoOperations:
     def clip(self, x: Any, low: float, high: float) -> Any:
         return op.clamp(x, low, high)
 
-    def magnitude(self, x: Any) -> Any:
-        return op.abs(x)
-
     def leaky_relu(self, x: Any, slope: float) -> Any:
         return op.prelu(x, _constant(np.array([slope])))
 

@@ -85,9 +85,6 @@ class TorchOperations:
     def clip(self, x: Tensor, low: float, high: float) -> Tensor:
         return x.clamp(low, high)
 
-    def magnitude(self, x: Tensor) -> Tensor:
-        return x.abs()
-
     def leaky_relu(self, x: Tensor, slope: float) -> Tensor:
         return F.leaky_relu(x, slope)
 
