@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from learned_codec import errors
     from learned_codec.codec import Info, Report, check, decode, encode, inspect, list_models, register_model
     from learned_codec.errors import (
+        DistortionWarning,
         InputWarning,
         LearnedCodecError,
         LearnedCodecWarning,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "DistortionWarning",
     "Info",
     "InputWarning",
     "LearnedCodecError",
@@ -58,6 +60,7 @@ __all__ = [
 # Public name -> the module it lives in; the same names as under TYPE_CHECKING, which is for type checkers and editors.
 _HOME = {
     "Info": "learned_codec.codec",
+    "DistortionWarning": "learned_codec.errors",
     "InputWarning": "learned_codec.errors",
     "LearnedCodecError": "learned_codec.errors",
     "LearnedCodecWarning": "learned_codec.errors",

@@ -244,7 +244,7 @@ def encode_source(
     samples = Samples(np.empty((source.bands, 0), dtype))
     if not plain or source.bands not in (1, card.bands):  # else there is nothing to choose
         samples = take_samples(source, layout_of_masks or MaskSpec(()))
-    _warn_of_voids(samples, declared=source.nodata is not None)
+    _warn_of_voids(samples, declared=source.nodata is not None or source.plane is not None)
     known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
     transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels)
     metadata = dict(source.metadata)

@@ -23,6 +23,7 @@ Every error is a `LearnedCodecError`, and also the built-in error that a caller 
 and everything that it warns of is a `LearnedCodecWarning`:
 
     LearnedCodecWarning(UserWarning)
+    ├── DistortionWarning                      a band's error is out of all proportion to the quality
     ├── InputWarning                           the input may mean something else than it was taken for
     ├── MetadataLostWarning                    something beside the pixels isn't kept
     └── RateWarning                            a psnr above the best there is of an image; names both
@@ -34,6 +35,7 @@ from typing import Self
 __all__ = [
     "BitstreamError",
     "CorruptDataError",
+    "DistortionWarning",
     "FileError",
     "InputWarning",
     "InvalidInputError",
@@ -154,6 +156,10 @@ class TrainingError(LearnedCodecError, RuntimeError):
 
 class LearnedCodecWarning(UserWarning):
     """The base of every warning of this library: what comes out is right, but perhaps not what was wanted."""
+
+
+class DistortionWarning(LearnedCodecWarning):
+    """What a decoder will see was compared with the source: a band's error is out of all proportion to the quality."""
 
 
 class InputWarning(LearnedCodecWarning):

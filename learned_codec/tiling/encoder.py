@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from learned_codec import bitstream
 from learned_codec.bitstream import Header, varint
 from learned_codec.bitstream.payload import join_adaptation, join_payload
-from learned_codec.errors import RateError, RateWarning
+from learned_codec.errors import DistortionWarning, RateError, RateWarning
 from learned_codec.models.config import BLOCK, step_of_quality
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import VALID, MaskSpec, Side
@@ -27,6 +27,7 @@ from learned_codec.values.transform import ValueTransform
 from . import grid
 from .parallel import Workers
 from .progress import Counter, Progress
+from .proof import Proof
 from .rate import Curves, Goal, Search, decibels
 from .store import Store, Tile, TileStore
 from .synthesis import Decoded, synthesise, visible_blocks
@@ -80,6 +81,8 @@ class ImageEncoder:
     ) -> None:
         self.source, self.header, self.transform, self.layout = source, header, transform, layout
         self.model, self.optimiser, self.progress, self.threads = model, optimiser, progress, threads
+        self.proof = Proof(source, header, layout)
+        self.complaints: dict[bytes, list[str]] = {}  # of each file that was written
         self.extremes = Extremes(header.bands, transform.dtype)  # of what was analysed so far
         self.distortion_weight = 1.0 if transform.unit is None else SPECKLE_DISTORTION_WEIGHT
 
@@ -94,6 +97,9 @@ class ImageEncoder:
             else:
                 data = self._search(Goal.bpp(value) if control == "bpp" else Goal.psnr(value))
         self._counter.finish()
+        if complaints := self.complaints[data]:
+            others = f"; likewise {len(complaints) - 1} more bands" if len(complaints) > 1 else ""
+            warnings.warn(complaints[0] + others, DistortionWarning, stacklevel=4)
         return data
 
     # -- analysis -----------------------------------------------------------------------------------------------------
@@ -202,7 +208,7 @@ class ImageEncoder:
 
     def _write(self, step: int, tiles: Iterable[Tile], keep: Callable[[Decoded], None] | None = None) -> File:
         """The file of a quality step; `keep` is given each tile as a decoder will have it."""
-        sides, payloads, shown, components = [], [], [], 1
+        sides, payloads, shown, crops, components = [], [], [], [], 1
         moments = self._moments()
         for tile, payload, decoded in self._workers.map(lambda tile: self._payload(tile, step), tiles):
             if tile.optimised:
@@ -211,8 +217,10 @@ class ImageEncoder:
             payloads.append(payload or b"")
             shown.append(payload is not None)
             components = max(components, len(decoded))
+            seen = Decoded(decoded, tile.visible)
+            crops += self.proof.crops(len(sides) - 1, seen)
             if keep is not None:
-                keep(Decoded(decoded, tile.visible))
+                keep(seen)
             self._counter.add()
         adaptations = self._adaptations(moments, step)
         transform = self._bounded().first(components)
@@ -223,9 +231,13 @@ class ImageEncoder:
         header = replace(self.header, quality_step=step, transform=code, parameters=parameters, adaptation=adaptation)
         # Without a nodata value to avoid, and with nothing masked, nobody needs to know what might have been.
         if self.layout is None or not (self.source.nodata is not None or self.layout.plane or any(sides)):
-            return File(bitstream.write(header, payloads, metadata=self.metadata), adaptations)
-        both = [join_payload(*parts) for parts in zip(sides, payloads, shown, strict=True)]
-        return File(bitstream.write(header, both, metadata=self.metadata, mask=self.layout.to_bytes()), adaptations)
+            data = bitstream.write(header, payloads, metadata=self.metadata)
+        else:
+            both = [join_payload(*parts) for parts in zip(sides, payloads, shown, strict=True)]
+            data = bitstream.write(header, both, metadata=self.metadata, mask=self.layout.to_bytes())
+        widths = np.array(self.transform.widths or (255.0,) * header.bands)
+        self.complaints[data] = self.proof.complaints(self.model, header, crops, adaptations[:components], widths)
+        return File(data, adaptations)
 
     # -- rate control -------------------------------------------------------------------------------------------------
 

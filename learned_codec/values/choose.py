@@ -56,10 +56,13 @@ def choose(
     plain = ValueTransform(SCALED, dtype, bands, unit, floor=_floor(unit, dtype, samples))
     linear = plain.linear(samples.values[..., None])[..., 0]
     if picture:
-        scales, offsets = np.full(bands, 255.0, np.float32), np.zeros(bands, np.float32)
+        widths = scales = np.full(bands, 255.0, np.float32)
+        offsets = np.zeros(bands, np.float32)
     else:
-        scales, offsets = _scales_and_offsets(plain, linear, samples.valid)
-    found = ValueTransform(SCALED, dtype, bands, unit, tuple(scales.tolist()), tuple(offsets.tolist()), plain.floor)
+        widths, scales, offsets = _ranges(plain, linear, samples.valid)
+    found = replace(
+        plain, scales=tuple(scales.tolist()), offsets=tuple(offsets.tolist()), widths=tuple(widths.tolist())
+    )
     return found if bands == 1 else _with_matrix(found, linear, samples.valid, pixels)
 
 
@@ -85,10 +88,13 @@ def _floor(unit: Unit | None, dtype: np.dtype[Any], samples: Samples) -> float:
     return float(np.float32(PER_DECADE[unit] * math.log10(min(lowest, default=1e-10 if dtype.kind == "f" else 1))))
 
 
-def _scales_and_offsets(
+def _ranges(
     transform: ValueTransform, linear: NDArray[np.float32], valid: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(bands,) each: bands that are alike share the widest one's scale; bands that don't vary have no say in it."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """(bands,) each: the widths of bands' own ranges, their scales and their offsets.
+
+    Bands that are alike share the widest one's scale; bands that don't vary have no say in it.
+    """
     ranges = np.array([_range(transform, values) for values in Samples(linear, valid).bands()])
     low, high = ranges.T
     varies = high > low
@@ -99,7 +105,8 @@ def _scales_and_offsets(
     for group in np.unique(groups):
         members = np.flatnonzero(varies)[groups == group]
         scales[members] = widths[members].max()
-    return scales.astype(np.float32), np.clip((low + high - scales) / 2, -LARGEST, LARGEST).astype(np.float32)
+    offsets = np.clip((low + high - scales) / 2, -LARGEST, LARGEST)
+    return widths.astype(np.float32), scales.astype(np.float32), offsets.astype(np.float32)
 
 
 def _range(transform: ValueTransform, linear: NDArray[np.float32]) -> tuple[float, float]:

@@ -73,6 +73,7 @@ class ValueTransform:
         bounds: (2, bands) of the dtype, the lowest and the highest value of each band that may come back; for all. None
             for the dtype's own.
         covariance: (bands, bands) in the model's domain, where an encoder knows it: with it holes are filled.
+        widths: (bands,) of each band's own range, where an encoder knows them.
     """
 
     code: int
@@ -85,6 +86,7 @@ class ValueTransform:
     matrix: NDArray[np.int8] | NDArray[np.int16] | None = None
     bounds: NDArray[Any] | None = None
     covariance: NDArray[np.float64] | None = None
+    widths: tuple[float, ...] = ()
 
     @property
     def components(self) -> int:
@@ -119,6 +121,14 @@ class ValueTransform:
         """
         difference = self.linear(decoded).astype(np.float64) - self.linear(original)
         return difference / self._peaks[:, None, None]
+
+    @property
+    def linear_range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(bands, 1, 1) each: the middle of the range, and its width, in the domain of `linear`."""
+        if self.code != SCALED:
+            return np.full((self.bands, 1, 1), 127.5), np.full((self.bands, 1, 1), 255.0)
+        scales, offsets = (np.array(x, np.float64)[:, None, None] for x in (self.scales, self.offsets))
+        return offsets + scales / 2, scales
 
     @property
     def gain(self) -> float:

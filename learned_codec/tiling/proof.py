@@ -1,0 +1,178 @@
+"""What a decoder will see, compared with the source band by band, in a few small areas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.bitstream import Header
+from learned_codec.models.config import BLOCK
+from learned_codec.values.mask import MaskSpec
+from learned_codec.values.sources import PixelSource
+from learned_codec.values.transform import KNEE, ValueTransform
+
+from . import grid
+from .grid import Window
+from .synthesis import Decoded, synthesise
+
+if TYPE_CHECKING:
+    from learned_codec.models.model import Model
+
+SIDE, MARGIN = 3, 1
+"""Blocks along a side of an area, and around it where its tile has some: the filter reaches half a block."""
+
+PIXELS_PER_AREA, MOST_AREAS = 2**18, 16
+
+PROMISED = 0.35
+"""The error of noise in one band, as a share of the quantisation steps' mean square: 0.31 to 0.45 by quality."""
+
+OUT_OF_PROPORTION, LOST = 4.0, 0.5
+"""An error so many times as large as promised, and more than this share of what there was, is worth a warning."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """A part of a tile: its latents with a margin, its pixels in the image, and where these lie in the latents' own."""
+
+    tile: int
+    latents: Window
+    pixels: Window
+    inner: Window
+
+
+class Proof:
+    """The areas of an image, as far apart as can be, that show every band where it has values."""
+
+    def __init__(self, source: PixelSource, header: Header, layout: MaskSpec | None) -> None:
+        self._source, self._layout = source, layout
+        count = int(np.clip(header.pixels // PIXELS_PER_AREA, 1, MOST_AREAS))
+        candidates = list(_areas(header, count if layout is None else 4 * count))
+        if layout is not None and candidates:
+            candidates = _covering([(area, self._valid(area, header.bands)) for area in candidates], count)
+        self.areas = candidates
+
+    def _valid(self, area: Area, bands: int) -> NDArray[np.bool_]:
+        """(bands, h, w): which values of an area's pixels are real and seen."""
+        values = self._source.read(*area.pixels)
+        found = None
+        if self._layout is not None:
+            plane = self._source.read_plane(*area.pixels) if self._source.plane else None
+            found = self._layout.valid(self._layout.classify(values, plane), bands)
+        return np.ones(values.shape, bool) if found is None else found
+
+    def crops(self, tile: int, decoded: Decoded) -> list[tuple[Area, Decoded]]:
+        """What of a decoded tile lies in areas."""
+        found = []
+        for area in self.areas:
+            if area.tile == tile:
+                visible = None if decoded.visible is None else decoded.visible[area.latents]
+                found.append((area, Decoded([x[area.latents].copy() for x in decoded.components], visible)))
+        return found
+
+    def complaints(
+        self,
+        model: Model,
+        header: Header,
+        crops: Sequence[tuple[Area, Decoded]],
+        adaptations: Sequence[Sequence[int]],
+        widths: NDArray[np.float64],
+    ) -> list[str]:
+        """What is to be said of a file with this header, a sentence a band.
+
+        `widths` (bands,) are the bands' own ranges: alone, a band's error would be in proportion to that.
+        """
+        transform = ValueTransform.of_header(header, model.config.bands)
+        if transform.constant:
+            return []
+        errors, deviations = _errors(self._pairs(model, header, transform, crops, adaptations), transform)
+        promised = PROMISED * float(np.sqrt(np.mean(np.square(model.step_size(header.quality_step))))) * widths
+        advice = "encode it by itself" if transform.components > 1 else "take a model of one band"
+        poor = (errors > OUT_OF_PROPORTION * promised) & (errors > LOST * deviations)
+        return [
+            f"band {band + 1} comes back with an error (RMSE) of {errors[band]:.3g}, where its values' deviation is "
+            f"{deviations[band]:.3g}: out of all proportion to the quality, which promises about {promised[band]:.2g}; "
+            f"ask for a higher one, or {advice}"
+            for band in np.flatnonzero(poor)
+        ]
+
+    def _pairs(
+        self,
+        model: Model,
+        header: Header,
+        transform: ValueTransform,
+        crops: Sequence[tuple[Area, Decoded]],
+        adaptations: Sequence[Sequence[int]],
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]]:
+        """(bands, h, w) original and decoded values where errors count, and which are valid."""
+        for area, decoded in crops:
+            rows, columns = (BLOCK * (part.stop - part.start) for part in area.latents)
+            small = replace(header, height=rows, width=columns, tile_code=0)
+            (_, _, found) = next(synthesise(model, small, transform, [decoded], adaptations))
+            original = self._source.read(*area.pixels)
+            inner = found[:, area.inner[0], area.inner[1]]
+            yield transform.linear(original), transform.linear(inner), self._valid(area, header.bands)
+
+
+def _errors(
+    pairs: Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]], transform: ValueTransform
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(bands,) each: the RMSE and the deviation of the values, outliers left out; 0 where there are none."""
+    count, squares, sums, sums_of_squares = np.zeros((4, transform.bands))
+    for original, decoded, valid in pairs:
+        middle, reach = transform.linear_range
+        values = original.astype(np.float64) - middle
+        with np.errstate(invalid="ignore"):
+            usual = valid & (np.abs(values) <= KNEE * reach)
+        values = np.where(usual, values, 0)
+        error = np.where(usual, decoded.astype(np.float64) - middle - values, 0)
+        count += usual.sum((1, 2))
+        squares += np.square(error).sum((1, 2))
+        sums += values.sum((1, 2))
+        sums_of_squares += np.square(values).sum((1, 2))
+    count = np.maximum(count, 1)
+    variances = np.maximum(sums_of_squares / count - np.square(sums / count), 0)
+    return np.sqrt(squares / count), np.sqrt(variances)
+
+
+def _areas(header: Header, count: int) -> Iterator[Area]:
+    """Areas at places that are spread evenly, however many they are: the R2 sequence."""
+    height, width = (grid.latents_along(n) for n in (header.height, header.width))
+    side_y, side_x = (step // BLOCK for step in grid.steps(header))
+    for k in range(count):
+        row, column = int((0.5 + k * 0.7548776662) % 1 * height), int((0.5 + k * 0.5698402910) % 1 * width)
+        tile = row // side_y * header.tile_grid[1] + column // side_x
+        box = header.tile_box(tile)
+        rows, outer_rows, inner_rows = _along(row - box.row // BLOCK, box.row, box.height, header.height)
+        columns, outer_columns, inner_columns = _along(column - box.col // BLOCK, box.col, box.width, header.width)
+        if rows.start < rows.stop and columns.start < columns.stop:
+            yield Area(tile, (outer_rows, outer_columns), (rows, columns), (inner_rows, inner_columns))
+
+
+def _along(place: int, start: int, length: int, whole: int) -> tuple[slice, slice, slice]:
+    """Along one axis of a tile, at a block: an area's pixels in the image, its latents in the tile, pixels in these."""
+    blocks = grid.latents_along(length)
+    first = max(0, min(place - SIDE // 2, blocks - SIDE))
+    last = min(first + SIDE, blocks)
+    outer = slice(max(0, first - MARGIN), min(blocks, last + MARGIN))
+    # What the filter at a tile's edge makes of the neighbour isn't known here.
+    top = max(first * BLOCK, BLOCK // 2 if start else 0)
+    bottom = min(last * BLOCK, length if start + length == whole else length - BLOCK // 2)
+    pixels = slice(top, max(top, bottom))
+    inner = slice(pixels.start - outer.start * BLOCK, pixels.stop - outer.start * BLOCK)
+    return slice(start + pixels.start, start + pixels.stop), outer, inner
+
+
+def _covering(candidates: list[tuple[Area, NDArray[np.bool_]]], count: int) -> list[Area]:
+    """The areas of the candidates that show most of the bands that others show least of."""
+    counts = [valid.sum((1, 2)) for _, valid in candidates]
+    seen = np.zeros(len(candidates[0][1]))
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(candidates)):
+        gains = [-1.0 if k in chosen else float((found / (1 + seen)).sum()) for k, found in enumerate(counts)]
+        chosen.append(int(np.argmax(gains)))
+        seen += counts[chosen[-1]]
+    return [candidates[k][0] for k in chosen]

@@ -1,0 +1,109 @@
+"""What a decoder will see is compared with the source."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import learned_codec
+from learned_codec.bitstream import Header
+from learned_codec.tiling.proof import SIDE, Proof
+from learned_codec.values import choose
+from learned_codec.values.arrays import ArraySource
+from learned_codec.values.mask import MaskSpec
+from learned_codec.values.transform import ValueTransform
+
+FEW = settings(max_examples=20, deadline=None, derandomize=True)
+
+
+def bands(dtype: str, count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    found = [
+        np.sin(x / rng.uniform(5, 30) + y / rng.uniform(5, 30)) + rng.normal(0, 0.1, x.shape) for _ in range(count)
+    ]
+    return (120 + 50 * np.array(found)).astype(dtype)
+
+
+def header_of(image: np.ndarray, tile_code: int) -> Header:
+    return Header(
+        width=image.shape[2], height=image.shape[1], bands=len(image), dtype="uint8", layout="CHW",
+        weights_id=bytes(8), quality_step=0, tile_code=tile_code,
+    )  # fmt: skip
+
+
+@FEW
+@given(
+    dtype=st.sampled_from(["uint8", "uint16", "int16", "float32"]),
+    count=st.integers(1, 4),
+    size=st.tuples(st.integers(1, 150), st.integers(1, 150)),
+    quality=st.sampled_from([1, 20, 60, 100]),
+    tile=st.sampled_from([None, 64]),
+    kind=st.sampled_from([None, "sar"]),
+)
+def test_ordinary_images_are_in_proportion(
+    dtype: str, count: int, size: tuple[int, int], quality: float, tile: int | None, kind: Any
+) -> None:
+    learned_codec.encode(
+        bands(dtype, count, *size), planar=True, quality=quality, tile_size=tile, kind=kind
+    )  # no warning
+
+
+@pytest.mark.parametrize("rate", [{"quality": 60}, {"psnr": 45}, {"bpp": 3}])
+def test_a_band_that_drowns_in_another_s_scale_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, rate: dict[str, float]
+) -> None:
+    image = bands("float32", 3, 100, 120) * np.array([100, 0.01, 1], np.float32)[:, None, None]
+    monkeypatch.setattr(choose, "alike", lambda low, _high: np.zeros(len(low), int))
+    with pytest.warns(learned_codec.DistortionWarning, match="band 2 .* encode it by itself") as caught:
+        learned_codec.encode(image, planar=True, **rate)  # type: ignore[arg-type]
+    assert caught[0].filename == __file__
+
+
+def test_a_header_that_says_something_else_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = bands("uint16", 2, 80, 80)
+    whole = ValueTransform.in_header
+
+    def wrong(transform: ValueTransform) -> tuple[int, bytes]:
+        scales = transform.scales[0], 9 * transform.scales[1]
+        return whole(replace(transform, scales=scales, bounds=None))
+
+    monkeypatch.setattr(ValueTransform, "in_header", wrong)
+    with pytest.warns(learned_codec.DistortionWarning, match="band 2"):
+        learned_codec.encode(image, planar=True)
+
+
+def test_detail_that_a_model_has_not_is_noticed() -> None:
+    even = np.indices((64, 64)).sum(0) % 2
+    image = np.dstack([even * 255, (1 - even) * 255, even * 255]).astype(np.uint8)
+    with pytest.warns(learned_codec.DistortionWarning, match="band 1 .* a model of one band; likewise 2 more bands"):
+        learned_codec.encode(image, quality=100)
+
+
+@FEW
+@given(st.integers(1, 700), st.integers(1, 700), st.sampled_from([0, 1, 2]))
+def test_areas_lie_in_the_image_and_in_their_tiles(height: int, width: int, tile_code: int) -> None:
+    image = np.zeros((2, height, width), np.uint8)
+    header = header_of(image, tile_code)
+    for area in Proof(ArraySource(image, planar=True), header, None).areas:
+        box = header.tile_box(area.tile)
+        for (pixels, latents, inner), start, length in zip(
+            zip(area.pixels, area.latents, area.inner, strict=True), box[:2], box[2:], strict=True
+        ):
+            assert start <= pixels.start < pixels.stop <= start + length
+            assert pixels.stop - pixels.start == inner.stop - inner.start <= SIDE * 16
+            assert pixels.start - start == latents.start * 16 + inner.start
+            assert inner.stop <= 16 * (latents.stop - latents.start)
+            assert latents.stop <= -(-length // 16)
+
+
+def test_areas_show_every_band() -> None:
+    image = np.zeros((3, 1024, 1024), np.uint8)
+    image[0, :500], image[1, 500:], image[2, 400:700, 200:900] = 1, 2, 3
+    source, layout = ArraySource(image, planar=True, nodata=0), MaskSpec((0.0,))
+    areas = Proof(source, header_of(image, 0), layout).areas
+    assert len(areas) == 4
+    assert np.array([source.read(*area.pixels).any((1, 2)) for area in areas]).any(0).all()
