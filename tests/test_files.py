@@ -620,7 +620,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     noise = np.random.default_rng(0).integers(60, 120, (3, 100, 90))
     rgb, deep = noise.astype(np.uint8).transpose(1, 2, 0), (20 * noise).astype(np.uint16)
     deep[:, :20] = 0
-    with write(folder / "a.tif", deep, nodata=0, tiled=True, blockxsize=16, blockysize=16) as raster:
+    with write(folder / "a.tif", deep, tiled=True, blockxsize=16, blockysize=16) as raster:
         raster.build_overviews([2, 4])
     with pytest.warns(InputWarning, match="say nodata=0"):
         files.encode_file(folder / "a.tif", folder / "a.lci")
