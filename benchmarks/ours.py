@@ -77,18 +77,12 @@ class Ours(Codec):
         return self._encode(image, valid, quality=float(setting), threads=threads)
 
     def within(self, image: Array, nbytes: int, valid: Array | None = None, *, sar: bool = False) -> bytes:
-        """By the library's own rate control, which meets a rate from below; at best quality if that takes less.
+        """By the library's own rate control, which meets a rate from below, or gives the best if that takes less.
 
         `sar`: the values are backscatter, linear in dB.
         """
         options: dict[str, Any] = {"threads": 1} | ({"kind": "sar", "unit": "db"} if sar else {})
-        try:
-            return self._encode(image, valid, bpp=8 * nbytes / (image.shape[0] * image.shape[1]), **options)
-        except ValueError:  # out of reach: more than its best quality takes, or less than its worst
-            best = self._encode(image, valid, quality=100.0, **options)
-            if len(best) <= nbytes:
-                return best
-            raise
+        return self._encode(image, valid, bpp=8 * nbytes / (image.shape[0] * image.shape[1]), **options)
 
     def decode(self, data: bytes, threads: int = 1) -> Array:
         return np.asarray(importlib.import_module("learned_codec").decode(data, threads=threads))

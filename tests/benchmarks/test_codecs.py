@@ -144,7 +144,7 @@ def test_ours_is_fed_pixels_without_data_and_meets_bytes_from_below():
     assert error.mean() < 6  # had the mask been taken the other way round, only the hole would have been coded
     best = len(codec.encode_valid(wild, 100, valid))
     assert 0.35 * best < len(codec.within(wild, best // 2, valid)) <= best // 2
-    assert len(codec.within(wild, 3 * best, valid)) == best
+    assert best < len(codec.within(wild, 3 * best, valid)) <= 3 * best  # which reaches beyond quality 100
     with pytest.raises(ValueError, match=r"out of reach"):
         codec.within(image, 20)
 
