@@ -159,6 +159,10 @@ class _Guarded:
         place: int = self._call("tell")
         return place
 
+    @property
+    def closed(self) -> bool:
+        return bool(getattr(self._stream, "closed", False))
+
     def seekable(self) -> bool:
         return hasattr(self._stream, "seekable") and bool(self._call("seekable"))
 

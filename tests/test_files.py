@@ -120,6 +120,9 @@ class Hollow:
     def saved(self, *_: object) -> float:
         return 9.0
 
+    def step_size(self, _step: int) -> np.ndarray:
+        return np.array([1e6], np.float32)  # so coarse that any error is in proportion to it
+
     def decode(
         self, payload: bytes, _step: int, height: int, width: int, components: int = 1, _shape: object = None
     ) -> list[np.ndarray]:
@@ -135,8 +138,19 @@ def hollow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "load", lambda card, *_: Hollow(card.bands))
 
 
+def test_deep_pictures_from_file_objects(tmp_path: Path) -> None:
+    values = np.arange(70 * 90, dtype=np.uint16).reshape(70, 90) * 10
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, "PNG")
+    stream.seek(0)
+    assert files.encode_file(stream, tmp_path / "a.lci", quality=90).dtype == "uint16"
+
+
 @pytest.mark.skipif(not FILES, reason="no test images")
 @pytest.mark.usefixtures("hollow")
+@pytest.mark.filterwarnings(
+    "ignore::learned_codec.errors.InputWarning"
+)  # two of them have voids that they don't declare
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_of_real_files_only_pixels_differ(path: Path, tmp_path: Path) -> None:
     if path.suffix == ".png":
