@@ -10,7 +10,6 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage  # type: ignore[import-untyped]  # scipy ships no annotations
 
 Array: TypeAlias = npt.NDArray[Any]
 Float: TypeAlias = npt.NDArray[np.float64]
@@ -47,6 +46,8 @@ def max_error(original: Array, decoded: Array, valid: Array | None = None) -> fl
 
 def _blur(plane: Float) -> Float:
     """The 11×11 Gaussian window of SSIM, only where it lies wholly inside the image."""
+    from scipy import ndimage  # type: ignore[import-untyped]  # scipy ships no annotations
+
     radius = _SSIM_WINDOW // 2
     taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / _SSIM_SIGMA) ** 2)
     taps /= taps.sum()
@@ -56,6 +57,8 @@ def _blur(plane: Float) -> Float:
 
 def _ssim_terms(x: Float, y: Float, peak: float, valid: Array | None = None) -> tuple[float, float]:
     """Mean SSIM and mean contrast-structure term of one plane, over the windows without an invalid pixel."""
+    from scipy import ndimage  # type: ignore[import-untyped]  # scipy ships no annotations
+
     c1, c2 = (_K1 * peak) ** 2, (_K2 * peak) ** 2
     mx, my = _blur(x), _blur(y)
     vx, vy, cov = _blur(x * x) - mx * mx, _blur(y * y) - my * my, _blur(x * y) - mx * my
@@ -248,6 +251,8 @@ def edge_preservation(original: Array, decoded: Array, valid: Array | None = Non
     Sattar, Floreby, Salomonsson, Lövström, "Image enhancement based on a nonlinear multiscale method", IEEE TIP 6(6),
     1997 (its β).
     """
+    from scipy import ndimage  # type: ignore[import-untyped]  # scipy ships no annotations
+
     kernel = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float64)
     x = ndimage.convolve(original.astype(np.float64), kernel)[1:-1, 1:-1]
     y = ndimage.convolve(decoded.astype(np.float64), kernel)[1:-1, 1:-1]

@@ -78,6 +78,8 @@ def _opened(source: Any, name: str, *, force: bool) -> AbstractContextManager[Pi
                 raster, beside = _look(source, name)
         except OSError as error:
             raise FileError(f"{name}: {error.strerror or error}") from error
+        except ValueError as error:  # a zero byte in the name
+            raise FileError(f"{name!r}: {error}") from error
     else:
         if not (hasattr(source, "seekable") and source.seekable() and source.tell() == 0):
             source = BytesIO(source.read())
