@@ -1,7 +1,9 @@
 """The one path an image takes: source -> values -> analysis -> latents -> payloads -> container, and back.
 
-`encoding` and `decoding` are its two halves. Only what needs the networks imports an engine, inside the functions: a
-header can be read without it.
+`tiling.encoder` and `tiling.decoder` are its two halves. Only functions that need the networks import an engine, when
+they are called, so a header can be read without one.
+
+The functions keep no state between calls but loaded models, which don't change: threads may call them at the same time.
 """
 
 from __future__ import annotations
@@ -58,11 +60,24 @@ MAX_TILE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What a header says.
+    """The facts in the head of an LCI file; immutable.
 
-    `model` and `quality` are None where this installation does not have the model, and `quality` is above 100 where a
-    bpp or psnr asked for more; `unit` is that of radar backscatter,
-    None for everything else; `bpp` counts bits of the whole file per pixel (height x width), over all bands.
+    Attributes:
+        width, height: in pixels.
+        bands: how many the image has; a mask or an alpha channel isn't counted.
+        dtype: of the samples: "uint8", "uint16", "int16" or "float32".
+        layout: of the array that `decode` returns: "HW", "HWC" or "CHW".
+        unit: "power", "amplitude" or "db" for radar backscatter, else None.
+        model: the model's name; None if it isn't installed here.
+        weights_id: identifies the model's weights, in hexadecimal digits.
+        quality: 1 to 100; above 100 if a bpp or psnr asked for more; None if the model isn't installed here.
+        tile_size: pixels a side of a tile; None if one tile holds the image.
+        tiles: how many there are.
+        bytes: the size of the file.
+        bpp: bits of the whole file per pixel (height x width), over all bands.
+        nodata: the value of pixels that have none; None if no value stands for that.
+        mask: the kind of plane beside the bands, "mask" or "alpha"; None without one.
+        metadata: what was kept beside the pixels.
     """
 
     width: int
@@ -89,7 +104,14 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `check` found."""
+    """The result of `check`; immutable.
+
+    Attributes:
+        ok: whether the file is whole.
+        damaged_tiles: indices of the tiles that are damaged or missing, along rows from 0.
+        tiles: how many tiles the file has; 0 if its head can't be read.
+        message: the result in one sentence, or what is wrong.
+    """
 
     ok: bool
     damaged_tiles: tuple[int, ...]
@@ -119,40 +141,42 @@ def encode(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> bytes:
-    """Encode an image.
+    """Encode an image. Threads may encode at the same time.
 
     Args:
         image: uint8, uint16, int16 or float32 (float64 becomes float32, with a warning), (H, W), (H, W, C), or with
-            `planar` (C, H, W); every H, W >= 1, up to 256 bands. Of a masked array, pixels masked in any band are.
-            A Pillow image is taken as `encode_file` takes it: grey or RGB, its opacity kept exactly beside the bands
-            (`open(data).read_plane()`), its colour profile and EXIF too; palettes, CMYK and the like are refused.
-        quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: that for
-            one band goes further up. For still less error, ask for a `bpp` or `psnr`.
-        bpp: at most so many bits of the whole file per pixel (height x width) over all bands; no more than 3 % less,
-            but for tiny images and where the best file there is has less. Takes two codings, as a rule.
-        psnr: at least so many dB over all valid values of all bands; no more than 0.1 dB more, unless the smallest file
-            has more. The peak is 255 for uint8, 65535 for 16 bits, and for float32 and radar the robust range of the
-            values (of radar in dB; bands of unlike ranges count by their own). Takes two codings and decodings, as a
-            rule.
-        model: a model's name (see `list_models`), or the path of the weights of one of your own, which decoders then
-            need, too (`register_model`). By default that for RGB of three bands of uint8, else that for one band, of
-            which each spectral component goes through it.
+            `planar` (C, H, W); every H, W >= 1, up to 256 bands. In a masked array, a
+            pixel that is masked in any band has no value. A Pillow image is treated as `encode_file` treats
+            a picture: it must be grey or RGB; its opacity is kept exactly beside the bands (`open(data).read_plane()`),
+            and its colour profile and EXIF are kept too. Palettes, CMYK and other modes are refused.
+        quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: the one
+            for one band goes further up. For still less error, ask for a `bpp` or `psnr`.
+        bpp: the most bits of the whole file per pixel (height x width), over all bands. The file has at most 3 % less,
+            except for tiny images, and where even the best file is smaller. As a rule this takes two codings.
+        psnr: the least PSNR in dB, over all valid values of all bands. The file has at most 0.1 dB more, unless the
+            smallest file already has more. The peak is 255 for uint8 and 65535 for 16 bits. For float32 and radar it
+            is the robust range of the values; radar counts in dB, and bands of unlike ranges count by their own. As a
+            rule this takes two codings and decodings.
+        model: a model's name (see `list_models`), or the path of weights of your own, which decoders then need too
+            (`register_model`). By default three bands of uint8 use the RGB model; other images use the one-band model,
+            once for each spectral component.
         planar: the array is (C, H, W).
-        nodata: the value of pixels that have none, in any band. They come back exactly, and cost almost nothing; so do
-            NaN and infinity. A valid pixel never comes back as nodata.
-        mask: (H, W), bool or uint8: where it is 0, no pixel is. They come back as 0, and the mask exactly.
+        nodata: the value of pixels that have none, in any band. Such pixels come back exactly and cost almost nothing;
+            so do NaN and infinity. A valid pixel never comes back as nodata.
+        mask: (H, W), bool or uint8; 0 means that the pixel doesn't exist. Such pixels come back as 0, and the mask
+            comes back exactly.
         kind: "sar" for radar backscatter, which is coded in dB.
-        unit: of radar: "power" (linear), "amplitude" (its square root, as in DN) or "db". By default "db" if a third
-            of the values is negative, else "amplitude" for integers and "power" for floats.
+        unit: the unit of radar values: "power" (linear), "amplitude" (the square root of power, as in DN) or "db". By
+            default "db" if a third of the values is negative, else "amplitude" for integers and "power" for floats.
         tile_size: pixels a side of the independently coded tiles, a multiple of 64; by default 1024, and less for
             more than 8 bands.
-        effort: 0 to 3, how long to look for a smaller file of the same quality: 0 codes in one pass, 1 to 3 optimise
-            the latents by gradients first, in 2, 8 and 24 passes, and adapt the decoder's last layer to the image by a
-            few bytes. Decoding takes no longer.
+        effort: 0 to 3, how long to look for a smaller file of the same quality. 0 codes in one pass. 1, 2 and 3 first
+            optimise the latents by gradients, in 2, 8 and 24 passes, and adapt the decoder's last layer to the image
+            by a few bytes. Decoding takes no longer.
         device: where the networks run: "cpu", or what torch calls another one, such as "cuda" (which needs
             `learned-codec[torch]`). The entropy coder's symbols are the same everywhere.
-        threads: how many the call may use; by default as many as there are cores.
-        progress: called with (done, all), in tiles; for a bpp, a psnr or effort, all passes over the tiles count.
+        threads: how many threads the call may use; by default one for each core.
+        progress: called with (done, all), in tiles. A bpp, a psnr or effort takes several passes, which all count.
 
     Returns:
         The bytes of an LCI file.
@@ -165,7 +189,9 @@ def encode(
         LimitError: the image is larger than a decoder accepts by default (see `Limits`).
 
     Warns:
-        RateWarning: the psnr is above the best that the model reaches on this image, which is what comes out.
+        RateWarning: the psnr is above the best that the model reaches on this image; the file has that best.
+        DistortionWarning: a band's error is out of all proportion to the quality.
+        InputWarning: the input may mean something else than it was taken for.
     """
     source: PixelSource
     layout = None
@@ -211,9 +237,10 @@ def encode_source(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> bytes:
-    """Encode an image that is read rectangle by rectangle; all else as for `encode`.
+    """Encode an image that is read rectangle by rectangle.
 
-    `layout` is that of the array that it decodes to: by default "HW" of one band, else "HWC".
+    `layout` is the layout of the array that the file decodes to: by default "HW" for one band, else "HWC". All other
+    arguments, and the errors, are those of `encode`.
     """
     rate = options.one_rate({"quality": quality, "bpp": bpp, "psnr": psnr})
     effort = options.checked_effort(effort)
@@ -248,7 +275,7 @@ def encode_source(
     known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
     transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels)
     metadata = dict(source.metadata)
-    if source.nodata is not None:  # kept in any case: that no pixel has it now means nothing
+    if source.nodata is not None:  # kept even if no pixel of this image has it
         metadata["nodata"] = number_to_json(source.nodata)
     workers, each = shared(used, header.tile_count)
     loaded = registry.load(card, device, each)
@@ -267,20 +294,26 @@ def decode(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> NDArray[Any]:
-    """Decode the bytes of an LCI file to an array of the shape and dtype that was encoded.
+    """Decode an LCI file to an array. Threads may decode at the same time.
 
     Args:
         data: the whole file: bytes, a path, or a binary file object.
-        errors: what a damaged tile is: an error, or (`"fill"`) a rectangle of nodata, else NaN, else 0. `check` lists
-            the tiles. Pixels up to 48 away from such a tile may change a little, as its latents helped to decode them.
-        masked: return a masked array, with what has no value masked: nodata, NaN and infinity, and what a mask or an
-            alpha channel hides.
+        errors: "raise" raises an error for a damaged tile. "fill" fills its rectangle: with nodata if the image has
+            it, else with NaN for floats, else with 0. `check` lists such tiles. Pixels up to 48 pixels away from one
+            may change a little, because its latents helped to decode them.
+        masked: return a masked array, in which these are masked: nodata, NaN, infinity, and the pixels that a mask or
+            an alpha channel hides.
         limits: the largest image to accept (`Limits()` by default).
-        device: as for `encode`.
-        threads: likewise.
-        progress: likewise.
+        device: where the networks run, as for `encode`.
+        threads: how many threads the call may use, as for `encode`.
+        progress: called with (done, all), in tiles.
+
+    Returns:
+        An array of the shape and dtype that was encoded: (H, W), (H, W, C) or (C, H, W). A plane beside the bands isn't
+        in it: see `Reader.read_plane`.
 
     Raises:
+        InvalidInputError: an argument is not one of the above.
         FileError: there is no such file, or it can't be read.
         NotLCIError, TruncatedError, CorruptDataError, UnsupportedVersionError: the bytes are at fault (all are
             `BitstreamError`s).
@@ -295,14 +328,21 @@ def decode(
 
 
 def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
-    """What the head of an LCI file says; takes microseconds and does not load torch. Raises as `decode`.
+    """The facts in the head of an LCI file. Takes microseconds and doesn't load torch. Threads may share it.
 
-    `data` is bytes, a path or a binary file object; of a file no more than the head is read. Of a file of several
-    tiles, the head alone is enough. A file of one tile must be there to its end: its head doesn't say its size.
+    Args:
+        data: bytes, a path or a binary file object. No more than the head of a file is read. The head alone is enough
+            if the file has several tiles. A file of one tile must be complete, because its head doesn't give its size.
+        limits: the largest image to accept (`Limits()` by default).
+
+    Raises:
+        FileError: there is no such file, or it can't be read.
+        BitstreamError: the bytes are at fault.
+        LimitError: the image is larger than `limits`.
     """
     with readable(data) as found:
         container = bitstream.read_head(found, limits=limits or Limits())
-        if container.header.tile_count == 1:  # no checksum but the tile's own says that its length is right
+        if container.header.tile_count == 1:  # only the tile's own checksum covers its length
             container.check_end()
     header, size = container.header, container.size
     try:
@@ -333,9 +373,15 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
 
 
 def check(data: Openable, *, limits: Limits | None = None) -> Report:
-    """Whether a file is whole, by its checksums, without decoding it; damage is reported, not raised.
+    """Whether a file is whole, by its checksums, without decoding it. Damage is reported, not raised.
 
-    `data` is bytes, a path or a binary file object. Raises `FileError` if it can't be read, and `LimitError`.
+    Args:
+        data: bytes, a path or a binary file object.
+        limits: the largest image to accept (`Limits()` by default).
+
+    Raises:
+        FileError: there is no such file, or it can't be read.
+        LimitError: the image is larger than `limits`.
     """
     with readable(data) as found:
         try:
@@ -358,7 +404,7 @@ def _report(container: bitstream.Container) -> Report:
 
 
 def _warn_of_voids(samples: Samples, *, declared: bool) -> None:
-    """Warn of values that seem to stand for none, and would be coded as if they were measured."""
+    """Warn of values that seem to mean "no value", but would be coded as if they were measured."""
     for number, band in enumerate(samples.bands(), 1):
         for value, share in voids(band, near=not declared):
             warnings.warn(
@@ -371,9 +417,9 @@ def _warn_of_voids(samples: Samples, *, declared: bool) -> None:
 
 
 def _is_picture(image: object) -> TypeGuard[Image]:
-    """Whether it is a Pillow image whose numbers aren't all there is to it: not one of 16 bits or floats.
+    """Whether it is a Pillow image to read as a picture; one of 16 bits or floats is read as an array.
 
-    Without importing Pillow: where nobody has, there is none.
+    Pillow isn't imported for this: if nobody has imported it, there is no Pillow image.
     """
     pillow = sys.modules.get("PIL.Image")
     return pillow is not None and isinstance(image, pillow.Image) and not image.mode.startswith(("I", "F"))
@@ -384,7 +430,7 @@ def _is_picture(image: object) -> TypeGuard[Image]:
 
 def _tile_code(tile_size: object, height: int, width: int, bands: int) -> int:
     """The header's tile code; 0 where one tile holds the image."""
-    # A tile is decoded as a whole, all bands of it.
+    # A tile is decoded as a whole, with all bands, so many bands need smaller tiles.
     usual = DEFAULT_TILE if bands <= 8 else DEFAULT_TILE // 2 if bands <= 32 else DEFAULT_TILE // 4
     side = usual if tile_size is None else tile_size
     if not isinstance(side, int) or side % TILE_UNIT or not TILE_UNIT <= side <= MAX_TILE:
@@ -407,14 +453,14 @@ def _radar(kind: Any, unit: Any, said: Unit | None) -> Unit | Literal["guess"] |
 
 
 def _mask_layout(source: PixelSource, dtype: np.dtype[Any]) -> MaskSpec | None:
-    """What there may be in the source that has no value."""
+    """The ways in which a pixel of the source may have no value; None if all have one."""
     fills: list[float] = []
     if source.nodata is not None:
         _check_nodata(dtype, source.nodata)
         if not np.isnan(source.nodata):
             fills.append(float(source.nodata))
     if dtype.kind == "f":
-        # Where NaN is nodata it comes first: the first is what damage is filled with.
+        # If NaN is nodata it comes first: damage is filled with the first of them.
         fills += [value for value in (np.nan, np.inf, -np.inf) if value not in fills]
     return MaskSpec(tuple(fills), source.plane) if fills or source.plane else None
 

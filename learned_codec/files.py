@@ -5,9 +5,11 @@
     learned_codec.encode_file("scene.tif", "scene.lci", kind="sar")
     learned_codec.decode_file("scene.lci", "chip.tif", window=(0, 0, 512, 512))
 
-A destination appears whole or not at all, and an existing one is only replaced where `overwrite=True` says so. Sources
-and destinations may be binary file objects, such as `sys.stdin.buffer`; those get nothing before there is everything,
-and aren't closed.
+A destination appears whole or not at all. An existing one is only replaced with `overwrite=True`. Sources and
+destinations may be binary file objects, such as `sys.stdin.buffer`. Such a destination gets nothing until everything is
+ready. File objects aren't closed.
+
+Threads may call these functions at the same time, with different destinations.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +43,7 @@ IMAGE_SUFFIXES = frozenset(
         *("pgm", "png", "pnm", "ppm", "tif", "tiff", "vrt", "webp"),
     )
 )
-"""Of names that belong to images in other formats."""
+"""Suffixes of files in other image formats."""
 
 
 def encode_file(
@@ -67,41 +69,47 @@ def encode_file(
 ) -> "Info":
     """Encode an image file: a picture (PNG, JPEG, WebP, AVIF …) or a raster (GeoTIFF, whatever rasterio opens).
 
-    What belongs to the image beside its pixels is kept (see `learned_codec.raster.metadata`), nodata, masks and alpha
-    exactly. Rasters are read window by window, so memory is bounded by tiles, not by the image; of what is written,
-    only the coded bytes are in memory.
+    What belongs to the image beside its pixels is kept (see `learned_codec.raster.metadata`); nodata, masks and alpha
+    are kept exactly. Rasters are read window by window, so memory is bounded by tiles, not by the image. The coded
+    bytes are in memory until all of them are written.
 
     Args:
-        src: the image; also a `PixelSource`, of which one rectangle after another is read.
-        dst: where the LCI file goes. Its name can't be that of another format, such as `x.jp2`.
-        quality: as for `encode`, and so are all that follow but for the last three.
-        bpp: instead of a quality.
-        psnr: likewise.
-        model: by default the one for such images.
-        profile: settings for a product, see `learned_codec.profiles`. What the other arguments and the file itself say
-            counts more.
-        nodata: the value of pixels that don't exist, where the file doesn't say it. If it says another, a
-            `MetadataLostWarning` tells that this one is taken.
-        kind: where the file should say it and doesn't.
-        unit: likewise.
-        tile_size: pixels.
-        effort: as for `encode`.
-        device: "cpu", "cuda" …
-        threads: for this call.
-        progress: called with (tiles done, tiles).
-        dtype: store the samples of a file as this type ("int16", "float32" …), which has to hold all of their values.
-            By default the file's own; float64 becomes float32, and int8 and integers of 32 and 64 bits one of 16 bits
-            if they fit, with a warning.
+        src: the image: a path, a binary file object, or a `PixelSource`, which is read rectangle by rectangle.
+        dst: where the LCI file goes: a path or a binary file object. A path can't have the suffix of another image
+            format, such as `x.jp2`.
+        quality: 1 to 100, as for `encode`.
+        bpp: bits per pixel, as for `encode`.
+        psnr: dB, as for `encode`.
+        model: a model's name or the path of its weights, as for `encode`.
+        profile: settings for a product, see `learned_codec.profiles`. The other arguments, and what the file itself
+            declares, go before the profile.
+        nodata: the value of pixels that don't exist, if the file doesn't declare it. If the file declares another
+            value, this one is used, with a `MetadataLostWarning`.
+        kind: "sar" for radar backscatter, if the file doesn't declare it.
+        unit: "power", "amplitude" or "db", if the file doesn't declare it.
+        tile_size: pixels a side of a tile, as for `encode`.
+        effort: 0 to 3, as for `encode`.
+        device: "cpu", "cuda" …, as for `encode`.
+        threads: how many threads the call may use, as for `encode`.
+        progress: called with (done, all), in tiles, as for `encode`.
+        dtype: store the samples of a file as this type ("int16", "float32" …), which must hold all of their values. By
+            default it is the file's own type. But with a warning, float64 becomes float32, and int8 and integers of 32
+            and 64 bits become a type of 16 bits if they fit.
         overwrite: replace an existing destination.
-        force: encode rasters of classes and colour tables, too, in which lossy coding will invent some.
+        force: encode rasters of classes and colour tables too. Lossy coding will invent classes in them.
 
     Returns:
-        What `inspect` says of the file.
+        What `inspect` returns for the file.
 
     Raises:
         FileError: something can't be read or written, or the destination exists.
-        InvalidInputError: the source isn't an image that can be coded without converting it.
-        As `encode`: everything about the options.
+        InvalidInputError: the source isn't an image that can be coded without converting it, or an argument is not one
+            of the above.
+        RateError, UnknownModelError, WeightsError, LimitError: as for `encode`.
+
+    Warns:
+        MetadataLostWarning: something beside the pixels isn't kept.
+        RateWarning, DistortionWarning, InputWarning: as for `encode`.
     """
     from learned_codec import codec
 
@@ -113,7 +121,7 @@ def encode_file(
     given |= {"tile_size": tile_size, "effort": effort, "device": device, "threads": threads, "progress": progress}
     options = usual | {name: value for name, value in given.items() if value is not None}
     _check_name(dst)
-    with atomic_write(dst, overwrite=overwrite) as stream:  # first: a refusal should come before the work
+    with atomic_write(dst, overwrite=overwrite) as stream:  # before the work, so that a refusal comes first
         with _opened(src, force=force, dtype=dtype) as source:
             _declare(source, nodata, usual_nodata)
             data = codec.encode_source(source, **options)
@@ -151,27 +159,33 @@ def decode_file(
 ) -> None:
     """Decode an LCI file into an image file.
 
-    A GeoTIFF gets everything that the original had beside its pixels, a picture what its format can hold. GeoTIFFs are
-    written window by window, so memory is bounded by tiles, not by the image.
+    A GeoTIFF gets everything that the original had beside its pixels; a picture gets what its format can hold. GeoTIFFs
+    are written window by window, so memory is bounded by tiles, not by the image.
 
     Args:
-        src: the LCI file.
-        dst: where the image goes; its extension chooses the format.
+        src: the LCI file: a path or a binary file object.
+        dst: where the image goes: a path, whose extension chooses the format, or a binary file object.
         format: the format ("png", "tif", …) where the extension shouldn't choose; "png" if `dst` is a file object.
-        window: (row, column, height, width), to decode only that; the georeference moves with it. Or as for `read`.
-        bands: counted from 1, or by name, to write only these.
+        window: (row, column, height, width) in pixels, to decode only that, or another form that `Reader.read` accepts.
+            The georeference moves with the window.
+        bands: the bands to write, counted from 1 or by name; by default all.
         overviews: rebuild the overviews that the original had.
-        errors: as for `decode`, and so are all that follow but for the last.
-        limits: what is accepted.
-        device: "cpu", "cuda" …
-        threads: for this call.
-        progress: called with (tiles done, tiles needed).
+        errors: "raise" or "fill", as for `decode`.
+        limits: the largest image to accept (`Limits()` by default).
+        device: "cpu", "cuda" …, as for `decode`.
+        threads: how many threads the call may use, as for `decode`.
+        progress: called with (done, all), in tiles that the window needs.
         overwrite: replace an existing destination.
 
     Raises:
         FileError: something can't be read or written, or the destination exists.
         BitstreamError: the source isn't an LCI file, or is damaged.
-        InvalidInputError: no file of that format can hold the image.
+        InvalidInputError: no file of that format can hold the image, or an argument is not one of the above.
+        LimitError: the image is larger than `limits`.
+        UnknownModelError: the file was made with a model that isn't installed here.
+
+    Warns:
+        MetadataLostWarning: the format can't hold something that is beside the pixels.
     """
     from learned_codec.raster.files import open_sink
     from learned_codec.raster.pictures import output_format
@@ -188,7 +202,7 @@ def decode_file(
         metadata = of_window(reader.metadata, chosen_window, (reader.height, reader.width))
         if bands is not None:
             metadata = only_bands(metadata, indices)
-        # Entered first, it is published last: better an image without the file beside it than that without the image.
+        # What is entered first ends last: a crash may leave an image without its sidecar, never a sidecar alone.
         sidecar = stack.enter_context(_beside(named, chosen, metadata, overwrite=overwrite))
         path = stack.enter_context(atomic_path(dst, overwrite=overwrite))
         with open_sink(
@@ -213,7 +227,7 @@ def decode_file(
 
 @contextmanager
 def _beside(image: Path | None, format: str, metadata: dict[str, Any], *, overwrite: bool) -> Iterator[bool]:
-    """Write the file beside an image that holds what the image can't, if there has to be one; gives whether."""
+    """Write the sidecar of an image, if it needs one, for what the image itself can't hold. Yields whether it does."""
     if image is None or (image.exists() and not image.is_file()):  # a file object, a device
         yield False
         return
@@ -248,13 +262,13 @@ def _declare(source: "PixelSource", nodata: float | None, usual: float | None) -
 
 
 def _same(one: float, other: float, dtype: "np.dtype[Any]") -> bool:
-    """Are two nodata values the same to samples of a dtype, to which 0.1 is 0.1 rounded?"""
+    """Whether two nodata values are the same after rounding to the dtype."""
     if one != one or other != other:
         return one != one and other != other
     return bool(one == other or (dtype.kind == "f" and dtype.type(one) == dtype.type(other)))
 
 
 def _check_name(dst: Destination) -> None:
-    """Refuse a name by which everybody would take the file for something else."""
+    """Refuse a name with the suffix of another image format."""
     if is_path(dst) and Path(dst).suffix.lower() in IMAGE_SUFFIXES:
         raise InvalidInputError(f"{name_of(dst, 'output')}: LCI files are written, not {Path(dst).suffix}; say .lci")

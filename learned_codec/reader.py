@@ -1,4 +1,4 @@
-"""An LCI file that is read in windows: its head now, of its tiles only those that a window needs."""
+"""An LCI file that is read in windows. The head is read at once; a tile is read when a window needs it."""
 
 from __future__ import annotations
 
@@ -38,23 +38,26 @@ if TYPE_CHECKING:
 
 
 PREVIEWED = 1024
-"""Pixels a side that are decoded for what notebooks show."""
+"""Pixels a side that are decoded for the preview in notebooks."""
 
 
 class Reader:
     """An open file; see `learned_codec.open`. Also a context manager, which closes what it opened itself.
 
-    It can be subscripted like the array that `decode` gives, `reader[:512, :512]`, and decodes what that takes. Threads
-    may share it: nothing is kept from call to call but which tiles were damaged. Processes may be sent it, or be forked
-    with it: they open what it was opened from, a path or bytes, once more.
+    It can be subscripted like the array that `decode` returns: `reader[:512, :512]` decodes only what it needs. Threads
+    may share it: from call to call it only remembers which tiles were damaged. It can be sent to another process, or
+    forked with it; that process opens the path or the bytes again.
 
     Attributes:
-        height, width, bands, dtype: of the image.
-        shape: of the array that `decode` gives; `ndim` is its length.
-        descriptions: the names of the bands, None where they have none.
-        nodata: the value of pixels that have none, or None.
+        height, width: in pixels.
+        bands: how many the image has; a mask or an alpha channel isn't counted.
+        dtype: the numpy dtype of the image: uint8, uint16, int16 or float32.
+        shape: the shape of the array that `decode` returns; `ndim` is its length.
+        descriptions: the name of each band; None for a band without one.
+        nodata: the value of pixels that have none; None if no value stands for that.
+        plane: the kind of plane beside the bands, "mask" or "alpha"; None without one.
         metadata: what was kept beside the pixels.
-        damaged: the tiles found damaged so far, with `lenient`.
+        damaged: indices of the tiles found damaged so far, if the file was opened with `errors="fill"`.
     """
 
     def __init__(
@@ -86,12 +89,12 @@ class Reader:
 
     @property
     def closed(self) -> bool:
-        """Whether it had opened a file that is closed now; then nothing can be read any more."""
+        """Whether this reader opened a file that is closed now. Then nothing more can be read."""
         return self._file is not None and bool(self._file.closed)
 
     @property
     def damaged(self) -> tuple[int, ...]:
-        """The tiles that were found damaged so far."""
+        """Indices of the tiles that were found damaged so far, in ascending order."""
         return tuple(sorted(self._decoding.damaged))
 
     @property
@@ -110,20 +113,29 @@ class Reader:
         fill_value: float | None = None,
         progress: Progress | None = None,
     ) -> NDArray[Any]:
-        """A window of the image; equal to the same window of the whole to within one level.
+        """Decode a window of the image. It equals the same window of the whole image to within one grey level.
 
         Args:
-            window: (row, column, height, width), in the image; by default all of it. Also ((row, row), (column,
-                column)), those after the last ones, or a rasterio `Window`.
-            bands: one band (counted from 1, or its name; the result has no axis of bands), or several; by default all.
-            out_shape: (height, width) to reduce or enlarge the window to, by the nearest pixel.
+            window: (row, column, height, width) in pixels; by default the whole image. Also ((first row, last row + 1),
+                (first column, last column + 1)), or a rasterio `Window`.
+            bands: one band, counted from 1 or by name, or several; by default all. For one band, the result has no
+                axis of bands.
+            out_shape: (height, width) of the result: the window is reduced or enlarged to it by the nearest pixel.
             masked: return a masked array, as `decode` does.
-            boundless: let the window reach beyond the image; what isn't there is masked, or the fill value.
-            fill_value: what stands beyond the image: by default nodata, else NaN, else 0.
-            progress: called with (tiles done, tiles needed).
+            boundless: let the window reach beyond the image. Pixels out there have the fill value, and are masked in
+                a masked array.
+            fill_value: the value of pixels beyond the image: by default nodata if the image has it, else NaN for
+                floats, else 0.
+            progress: called with (done, all), in tiles that the window needs.
 
         Returns:
-            In the layout that was encoded: (h, w), (h, w, bands) or (bands, h, w).
+            An array of the image's dtype in the layout that was encoded: (h, w), (h, w, bands) or (bands, h, w).
+
+        Raises:
+            InvalidInputError: an argument is not one of the above.
+            FileError: the reader is closed, or the file can't be read.
+            BitstreamError: a tile that the window needs is damaged (not with `errors="fill"`).
+            WeightsError: the model's weights can't be read.
         """
         row, column, height, width = wanted = windows.checked(window, (self.height, self.width), boundless=boundless)
         chosen = self.checked_bands(bands)
@@ -153,10 +165,11 @@ class Reader:
         return self._in_layout(result, single=isinstance(bands, int | np.integer | str))
 
     def __getitem__(self, key: Any) -> Any:
-        """The part of the array that `decode` gives; what is decoded is the window around it.
+        """A part of the array that `decode` returns. The window around that part is decoded.
 
-        Integers, slices with any step, "..." and, along one axis, a list of integers are understood. Raises
-        `OutOfBoundsError`, an `IndexError`, and `InvalidInputError`.
+        A key may have integers, slices with any step, "..." and, along one axis, a list of integers. Raises
+        `OutOfBoundsError` (an `IndexError`) beyond the image, `InvalidInputError` for other keys, and the errors of
+        `read`.
         """
         axes = windows.subscripts(key, self.shape)
         if sum(isinstance(axis, list) for axis in axes) > 1:
@@ -176,7 +189,7 @@ class Reader:
         return values[tuple(0 if isinstance(axis, int) else slice(None) for axis in axes)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """All of it, for numpy."""
+        """The whole image, for numpy, as `decode` returns it."""
         if copy is False:
             raise InvalidInputError("what is decoded is always new: copy can't be False")
         return self.read().astype(dtype or self.dtype, copy=False)
@@ -190,7 +203,7 @@ class Reader:
         )
 
     def _repr_html_(self) -> str:
-        """What notebooks show: the lines of `repr`, and a picture of the image, or of the middle of a large one."""
+        """For notebooks: the line of `repr` and a picture of the image, or of the middle of a large image."""
         rate = f"{8 * self.container.size / (self.height * self.width):.3f} bits per pixel"
         said = html.escape(f"{repr(self)[1:-1]}, {rate}")
         preview = base64.b64encode(self._preview()).decode("ascii")
@@ -216,7 +229,7 @@ class Reader:
         return stream.getvalue()
 
     def _planar(self, values: NDArray[Any]) -> NDArray[Any]:
-        """What `read` gave, as (bands, h, w)."""
+        """A result of `read`, as (bands, h, w)."""
         if values.ndim == 2:
             return values[None]
         return values if self.container.header.layout == "CHW" else values.transpose(2, 0, 1)
@@ -230,7 +243,10 @@ class Reader:
         return self._reopen, ()
 
     def read_plane(self, window: WindowLike | None = None) -> NDArray[np.uint8]:
-        """(h, w) of the mask (0 or 255) or alpha channel beside the bands. Raises `InvalidInputError` without one."""
+        """The mask (0 or 255) or the alpha channel beside the bands, in a window: (h, w) uint8.
+
+        Raises `InvalidInputError` if the file has neither, and the errors of `read`.
+        """
         if self.plane is None:
             raise InvalidInputError("the file has neither a mask nor an alpha channel")
         row, column, height, width = self.checked_window(window)
@@ -241,7 +257,11 @@ class Reader:
         return plane
 
     def parts(self, window: WindowLike | None = None, progress: Progress | None = None) -> Iterator[Block]:
-        """A window in rectangles of at most a few tiles, along rows: for images larger than memory. All bands."""
+        """All bands of a window, in rectangles of at most a few tiles, along rows: for images larger than memory.
+
+        Each `Block` has its `rows` and `columns` in the image, `values` (bands, h, w) of the image's dtype, and `plane`
+        (h, w) uint8 or None. Raises the errors of `read`.
+        """
         row, column, height, width = self.checked_window(window)
         self._check_open()
         wanted = slice(row, row + height), slice(column, column + width)
@@ -266,17 +286,17 @@ class Reader:
         if self.closed:
             raise FileError(f"{self.name}: closed")
         if self._process != os.getpid() and self._reopen is not None:
-            # Forked: both processes would move the one position in the file that they share.
+            # A forked process shares the position in the file with its parent, and both would move it.
             vars(self).update(vars(self._reopen()))
 
     # -- arguments ----------------------------------------------------------------------------------------------------
 
     def checked_window(self, window: Any) -> WindowTuple:
-        """(row, column, height, width) of a window in the image, None being all. Raises `InvalidInputError`."""
+        """The (row, column, height, width) of a window; None means the whole image. Raises `InvalidInputError`."""
         return windows.checked(window, (self.height, self.width))
 
     def checked_bands(self, bands: Any) -> list[int]:
-        """Bands counted from 1 or named, or one, or None for all, as indices from 0. Raises `InvalidInputError`."""
+        """The indices, from 0, of bands by number (from 1) or name; None means all. Raises `InvalidInputError`."""
         if bands is None:
             return list(range(self.bands))
         one = isinstance(bands, int | np.integer | str) or not isinstance(bands, Iterable)
@@ -322,7 +342,7 @@ class Reader:
 
 
 def _descriptions(metadata: dict[str, Any], bands: int) -> tuple[str | None, ...]:
-    """The names of the bands, without that of an alpha band, by metadata that isn't trusted."""
+    """The names of the bands, without an alpha band's, from metadata that may be wrong."""
     listed = metadata.get("bands")
     said = list(listed) if isinstance(listed, list) else []
     alpha = metadata.get("alpha")
@@ -334,13 +354,13 @@ def _descriptions(metadata: dict[str, Any], bands: int) -> tuple[str | None, ...
 
 
 def _within(part: WindowTuple, window: WindowTuple) -> tuple[slice, slice]:
-    """Where a part of a window lies in it."""
+    """Rows and columns of a part of a window, counted from the window's corner."""
     row, column = part[0] - window[0], part[1] - window[1]
     return slice(row, row + part[2]), slice(column, column + part[3])
 
 
 def nodata_of(fills: Sequence[float], metadata: dict[str, Any], dtype: np.dtype[Any]) -> float | None:
-    """The nodata value, by the metadata or else the first fill; None if there is none."""
+    """The nodata value: the metadata's, else the first fill; None if there is neither."""
     value = number_of_json(metadata.get("nodata"))
     if value is not None:
         return value if holds(dtype, value) else None
@@ -355,22 +375,28 @@ def open(
     device: str = "cpu",
     threads: int | None = None,
 ) -> Reader:
-    """Open an LCI file to read windows of it. The head is read now; of the tiles, those that a window needs.
+    """Open an LCI file to read windows of it. The head is read now; a tile is read when a window needs it.
 
         with learned_codec.open("scene.lci") as scene:
             chip = scene.read(window=(2048, 4096, 512, 512), bands=[4, 3, 2])
 
     Args:
-        source: a path, a URL (`s3://…`, `https://…`, by fsspec), bytes, or any object with `seek` and `read`; a remote
-            file gets one request for the head and one for tiles that lie side by side. Of a pipe, all is read.
+        source: a path, a URL (`s3://…`, `https://…`, by fsspec), bytes, or any object with `seek` and `read`. A remote
+            file gets one request for the head, and one for tiles that lie side by side. A pipe is read to its end.
         errors: "raise" or "fill", as for `decode`.
-        limits: as for `decode`.
-        device: likewise.
-        threads: likewise.
+        limits: the largest image to accept (`Limits()` by default).
+        device: where the networks run, as for `decode`.
+        threads: how many threads a call may use, as for `decode`.
+
+    Returns:
+        A `Reader`, which threads may share. Close it, or use it in a `with` block.
 
     Raises:
-        FileError: there is no such file.
-        As `decode`: everything about the head.
+        InvalidInputError: an argument is not one of the above.
+        FileError: there is no such file, or it can't be read.
+        BitstreamError: the head is damaged, or isn't that of an LCI file.
+        LimitError: the image is larger than `limits`.
+        UnknownModelError: the file was made with a model that isn't installed here.
     """
     lenient = options.lenient(errors)
     found, file = opened(source)
@@ -393,7 +419,7 @@ def open(
 
 
 def _again(source: Openable, found: Any) -> Openable:
-    """What another process can open, wherever it works; of a file object it is that itself."""
+    """A source that another process can open, whatever its working folder; a file object stays itself."""
     if isinstance(found, bytes | bytearray | memoryview):
         return found
     if is_path(source):
