@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.interpolate import PchipInterpolator  # type: ignore[import-untyped]  # scipy ships no annotations
 
 METHODS = ("pchip", "akima")
 MIN_OVERLAP = 0.6
@@ -137,6 +136,8 @@ def bd_within(anchor: Curve, test: Curve, low: float, high: float, min_overlap: 
 
     Raises `NotComparable` if that is less than `min_overlap` of the band.
     """
+    from scipy.interpolate import PchipInterpolator  # type: ignore[import-untyped]  # scipy ships no annotations
+
     if min(len(anchor.rate), len(test.rate)) < _MIN_POINTS["pchip"]:
         raise NotComparable(f"pchip needs {_MIN_POINTS['pchip']} usable points")
     bottom = max(low, anchor.quality[0], test.quality[0])
@@ -151,6 +152,8 @@ def bd_within(anchor: Curve, test: Curve, low: float, high: float, min_overlap: 
 
 def rate_at(points: Curve, quality: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The rates at which a curve reaches these qualities, by PCHIP over log(rate)."""
+    from scipy.interpolate import PchipInterpolator  # type: ignore[import-untyped]  # scipy ships no annotations
+
     return np.asarray(10 ** PchipInterpolator(points.quality, np.log10(points.rate))(quality))
 
 

@@ -8,6 +8,9 @@ import pytest
 from benchmarks import readme, rivals
 
 ROOT = Path(__file__).parents[2]
+pytest.importorskip("scipy")
+pytest.importorskip("bjontegaard")
+
 README = (ROOT / "README.md").read_text("utf-8")
 
 
