@@ -27,7 +27,7 @@ from learned_codec.models.device import checked_threads
 from learned_codec.models.registry import ModelCard, ModelName, list_models, register_model
 from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
-from learned_codec.tiling.progress import Progress
+from learned_codec.tiling.progress import Progress, Telling
 from learned_codec.values.arrays import ArraySource
 from learned_codec.values.choose import Samples, choose, guess_unit
 from learned_codec.values.mask import MaskSpec, holds
@@ -244,7 +244,7 @@ def encode_source(
     """
     rate = options.one_rate({"quality": quality, "bpp": bpp, "psnr": psnr})
     effort = options.checked_effort(effort)
-    used = checked_threads(threads)
+    used, telling = checked_threads(threads), Telling(progress)
     dtype = source.dtype
     if dtype == np.float64:
         dtype = np.dtype(np.float32)
@@ -280,8 +280,9 @@ def encode_source(
     workers, each = shared(used, header.tile_count)
     loaded = registry.load(card, device, each)
     optimiser = registry.optimiser(loaded, card, effort) if effort else None
-    job = ImageEncoder(source, header, transform, layout_of_masks, loaded, optimiser, progress, workers)
-    return job.run(*rate, metadata)
+    with telling as tell:
+        job = ImageEncoder(source, header, transform, layout_of_masks, loaded, optimiser, tell, workers)
+        return job.run(*rate, metadata)
 
 
 def decode(

@@ -136,7 +136,9 @@ class FileError(LearnedCodecError, OSError):
     @classmethod
     def of(cls, name: str, error: Exception) -> Self:
         """What another error says of a file, with its `errno` if it has one."""
-        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        said = getattr(error, "strerror", None) or str(error)
+        if said in ("", name):  # no more than the name
+            said = "not found, or out of reach" if isinstance(error, FileNotFoundError) else type(error).__name__
         found = cls(f"{name}: {said}")
         found.errno = getattr(error, "errno", None)
         return found

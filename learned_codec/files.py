@@ -191,11 +191,12 @@ def decode_file(
     from learned_codec.raster.pictures import output_format
     from learned_codec.raster.placement import of_window, only_bands
     from learned_codec.reader import open as open_lci
+    from learned_codec.tiling.progress import Telling
 
     named = Path(dst) if is_path(dst) else None
     chosen = output_format(named or "", format if named else format or "png")
     options = {"errors": errors, "limits": limits, "device": device, "threads": threads}
-    with ExitStack() as stack:
+    with Telling(progress) as tell, ExitStack() as stack:
         reader = stack.enter_context(open_lci(src, **options))  # type: ignore[arg-type]
         row, column, height, width = chosen_window = reader.checked_window(window)
         indices = reader.checked_bands(bands)
@@ -219,7 +220,7 @@ def decode_file(
             sidecar=sidecar,
             name=named.name if named else "output",
         ) as sink:
-            for part in reader.parts((row, column, height, width), progress):
+            for part in reader.parts((row, column, height, width), tell):
                 rows = slice(part.rows.start - row, part.rows.stop - row)
                 columns = slice(part.columns.start - column, part.columns.stop - column)
                 sink.write(rows, columns, part.values[indices], part.plane)

@@ -63,6 +63,8 @@ def attempt(function: Callable[[_T], Any], argument: _T) -> Any:
         return function(argument)
     except LearnedCodecError as error:
         return error
+    except MemoryError as error:
+        return LearnedCodecError(f"not enough memory: {error}".removesuffix(": "))
     except Exception as error:  # noqa: BLE001 - whatever nobody thought of
         return LearnedCodecError(f"unexpected {type(error).__name__}: {error}")
 

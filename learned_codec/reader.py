@@ -24,7 +24,8 @@ from learned_codec.streams import Openable, is_path, name_of, opened
 from learned_codec.tiling.decoder import Block, ImageDecoder
 from learned_codec.tiling.grid import tiles_of
 from learned_codec.tiling.parallel import shared
-from learned_codec.tiling.progress import Progress
+from learned_codec.tiling.progress import Progress, Telling
+from learned_codec.tiling.progress import checked as checked_progress
 from learned_codec.values.mask import MaskSpec, holds
 
 if TYPE_CHECKING:
@@ -145,14 +146,15 @@ class Reader:
         there = windows.inside(wanted, (self.height, self.width))
         if there != wanted:
             result[...] = self._checked_fill(fill_value)
-        for part in () if there is None else self.parts(there, progress):
-            place = (
-                slice(part.rows.start - row, part.rows.stop - row),
-                slice(part.columns.start - column, part.columns.stop - column),
-            )
-            result[:, place[0], place[1]] = part.values[chosen]
-            if plane is not None and part.plane is not None:
-                plane[place] = part.plane
+        with Telling(progress) as tell:
+            for part in () if there is None else self.parts(there, tell):
+                place = (
+                    slice(part.rows.start - row, part.rows.stop - row),
+                    slice(part.columns.start - column, part.columns.stop - column),
+                )
+                result[:, place[0], place[1]] = part.values[chosen]
+                if plane is not None and part.plane is not None:
+                    plane[place] = part.plane
         if masked:
             result = self._masked(result, plane)
             if there != wanted:
@@ -264,6 +266,7 @@ class Reader:
         """
         row, column, height, width = self.checked_window(window)
         self._check_open()
+        checked_progress(progress)
         wanted = slice(row, row + height), slice(column, column + width)
         needed = len(tiles_of(self.container.header, wanted, HALO))
         workers, each = shared(checked_threads(self._threads), needed)

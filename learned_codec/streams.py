@@ -29,6 +29,8 @@ def is_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
     """Whether it is a path, or else (raising `InvalidInputError`) at least no path that can't be used."""
     if isinstance(value, os.PathLike) and not isinstance(value.__fspath__(), str):
         raise InvalidInputError(f"a path must be a str, not {value.__fspath__()!r}")
+    if isinstance(value, str) and not value:
+        raise InvalidInputError("the path is empty: ''")
     return isinstance(value, str | os.PathLike)
 
 
@@ -124,6 +126,8 @@ def _remote(url: str) -> BinaryIO:
         raise MissingDependencyError(f"{url}: URLs need fsspec: pip install learned-codec[remote]") from error
     try:
         file: BinaryIO = fsspec.open(url, "rb", cache_type="none").open()
+    except ImportError as error:
+        raise MissingDependencyError(f"{url}: {error}") from error
     except Exception as error:  # each of fsspec's many file systems has errors of its own
         raise FileError.of(url, error) from error
     return file

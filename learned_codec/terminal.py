@@ -32,6 +32,9 @@ class Group(click.Group):
             _give_up_standard_output()
             click.echo(f"error: {line(error)}", err=True)
             ctx.exit(EXIT_ERROR)
+        except MemoryError as error:
+            click.echo(f"error: not enough memory: {line(error)}".removesuffix(": "), err=True)
+            ctx.exit(EXIT_ERROR)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(EXIT_INTERRUPTED)

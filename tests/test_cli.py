@@ -243,6 +243,21 @@ def test_interrupted(tmp_path: Path, png: Path, monkeypatch: pytest.MonkeyPatch)
     assert list(tmp_path.iterdir()) == [png]
 
 
+@pytest.mark.parametrize(("error", "said"), [(MemoryError(), "not enough memory"), (MemoryError("8 GiB"), "8 GiB")])
+def test_not_enough_memory(
+    tmp_path: Path, png: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("learned_codec.codec.encode_source", fail)
+    assert_told_in_one_line(run("encode", png, tmp_path / "x.lci"), said)
+    several = run("encode", png, png.with_name("absent.png"), tmp_path / "out")
+    assert several.exit_code == ERROR
+    assert said in several.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"picture.png", "out"}
+
+
 def test_warning_is_one_line(tmp_path: Path, picture: np.ndarray) -> None:
     source = tmp_path / "wide.png"
     Image.fromarray(picture).save(source, icc_profile=b"Display P3, or so")

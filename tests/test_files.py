@@ -745,7 +745,9 @@ def test_sources_that_fail(tmp_path: Path, originals: dict[str, bytes], error: E
     assert {path.name for path in tmp_path.iterdir()} == {"a.tif", "a.png"}
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), KeyError("mine"), TimeoutError("mine")], ids=repr)
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("mine"), KeyError("mine"), TimeoutError("mine"), StopIteration("mine")], ids=repr
+)
 def test_progress_that_raises(tmp_path: Path, originals: dict[str, bytes], error: Exception) -> None:
     def stop(_done: int, _total: int) -> None:
         raise error
@@ -753,13 +755,43 @@ def test_progress_that_raises(tmp_path: Path, originals: dict[str, bytes], error
     write(tmp_path / "a.tif", scene(1, "uint16")).close()
     for call in (
         lambda: files.encode_file(tmp_path / "a.tif", tmp_path / "x.lci", progress=stop),
+        lambda: files.encode_file(tmp_path / "a.tif", tmp_path / "x.lci", bpp=2, progress=stop),
         lambda: files.decode_file(io.BytesIO(originals["rgb"]), tmp_path / "x.tif", progress=stop),
         lambda: learned_codec.decode(originals["rgb"], progress=stop),
+        lambda: learned_codec.open(originals["rgb"]).read((0, 0, 8, 8), progress=stop),
     ):
         with pytest.raises(type(error)) as caught:
             call()
         assert caught.value is error
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+@pytest.mark.parametrize("wrong", [3, "x", [], True], ids=repr)
+def test_what_is_no_progress(tmp_path: Path, originals: dict[str, bytes], wrong: Any) -> None:
+    write(tmp_path / "a.tif", scene(1, "uint16")).close()
+    for call in (
+        lambda: learned_codec.encode(scene(1, "uint8")[0], progress=wrong),
+        lambda: files.encode_file(tmp_path / "a.tif", tmp_path / "x.lci", progress=wrong),
+        lambda: files.decode_file(io.BytesIO(originals["rgb"]), tmp_path / "x.tif", progress=wrong),
+        lambda: learned_codec.decode(originals["rgb"], progress=wrong),
+        lambda: list(learned_codec.open(originals["rgb"]).parts(progress=wrong)),
+    ):
+        with pytest.raises(InvalidInputError, match="progress must be a function"):
+            call()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_an_empty_path(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", scene(1, "uint16")).close()
+    for call in (
+        lambda: learned_codec.decode(""),
+        lambda: learned_codec.open(""),
+        lambda: files.encode_file("", tmp_path / "x.lci"),
+        lambda: files.encode_file(tmp_path / "a.tif", ""),
+        lambda: files.decode_file("", tmp_path / "x.tif"),
+    ):
+        with pytest.raises(InvalidInputError, match="path is empty"):
+            call()
 
 
 def test_what_is_no_source(tmp_path: Path) -> None:

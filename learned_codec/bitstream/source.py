@@ -116,7 +116,7 @@ def as_source(data: bytes | bytearray | memoryview | SeekableFile) -> Source:
         view = memoryview(data)  # type: ignore[arg-type] # that is the question
     except TypeError:
         if not (hasattr(data, "read") and hasattr(data, "seek")):
-            raise InvalidInputError(f"bytes or a seekable file are needed, not {type(data).__name__}") from None
+            raise InvalidInputError(f"a path, bytes or a seekable file is needed, not {type(data).__name__}") from None
         return FileSource(cast("SeekableFile", data))
     except ValueError as error:
         raise InvalidInputError(f"the bytes can't be read: {error}") from error

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from learned_codec.errors import FileError, LearnedCodecWarning, MissingDependencyError
+from learned_codec.errors import FileError, MissingDependencyError
 from learned_codec.values.sources import PixelSink, PixelSource, PlaneKind
 
 from . import directories, pictures, png
@@ -177,23 +177,31 @@ def _look(stream: BinaryIO, name: str, path: Path | None = None) -> tuple[bool, 
             return _look_at_tiff(stream, path)
         if not head or head.startswith(_JPEG2000_STARTS):
             return True, {}
-        with pictures.quiet(), identify(stream) as picture:
-            deep = picture.mode.startswith(("I", "F")) or (
-                picture.format in ("PNG", "PPM") and pictures.bits(picture, head) > 8
-            )
-            beside = pictures.beside(picture)
-            masked = picture.format == "JPEG" and _has_mask(stream)
-        return (True, beside) if deep or masked or _placed(path) else (False, {})
-    except (UnidentifiedImageError, Image.DecompressionBombError):  # a limit of some plug-ins of Pillow's, as of WebP's
-        return True, {}
+        return _look_at_picture(stream, head, name, path)
+    finally:
+        stream.seek(0)
+
+
+def _look_at_picture(stream: BinaryIO, head: bytes, name: str, path: Path | None) -> tuple[bool, dict[str, Any]]:
+    """A picture is for rasterio where it has more than 8 bits, a mask of GDAL's, or a georeference."""
+    try:
+        with pictures.quiet():
+            opened = identify(stream)
     except MissingDependencyError as error:
         raise MissingDependencyError(f"{name}: {error}") from error
-    except LearnedCodecWarning:  # where the caller has made errors of them
+    except (UnidentifiedImageError, Image.DecompressionBombError):  # a limit of some plug-ins of Pillow's, as of WebP's
+        return True, {}
+    except MemoryError:
         raise
     except Exception:  # noqa: BLE001  # Pillow raises many kinds on damaged files; whoever reads it says what is wrong
         return False, {}
-    finally:
-        stream.seek(0)
+    with opened as picture:
+        deep = picture.mode.startswith(("I", "F")) or (
+            picture.format in ("PNG", "PPM") and pictures.bits(picture, head) > 8
+        )
+        beside = pictures.beside(picture)
+        masked = picture.format == "JPEG" and _has_mask(stream)
+    return (True, beside) if deep or masked or _placed(path) else (False, {})
 
 
 def _look_at_tiff(stream: BinaryIO, path: Path | None) -> tuple[bool, dict[str, Any]]:

@@ -151,7 +151,7 @@ def open_source(
             with quiet():
                 raster = stack.enter_context(opener())
                 opened = RasterSource(raster, name, force=force, beside=beside or {})
-        except (LearnedCodecError, LearnedCodecWarning):
+        except (LearnedCodecError, LearnedCodecWarning, MemoryError):
             raise
         except Exception as error:  # rasterio, GDAL and file objects report in a dozen unrelated ways
             said = str(error.__cause__ or error) or repr(error)
@@ -258,6 +258,13 @@ def _refuse(name: str, what: str) -> InvalidInputError:
     return InvalidInputError(f"{name}: {what}; {ACCEPTED}")
 
 
+def _refuse_classes(name: str, what: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{name}: {what}. Lossy coding would invent classes, so only measured values are accepted; if these are, say "
+        "force (--force)"
+    )
+
+
 def _check_kind(raster: Any, name: str, *, force: bool) -> None:
     if raster.subdatasets:  # overviews and masks aren't listed here, other pages are
         raise _refuse(name, f"{len(raster.subdatasets)} pages or subdatasets; save the one to be coded by itself")
@@ -275,7 +282,7 @@ def _check_kind(raster: Any, name: str, *, force: bool) -> None:
     if str(raster.photometric or "").lower().endswith("lab"):
         raise _refuse(name, "a CIELAB raster")
     if raster.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "1" and not force:
-        raise _refuse(name, "a bilevel (1-bit) raster")
+        raise _refuse_classes(name, "a bilevel (1-bit) raster")
 
 
 def _alpha(raster: Any, name: str) -> int | None:
@@ -320,7 +327,4 @@ def _check_continuous(metadata: dict[str, Any], description: Description | None,
         what = "category names"
     else:
         return
-    raise InvalidInputError(
-        f"{name}: a raster of classes: it has {what}. Lossy coding would invent classes; only rasters of measured "
-        "values are accepted, unless force (--force) says that these are"
-    )
+    raise _refuse_classes(name, f"a raster of classes: it has {what}")

@@ -433,7 +433,7 @@ def _read_pillow(data: bytes, name: str) -> PictureSource:
             pixels = _turned(pixels, _orientation(picture))  # 1 by now where loading turned it, as of TIFFs
     except MissingDependencyError as error:
         raise MissingDependencyError(f"{name}: {error}") from error
-    except LearnedCodecError:
+    except (LearnedCodecError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise InvalidInputError(f"{name}: not a picture in a format that can be read") from None

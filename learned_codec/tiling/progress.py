@@ -3,9 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+from learned_codec.errors import InvalidInputError
 
 Progress = Callable[[int, int], None]
 """Called with how much is done and with all there is to do, in tiles; rising from call to call up to the end."""
+
+
+def checked(progress: Any) -> Progress | None:
+    """A callback from a user. Raises `InvalidInputError` unless it can be called, or is None."""
+    if progress is not None and not callable(progress):
+        raise InvalidInputError(f"progress must be a function of two integers, not {progress!r}")
+    called: Progress | None = progress
+    return called
+
+
+class Telling:
+    """A block in which a user's callback may raise anything: it leaves the block as it was raised.
+
+        with Telling(progress) as tell:
+            ...
+
+    Generators alone would turn `StopIteration` into `RuntimeError`. Raises as `checked`.
+    """
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = checked(progress)
+
+    def __enter__(self) -> Progress | None:
+        return None if self._progress is None else partial(_tell, self._progress)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if isinstance(error, _StoppedError):
+            raise error.by from error.by.__cause__
+
+
+def _tell(progress: Progress, done: int, planned: int) -> None:
+    try:
+        progress(done, planned)
+    except StopIteration as error:
+        raise _StoppedError(error) from error
+
+
+class _StoppedError(BaseException):
+    """Carries what a callback raised."""
+
+    def __init__(self, by: StopIteration) -> None:
+        self.by = by
 
 
 class Counter:

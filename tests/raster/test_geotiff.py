@@ -461,7 +461,7 @@ def test_pages_and_other_refusals(noise: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="0 is white"), open_source(path):
         pass
     write(path, noise[:1], nbits=1).close()
-    with pytest.raises(InvalidInputError, match="bilevel"), open_source(path):
+    with pytest.raises(InvalidInputError, match=r"bilevel.*force \(--force\)"), open_source(path):
         pass
     with pytest.raises(FileError, match="absent"), open_source(tmp_path / "absent.tif"):
         pass

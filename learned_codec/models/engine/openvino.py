@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -25,6 +27,9 @@ _IN_A_FORK = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}
 
 _of_other_processes: list[Any] = []
 """What a process that was forked can neither use nor free: that would wait for the threads, too."""
+
+_WANT = re.compile(r"alloc|memory|temporarily unavailable", re.IGNORECASE)
+"""In the engine's errors: of memory, or of threads."""
 
 _CHANNELS, _HEIGHT, _RANK = 1, 2, 4  # a tensor has a first dimension of 1
 
@@ -75,7 +80,7 @@ class _Program:
 
     def _compile(self) -> None:
         settings = self._settings | (_IN_A_FORK if gate().in_child else {})
-        with gate().working():
+        with _at_work():
             compiled = _core().compile_model(self._model, "CPU", settings)
         self._compiled, self._process = compiled, os.getpid()
 
@@ -86,7 +91,7 @@ class _Program:
             _of_other_processes.extend((self._compiled, request))
             self._compile()
         if process != self._process:
-            with gate().working():
+            with _at_work():
                 request = self._compiled.create_infer_request()
             self._local.request = self._process, request
         return request
@@ -95,10 +100,22 @@ class _Program:
         request = self._request()
         for number, array in enumerate(arrays):
             request.set_input_tensor(number, ov.Tensor(np.ascontiguousarray(array)[None]))
-        with gate().working():
+        with _at_work():
             request.infer()
         outputs = len(self._model.outputs)
         return [request.get_output_tensor(number).data[0].copy() for number in range(outputs)]
+
+
+@contextmanager
+def _at_work() -> Iterator[None]:
+    """Inside the block no process is forked, and what the engine says to a lack of memory is a `MemoryError`."""
+    try:
+        with gate().working():
+            yield
+    except RuntimeError as error:
+        if _WANT.search(str(error)):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 class OpenVinoOperations:
