@@ -11,12 +11,14 @@ Locks don't reach other hosts on every network file system; therefore each host 
 locks: what a killed process leaves there, stays.
 """
 
+import atexit
 import os
 import secrets
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -28,17 +30,22 @@ def staged(folder: Path) -> Iterator[Path]:
     """The path of a new empty file, gone after the block if it is still there. Raises `OSError`."""
     staging = folder / _name()
     _remove_abandoned(staging)
-    place, lock = _place(staging)
+    places: list[Path] = []
+    # A signal handler may raise anywhere, even in the lines that clean up. Then the end of the program does it.
+    remove = partial(_remove, places, os.getpid())
+    atexit.register(remove)
+    lock = None
     try:
-        content = place / "content"
+        lock = _claim(staging, places)
+        content = places[-1] / "content"
         # The usual mode: `tempfile` would leave the file readable to its owner alone.
         os.close(os.open(content, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield content
     finally:
-        shutil.rmtree(place, ignore_errors=True)
-        os.close(lock)
-        with suppress(OSError):  # others are at work in it
-            staging.rmdir()
+        remove()
+        if lock is not None:
+            os.close(lock)
+        atexit.unregister(remove)
 
 
 def _name() -> str:
@@ -47,20 +54,34 @@ def _name() -> str:
     return f".learned-codec-{os.uname().nodename}-{os.getuid()}.part"
 
 
-def _place(staging: Path) -> tuple[Path, int]:
-    """A new folder in `staging`, and the lock that is held on it."""
+def _claim(staging: Path, places: list[Path]) -> int:
+    """Make a folder in `staging`. Returns the lock that is held on it.
+
+    Each folder is appended to `places` before it is made; the last one is the locked one.
+    """
     while True:
+        place = staging / secrets.token_hex(8)
+        places.append(place)
         with suppress(FileExistsError):
             staging.mkdir()
-        place = staging / secrets.token_hex(8)
         try:
             place.mkdir()
             lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileNotFoundError:  # taken away before it was locked
+        except FileNotFoundError:  # another process removed it before it was locked
             continue
         if _hold(lock) and (place / "lock").exists():
-            return place, lock
+            return lock
         os.close(lock)
+
+
+def _remove(places: list[Path], owner: int) -> None:
+    """Remove the folders, unless this is a fork of the process `owner` that made them."""
+    if os.getpid() != owner:
+        return
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
+        with suppress(OSError):  # others are at work in it
+            place.parent.rmdir()
 
 
 def _hold(lock: int) -> bool:

@@ -417,3 +417,48 @@ def test_a_signal_that_ends_a_program_by_an_exception(tmp_path: Path) -> None:
         assert process.wait(10) == 9
         process.stdout.close()
         assert [p.name for p in tmp_path.iterdir()] in ([], ["out.bin"])
+
+
+INTERRUPTED = """
+import os, sys
+from pathlib import Path
+from learned_codec import staging
+folder, line = Path(sys.argv[1]), 0
+while child := os.fork():
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    left = os.listdir(folder)
+    if left or status not in (0, 9):
+        sys.exit(f"line {line}: status {status}, left {left}")
+    if status == 0:
+        print(line)
+        sys.exit()
+    line += 1
+
+def trace(frame, event, _):
+    global line
+    if frame.f_code.co_filename != staging.__file__:
+        return None
+    if event == "line":
+        if line == 0:
+            sys.exit(9)
+        line -= 1
+    return trace
+
+sys.settrace(trace)
+with staging.staged(folder) as content:
+    content.write_bytes(b"x")
+sys.settrace(None)
+"""
+
+
+@posix
+def test_nothing_is_left_at_whatever_line_a_signal_handler_ends_the_program(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 25, "lines tried"
