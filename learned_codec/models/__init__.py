@@ -1,4 +1,4 @@
-"""Analysis, entropy model and synthesis: `transforms.py` and `entropy_model.py` to train, `exact.py` to code.
+"""The models. `transforms.py` and `entropy_model.py` are what training learns; `exact.py` and `model.py` code with it.
 
 config -> layers -> transforms, entropy_model -> network (training)
                     weights, exact -> model (coding) -> registry (the models in this package)

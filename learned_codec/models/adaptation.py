@@ -1,8 +1,8 @@
-"""The refinement's adaptation to one image: fitted by the encoder, a few bytes in the file.
+"""The refinement's adaptation to one image. The encoder fits it; it takes a few bytes in the file.
 
-A weights file has a few changes to the last layer of the refinement (`Refinement.adaptations`), those that images want
-most. How much of each an image wants is linear least squares: of its error, by what the changes would add.
-(Adapting a decoder to an image in general: van Rozendaal et al., "Overfitting for fun and profit", 2021.)
+A weights file has some changes to the refinement's last layer (`Refinement.adaptations`): those that help most on
+training images. How much of each suits an image is a linear least-squares problem. (On adapting decoders to images in
+general: van Rozendaal et al., "Overfitting for fun and profit", 2021.)
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from .model import Model
 from .shape_adaptive import Shape
 
 MOST = 127
-"""An amount is a signed byte."""
+"""The largest amount: amounts are signed bytes."""
 
 
 @dataclass
 class Moments:
-    """What the best change to the last layer depends on, summed over an image's patches.
+    """The sums over an image's patches that determine the best change to the last layer.
 
-    `features` (width, width) of what the layer sees, times the refinement's scale, with itself; `errors` (outputs,
-    width) of what it should have added with it; `energy`, the squared error.
+    With x the layer's input times the refinement's scale, and e what its output lacks: `features` (width, width) is the
+    sum of x x^T, `errors` (outputs, width) that of e x^T, and `energy` that of |e|^2.
     """
 
     features: NDArray[np.float64]
@@ -45,10 +45,11 @@ class Moments:
         step: int,
         shape: Shape | None = None,
     ) -> None:
-        """An area's (h, w, latents) analysed latents, and as decoded (in quantisation steps), both of a `shape`.
+        """Add the patches of a region: (h, w, latents) latents, and the same as decoded, in quantisation steps.
 
-        The pixels are those of the latents, not the image's own: so the area's borders are the same on both sides.
-        Else they differ only by the components that are never coded.
+        The original pixels are computed from the latents, not taken from the image: so both have the same error at the
+        region's borders, where the lapped filter lacks the neighbours. (Components that are never coded are missing in
+        both.)
         """
         original, planes = model.linear(latents, shape), model.linear(decoded * model.step_size(step), shape)
         features = model.refinement.features(planes, model.at("refinement_bias", step))
@@ -60,16 +61,16 @@ class Moments:
         self.energy += float(np.square(y).sum())
 
     def fit(self, model: Model, step: int) -> list[int]:
-        """The amounts of the model's adaptations that pay for their bytes in the Lagrangian: none to all of them."""
+        """The amounts of the first adaptations: as many as reduce the Lagrangian, their bytes counted."""
         changes = model.refinement.adaptations.astype(np.float64)
         products = np.einsum("aij,jk,bik->ab", changes, self.features, changes)
         gains = np.einsum("aij,ij->a", changes, self.errors)
         bits_per_error = model.config.bits_per_error(step / QUALITY_STEPS)
         best: list[int] = []
         most = 0.0
-        for count in range(1, len(changes) + 1):  # the first ones are the most useful
+        for count in range(1, len(changes) + 1):  # they are sorted by their use
             matrix = products[:count, :count]
-            damped = matrix + 1e-6 * np.trace(matrix) * np.eye(count)  # of a blank image, all is zero
+            damped = matrix + 1e-6 * np.trace(matrix) * np.eye(count)  # the matrix may be singular
             amounts = np.linalg.lstsq(damped, gains[:count], rcond=None)[0].round().clip(-MOST, MOST)
             less_error = 2 * gains[:count] @ amounts - amounts @ matrix @ amounts
             saved = bits_per_error * float(less_error) - 8 * count
@@ -79,7 +80,7 @@ class Moments:
 
 
 def _patches(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(bands, H, W) -> (bands * 16, H/4 * W/4): the pixels of each patch, as the refinement's last layer has them."""
+    """(bands, H, W) -> (bands * 16, H/4 * W/4): the pixels of each patch, in the order of the last layer's outputs."""
     bands, height, width = planes.shape
     patches = planes.reshape(bands, height // PATCH, PATCH, width // PATCH, PATCH)
     return patches.transpose(0, 2, 4, 1, 3).reshape(bands * PATCH**2, -1)

@@ -1,8 +1,8 @@
-"""The linear part of the codec: a lapped, separable DCT of 16 x 16 blocks on axes of colour, in numpy.
+"""The linear part of the codec in numpy: a lapped, separable DCT of 16 x 16 blocks on axes of colour.
 
-Its weights are those of `transforms.Analysis` and `transforms.Synthesis`: for each latent the component of the DCT that
-it is, and a factor there and back. As two products of 16 x 16 matrices, along columns and rows, it takes a twentieth of
-the arithmetic of the skeleton's dense one.
+It computes what `transforms.Analysis` and `transforms.Synthesis.linear` do, from the same weights. These are dense in
+the weights file (`skeleton`), but each latent is one component of the DCT times a factor. So two products with
+16 x 16 matrices, along columns and rows, do the same work with a twentieth of the arithmetic.
 """
 
 from __future__ import annotations
@@ -23,16 +23,20 @@ from .shape_adaptive import Shape
 Array = NDArray[np.float32]
 
 TOLERANCE = 0.01
-"""How far, relative to its norm, a latent's weights may be from a component of the DCT; float16 takes 0.0005."""
+"""How far a latent's weights may be from a component of the DCT, relative to their norm. Rounding to float16 alone
+gives 0.0005."""
 
 STRIP = 2 * BLOCK
-"""Rows that are transformed together."""
+"""Rows that are transformed together: few enough for a processor's cache."""
 
 _COLOUR_AXES = np.array([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]])
 
 
 def colour_axes(bands: int) -> NDArray[np.float64]:
-    """(bands, bands) orthonormal rows: of three, grey, red against blue, and green against both; else each band."""
+    """(bands, bands) orthonormal rows.
+
+    For three bands: grey, red against blue, and green against both. Else the identity.
+    """
     if bands != 3:
         return np.eye(bands)
     axes: NDArray[np.float64] = _COLOUR_AXES / np.linalg.norm(_COLOUR_AXES, axis=1, keepdims=True)
@@ -42,9 +46,9 @@ def colour_axes(bands: int) -> NDArray[np.float64]:
 def separable_basis(bands: int) -> NDArray[np.float64]:
     """(bands * 256, bands, 16, 16): the DCT of a block along columns and rows, times axes of colour. Orthonormal.
 
-    On photographs these axes of colour beat the KLT of blocks of all bands by far: the KLT mixes components of like
-    variance, horizontal with vertical ones and colours with greys, and what is sparse in each of them is so no longer
-    in their mixtures.
+    On photographs this is much better than a KLT of blocks with all bands. The KLT mixes components of similar
+    variance, such as horizontal with vertical ones or colours with greys. Each component alone is sparse; their
+    mixtures are not.
     """
     basis: NDArray[np.float64] = np.einsum("cb,ui,vj->cuvbij", colour_axes(bands), dct(), dct())
     return basis.reshape(-1, bands, BLOCK, BLOCK)
@@ -52,10 +56,15 @@ def separable_basis(bands: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class BlockTransform:
-    """Pixels to latents and back.
+    """Pixels to latents and back. Immutable; threads may share it.
 
-    `components` (latents,): which one of the `separable_basis` each latent is, and so its position in a block;
-    `forward` and `inverse` (latents,): the factors. `pre_filter` and `post_filter` (16, 16) go over block boundaries.
+    Attributes:
+        bands: bands of the image.
+        components: (latents,) which row of `separable_basis` each latent is.
+        forward: (latents,) what the analysis multiplies each component by.
+        inverse: (latents,) what the synthesis multiplies each latent by.
+        pre_filter: (16, 16) the lapped filter before the analysis.
+        post_filter: (16, 16) the lapped filter after the synthesis.
     """
 
     bands: int
@@ -73,19 +82,19 @@ class BlockTransform:
         pre_filter: NDArray[np.floating],
         post_filter: NDArray[np.floating],
     ) -> BlockTransform:
-        """From the (latents, bands, 16, 16) skeletons. Raises `WeightsError` where these are no DCT."""
+        """From the (latents, bands, 16, 16) dense weights. Raises `WeightsError` if these are not a DCT."""
         bands = analysis.shape[1]
         components = np.abs(_in_basis(synthesis)).argmax(1)
-        forward, inverse = (_factors(_in_basis(skeleton), components) for skeleton in (analysis, synthesis))
+        forward, inverse = (_factors(_in_basis(weight), components) for weight in (analysis, synthesis))
         return cls(bands, components, forward, inverse, pre_filter.astype(np.float32), post_filter.astype(np.float32))
 
     @property
     def positions(self) -> NDArray[np.intp]:
-        """(latents,) positions in a block: 16 * v + u for v and u half waves along columns and rows."""
+        """(latents,) positions in a block: 16 * v + u for v half waves down a column and u half waves along a row."""
         return self.components % BLOCK**2
 
     def analyse(self, pixels: Array, shape: Shape | None = None) -> Array:
-        """(bands, 16h, 16w) pixels in [0, 1] -> (h, w, latents); with `shape`, of the pixels in its support alone."""
+        """(bands, 16h, 16w) pixels in [0, 1] -> (h, w, latents). With `shape`, only the pixels in its support count."""
         _, height, width = pixels.shape
         latents = np.empty((height // BLOCK, width // BLOCK, len(self.components)), np.float32)
         if shape is not None:
@@ -134,7 +143,7 @@ class BlockTransform:
     def _to_pixels(self, latents: Array, planes: Array) -> None:
         """The inverse of `_to_latents`, into planes."""
         height, width, _ = latents.shape
-        # Components that no latent is get one's value times zero.
+        # A component without a latent takes any latent's value times zero.
         source, factor = self._sources
         blocks = latents.take(source, axis=2)
         blocks *= factor
@@ -145,7 +154,7 @@ class BlockTransform:
 
     @cached_property
     def _sources(self) -> tuple[NDArray[np.intp], Array]:
-        """For each component the latent that it is and the latent's factor; 0 for those that none is."""
+        """For each component its latent and the latent's factor; both are 0 for components without a latent."""
         source = np.zeros(self.bands * BLOCK**2, np.intp)
         factor = np.zeros(len(source), np.float32)
         source[self.components] = np.arange(len(self.components))
@@ -153,15 +162,18 @@ class BlockTransform:
         return source, factor
 
 
-def _in_basis(skeleton: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(latents, bands, 16, 16) -> (latents, components) how much of each component a latent's weights have."""
-    blocks = dct() @ skeleton.astype(np.float64) @ dct().T
-    mixed: NDArray[np.float64] = np.tensordot(blocks, colour_axes(skeleton.shape[1]), (1, 1))
-    return np.moveaxis(mixed, 3, 1).reshape(len(skeleton), -1)
+def _in_basis(weight: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(latents, bands, 16, 16) weights -> (latents, components) how much of each component they hold."""
+    blocks = dct() @ weight.astype(np.float64) @ dct().T
+    mixed: NDArray[np.float64] = np.tensordot(blocks, colour_axes(weight.shape[1]), (1, 1))
+    return np.moveaxis(mixed, 3, 1).reshape(len(weight), -1)
 
 
 def _factors(found: NDArray[np.float64], components: NDArray[np.intp]) -> Array:
-    """(latents,) what latents are times their components. Raises `WeightsError` if they are anything else."""
+    """(latents,) the factor of each latent's component.
+
+    Raises `WeightsError` if its weights hold other components, too.
+    """
     factors = np.take_along_axis(found, components[:, None], 1)[:, 0]
     off = np.square(found).sum(1) - np.square(factors)
     if (off > np.square(TOLERANCE * factors)).any():
@@ -171,13 +183,13 @@ def _factors(found: NDArray[np.float64], components: NDArray[np.intp]) -> Array:
 
 
 def _strips(height: int) -> Iterator[slice]:
-    """Rows by whole blocks, so few that a processor's cache holds them."""
+    """Rows in strips of `STRIP`, whole blocks each."""
     for top in range(0, height, STRIP):
         yield slice(top, min(top + STRIP, height))
 
 
 def _along_columns(matrix: Array, planes: Array) -> Array:
-    """(bands, 16h, W) planes, each 16 rows times a (16, 16) matrix."""
+    """Multiply each 16 rows of (bands, 16h, W) planes by a (16, 16) matrix."""
     bands, height, width = planes.shape
     strips = planes.reshape(bands, -1, BLOCK, width)
     result = np.empty_like(strips)
@@ -188,7 +200,7 @@ def _along_columns(matrix: Array, planes: Array) -> Array:
 
 
 def _mixed(planes: Array, axes: NDArray[np.float64]) -> Array:
-    """Planes on other axes of colour."""
+    """Planes turned to other axes of colour."""
     if len(axes) == 1:
         return planes
     mixed = np.empty_like(planes)
@@ -201,9 +213,9 @@ def _mixed(planes: Array, axes: NDArray[np.float64]) -> Array:
 
 
 def _with_unit_norm(latents: Array, factors: Array, shape: Shape) -> Array:
-    """The latents of blocks that are cut as if the functions with these factors had unit norm.
+    """Latents, in boundary blocks divided by the factors; the twin of `transforms._with_unit_norm`.
 
-    They have other norms to make up for those of the filters, which are not applied there: the same error in a latent
-    would be a larger one in the pixels.
+    The factors make up for the lapped filter's gain. Boundary blocks are not filtered, so there the factors must be 1,
+    or an error in a latent would become a larger error in the pixels.
     """
-    return np.where(shape.cut[..., None], latents / factors, latents)
+    return np.where(shape.boundary[..., None], latents / factors, latents)

@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulate operations per pixel, counted by walking the modules of a model."""
+"""Counts a model's parameters and its multiply-accumulate operations (MAC) per pixel."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from .transforms import Synthesis
 
 @dataclass(frozen=True, slots=True)
 class Complexity:
-    """The kMAC per pixel of each part, and the parameters of all.
+    """The kMAC per pixel of each part, and the number of parameters of the whole model.
 
-    The decoder runs `entropy_parameters` and `synthesis`; the encoder `analysis`, `hyper_analysis` and
-    `entropy_parameters`.
+    Decoding is `entropy_parameters` and `synthesis`. Encoding is `analysis`, `hyper_analysis` and `entropy_parameters`.
     """
 
     analysis: float
@@ -37,7 +36,7 @@ class Complexity:
 
 
 def count(config: ModelConfig) -> Complexity:
-    """Run an untrained network of this configuration once and count what its layers multiply."""
+    """Run an untrained network of this configuration once and count the multiplications of its layers."""
     network = Network(config).eval()
     size = 4 * 4 * BLOCK  # a multiple of the hyper-latents' 64 pixels
     found: dict[str, float] = {}
@@ -48,7 +47,7 @@ def count(config: ModelConfig) -> Complexity:
     def hook(name: str, layer: nn.Conv2d) -> None:
         def record(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
             per_output = layer.weight[0].numel()
-            # Of a step's last layer, the coder computes only the channel group that a position codes in that step.
+            # In a stage's last layer, coding computes only the channel group of each position: a quarter.
             share = 1 / CONTEXT_STAGES if ".steps." in name and name.endswith(".leave") else 1
             add(name, output.numel() * per_output * share)
 
@@ -57,7 +56,7 @@ def count(config: ModelConfig) -> Complexity:
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             hook(name, module)
-        elif isinstance(module, Synthesis):  # its skeleton is computed as a matrix product
+        elif isinstance(module, Synthesis):  # its block transform is a matrix product, not a layer
             add(f"{name}.skeleton", module.skeleton.weight.numel() * (size // BLOCK) ** 2)
         elif isinstance(module, Lapping):
             add(name, 2 * BLOCK * config.bands * size**2)
@@ -83,10 +82,10 @@ def _of(model: str) -> Complexity:
 
 
 def decoder_kmac_per_pixel(model: str) -> float:
-    """The kMAC per pixel to decode with a model of this package, everything counted."""
+    """The kMAC per pixel to decode with a model (its name), all networks and transforms counted."""
     return _of(model).decoder
 
 
 def encoder_kmac_per_pixel(model: str) -> float:
-    """The kMAC per pixel to encode with a model of this package, everything counted."""
+    """The kMAC per pixel to encode with a model (its name), all networks and transforms counted."""
     return _of(model).encoder

@@ -12,7 +12,7 @@ HYPER_STRIDE = 4
 """Latent positions per side behind one hyper-latent position (so hyper-latents lie at 1/64)."""
 
 CONTEXT_STAGES = 4
-"""Latents are coded in this many steps: one position of every 2x2 neighbourhood per channel group."""
+"""Latents are coded in this many stages. Each stage codes one position of every 2x2 neighbourhood per channel group."""
 
 STAGE_ORDER = (0, 3, 1, 2)
 """Position (2*row + column in its 2x2 neighbourhood) that group 0 codes in each stage; group g runs g stages ahead."""
@@ -21,32 +21,32 @@ QUALITY_STEPS = 128
 """Quality steps between two trained levels."""
 
 EXTRA_STEPS = 4 * QUALITY_STEPS
-"""Quality steps beyond the last trained level, for all but lossless files: the entropy model goes on as in that level,
-as what it sees and says is normalised, the quantisation gets finer, and the refinement fades away."""
+"""Quality steps beyond the last trained level, for files that are all but lossless. There the quantisation gets finer
+and the refinement fades away. The entropy model stays that of the last level: its inputs and outputs are normalised."""
 
 EXTRA_GAIN = 170
-"""256ths of an octave by which quantisation gets finer there from level to level: by the square root of what one
-trained level's multiplier is of the next one's."""
+"""256ths of an octave by which quantisation gets finer for every 128 steps beyond the last trained level. That is half
+the log2 of the ratio between the multipliers of two trained levels, as for the trained levels."""
 
 LOG2_SCALES = (-12, 6)
 """The range of the log2 of a normalised latent's scale, as the networks give it."""
 
 INPUT_FACTOR = 4.0
-"""What the refinement sees are decoded pixels, around zero, times this: their deviation is about a quarter."""
+"""The refinement's input is the decoded pixels around zero times this. Their standard deviation is about a quarter."""
 
 SLOPE = 0.1
-"""Of the leaky ReLUs."""
+"""The slope of the leaky ReLUs for negative values."""
 
 PATCH = 4
-"""Pixels per side of the patch behind one position of the refinement (it works at a quarter of the resolution)."""
+"""Pixels per side of the patch behind one position of the refinement, which works at a quarter of the resolution."""
 
 HALO = 3
-"""Latent positions around an area that the synthesis must see for the area to come out right: its reach (a patch for
-each block of the refinement, and half a block of lapping)."""
+"""Latent positions around a region that its pixels depend on: a patch for each residual block of the refinement, and
+half a block for the lapped filter."""
 
 
 def step_of_quality(quality: float, max_step: int) -> int:
-    """The quality step of a quality of 1 to 100, `max_step` being that of 100."""
+    """The quality step of a quality of 1 to 100. `max_step` is the step of quality 100."""
     return round((quality - 1) / 99 * max_step)
 
 
@@ -91,15 +91,18 @@ class ModelConfig:
         return (self.levels - 1) * QUALITY_STEPS
 
     def split(self, step: int) -> tuple[int, int]:
-        """A quality step as the last trained one at most, and the steps beyond that."""
+        """A quality step as two: the trained one, at most `max_step`, and how many steps lie beyond."""
         return min(step, self.max_step), max(0, step - self.max_step)
 
     def lagrangian(self, level: Any) -> Any:
-        """The multiplier lambda at a real-valued quality level: a number, numpy's array or torch's tensor of them."""
+        """The multiplier lambda at a real-valued level: a number, a numpy array or a torch tensor."""
         return self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / (self.levels - 1))
 
     def bits_per_error(self, level: Any) -> Any:
-        """The bits that a squared error is worth, of one value of one pixel in [0, 1]; `level` as for `lagrangian`."""
+        """How many bits a squared error of 1 in one value of one pixel is worth, with pixels in [0, 1].
+
+        `level` as for `lagrangian`.
+        """
         return self.lagrangian(level) * 255**2 / self.bands
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,7 +111,10 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """The inverse of `to_dict`; unknown keys are an error, so that a newer model is never half understood."""
+        """The inverse of `to_dict`.
+
+        Raises `ValueError` for unknown keys, so that a newer model is never half understood.
+        """
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")

@@ -1,12 +1,12 @@
-"""Encoder effort: latents optimised for one image against the fixed decoder, by gradients (a decoder notices nothing).
+"""Latent optimisation, `effort` 1 to 3: latents are optimised for one image by gradients. Decoders stay the same.
 
-Rounding alone (`rdoq.py`) weighs a symbol's own bits against its error in the linear part of the synthesis. What it
-leaves out is how a latent changes the refinement of the pixels around it, and the bits of all the latents that see it
-in their context. Both are linearised here: a pass codes the latents, differentiates what was left out by each decoded
-latent, and moves the latents to be rounded next by so much that the squared error, the only thing that rounding looks
-at, has this slope as well. (Campos et al., "Content adaptive optimization for neural image compression", 2019, and Yang
-et al., "Improving inference for neural image compression", 2020, are descents on a relaxation of the rounding; zeros,
-the most of all symbols, have hardly a gradient there.)
+RDOQ (`rdoq.py`) compares a symbol's own bits with its squared error in the linear part of the synthesis. It ignores two
+effects of a decoded latent: on the refinement's output, and on the bits of the latents that have it in their context.
+Here both are linearised. A pass codes the latents and differentiates the ignored part by each decoded latent. Then it
+moves the latents to be rounded next, so that their squared error has this slope as well. (Campos et al., "Content
+adaptive optimization for neural image compression", 2019, and Yang et al., "Improving inference for neural image
+compression", 2020, do gradient descent on a relaxation of the rounding. Zeros, the most frequent symbols, have hardly
+any gradient there.)
 """
 
 from __future__ import annotations
@@ -32,39 +32,40 @@ from .shape_adaptive import Shape
 from .weights import Weights
 
 PASSES = (0, 2, 8, 24)
-"""Passes by effort."""
+"""How many passes efforts 0, 1, 2 and 3 take."""
 
 FIRST_MOVE, LEAST_MOVE = 0.5, 0.02
-"""How far latents move in the first pass, relative to what the linearisation says, and at least in any: all of them
-move at once, and what they do adds up."""
+"""How far latents move in the first pass, and at least in any pass, relative to the linearisation's optimum. It is less
+than 1 because all latents move at once and their effects add up."""
 
 ONWARD, BACK = 1.2, 0.75
-"""How the move of a latent changes from pass to pass, where its direction is the last one's and where it is not (as in
-Riedmiller and Braun, "A direct adaptive method for faster backpropagation learning: the RPROP algorithm", 1993)."""
+"""The factors by which a latent's rate changes from pass to pass: where its direction stays, and where it reverses (as
+in Riedmiller and Braun, "A direct adaptive method for faster backpropagation learning: the RPROP algorithm", 1993)."""
 
 MAX_MOVE = 4.0
-"""Quantisation steps that a latent moves at most: further away, no linearisation holds."""
+"""Quantisation steps that a latent may move: further away, the linearisation is no longer valid."""
 
 CONTEXT_WEIGHT, ERROR_WEIGHT = 0.2, 1.2
-"""How much the slopes of other latents' bits and of the error count, chosen on validation images. All contexts change
-at once, and what a latent would gain in one of them, the others have often gained already."""
+"""How much the slopes of other latents' bits and of the error count, chosen on validation images. The weight of
+contexts is small because all of them change at once: what one latent would gain, others have often gained already."""
 
 
 def prepared(weights: Weights, device: str) -> Network:
-    """The network behind a weights file, ready for an `Optimiser`."""
-    with torch.inference_mode(False):  # whatever the caller's mode: it is differentiated
+    """The floating-point network of a weights file, ready for an `Optimiser`."""
+    with torch.inference_mode(False):  # it will be differentiated, whatever mode the caller is in
         network = network_of_weights(weights).requires_grad_(False).to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # Not the linear path: it carries the large coefficients, for which bf16's 8 bits are too few at high rates.
+        # Only the refinement: the linear path has large coefficients, for which the 8 bits of bf16 are too few at high
+        # rates.
         network.synthesis.refinement.to(torch.bfloat16 if _has_bf16(device) else torch.float32)
     return network
 
 
 class Optimiser:
-    """Optimises latents for a model by the network that it was made from, which can be differentiated."""
+    """Optimises latents for a model. It differentiates the floating-point network that the model was made from."""
 
     def __init__(self, model: Model, network: Network, passes: int) -> None:
-        """`network`: as `prepared` for the model's device; several may share it."""
+        """`network` is that of `prepared` on the model's device; several optimisers may share it."""
         self.model, self.network, self.passes = model, network, passes
         self.dtype = network.synthesis.refinement.leave.weight.dtype
         costs = model.coder_models.tables.cost_matrix(rdoq.REACH)
@@ -79,38 +80,39 @@ class Optimiser:
         distortion_weight: float,
         shape: Shape | None,
     ) -> NDArray[np.float32]:
-        """What `Model.code` is to round in place of analysed latents.
+        """The latents that `Model.code` is to round in place of `latents`, (h, w, latents).
 
-        `pixels` (bands, 16h, 16w) are what (h, w, latents) `latents` were analysed from, `step` the quality step.
-        Only errors of `visible` pixels (h, w, 16, 16) count, None: all. `distortion_weight` and `shape` are those of
-        `Model.code`. The result is the best of all passes by estimated bits and error, or the latents as they were.
+        `pixels` (bands, 16h, 16w) are what `latents` (h, w, latents) were analysed from; `step` is the quality step.
+        Only errors of `visible` pixels (h, w, 16, 16) count; None: all. `distortion_weight` and `shape` are those of
+        `Model.code`. The result is that of the best pass by estimated bits and error; this may be the latents as they
+        were.
         """
         device = self.model.device.split(":")[0]
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
-            area = _Area(self, pixels, latents, step, visible, distortion_weight, shape)
-            move = best = before = torch.zeros_like(area.scaled)
+            region = _Region(self, pixels, latents, step, visible, distortion_weight, shape)
+            move = best = before = torch.zeros_like(region.scaled)
             rate = torch.full_like(move, FIRST_MOVE)
             least = torch.inf
             for turn in range(self.passes + 1):
                 last = turn == self.passes
                 with torch.set_grad_enabled(not last):
-                    decoded, bits, of_contexts = area.code(area.scaled + move)
-                    error, of_error = area.error(decoded)
+                    decoded, bits, of_contexts = region.code(region.scaled + move)
+                    error, of_error = region.error(decoded)
                 if bits + error < least:
                     least, best = bits + error, move
                 if not last:
                     slope = CONTEXT_WEIGHT * of_contexts + ERROR_WEIGHT * of_error
-                    ahead = (-slope / (2 * area.cost)).clamp(-MAX_MOVE, MAX_MOVE) - move
+                    ahead = (-slope / (2 * region.cost)).clamp(-MAX_MOVE, MAX_MOVE) - move
                     if turn:
                         rate = torch.where(ahead * before > 0, rate * ONWARD, rate * BACK)
                     rate, before = rate.clamp(LEAST_MOVE, 1), ahead
                     move = move + rate * ahead
-            found: NDArray[np.float32] = ((area.scaled + best) / area.gain)[0].permute(1, 2, 0).cpu().numpy()
+            found: NDArray[np.float32] = ((region.scaled + best) / region.gain)[0].permute(1, 2, 0).cpu().numpy()
             return np.ascontiguousarray(found)
 
 
-class _Area:
-    """What stays the same from pass to pass, in (1, C, h, w) and quantisation steps."""
+class _Region:
+    """What stays the same from pass to pass: (1, C, h, w) tensors, latents in quantisation steps."""
 
     def __init__(
         self,
@@ -155,7 +157,7 @@ class _Area:
         return self._tensor(array)[:, None, None]
 
     def _short(self) -> torch.autocast:
-        """The entropy networks in bf16, where the processor has it."""
+        """A context in which the entropy networks run in bf16, where the processor has it."""
         return torch.autocast(self.device.split(":")[0], self.dtype, self.dtype != torch.float32)
 
     def _features(self) -> tuple[Tensor, Tensor]:
@@ -169,7 +171,8 @@ class _Area:
     def code(self, target: Tensor) -> tuple[Tensor, float, Tensor]:
         """Round `target` stage by stage.
 
-        Returns the decoded latents, the bits of all, and the slope of these by the latents in contexts.
+        Returns the decoded latents, the bits of everything, and the slope of the bits by the latents as context of
+        others.
         """
         scale, inverse = torch.exp2(self.unit), torch.exp2(-self.unit)
         known, bits, leaves = torch.zeros_like(target), self.hyper_bits, []
@@ -195,7 +198,7 @@ class _Area:
         return known.detach(), bits.item(), slope
 
     def _bits(self, symbols: Tensor, mean: Tensor, log2_scale: Tensor) -> Tensor:
-        """The bits of symbols by the scale tables, linear between these, and their slopes by mean and scale."""
+        """The bits of symbols, interpolated between scale tables, with slopes by mean and scale."""
         place = ((log2_scale - SCALE_LOG2_MIN) * BINS_PER_OCTAVE).clamp(0, SCALE_BINS - 1)
         lower = place.detach().floor().clamp(SKIPPED_BINS, SCALE_BINS - 2).long()
         magnitude = symbols.abs().clamp(max=rdoq.REACH).long()
@@ -212,7 +215,10 @@ class _Area:
         return torch.where(place.detach() < SKIPPED_BINS - 0.5, 0.0, bits)
 
     def error(self, decoded: Tensor) -> tuple[float, Tensor]:
-        """What the error of the pixels is worth, in bits, and its slope beside that of the squared error of latents."""
+        """What the error of the pixels is worth in bits, and its slope by the decoded latents.
+
+        The slope of their own squared error is subtracted: RDOQ counts it.
+        """
         decoded = decoded.requires_grad_(torch.is_grad_enabled())
         found = self.synthesis(decoded * self.step_size, *self.refinement, None, self.shape)
         errors = (found - self.pixels) * self.counting
@@ -222,7 +228,10 @@ class _Area:
 
 
 def _places(stage: int, latents: int) -> list[tuple[slice, slice, slice, slice]]:
-    """Where in (1, latents, h, w) the latents are that a stage codes (the order of `entropy_model.stage_masks`)."""
+    """For each position, an index into (1, latents, h, w) of the latents that a stage codes.
+
+    See `entropy_model.stage_masks`.
+    """
     return [
         (slice(None), channels, slice(position // 2, None, 2), slice(position % 2, None, 2))
         for position, channels in enumerate(groups_of(stage, latents))
@@ -230,7 +239,7 @@ def _places(stage: int, latents: int) -> list[tuple[slice, slice, slice, slice]]
 
 
 def _has_bf16(device: str) -> bool:
-    """Whether bf16 is a gain on `device`: emulated bf16 is slower than float32."""
+    """Whether `device` computes in bf16: emulated bf16 is slower than float32."""
     if device.startswith("cuda"):
         supported: bool = torch.cuda.is_bf16_supported()
         return supported

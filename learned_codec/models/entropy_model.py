@@ -1,12 +1,13 @@
 """The entropy model in floating point: what training learns. `exact.py` is its integer twin, used to code.
 
-Everything the networks see and say is normalised, so that they learn shapes and not magnitudes: with the gain G of a
-quality level and the base sigma of a channel, a latent's mean is G*sigma*mu and its scale G*sigma*2^s, where mu and s
-come from the networks. Gains, sigmas and scales are kept as base-2 logarithms, because their integer twins add them.
+All inputs and outputs of the networks are normalised, so that they learn shapes and not magnitudes. With the gain G of
+a level and the base sigma of a channel, a latent's mean is G*sigma*mu and its scale G*sigma*2^s; mu and s come from the
+networks. Gains, sigmas and scales are kept as base-2 logarithms, because their integer twins add them.
 
-The latents are coded in four steps, each one position of every 2x2 neighbourhood per channel group; every step sees
-what is decoded so far (the quadtree order of Lu et al., "High-efficiency lossy image coding through adaptive
-neighborhood information aggregation", 2022, and Li et al., "Neural video compression with diverse contexts", 2023).
+The latents are coded in four stages. Each stage codes one position of every 2x2 neighbourhood per channel group, and
+its networks take the latents decoded before as input (the quadtree order of Lu et al., "High-efficiency lossy image
+coding through adaptive neighborhood information aggregation", 2022, and Li et al., "Neural video compression with
+diverse contexts", 2023).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from .config import CONTEXT_STAGES, LOG2_SCALES, SLOPE, STAGE_ORDER, ModelConfig
 from .layers import Down, PlainUp, ResidualBlock
 
 CONTEXT_CLAMP = 4.0
-"""Normalised latents are clipped to this range before a network sees them."""
+"""Normalised latents are clipped to plus or minus this before they enter a network."""
 
 
 class _LowerBound(torch.autograd.Function):
-    """max(x, bound), whose gradient still passes where it would raise x (Balle et al. 2018)."""
+    """max(x, bound). Below the bound, a gradient still passes if it would raise x (Balle et al. 2018)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
@@ -52,12 +53,12 @@ def lower_bound(x: Tensor, bound: float) -> Tensor:
 
 
 def round_through(x: Tensor) -> Tensor:
-    """Rounding with the gradient of the identity."""
+    """Round, with the gradient of the identity."""
     return x + (torch.round(x) - x).detach()
 
 
 def gaussian_bits(residual: Tensor, log2_scale: Tensor) -> Tensor:
-    """Bits of `residual` (in quantisation steps, around its mean) under a zero-mean Gaussian integrated over a step."""
+    """Bits of `residual` (in quantisation steps, mean subtracted) under a zero-mean Gaussian integrated over a step."""
     scale = torch.exp2(lower_bound(log2_scale.float(), SCALE_LOG2_MIN))
     magnitude = residual.float().abs()
     mass = torch.special.ndtr((0.5 - magnitude) / scale) - torch.special.ndtr((-0.5 - magnitude) / scale)
@@ -65,15 +66,15 @@ def gaussian_bits(residual: Tensor, log2_scale: Tensor) -> Tensor:
 
 
 def scale_bins(log2_scale: Tensor) -> Tensor:
-    """Log2 of a scale -> the nearest scale bin, int64."""
+    """Log2 of scales -> the nearest scale bins, int64."""
     return torch.round((log2_scale - SCALE_LOG2_MIN) * BINS_PER_OCTAVE).clamp(0, SCALE_BINS - 1).long()
 
 
 def optimised(residual: Tensor, scale_bin: Tensor, cost: Tensor, bits: Tensor) -> Tensor:
     """`rdoq.rounded` on tensors: symbols for residuals (in quantisation steps).
 
-    Given are their scale bins (int64), the costs of their errors and, as `bits`, `ScaleTables.cost_matrix(rdoq.REACH)`,
-    flattened. Symbols of skipped bins are zero.
+    `scale_bin` (int64) and `cost` (of errors) broadcast against `residual`; `bits` is
+    `ScaleTables.cost_matrix(rdoq.REACH)`, flattened. Symbols of skipped bins are zero.
     """
     symbols = torch.round(residual)
     smaller = symbols - torch.sign(symbols)
@@ -95,14 +96,14 @@ def interpolate(table: Tensor, level: Tensor) -> Tensor:
 def with_magnitudes(x: Tensor) -> Tensor:
     """(B, C, h, w) -> (B, 2C, h, w): the values, then their magnitudes.
 
-    What tells the scale of a latent is how large those around it are, whatever their signs, and no sum of signed values
-    does (the first hyper-prior, Balle et al. 2018, saw magnitudes alone).
+    The scale of a latent depends on how large its neighbours are, whatever their signs. A sum of signed values can't
+    express that. (The input of the first hyper-prior, Balle et al. 2018, was magnitudes alone.)
     """
     return torch.cat([x, x.abs()], 1)
 
 
 class HyperAnalysis(nn.Module):
-    """Normalised latents to hyper-latents (encoder only, so it needs no exact twin)."""
+    """Latents to hyper-latents. Only encoders run it, so it needs no exact twin."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -122,7 +123,7 @@ class HyperAnalysis(nn.Module):
 
 
 class HyperSynthesis(nn.Module):
-    """Decoded hyper-latents to the features that every context step starts from."""
+    """Decoded hyper-latents to the features that are an input of every context stage."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -138,7 +139,7 @@ class HyperSynthesis(nn.Module):
 
 
 class ContextStage(nn.Module):
-    """One of the four coding steps: features and the latents decoded so far, to mu and s of every latent."""
+    """One of the four stages: the features and the latents decoded so far -> mu and s of every latent."""
 
     def __init__(self, config: ModelConfig, first: bool) -> None:
         super().__init__()
@@ -161,19 +162,25 @@ class ContextStage(nn.Module):
 
 
 def stage_masks(latents: int, height: int, width: int, device: torch.device) -> list[Tensor]:
-    """For each step, (1, latents, height, width) float: 1 where a latent is coded in that step."""
+    """For each stage, (1, latents, height, width) float: 1 where a latent is coded in that stage."""
     position = (torch.arange(height, device=device)[:, None] % 2) * 2 + torch.arange(width, device=device)[None] % 2
     coded = [(position == place).float().expand(latents // CONTEXT_STAGES, -1, -1) for place in STAGE_ORDER]
-    stages = range(CONTEXT_STAGES)
-    return [torch.cat([coded[(step + group) % CONTEXT_STAGES] for group in stages])[None] for step in stages]
+    count = range(CONTEXT_STAGES)
+    return [torch.cat([coded[(stage + group) % CONTEXT_STAGES] for group in count])[None] for stage in count]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimated:
-    """What the entropy model makes of a batch, in quantisation steps.
+    """The entropy model's output for a batch. Latents are in quantisation steps.
 
-    `latents` as decoded; `latent_bits` and `hyper_bits`, the cost of each latent and hyper-latent; what these bits are
-    for: `residual` (noisy while training, else rounded) with `log2_scale`, and `hyper` with `hyper_log2_scale`.
+    Attributes:
+        latents: as decoded, (B, latents, h, w).
+        latent_bits: of each latent.
+        hyper_bits: of each hyper-latent.
+        residual: rounded latents minus their means.
+        log2_scale: the scales of `residual`.
+        hyper: hyper-latents, with noise while training, else rounded.
+        hyper_log2_scale: the scales of `hyper`.
     """
 
     latents: Tensor
@@ -186,7 +193,7 @@ class Estimated:
 
 
 class EntropyModel(nn.Module):
-    """Hyper-prior and four-step context."""
+    """A hyper-prior and a context of four stages."""
 
     symbol_bits: Tensor
 
@@ -194,7 +201,7 @@ class EntropyModel(nn.Module):
         super().__init__()
         self.config = config
         levels, latents, hyper = config.levels, config.latents, config.hyper_latents
-        # The gain is the inverse of the quantisation step. At high rate dD/dR gives step^2 proportional to 1/lambda.
+        # The gain is 1 / step size. At high rates, dD/dR makes step size^2 proportional to 1 / lambda.
         gains = torch.linspace(math.log2(config.lambda_min / 4e-4), math.log2(config.lambda_max / 4e-4), levels) / 2
         costs = torch.from_numpy(gaussian_tables().cost_matrix(rdoq.REACH)).reshape(-1)
         self.register_buffer("symbol_bits", costs, persistent=False)
@@ -223,19 +230,22 @@ class EntropyModel(nn.Module):
         return centred
 
     def features(self, z: Tensor, level: Tensor) -> Tensor:
-        """Rounded hyper-latents -> (B, context_width, 4hz, 4wz), what every context step starts from."""
+        """Rounded hyper-latents (B, hyper_latents, hz, wz) -> (B, context_width, 4hz, 4wz).
+
+        All stages have them as input.
+        """
         x = z * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
         features: Tensor = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
         return features
 
     def forward(self, y: Tensor, level: Tensor, cost: Tensor | None = None) -> Estimated:
-        """(B, latents, h, w) analysed latents, h and w multiples of 4, and (B,) quality levels.
+        """Code (B, latents, h, w) latents, h and w multiples of 4, at (B,) real-valued levels.
 
-        While training, the rate of both kinds of latents is that of uniform noise in place of rounding, and what is
-        passed on is rounded with a straight-through gradient (Minnen and Singh 2020, "mixed" quantisation).
+        While training, bits are those of values with uniform noise added in place of rounding; the values passed on are
+        rounded, with a straight-through gradient ("mixed" quantisation, Minnen and Singh 2020).
 
-        With `cost` (B, latents, 1, 1), latents are rounded by `rdoq.rounded`. The scales then learn from the
-        symbols themselves, means and latents still through the noise.
+        With `cost` (B, latents, 1, 1), the bits that errors are worth, latents are rounded by `optimised`. Then the
+        scales learn from the symbols themselves; means and latents still learn through the noise.
         """
         noise = torch.rand_like if self.training else None
         unit = interpolate(self.log2_gain, level) + self.log2_sigma[None, :, None, None]

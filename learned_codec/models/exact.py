@@ -1,13 +1,13 @@
-"""The entropy model in integers: what encoder and decoder both run, bit for bit the same on every machine.
+"""The entropy model in integers: encoder and decoder both run it, and it gives the same bits on every machine.
 
-All values here are float32 that hold integers (a layer's up to a power of two). Every output channel of every layer
+All values here are integers in float32 (times a power of two inside a layer). Every output channel of every layer
 satisfies
 
     sum |w| * max |input| + |bias| < 2^24,
 
-so that each partial sum is an exact float32 whatever the order, the engine or the number of threads. Between layers,
-sums are scaled by powers of two, rounded down and clipped: exact as well. Means, gains and scales are fixed-point
-numbers and base-2 logarithms; no exponential is ever computed, only looked up in `mantissas()`.
+so every partial sum is exact in float32, whatever the order of summation, the engine or the number of threads. Between
+layers, sums are scaled by powers of two, rounded down and clipped, which is exact as well. Means, gains and scales are
+fixed-point numbers and base-2 logarithms. Powers of two are looked up in `mantissas()`, never computed.
 
 The floating-point twin that is trained is `entropy_model.py`; `learned_codec.training.export` turns one into the other.
 """
@@ -33,6 +33,8 @@ ACTIVATION_MAX = 1023
 """Activations between layers are clipped to this magnitude."""
 
 EXACT_BITS = 24
+"""Integers of up to this many bits are exact in float32."""
+
 LOG2_BITS = 8
 """Fractional bits of a base-2 logarithm: 256ths of an octave."""
 
@@ -43,27 +45,32 @@ MU_BITS = 11
 """Fractional bits of the networks' normalised means."""
 
 LATENT_BITS = 8
-"""Fractional bits of normalised latents as the networks see them: +-4 becomes +-1023."""
+"""Fractional bits of normalised latents as inputs of the networks: +-4 becomes +-1023."""
 
 HYPER_INPUT_BITS = 12
-"""Extra fractional bits of the factors that scale hyper-latents into the network's input."""
+"""Fractional bits of the factors and offsets that make the network's input of hyper-latents."""
 
 MU_MAX = 1 << 16
+"""Normalised means are clipped to this magnitude: `rounded_product` takes no more."""
+
 MEAN_MAX = 1 << 22
+"""Means are clipped to this magnitude, so that sums with symbols stay below 2^24."""
+
 S_MIN, S_MAX = (bound << LOG2_BITS for bound in LOG2_SCALES)
+"""The range of the normalised scales' logarithms."""
 
 _BIN_SHIFT = 5  # 256ths of an octave to 8ths
-_BIN_OFFSET = (1 << (_BIN_SHIFT - 1)) - round(SCALE_LOG2_MIN * (1 << LOG2_BITS))  # to the nearest, from the first
+_BIN_OFFSET = (1 << (_BIN_SHIFT - 1)) - round(SCALE_LOG2_MIN * (1 << LOG2_BITS))  # a rounding half; bin 0's scale
 
 PHASES = 4
-"""Positions in a 2 x 2 neighbourhood, row by row: each stage codes another group of channels at each of them."""
+"""Positions in a 2 x 2 neighbourhood, row by row. In one stage, each position has another group of channels."""
 
 
 @cache
 def mantissas() -> NDArray[np.int64]:
-    """round(2^(15 + i/256)) for i = 0 … 255, in integer arithmetic (a 256th root is eight square roots).
+    """(256,) round(2^(15 + i/256)), in integer arithmetic: a 256th root is eight square roots.
 
-    `pow` may differ in its last bit between C libraries.
+    C libraries may differ in the last bit of `pow`.
     """
     values = []
     for i in range(256):
@@ -75,23 +82,25 @@ def mantissas() -> NDArray[np.int64]:
 
 
 def power_of_two(log2: NDArray[np.int64], bits: int) -> NDArray[np.float64]:
-    """2^(log2 / 256 + bits) to 16 significant bits, exactly the same everywhere."""
+    """2^(log2 / 256 + bits) to 16 significant bits, the same on every machine."""
     powers: NDArray[np.float64] = np.ldexp(mantissas()[log2 & 255].astype(np.float64), (log2 >> LOG2_BITS) - 15 + bits)
     return powers
 
 
 PRODUCT_ROWS = 5
+"""Vectors that `rounded_product` needs."""
 
 
 def product_rows(log2: NDArray[np.int64], bits: int) -> NDArray[np.float32]:
-    """(PRODUCT_ROWS, C) what `rounded_product` needs to multiply by `power_of_two(log2, bits)`.
+    """(PRODUCT_ROWS, C): the vectors by which `rounded_product` multiplies by `power_of_two(log2, bits)`.
 
-    The 16 bits of a factor are taken in halves: times 16 bits, each is exact in float32. With the factor m * 2^-k and
-    m = 256 * high + low, round(x * m * 2^-k) is, of what has carried over, floor(low * x / 256), and of the rest.
+    The 16 bits of a factor m * 2^-k are split into halves, m = 256 * high + low: each half times 16 bits is exact in
+    float32. Then round(x * m * 2^-k) = floor((high * x + floor(low * x / 256)) * 2^(8-k) + 1/2) for k > 8. For smaller
+    k only the low half has fractional bits, so it alone is rounded.
     """
     m, k = mantissas()[log2 & 255], 15 - bits - (log2 >> LOG2_BITS)
     high, low = (half.astype(np.float64) for half in (m >> 8, m & 255))
-    carried = k > 8  # else what is behind the point is behind that of the lower half
+    carried = k > 8
     rest = np.where(carried, 8 - k, 0)
     rows = (
         np.ldexp(high, 8 - k),
@@ -104,7 +113,7 @@ def product_rows(log2: NDArray[np.int64], bits: int) -> NDArray[np.float32]:
 
 
 def rounded_product(ops: Operations, x: Tensor, rows: Sequence[Tensor]) -> Tensor:
-    """x, integers up to 2^16, times a vector's factors as in `product_rows`, to the nearest integer."""
+    """Multiply integers up to 2^16 in magnitude by the factors behind `product_rows`, and round to integers."""
     high, low, low_half, rest, half = rows
     lower = ops.floor(ops.add(ops.multiply(x, low), low_half))
     return ops.floor(ops.add(ops.add(ops.multiply(x, high), ops.multiply(lower, rest)), half))
@@ -114,8 +123,9 @@ def rounded_product(ops: Operations, x: Tensor, rows: Sequence[Tensor]) -> Tenso
 class Layer:
     """A 1x1 (weight (out, in)) or depthwise 3x3 (weight (C, 3, 3)) layer of integers.
 
-    Output = floor((W * input + bias) * 2^-shift), with the rounding half already in the bias and shift >= 1. The
-    factor 2^-shift, `scale` (out,), is already in `weight` and `bias`: it moves the point of a float, nothing else.
+    Output = floor((W * input + bias) * 2^-shift). The half for rounding is already added to the bias; shift >= 1.
+    `weight` and `bias` are already multiplied by `scale` (out,) = 2^-shift, which is exact: it changes only the
+    exponents.
     """
 
     weight: Array
@@ -124,7 +134,10 @@ class Layer:
 
     @classmethod
     def load(cls, weight: NDArray[Any], bias: NDArray[Any], shift: NDArray[Any], name: str) -> Layer:
-        """Take stored integers (int16, int32, int8), check the bound and add the rounding half."""
+        """From stored integers (weight int16, bias int32, shift int8).
+
+        Raises `WeightsError` if sums may exceed the bound.
+        """
         if shift.size and int(shift.min()) < 1:
             raise WeightsError(f"exact layer {name}: shifts must be at least 1, got {int(shift.min())}")
         half = np.ldexp(0.5, shift.astype(np.int64))
@@ -142,7 +155,7 @@ class Layer:
 
 
 class _Layers:
-    """The layers by name, and what is made of them by an engine's operations."""
+    """The layers by name, applied with an engine's operations."""
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
         self._layers = layers
@@ -151,33 +164,34 @@ class _Layers:
         return self._layers[name]
 
     def pointwise(self, ops: Operations, name: str, x: Tensor) -> Tensor:
-        """Not clipped."""
+        """A 1x1 layer, not clipped."""
         layer = self._layers[name]
         return ops.floor(ops.pointwise(x, layer.weight, layer.bias))
 
     def block(self, ops: Operations, name: str, x: Tensor, least: int = -ACTIVATION_MAX) -> Tensor:
-        """`entropy_model.ResidualBlock`, clipped from `least` on."""
+        """`layers.ResidualBlock`, clipped to `least` … ACTIVATION_MAX."""
         layer = self._layers[f"{name}.depthwise"]
         inner = clip(ops, ops.floor(ops.depthwise(x, layer.weight, layer.bias)))
         inner = clip(ops, self.pointwise(ops, f"{name}.expand", inner), 0)
         return clip(ops, ops.add(self.pointwise(ops, f"{name}.project", inner), x), least)
 
     def up(self, ops: Operations, name: str, x: Tensor, least: int = -ACTIVATION_MAX) -> Tensor:
-        """`entropy_model.PlainUp`, clipped from `least` on: twice the height and width."""
+        """`layers.PlainUp`, clipped to `least` … ACTIVATION_MAX: twice the height and width."""
         return clip(ops, ops.add(ops.depth_to_space(self.pointwise(ops, name, x), 2), ops.enlarge(x)), least)
 
 
 def clip(ops: Operations, x: Tensor, least: int = -ACTIVATION_MAX) -> Tensor:
-    """Clip activations."""
+    """Clip activations to `least` … ACTIVATION_MAX."""
     return ops.clip(x, least, ACTIVATION_MAX)
 
 
 @dataclass(frozen=True, slots=True)
 class LevelTables:
-    """Everything that depends on the quality step, as integers.
+    """All integers that depend on the quality step.
 
-    `unit` (latents,) log2 of a normalised latent in quantisation steps, 256ths; `hyper_bins` (hyper_latents,) scale
-    bins; `input_scale`, `input_bias` (hyper_latents,); `feature_bias` (context_width,).
+    `unit` (latents,): the log2, in 256ths, of a normalised latent of 1 in quantisation steps. `hyper_bins`
+    (hyper_latents,): the scale bins of hyper-latents. `input_scale` and `input_bias` (hyper_latents,): what makes the
+    network's input of them. `feature_bias` (context_width,): added to the features.
     """
 
     unit: NDArray[np.int64]
@@ -189,7 +203,7 @@ class LevelTables:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What is coded in one of the stages: at each of four positions in a 2 x 2 neighbourhood, a group of channels.
+    """The latents of one stage: at each of four positions in a 2 x 2 neighbourhood, a group of channels.
 
     `groups[p]`: the channels at position p. `means` (in 2^-MEAN_BITS steps) and `bins` (scale bins) are
     (h, w, 4, channels) of the neighbourhoods and the positions in them, float32 and uint8.
@@ -201,23 +215,24 @@ class Stage:
 
 
 LatentSource = Callable[[Stage], None]
-"""Adds to a stage's means the symbols times 2^MEAN_BITS, in place: quantised by an encoder, read by a decoder."""
+"""A function that adds to a stage's means, in place, the symbols times 2^MEAN_BITS. An encoder's quantises latents, a
+decoder's reads a payload."""
 
 
 def groups_of(stage: int, latents: int) -> tuple[slice, ...]:
-    """For each position in a 2 x 2 neighbourhood, the channels that a stage codes there."""
+    """For each position in a 2 x 2 neighbourhood, the group of channels that a stage codes there."""
     size = latents // CONTEXT_STAGES
     found = ((STAGE_ORDER.index(position) - stage) % CONTEXT_STAGES for position in range(PHASES))
     return tuple(slice(group * size, (group + 1) * size) for group in found)
 
 
 class ExactEntropyModel:
-    """The integer entropy model on one engine. Stateless after construction."""
+    """The integer entropy model on one engine. Stateless after construction; threads may share it."""
 
     TABLES = ("unit", "hyper_log2_scale", "input_scale", "input_bias", "feature_bias")
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
-        """`tensors`: the `exact.*` tensors of a weights file, without that prefix."""
+        """`tensors`: the `exact.*` tensors of a weights file, without that prefix. Raises `WeightsError`."""
         self.config = config
         try:
             self._tables = {name: tensors[f"tables.{name}"].astype(np.int64) for name in self.TABLES}
@@ -250,7 +265,7 @@ class ExactEntropyModel:
     # -- the networks -------------------------------------------------------------------------------------------------
 
     def _features_network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Hyper-latents as the network takes them -> features of four times the height and width."""
+        """The scaled hyper-latents and the bias -> features, of four times the height and width."""
         x, bias = inputs
         layers = _Layers(self.layers)
         x = layers.up(ops, "hyper_synthesis.up1", x)
@@ -285,14 +300,14 @@ class ExactEntropyModel:
     ) -> Sequence[Tensor]:
         """The means and bins of a stage, (positions * channels, h / 2, w / 2).
 
-        `inside` is 1 in the area and 0 beyond it; `known` are the latents of the stages before, (positions * channels,
-        …), of each position the normalised ones and then their magnitudes.
+        `inside` is 1 inside the region and 0 beyond it. `known` has an array for each stage before: at each position,
+        normalised latents and then their magnitudes.
         """
         name, width = f"steps.{stage}", self.config.context_width
         layers = _Layers(self.layers)
         enter = layers[f"{name}.enter"]
         x = ops.pointwise(features, enter.weight[:, :width], enter.bias)
-        # In each position are other channels: a matrix for each. Sums are exact in any order.
+        # Each position has other channels, so a matrix of its own. Sums are exact in any order.
         from_latents = enter.weight[:, width:].reshape(width, 2, -1) if known else enter.weight
         for groups, latents in zip(self._groups, known, strict=False):
             matrices = np.stack([from_latents[:, :, group].reshape(width, -1) for group in groups])
@@ -308,7 +323,7 @@ class ExactEntropyModel:
         return [ops.clip(means, -MEAN_MAX, MEAN_MAX), ops.clip(bins, 0, SCALE_BINS - 1)]
 
     def _left(self, ops: Operations, hidden: Tensor, layer: Layer, stage: int, start: int) -> Tensor:
-        """Of the last layer's outputs from `start` on, at each position those of its channels."""
+        """The last layer's outputs from `start` on: at each position, those of its channels."""
         rows = [slice(start + group.start, start + group.stop) for group in self._groups[stage]]
         weight, bias = (np.stack([values[own] for own in rows]) for values in (layer.weight, layer.bias))
         return ops.floor(ops.pointwise(hidden, weight, bias.reshape(-1)))
@@ -331,11 +346,11 @@ class ExactEntropyModel:
         source: LatentSource,
         coded: NDArray[np.bool_] | None = None,
     ) -> Array:
-        """Run the four stages over an area of height x width latents.
+        """Run the four stages over height x width latents.
 
-        `hyper` is (ceil(height/4), ceil(width/4), hyper_latents); the result (height, width, latents) holds the decoded
-        latents in quantisation steps. Latents that are not `coded`, of the same shape, are zero: their means are, and
-        their scale bins, which skips them.
+        `hyper` is (ceil(height/4), ceil(width/4), hyper_latents). The result (height, width, latents) holds the decoded
+        latents in quantisation steps. Where `coded`, of the same shape, is false, latents are zero: so are their means,
+        and scale bin 0 skips them.
         """
         features = self.features(hyper, level)
         rows, columns = features.shape[0] // 2, features.shape[1] // 2  # of neighbourhoods
@@ -354,7 +369,7 @@ class ExactEntropyModel:
             for position, group in enumerate(groups):
                 row, column = divmod(position, 2)
                 end = (height - row + 1) // 2, (width - column + 1) // 2
-                bins[end[0] :, :, position] = 0  # what lies beyond the area is not coded
+                bins[end[0] :, :, position] = 0  # beyond the region, nothing is coded
                 bins[:, end[1] :, position] = 0
                 if coded is not None:
                     here = coded[row::2, column::2, group]
@@ -362,7 +377,7 @@ class ExactEntropyModel:
                     bins[: end[0], : end[1], position] *= here
             source(Stage(groups, means, bins))
             if stage < CONTEXT_STAGES - 1:
-                known.append(_as_seen(means, to_normalised[channels]))
+                known.append(_as_input(means, to_normalised[channels]))
             for position, group in enumerate(groups):
                 row, column = divmod(position, 2)
                 place = decoded[row::2, column::2, group]
@@ -379,22 +394,22 @@ def _vector(values: NDArray[Any]) -> Array:
     return values.astype(np.float32)[:, None, None]
 
 
-def _as_seen(decoded: Array, factors: NDArray[np.float64]) -> Array:
-    """(h, w, positions, channels) decoded latents as later stages see them, (h, w, positions * 2 * channels).
+def _as_input(decoded: Array, factors: NDArray[np.float64]) -> Array:
+    """(h, w, positions, channels) decoded latents -> later stages' input, (h, w, positions * 2 * channels).
 
-    Of each position they are normalised, by (positions * channels) factors, and then their magnitudes.
+    At each position: the latents normalised by (positions * channels,) factors, then their magnitudes.
     """
     height, width, positions, channels = decoded.shape
     factors = factors.reshape(positions, channels)
-    seen = np.empty((height, width, positions, 2, channels), np.float32)
-    for decoded_row, seen_row in zip(decoded, seen, strict=True):  # what fits a processor's cache
+    result = np.empty((height, width, positions, 2, channels), np.float32)
+    for decoded_row, result_row in zip(decoded, result, strict=True):  # row by row fits a processor's cache
         product = decoded_row * factors
         np.floor(product, out=product)
         np.clip(product, -ACTIVATION_MAX, ACTIVATION_MAX, out=product)
-        seen_row[:, :, 0] = product
+        result_row[:, :, 0] = product
         np.abs(product, out=product)
-        seen_row[:, :, 1] = product
-    return seen.reshape(height, width, -1)
+        result_row[:, :, 1] = product
+    return result.reshape(height, width, -1)
 
 
 def to_bins(log2_scale: NDArray[Any]) -> NDArray[np.uint8]:
@@ -405,5 +420,5 @@ def to_bins(log2_scale: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def hyper_size(height: int, width: int) -> tuple[int, int]:
-    """The hyper-latents' height and width behind an area of latents."""
+    """The height and width of the hyper-latents of height x width latents."""
     return -(-height // HYPER_STRIDE), -(-width // HYPER_STRIDE)

@@ -1,6 +1,6 @@
-"""The networks in floating point as engines run them, from a weights file's `transforms`.
+"""The floating-point networks as engines run them, from the `transforms` of a weights file.
 
-Their twins, which are trained, are `transforms.Refinement` and `entropy_model.HyperAnalysis`.
+Their twins for training are `transforms.Refinement` and `entropy_model.HyperAnalysis`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from .config import BLOCK, INPUT_FACTOR, PATCH, SLOPE, ModelConfig
 from .engine import VECTOR, Array, Engine, Input, Operations, Program, Tensor
 
 MOST_ROWS = 640
-"""Pixels that the refinement takes at once: an engine keeps what all of its layers say, 150 MB of as many columns."""
+"""Rows of pixels that the refinement takes at once. An engine keeps the outputs of all layers: 150 MB for 640 x 640
+pixels."""
 
 
 class Parameters:
-    """A weights file's tensors in float32, by name; missing ones and wrong shapes are a `WeightsError`."""
+    """A weights file's tensors in float32, by name. Raises `WeightsError` for missing ones and wrong shapes."""
 
     def __init__(self, tensors: Mapping[str, NDArray[Any]], prefix: str) -> None:
         self._tensors, self._prefix = tensors, prefix
 
     def get(self, name: str, *shape: int) -> Array:
-        """A tensor of so many values, in this shape."""
+        """A tensor in this shape; the stored one may have another with as many values."""
         key = f"{self._prefix}.{name}"
         found = self._tensors.get(key)
         if found is None or found.size != np.prod(shape):
@@ -39,7 +40,7 @@ class Parameters:
         return self.get(f"{name}.weight", outputs, inputs), self.get(f"{name}.bias", outputs)
 
     def depthwise(self, name: str, channels: int) -> tuple[Array, Array]:
-        """Those of a depthwise 3x3 layer."""
+        """Weight and bias of a depthwise 3x3 layer."""
         return self.get(f"{name}.weight", channels, 3, 3), self.get(f"{name}.bias", channels)
 
 
@@ -83,8 +84,8 @@ class Refinement:
     def correction(self, planes: Array, bias: Array, log2_scale: float, adaptation: Sequence[int] = ()) -> Array:
         """What to add to (bands, H, W) decoded pixels around zero, H and W multiples of 16.
 
-        `bias` (width,) and `log2_scale` are those of the quality level, `adaptation` says how much of each of the
-        `adaptations` is added to the last layer.
+        `bias` (width,) and `log2_scale` are those of the level. `adaptation` says how much of each of the first
+        `adaptations` is added to the last layer's weights.
         """
         vectors = bias[:, None, None], np.full((1, 1, 1), 2.0**log2_scale, np.float32)
         program, weights = self._program(adaptation)
@@ -96,7 +97,7 @@ class Refinement:
         return result
 
     def _program(self, adaptation: Sequence[int]) -> tuple[Program, list[Array]]:
-        """What says the correction with an adaptation, and its last inputs."""
+        """The program that computes the correction with an adaptation, and its last inputs."""
         if not any(adaptation):
             return self._plain, []
         if self._adapted is None:
@@ -108,7 +109,7 @@ class Refinement:
         return self._adapted, [weight[None]]
 
     def features(self, planes: Array, bias: Array) -> Array:
-        """What the last layer sees of (bands, H, W) decoded pixels, (width, H/4, W/4)."""
+        """(bands, H, W) decoded pixels -> the input of the last layer, (width, H/4, W/4)."""
         if self._seen is None:
             self._seen = self._engine.build(lambda ops, x: [self._features(ops, *x)], self._inputs[:3], exact=False)
         (found,) = self._seen(planes, _phases(planes), bias[:, None, None])
@@ -145,7 +146,10 @@ class HyperAnalysis:
         self._program = engine.build(self._network, inputs, exact=True, channels_last=True)
 
     def __call__(self, latents: Array, gain: Array, hyper_gain: Array, hyper_bias: Array) -> Array:
-        """(h, w, latents), h and w multiples of 4 -> (h/4, w/4, hyper_latents), with the gains of a quality level."""
+        """(h, w, latents), h and w multiples of 4 -> (h/4, w/4, hyper_latents).
+
+        Gains and bias are those of the level.
+        """
         (found,) = self._program(_compressed(latents, gain), hyper_gain[:, None, None], hyper_bias[:, None, None])
         return found
 
@@ -159,7 +163,10 @@ class HyperAnalysis:
 
 
 def _parts(height: int, reach: int) -> Iterator[tuple[slice, slice]]:
-    """Rows in parts of about the same height by whole blocks; and each with those around it that the network sees."""
+    """Rows of pixels in parts of about equal height, each of whole blocks.
+
+    With each part come the rows that its output depends on: `reach` more on both sides, rounded up to blocks.
+    """
     count = -(-height // MOST_ROWS)
     step = BLOCK * -(-height // (BLOCK * count))
     halo = BLOCK * -(-reach // BLOCK)
@@ -176,9 +183,9 @@ def _phases(planes: Array) -> Array:
 
 
 def _compressed(latents: Array, gain: Array) -> Array:
-    """(h, w, 2 * latents): the inverse hyperbolic sines of half the latents times the gain, then their magnitudes."""
+    """(h, w, latents) -> (h, w, 2 * latents): asinh(latents * gain / 2), then the magnitudes of these."""
     result = np.empty((*latents.shape[:2], 2, latents.shape[2]), np.float32)
-    for row, found in zip(latents, result, strict=True):  # what fits a processor's cache
+    for row, found in zip(latents, result, strict=True):  # row by row fits a processor's cache
         x = row * (gain / 2)
         magnitude = np.sqrt(x * x + 1)
         magnitude += np.abs(x)
@@ -188,7 +195,7 @@ def _compressed(latents: Array, gain: Array) -> Array:
 
 
 def _with_shortcut(layer: tuple[Array, Array]) -> tuple[Array, Array]:
-    """`layers.Down` as one layer: the means of channel groups that go past it are a product, too."""
+    """`layers.Down` as one layer: its shortcut, the means of channel groups, is a matrix product as well."""
     weight, bias = layer
     outputs, inputs = weight.shape
     means = np.kron(np.eye(outputs, dtype=np.float32), np.full((1, inputs // outputs), outputs / inputs, np.float32))

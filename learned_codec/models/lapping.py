@@ -1,11 +1,11 @@
-"""Time-domain lapping: a block transform that overlaps its neighbours, made of a filter over every block boundary.
+"""Lapped filters: a filter across every block boundary, which makes a lapped transform of a block transform.
 
-A pre-filter before the blocks of the analysis takes out what neighbouring blocks have in common; its inverse, the
-post-filter, after those of the synthesis smooths their boundaries. Against the block transform alone this gains about
-0.5 dB per dimension on photographs, at the cost of one 16 x 16 matrix per boundary.
+The pre-filter runs before the analysis and removes what neighbouring blocks have in common. Its inverse, the
+post-filter, runs after the synthesis and smooths the boundaries. On photographs, this gains about 0.5 dB per dimension
+over the block transform alone, for one 16 x 16 matrix per boundary.
 
 T. D. Tran, J. Liang and C. Tu, "Lapped transform via time-domain pre- and post-filtering", IEEE Trans. Signal
-Processing 51(6), 2003: the filter is butterflies around a half-size matrix, here any invertible one.
+Processing 51(6), 2003: the filter is butterflies around a half-size matrix. Here that may be any invertible matrix.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from .config import BLOCK
 
 SUPPORT = 3 * BLOCK
-"""Pixels that a lapped block function spans: its block and half of each neighbour, within three blocks."""
+"""Pixels that a lapped basis function spans: its block and half of each neighbour, so three blocks hold it."""
 
 HALF = BLOCK // 2
 
 PART = 512
-"""Columns that one matrix product takes: BLAS libraries share larger ones among threads, whose number isn't theirs to
-choose."""
+"""Columns in one matrix product. BLAS libraries split larger products over threads of their own, and the number of
+threads is the caller's to choose."""
 
 
 @lru_cache(maxsize=BLOCK)
 def dct(length: int = BLOCK) -> NDArray[np.float64]:
-    """The orthonormal DCT-II of so many values, (length, length)."""
+    """The orthonormal DCT-II of `length` values, (length, length)."""
     k, n = np.arange(length)[:, None], np.arange(length)
     matrix: NDArray[np.float64] = np.cos(math.pi / length * (n + 0.5) * k) * (2 / length) ** 0.5
     matrix[0] /= 2**0.5
@@ -45,11 +45,11 @@ def filter_boundaries(
     *,
     columns_first: bool = False,
 ) -> None:
-    """Put a (BLOCK, BLOCK) matrix over every block boundary of (bands, H, W) planes, along columns and rows, in place.
+    """Apply a (BLOCK, BLOCK) matrix across every block boundary of (bands, H, W) planes, in place.
 
-    H and W are multiples of BLOCK; the image's borders stay. With `support` (H, W), only where all of the 16 pixels
-    across a boundary are in it. Boundaries along rows come first, or `columns_first`, which undoes it where boundaries
-    are left out, too.
+    H and W are multiples of BLOCK. The image's borders are left alone. With `support` (H, W), a boundary is filtered
+    only where all 16 pixels across it are in the support. To undo a filter, apply the inverse matrix with the other
+    `columns_first`: where boundaries are left out, the order matters.
     """
     if columns_first:
         over_columns(planes, matrix, support)
@@ -61,7 +61,7 @@ def filter_boundaries(
 def over_rows(
     planes: NDArray[np.float32], matrix: NDArray[np.float32], support: NDArray[np.bool_] | None = None
 ) -> None:
-    """Put a matrix over each 16 rows of (bands, 16n, W) planes, which lie across the boundaries, in place."""
+    """Apply a matrix to every 16 rows of (bands, 16n, W) planes, in place: the rows on both sides of a boundary."""
     bands, _, width = planes.shape
     rows = planes.reshape(bands, -1, BLOCK, width)
     for left in range(0, width, PART):
@@ -76,7 +76,7 @@ def over_rows(
 def over_columns(
     planes: NDArray[np.float32], matrix: NDArray[np.float32], support: NDArray[np.bool_] | None = None
 ) -> None:
-    """Put a matrix over the boundaries between blocks side by side, in place."""
+    """Apply a matrix across the boundaries between blocks side by side, in place."""
     bands, height, width = planes.shape
     if width == BLOCK:
         return

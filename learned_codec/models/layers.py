@@ -13,7 +13,7 @@ from .lapping import HALF
 class ResidualBlock(nn.Module):
     """Depthwise 3x3, 1x1 to twice the width, leaky ReLU, 1x1 back, added to the input.
 
-    With a `slope` of 0 it is a ReLU, which integers can follow exactly.
+    With a `slope` of 0 the activation is a plain ReLU, which the integer entropy model (`exact.py`) can compute.
     """
 
     def __init__(self, channels: int, slope: float = SLOPE) -> None:
@@ -34,7 +34,7 @@ class ResidualBlock(nn.Module):
 
 
 class Down(nn.Module):
-    """Space-to-depth 2 and a 1x1 conv, beside a parameter-free shortcut: channel groups averaged."""
+    """Space-to-depth 2 and a 1x1 conv, plus a shortcut without parameters: the means of channel groups."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -61,24 +61,26 @@ class PlainUp(nn.Module):
 
 
 class Lapping(nn.Module):
-    """A (BLOCK, BLOCK) matrix over every block boundary, along rows and along columns. The image's borders stay.
-
-    Along rows first, or `columns_first`, which undoes it where boundaries are left out, too.
-    """
+    """The lapped filter: a (BLOCK, BLOCK) matrix across every block boundary. The image's borders are left alone."""
 
     matrix: Tensor
 
     def __init__(self, *, columns_first: bool = False) -> None:
+        """The analysis filters rows first, the synthesis columns first.
+
+        Where boundaries are left out, only the opposite order undoes a filter.
+        """
         super().__init__()
-        # Not learned with the rest: steps that suit a network are far too large for sixteen numbers behind every pixel.
+        # Not learned by gradients: learning rates that suit a network are far too large for a filter that every pixel
+        # passes.
         self.register_buffer("matrix", torch.eye(BLOCK))
         self.columns_first = columns_first
 
     def forward(self, x: Tensor, support: Tensor | None = None) -> Tensor:
         """(B, bands, H, W), H and W multiples of BLOCK -> the same shape, contiguous, in the precision of `matrix`.
 
-        With `support` (H, W) bool, only where all of the 16 pixels across a boundary are in it. Works in place where it
-        can: what was given is used up.
+        With `support` (H, W) bool, a boundary is filtered only where all 16 pixels across it are in the support. May
+        overwrite `x`.
         """
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.matrix.dtype).contiguous()

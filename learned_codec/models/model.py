@@ -24,15 +24,15 @@ from .shape_adaptive import Shape
 from .weights import LEVEL_TABLES, Weights
 
 REFINEMENT_FADES = 3.0
-"""Octaves a level, beyond the last trained one."""
+"""The octaves by which the refinement's output gets smaller per level, beyond the last trained one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """An area of latents as coded.
+    """Coded latents.
 
-    `encoder` holds the symbols and writes the payload, `decoded` (h, w, latents) are the latents that a decoder will
-    see, in quantisation steps.
+    `encoder` holds the symbols and writes the payload. `decoded` (h, w, latents) are the latents that a decoder will
+    get, in quantisation steps.
     """
 
     encoder: Encoder
@@ -43,7 +43,10 @@ class Model:
     """Analysis, exact entropy model and synthesis. Stateless after construction; threads may share it."""
 
     def __init__(self, weights: Weights, engine: Engine | None = None) -> None:
-        """On an engine, by default that for the processor."""
+        """`engine` runs the networks, by default on the CPU.
+
+        Raises `WeightsError` if the weights don't fit their configuration.
+        """
         engine = engine or engine_for("cpu")
         self.config: ModelConfig = weights.config
         self.id, self.device = weights.id, engine.device
@@ -78,7 +81,7 @@ class Model:
         values: Array = table[lower] * (1 - fraction) + table[lower + 1] * fraction
         if name == "log2_gain":
             return values + np.float32(extra * EXTRA_GAIN / 256)
-        if name == "log2_inverse":  # learned for coarse quantisation: what it does to large latents is all error here
+        if name == "log2_inverse":  # learned for coarse quantisation; with fine steps it would only add error
             return values * np.float32(max(0.0, 1 - extra))
         return values - np.float32(REFINEMENT_FADES * extra) if name == "refinement_scale" else values
 
@@ -87,7 +90,7 @@ class Model:
     def analyse(self, pixels: Array, shape: Shape | None = None) -> Array:
         """(bands, H, W) float32 in [0, 1], H and W multiples of 16 -> (H/16, W/16, latents) float32.
 
-        `shape` says which pixels are coded, if not all; `code`, `decode` and `synthesise` must be given the same.
+        `shape` says which pixels are coded, if not all. `code`, `decode` and `synthesise` must be given the same one.
         """
         return self.transform.analyse(pixels, shape)
 
@@ -96,7 +99,7 @@ class Model:
     ) -> Array:
         """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped.
 
-        `adaptation` is the refinement's to this image, as its file has it.
+        `adaptation` is that of this image, as in its file.
         """
         planes = self.linear(decoded * self.step_size(step), shape)
         bias, (log2_scale,) = self.at("refinement_bias", step), self.at("refinement_scale", step)
@@ -110,12 +113,12 @@ class Model:
         return self.transform.synthesise(latents, shape)
 
     def scales(self, step: int) -> tuple[Array, Array]:
-        """(latents,) each: a latent's quantisation steps at a quality step, and what one is to the synthesis."""
+        """(latents,) each: the gain and the step size at a quality step, which `code` and `synthesise` multiply by."""
         gain: Array = np.exp2(self.at("log2_gain", step))
         return gain, self.step_size(step)
 
     def step_size(self, step: int) -> Array:
-        """(latents,) what a quantisation step is to the synthesis."""
+        """(latents,) what `synthesise` multiplies decoded latents by: 1 / gain, with a learned correction."""
         size: Array = np.exp2(self.at("log2_inverse", step) - self.at("log2_gain", step))
         return size
 
@@ -132,11 +135,11 @@ class Model:
         shape: Shape | None = None,
         plain: bool = False,
     ) -> Coded:
-        """Quantise and code (h, w, latents) analysed latents at a quality step; with `plain`, plainly rounded.
+        """Quantise and code (h, w, latents) latents of `analyse` at a quality step.
 
-        With `encoder`, that of another component of the same tile, the symbols follow those that it has.
-        `distortion_weight` is how much errors count. `optimised` latents are rounded in place of these, from which the
-        hyper-latents are made in any case.
+        With `encoder`, that of another component of the same tile, the symbols are added to it. `distortion_weight` is
+        how much errors count. If `optimised` latents are given, these are quantised; the hyper-latents are still made
+        from `latents`. With `plain`, rounding is to the nearest integer, else by RDOQ.
         """
         height, width, _ = latents.shape
         level = self.exact.level(step)
@@ -162,11 +165,11 @@ class Model:
         return Coded(found, self.exact.latents(hyper, level, height, width, quantise, self.coded(shape)))
 
     def coded(self, shape: Shape | None) -> NDArray[np.bool_] | None:
-        """(h, w, latents): which latents of an area of this shape are coded; None: all."""
+        """(h, w, latents): which latents of a region of this shape are coded. None: all."""
         return None if shape is None else shape.coded(self.positions)
 
     def saved(self, latents: Array, decoded: Array, step: int) -> float:
-        """How much less error (h, w, latents) `decoded` latents leave than zeros would, in the bits it is worth."""
+        """How many bits (h, w, latents) `decoded` latents are worth: what they gain over zeros."""
         gain = np.exp2(self.at("log2_gain", step))
         gains = np.einsum("hwc,hwc->c", decoded, 2 * latents * gain - decoded)
         return float(self.error_cost(step, SINGLE_PASS) @ gains)
@@ -180,7 +183,7 @@ class Model:
         return cost
 
     def _hyper_latents(self, latents: Array, step: int, level: LevelTables) -> NDArray[np.int32]:
-        """Quantised hyper-latents (hz, wz, hyper_latents) of analysed latents."""
+        """Quantised hyper-latents (hz, wz, hyper_latents) of latents."""
         height, width, _ = latents.shape
         padding = (0, -height % HYPER_STRIDE), (0, -width % HYPER_STRIDE), (0, 0)
         if any(map(any, padding)):
@@ -232,31 +235,31 @@ def _block_transform(config: ModelConfig, transforms: dict[str, NDArray[np.float
 
 # -- a stage's symbols -------------------------------------------------------------------------------------------------
 #
-# The format counts a stage's latents position by position; the networks' arrays have the positions side by side.
+# The format has a stage's latents position by position; the networks' arrays have the positions side by side.
 
 
 def _ordered(stage: Stage) -> tuple[Runs, NDArray[np.int32]]:
-    """The stage's coded symbols bin by bin, as the format counts them, and where in its means they are."""
+    """The stage's coded symbols bin by bin, in the order of the format, and their indices in its means."""
     runs = Runs.of(stage.bins.transpose(2, 0, 1, 3).reshape(-1))
     return runs, _places(*stage.bins.shape).take(runs.order)
 
 
 @lru_cache(maxsize=4)
 def _places(height: int, width: int, positions: int, channels: int) -> NDArray[np.int32]:
-    """Where latents as the format counts them are in (h, w, positions, channels)."""
+    """Indices into flattened (h, w, positions, channels), in the order of the format."""
     index = np.arange(height * width * positions * channels, dtype=np.int32)
     return index.reshape(height, width, positions, channels).transpose(2, 0, 1, 3).reshape(-1)
 
 
 def _channels(stage: Stage) -> NDArray[np.int16]:
-    """The channel of each latent as the format counts them."""
+    """The channel of each latent, in the order of the format."""
     height, width, _, channels = stage.bins.shape
     groups = np.array([np.arange(group.start, group.stop) for group in stage.groups], np.int16)
     return np.broadcast_to(groups[:, None], (len(groups), height * width, channels)).reshape(-1)
 
 
 def _blocks(latents: Array, stage: Stage) -> Array:
-    """The latents of a stage as the format counts them, zeros beyond the area."""
+    """The latents of a stage in the order of the format, with zeros beyond the region."""
     height, width, positions, channels = stage.bins.shape
     blocks = np.zeros((positions, height, width, channels), np.float32)
     for position, (block, group) in enumerate(zip(blocks, stage.groups, strict=True)):
@@ -266,7 +269,7 @@ def _blocks(latents: Array, stage: Stage) -> Array:
 
 
 def _add(means: Array, place: NDArray[np.int32], symbols: NDArray[np.int32]) -> None:
-    """Make means decoded latents."""
+    """Add symbols to their means, which makes them decoded latents."""
     (some,) = np.nonzero(symbols)
     means[place[some]] += symbols[some] * np.float32(2.0**MEAN_BITS)
 

@@ -18,7 +18,7 @@ from .weights import LEVEL_TABLES, Weights
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Reconstruction (B, bands, H, W) around [0, 1], not clipped, and bits per image, (B,) each."""
+    """The decoded image (B, bands, H, W), about in [0, 1] but not clipped, and the bits of each image, (B,) each."""
 
     image: Tensor
     latent_bits: Tensor
@@ -26,7 +26,7 @@ class Output:
 
 
 class Network(nn.Module):
-    """ResNet-Lite codec in floating point, with continuous quality levels in [0, levels - 1]."""
+    """The ResNet-Lite codec in floating point. Levels are real numbers in [0, levels - 1]."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -46,13 +46,14 @@ class Network(nn.Module):
         return image
 
     def frequencies(self) -> Tensor:
-        """(latents, 1, 1) the distance of each latent's component from zero, in half waves in a block."""
+        """(latents, 1, 1) the frequency of each latent's component, in half waves in a block."""
         return frequencies(positions(self.analysis.skeleton.weight))[:, None, None]
 
     def forward(self, x: Tensor, level: Tensor, frequency: Tensor | None = None) -> Output:
         """(B, bands, H, W) images in [0, 1], H and W multiples of 64, and (B,) levels.
 
-        With the latents' `frequencies`, they are rounded as the encoder does it (`rdoq`), else plainly.
+        With `frequency`, the result of `frequencies`, latents are rounded by RDOQ as encoders do it, else to the
+        nearest integer.
         """
         y = self.analysis(x)
         cost = None
@@ -69,18 +70,20 @@ PARAMETER_TABLES = {parameter: table for table, parameter in LEVEL_TABLES.items(
 
 
 def transform_name(key: str) -> str | None:
-    """A network parameter's name among the `transforms` of a weights file, or None if it is not there."""
+    """The name of a network parameter in the `transforms` part of a weights file, or None if it is not in that part."""
     name = key.removeprefix("entropy.")
     kept = name.startswith(("analysis.", "synthesis.", "hyper_analysis.")) and key not in PARAMETER_TABLES
     return name if kept else None
 
 
 def network_of_weights(source: Weights) -> Network:
-    """The floating-point network behind a weights file (to float16), to train further or to optimise latents with.
+    """The floating-point network of a weights file, to train it further or to optimise latents.
 
-    Raises `WeightsError` if the file lacks what it was made from.
+    Weights were rounded to float16.
+
+    Raises `WeightsError` if the file lacks the `training` part, which coding doesn't need.
     """
-    with torch.device("cpu"):  # whatever the caller's defaults are
+    with torch.device("cpu"):  # not on the caller's default device
         network = Network(source.config).float()
     parts = {part: source.part(part) for part in ("transforms", "levels", "training")}
     state = {}

@@ -1,7 +1,9 @@
-"""Rate-distortion optimised rounding of latents: towards zero by one step where that saves more than it costs.
+"""Rate-distortion optimised quantisation (RDOQ).
 
-The encoder's choice alone: a decoder needs to know nothing of it. Training uses it too, in its last phases, so that the
-networks meet the latents that they will see.
+A latent is rounded one step towards zero where that saves more than it costs.
+
+Only encoders do it; decoders need not know. Training does it in its last phases, so that the networks learn from the
+symbols that real files have.
 """
 
 from __future__ import annotations
@@ -16,43 +18,43 @@ from learned_codec.entropy import SCALE_BINS, ScaleTables
 from learned_codec.entropy.tables import MAX_SYMBOL
 
 REACH = 15
-"""Symbols of larger magnitude are rounded plainly: there the tables are too flat for it to matter."""
+"""Symbols of larger magnitude are rounded to the nearest: their bits hardly change from one to the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """How much error counts against rate, relative to the Lagrangian: `base`, and `low` more at frequency zero.
+    """How much an error counts, relative to the Lagrangian: `base`, plus up to `low` at low frequencies.
 
-    A symbol made zero also misleads the contexts of its neighbours, and those of low frequency tell most.
+    A symbol that is made zero also misleads the context of its neighbours. Low frequencies tell the context most.
     """
 
     base: float
     low: float
 
     def at(self, frequencies: Any) -> Any:
-        """By frequencies of latents (half waves in a block of 16 pixels), numpy's or torch's."""
+        """For frequencies of latents, half waves in a block of 16 pixels: a numpy array or a torch tensor."""
         return self.base + self.low / (1 + frequencies) ** 2
 
 
 SINGLE_PASS = Strength(1.2, 4.0)
-"""Chosen on validation images. (Training of rgb-1 and mono-1 had 1.7 and 1.3 for all.)"""
+"""Chosen on validation images. (rgb-1 and mono-1 were trained with 1.7 and 1.3 at every frequency.)"""
 
 OPTIMISED = Strength(1.0, 0.15)
-"""For latents optimised by `effort`, which counts what contexts lose in another way."""
+"""Also chosen there, for latents optimised by `effort`, which itself counts what contexts lose."""
 
 
 def error_cost(worth: Any, log2_size: Any, frequencies: Any, strength: Strength = SINGLE_PASS) -> Any:
-    """The bits that a squared error of one quantisation step is worth, of numpy's arrays or torch's tensors.
+    """The bits that a squared error of one quantisation step is worth. Takes numpy arrays or torch tensors.
 
-    The skeleton is nearly orthonormal, so a squared error in the latents of a block is one in its pixels, of which each
-    is `worth` so much (`ModelConfig.bits_per_error`). `log2_size` is the log2 of the quantisation step's size; the
-    frequencies broadcast against it.
+    The block transform is nearly orthonormal, so a squared error in a block's latents is about the same in its pixels.
+    `worth` is `ModelConfig.bits_per_error`; `log2_size` is the log2 of the step size; `frequencies` broadcast against
+    it.
     """
     return strength.at(frequencies) * worth * 2 ** (2 * log2_size)
 
 
 def savings(tables: ScaleTables) -> NDArray[np.float32]:
-    """(SCALE_BINS, REACH + 1): the bits saved by a symbol that is one nearer to zero, by its bin and magnitude."""
+    """(SCALE_BINS, REACH + 1), by bin and magnitude: the bits that a symbol one nearer to zero saves."""
     costs = tables.cost_matrix(REACH)
     saved = np.zeros((SCALE_BINS, REACH + 1), np.float32)
     saved[:, 1:] = costs[:, 1:] - costs[:, :-1]
@@ -65,10 +67,10 @@ def rounded(
     cost: NDArray[np.float32] | None,
     saved: NDArray[np.float32],
 ) -> NDArray[np.int32]:
-    """Symbols for (n,) residuals (in quantisation steps), which stand scale bin by bin, so many in each.
+    """Symbols for (n,) residuals (in quantisation steps), sorted by scale bin with `counts` in each bin.
 
-    `cost` (n,) is that of their errors (None: infinite), `saved` what `savings` gives. The twin for tensors is
-    `entropy_model.optimised`.
+    `cost` (n,) is what a squared error costs in bits (None: infinite), `saved` the result of `savings`. The twin for
+    tensors is `entropy_model.optimised`.
     """
     symbols = np.rint(residual)
     if cost is None:

@@ -1,8 +1,8 @@
-"""Which models there are: those of the package, and a user's own.
+"""The models of the package and a user's own.
 
-A model is a weights file, `NAME.safetensors`, and beside it its card, `NAME.json`. Those of the package lie in
-`weights`. A user's own are found by their path, by `register_model`, or by the environment variable
-`LEARNED_CODEC_MODELS`; a file of the user's needs no card.
+A model is a weights file `NAME.safetensors` with a card `NAME.json` beside it. Those of the package are in the folder
+`weights`. A user's own are found by path, by `register_model`, or by the environment variable `LEARNED_CODEC_MODELS`;
+they need no card.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from .weights import Weights
 
 DEFAULTS = {1: "mono-1", 3: "rgb-1"}
-"""The model that codes images of so many bands where none is asked for. No file put anywhere changes it."""
+"""The default model by number of bands. Files of a user never change it."""
 
 VARIABLE = "LEARNED_CODEC_MODELS"
-"""The environment variable that lists a user's models: weights files, or folders of them, as in PATH."""
+"""The environment variable that lists a user's models: weights files or folders of them, separated as in PATH."""
 
 SUFFIX = ".safetensors"
 
@@ -40,11 +40,16 @@ ModelName: TypeAlias = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What is known of a model without loading it.
+    """What is known of a model without loading its weights.
 
-    Its `name` (of the package's models: a frozen id), the `path` of its weights, the hexadecimal `weights_id` that
-    bitstreams carry, its `bands`, the quality step of quality 100, how many adaptations to an image it has, and the
-    whole card as JSON values: recipe, data, licences, measured rates and distortions.
+    Attributes:
+        name: its name; for the package's models, a frozen id.
+        path: its weights file.
+        weights_id: 16 hexadecimal digits, which bitstreams carry.
+        bands: 1 or 3.
+        max_step: the quality step of quality 100.
+        adaptations: how many adaptations the refinement has.
+        card: the whole card as JSON values: recipe, data, licences, measured rates and distortions.
     """
 
     name: str
@@ -57,7 +62,7 @@ class ModelCard:
 
     @property
     def top_step(self) -> int:
-        """The highest quality step, which a bpp or psnr may ask for."""
+        """The highest quality step, beyond quality 100. Only `bpp` and `psnr` lead there."""
         return self.max_step + EXTRA_STEPS
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,13 +70,13 @@ class ModelCard:
 
 
 _registered: dict[str, ModelCard] = {}
-"""What `register_model` was given in this process, by weights id."""
+"""The models that this process registered, by weights id."""
 
 
 def register_model(path: str | os.PathLike[str]) -> ModelCard:
-    """Make a weights file known to this process: by its name, and to files that were made with it.
+    """Register a weights file in this process. Then it is found by name, and files made with it can be decoded.
 
-    Raises `WeightsError` where it is none, and where its name is that of another model.
+    Raises `WeightsError` if it is not a weights file, or if another model has its name.
     """
     card = _card_of(Path(path))
     for other in list_models():
@@ -81,7 +86,7 @@ def register_model(path: str | os.PathLike[str]) -> ModelCard:
 
 
 class ModelList(list[ModelCard]):
-    """Cards, shown as a table."""
+    """A list of cards that prints as a table."""
 
     def __repr__(self) -> str:
         rows = [("name", "bands", "weights id", "path")]
@@ -91,46 +96,47 @@ class ModelList(list[ModelCard]):
 
 
 def list_models() -> ModelList:
-    """The models of the package, by name, and then a user's own: a list that prints as a table."""
+    """The models of the package by name, then a user's own. The list prints as a table."""
     cards = {card.weights_id: card for card in [*_cards(), *_registered.values(), *_listed()]}
     return ModelList(cards.values())
 
 
 def by_name(name: ModelName) -> ModelCard:
-    """The card of a model by its name or path.
+    """The card of the model with this name or path.
 
-    Raises `UnknownModelError`, which says what there is, and `InvalidInputError` for what is neither.
+    Raises `UnknownModelError`, which lists the models there are, or `InvalidInputError` if `name` is neither a string
+    nor a path.
     """
     if not isinstance(name, str | os.PathLike):
-        raise InvalidInputError(f"a model is called by its name or path, not {name!r}")
+        raise InvalidInputError(f"model must be a name or a path, not {name!r}")
     found = _first(lambda card: card.name == name)
     if found is None and Path(name).suffix == SUFFIX:
         found = _card_of(Path(name))
     if found is None:
-        raise UnknownModelError(f"no model for {name}; {_here()}; one of your own is called by its path, NAME{SUFFIX}")
+        raise UnknownModelError(f"no model named {name}; {_here()}; give your own by its path, NAME{SUFFIX}")
     return found
 
 
 def by_id(weights_id: bytes) -> ModelCard:
-    """The card of the model with the weights id of a bitstream. Raises `UnknownModelError`."""
+    """The card of the model with a bitstream's weights id, 8 bytes. Raises `UnknownModelError`."""
     found = _first(lambda card: card.weights_id == weights_id.hex())
     if found is None:
         raise UnknownModelError(
-            f"the file was made with the model of the weights id {weights_id.hex()}, which is not here ({_here()}); "
-            f"learned_codec.register_model(PATH) or the environment variable {VARIABLE} adds one"
+            f"the file needs the model with the weights id {weights_id.hex()}, which is not here ({_here()}); "
+            f"add it by learned_codec.register_model(PATH) or the environment variable {VARIABLE}"
         )
     return found
 
 
 def default(bands: int) -> ModelCard:
-    """The card of the model that codes images of so many bands where none is asked for. Raises `UnknownModelError`."""
+    """The card of the default model for a number of bands. Raises `UnknownModelError`."""
     if bands not in DEFAULTS:
         raise UnknownModelError(f"no model for {bands} bands; {_here()}")
     return by_name(DEFAULTS[bands])
 
 
 def _first(wanted: Callable[[ModelCard], bool]) -> ModelCard | None:
-    for cards in (_cards, _registered.values, _listed):  # the package's models need nothing that may be broken
+    for cards in (_cards, _registered.values, _listed):  # a user's broken file must not stop the package's models
         for card in cards():
             if wanted(card):
                 return card
@@ -142,16 +148,16 @@ def _here() -> str:
 
 
 def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) -> Model:
-    """A model ready for use, kept for the next call (it is immutable), with so many threads for each product.
+    """A model ready for use, with `threads` for each matrix product. Models are immutable and kept for the next call.
 
-    Raises `WeightsError`, `UnknownModelError`, and what `engine_for` raises.
+    Raises `WeightsError`, `UnknownModelError`, and the errors of `engine_for`.
     """
     card = model if isinstance(model, ModelCard) else by_name(model)
     return _loaded(card.path, card.weights_id, device, threads)
 
 
 def optimiser(model: Model, card: ModelCard, effort: int) -> Optimiser:
-    """What optimises latents for a model, that of the card; `effort` is 1, 2 or 3. Raises `MissingDependencyError`."""
+    """The optimiser of latents for a model with this card; `effort` is 1, 2 or 3. Raises `MissingDependencyError`."""
     try:
         from .effort import PASSES, Optimiser
     except ModuleNotFoundError as error:
@@ -160,7 +166,7 @@ def optimiser(model: Model, card: ModelCard, effort: int) -> Optimiser:
 
 
 def weights_of(model: ModelName | ModelCard) -> Weights:
-    """A model's weights file. Raises as `load`."""
+    """The weights of a model. Raises the errors of `by_name`, and `WeightsError`."""
     card = model if isinstance(model, ModelCard) else by_name(model)
     return _weights(card.path, card.weights_id)
 
@@ -203,7 +209,7 @@ def _weights(path: Path, weights_id: str) -> Weights:
 
 @lru_cache(maxsize=1)
 def _cards() -> tuple[ModelCard, ...]:
-    """The cards of the package's models, which are believed: no weights are read."""
+    """The cards of the package's models. Their weights are not read."""
     folder = Path(str(resources.files("learned_codec"))) / "models" / "weights"
     cards = []
     for path in sorted(folder.glob("*.json"), key=_version):
@@ -223,14 +229,14 @@ def _version(path: Path) -> tuple[str, int]:
 
 
 def _listed() -> list[ModelCard]:
-    """The cards of the models that the environment variable lists."""
+    """The cards of the models in the environment variable."""
     entries = [Path(entry) for entry in os.environ.get(VARIABLE, "").split(os.pathsep) if entry]
     paths = [path for entry in entries for path in (sorted(entry.glob(f"*{SUFFIX}")) if entry.is_dir() else [entry])]
     return [_card_of(path) for path in paths]
 
 
 def _card_of(path: Path) -> ModelCard:
-    """The card of a user's weights file, from what is in it."""
+    """The card of a user's weights file, made from its content."""
     path = path.absolute()
     try:
         state = path.stat()
@@ -251,5 +257,5 @@ def _read_card(path: Path, _time: int, _size: int) -> ModelCard:
         known = json.loads(beside.read_text("utf-8"))
         card = known if known["weights_id"] == found else card
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # a card says where weights come from; without one they code as well
+        pass  # a card only says where the weights come from; coding doesn't need it
     return ModelCard(path.stem, path, found, config.bands, config.max_step, config.adaptations, card)

@@ -1,17 +1,17 @@
-"""Blocks at the edge of what is visible: a shape-adaptive DCT, of their visible pixels alone.
+"""Boundary blocks: a shape-adaptive DCT of their visible pixels.
 
-Whatever stood in place of the others would cost coefficients. Here as many pixels as are visible become as many
-coefficients: those of each column are moved up and go through a DCT of their number, then the coefficients of each row
-are moved to the left and do likewise (T. Sikora and B. Makai, "Shape-adaptive DCT for generic coding of video", IEEE
-Trans. CSVT 5(1), 1995). The mean is taken out before and stands as coefficient zero, or an even block would have others
-(P. Kauff and K. Schuur, "Shape-adaptive DCT with block-based DC separation and Delta-DC correction", IEEE Trans. CSVT
-8(3), 1998).
+A plain DCT would need values in place of the hidden pixels, and these would cost coefficients. Here n visible pixels
+become n coefficients. The visible pixels of each column are moved to its top and go through a DCT of their number.
+Then the coefficients of each row are moved to its left and go through a DCT in the same way (T. Sikora and B. Makai,
+"Shape-adaptive DCT for generic coding of video", IEEE Trans. CSVT 5(1), 1995). The mean is subtracted first and becomes
+coefficient zero; without that, a block of one value would need several coefficients (P. Kauff and K. Schuur,
+"Shape-adaptive DCT with block-based DC separation and Delta-DC correction", IEEE Trans. CSVT 8(3), 1998).
 
-A block's coefficients are laid out as those of a whole block. The pixels that a whole block with these would have stand
-in for it, in front of the skeleton and behind it, which so needs to know nothing of shapes. What is not coded is known:
-the latents of components where there is no coefficient.
+The block transform needs to know nothing of shapes: the coefficients are taken as those of a whole block, and the
+inverse DCT of these replaces the boundary block's pixels before the block transform. Decoding reverses this. Positions
+in a block that have no coefficient are not coded.
 
-Shapes are numpy's arrays. Values may be torch's tensors, too, which encoder effort differentiates.
+Shapes are numpy arrays. Values may also be torch tensors, which encoder effort differentiates.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from .config import BLOCK
 from .lapping import dct
 
 Values = Any
-"""Numpy's array or torch's tensor."""
+"""A numpy array or a torch tensor."""
 
 EDGES_PER_PIXEL = 2
-"""A block is cut unless it has so many pairs of neighbouring pixels, one visible and one not, for each pixel that isn't
-visible. Single missing pixels are better filled: to move up what is below them would tear rows apart.
+"""When scattered pixels are hidden, filling them is cheaper: moving up the pixels below them would tear rows apart. So
+a block with hidden pixels is a boundary block only if it has fewer than this many edges for each hidden pixel. An edge
+is a pair of neighbouring pixels of which one is visible and one is hidden.
 """
 
 _FIRST = np.zeros((BLOCK, BLOCK))
@@ -39,13 +40,16 @@ _FIRST[0, 0] = 1
 
 
 def _like(array: NDArray[Any], x: Values) -> Values:
-    """An array in the kind and the precision of values."""
+    """An array as numpy or torch has `x`, in the precision of `x`."""
     return array.astype(x.dtype) if isinstance(x, np.ndarray) else x.new_tensor(array)
 
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """Lines of 16 in (K, 16, 16): `order` of those positions that take part, then of the others; `count` (K, 16)."""
+    """The lines of (K, 16, 16) blocks.
+
+    `order` has each line's used positions first, then the others. `count` (K, 16) is how many are used.
+    """
 
     order: NDArray[np.intp]
     count: NDArray[np.intp]
@@ -55,11 +59,11 @@ class _Lines:
         return cls(np.argsort(~present, axis=2, kind="stable"), present.sum(2))
 
     def transform(self, x: Values) -> Values:
-        """(K, planes, 16, 16) values -> each line's DCT of those that take part, then zeros."""
+        """(K, planes, 16, 16) values -> each line's DCT of its used values, then zeros."""
         return self._by_length(self._ordered(x, self.order), lambda n: dct(n).T)
 
     def inverse(self, x: Values) -> Values:
-        """The inverse of `transform`: zeros where nothing takes part."""
+        """The inverse of `transform`, with zeros at the unused positions."""
         return self._ordered(self._by_length(x, dct), np.argsort(self.order, axis=2))
 
     def _ordered(self, x: Values, order: NDArray[np.intp]) -> Values:
@@ -67,7 +71,7 @@ class _Lines:
         return x[block, plane, line, order[:, None]]
 
     def _by_length(self, x: Values, matrix: Callable[[int], NDArray[np.float64]]) -> Values:
-        """The first n values of each line times the matrix for n, where n of them take part; then zeros."""
+        """Multiply the first n values of each line by the matrix for n, its count; zeros follow."""
         result = x * 0
         for n in range(1, BLOCK + 1):
             block, line = np.nonzero(self.count == n)
@@ -78,15 +82,19 @@ class _Lines:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Which pixels of an area are coded.
+    """Which pixels of a region are coded.
 
-    `support` (16h, 16w): those that are; `cut` (h, w): the blocks of which some aren't; `partial` (h, w): the blocks
-    among these of which some are; `present` (K, 16, 16): which of these K blocks' pixels are; `columns` and `rows`: the
-    lines of these pixels and of their coefficients.
+    Attributes:
+        support: (16h, 16w) the coded pixels.
+        boundary: (h, w) the boundary blocks: some or all of their pixels are not coded.
+        partial: (h, w) the boundary blocks with some coded pixels; there are K of them.
+        present: (K, 16, 16) the coded pixels of the partial blocks.
+        columns: the lines along columns, of pixels.
+        rows: the lines along rows, of coefficients.
     """
 
     support: NDArray[np.bool_]
-    cut: NDArray[np.bool_]
+    boundary: NDArray[np.bool_]
     partial: NDArray[np.bool_]
     present: NDArray[np.bool_]
     columns: _Lines
@@ -94,37 +102,43 @@ class Shape:
 
     @classmethod
     def of(cls, visible: NDArray[np.bool_] | None) -> Shape | None:
-        """The shape of (h, w, 16, 16) visible pixels, in blocks, None: all; None if no block is cut."""
+        """The shape of (h, w, 16, 16) visible pixels, block by block (None: all visible).
+
+        None if there is no boundary block.
+        """
         if visible is None:
             return None
         hidden = (~visible).sum((2, 3))
         edges = (visible[..., 1:, :] != visible[..., :-1, :]).sum((2, 3))
         edges = edges + (visible[..., 1:] != visible[..., :-1]).sum((2, 3))
-        cut = EDGES_PER_PIXEL * hidden > edges
-        if not cut.any():
+        boundary = EDGES_PER_PIXEL * hidden > edges
+        if not boundary.any():
             return None
-        support = visible | ~cut[..., None, None]
-        partial = cut & support.any((2, 3))
+        support = visible | ~boundary[..., None, None]
+        partial = boundary & support.any((2, 3))
         present = support[partial]
         columns = _Lines.of(present.swapaxes(1, 2))
         rows = _Lines.of(np.arange(BLOCK)[:, None] < columns.count[:, None])
-        height, width = (BLOCK * n for n in cut.shape)
+        height, width = (BLOCK * n for n in boundary.shape)
         support = support.transpose(0, 2, 1, 3).reshape(height, width)
-        return cls(support, cut, partial, present, columns, rows)
+        return cls(support, boundary, partial, present, columns, rows)
 
     def coded(self, positions: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """(h, w, latents): which latents are coded, of components at `positions` in a block (16 * row + column)."""
+        """(h, w, latents): which latents are coded. `positions` (latents,) are theirs in a block, 16 * row + column."""
         coefficients = (np.arange(BLOCK) < self.rows.count[..., None]).reshape(-1, BLOCK**2)
-        result = np.repeat(~self.cut[..., None], len(positions), 2)
+        result = np.repeat(~self.boundary[..., None], len(positions), 2)
         result[self.partial] = coefficients[:, positions]
         return result
 
     def to_whole(self, x: Values) -> Values:
-        """(…, 16h, 16w) pixels -> the same with stand-ins for the blocks that are cut, zeros for empty ones."""
+        """(…, 16h, 16w) pixels -> the same with boundary blocks replaced, empty ones by zeros (see the module)."""
         return self._replaced(x, self._transform)
 
     def from_whole(self, x: Values) -> Values:
-        """The inverse of `to_whole`; what isn't coded gets the mean of what is in its block, or zero if nothing is."""
+        """The inverse of `to_whole`.
+
+        Pixels that aren't coded get the mean of the coded ones in their block, or zero without any.
+        """
         return self._replaced(x, self._inverse)
 
     def _transform(self, x: Values) -> Values:
@@ -139,13 +153,13 @@ class Shape:
         basis = _like(dct(), x)
         z = basis @ x @ basis.T
         rest = self._pixels(_with_first(z, 0.0))
-        # Its mean is zero, which tells its coefficient zero.
+        # The pixels' mean is zero, and that determines coefficient zero.
         first = self._pixels(_with_first(z[:, :1] * 0, 1.0))
         rest = rest - first * (_sum(rest) / _sum(first))
         return rest + z[..., :1, :1] / count**0.5
 
     def _present(self, x: Values) -> tuple[Values, Values]:
-        """Which pixels are, and how many of each block."""
+        """Which pixels are coded, and how many in each block."""
         present = self.present[:, None]
         return _like(present, x), _like(present.sum((2, 3), keepdims=True), x)
 
@@ -153,19 +167,19 @@ class Shape:
         return self.columns.inverse(self.rows.inverse(z).swapaxes(2, 3)).swapaxes(2, 3)
 
     def _replaced(self, x: Values, function: Callable[[Values], Values]) -> Values:
-        """What a function makes of partial blocks, (K, planes, 16, 16), in their place, and zeros in empty ones."""
-        height, width = self.cut.shape
+        """Partial blocks replaced by a function of them, (K, planes, 16, 16), and empty blocks by zeros."""
+        height, width = self.boundary.shape
         result = x + 0
         blocks = result.reshape(-1, height, BLOCK, width, BLOCK)
         row, column = np.nonzero(self.partial)
         blocks[:, row, :, column, :] = function(x.reshape(blocks.shape)[:, row, :, column, :])
-        row, column = np.nonzero(self.cut & ~self.partial)
+        row, column = np.nonzero(self.boundary & ~self.partial)
         blocks[:, row, :, column, :] = 0
         return blocks.reshape(x.shape)
 
 
 def _with_first(z: Values, first: Values) -> Values:
-    """(K, planes, 16, 16) coefficients with another coefficient zero, (K, planes, 1, 1)."""
+    """(K, planes, 16, 16) coefficients with coefficient zero replaced by `first` (K, planes, 1, 1)."""
     corner = _like(_FIRST, z)
     return z * (1 - corner) + first * corner
 

@@ -1,9 +1,9 @@
 """ResNet-Lite: the analysis and synthesis transforms between pixels and latents.
 
-Both are a linear block transform (the skeleton, a DCT at first) with filters over the block boundaries, before the
-analysis and after the synthesis, which make a lapped transform of it. The synthesis ends in a residual network on the
-decoded pixels, whose last layer starts at zero. At step 0 the codec is therefore a lapped DCT codec, and training can
-only improve on it. Nothing passes from analysis to synthesis except the latents.
+Both are a block transform (a DCT; its weights are called `skeleton` in weights files) and a lapped filter, before the
+analysis and after the synthesis. The synthesis ends in the refinement, a residual network on the decoded pixels, whose
+last layer starts at zero. So training starts from a lapped DCT codec and improves on it. Nothing passes from analysis
+to synthesis except the latents.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ def separable_basis(bands: int) -> Tensor:
 
 
 @torch.no_grad()
-def positions(skeleton: Tensor) -> Tensor:
-    """(latents, bands, 16, 16) skeleton -> (latents,) int64 positions of the DCT components that they are most like.
+def positions(weight: Tensor) -> Tensor:
+    """(latents, bands, 16, 16) weights of a block transform -> (latents,) int64 positions in a block.
 
-    That is 16 * v + u for v and u half waves in a block along rows and columns.
+    A latent's position is that of the DCT component most like its weights: 16 * v + u for v half waves down a column
+    and u half waves along a row.
     """
-    basis = separable_basis(skeleton.shape[1]).flatten(1).to(skeleton.device)
-    return (skeleton.float().flatten(1) @ basis.T).abs().argmax(1) % BLOCK**2
+    basis = separable_basis(weight.shape[1]).flatten(1).to(weight.device)
+    return (weight.float().flatten(1) @ basis.T).abs().argmax(1) % BLOCK**2
 
 
 def frequencies(positions: Tensor) -> Tensor:
-    """Their distance from zero, in half waves in a block, along rows and columns together."""
+    """The frequency at each position: sqrt(u^2 + v^2) half waves in a block."""
     return torch.hypot((positions // BLOCK).float(), (positions % BLOCK).float())
 
 
 class Refinement(nn.Module):
-    """A residual network on decoded pixels: what it says is added to them. It starts as nothing.
+    """A residual network on decoded pixels: its output is added to them. Before training, it is zero.
 
-    What it corrects depends on how coarsely the latents are quantised (a bias and a factor by quality level) and on
-    where in its block a pixel lies (a bias by position). What it should correct depends on the image, too: on how
-    sharp it is, what compressed it before, and so on. So an encoder may add `adaptations` to the last layer's weights.
+    The errors depend on how coarsely the latents are quantised, so each level has a bias and a factor. They depend on
+    where in its block a pixel lies, so each position has a bias. And they depend on the image: how sharp it is, whether
+    it was compressed before. So an encoder may add some of the `adaptations` to the last layer's weights.
     """
 
     adaptations: Tensor
@@ -55,7 +56,7 @@ class Refinement(nn.Module):
         width, phases = config.refinement_width, BLOCK // PATCH
         self.enter = nn.Conv2d(config.bands * PATCH**2, width, 1)
         self.level_bias = nn.Parameter(torch.zeros(config.levels, width))
-        # Errors fall with the quantisation steps, from about a 20th of the range on.
+        # A first guess: the errors are about a 20th of the range at level 0 and fall as the quantisation gets finer.
         self.level_scale = nn.Parameter(math.log2(0.05) - 0.6 * torch.arange(config.levels)[:, None])
         self.position_bias = nn.Parameter(torch.zeros(1, width, phases, phases))
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(config.refinement_blocks)))
@@ -68,13 +69,13 @@ class Refinement(nn.Module):
     def forward(self, x: Tensor, bias: Tensor, scale: Tensor, adaptation: Tensor | None = None) -> Tensor:
         """(B, bands, H, W) decoded pixels around zero, H and W multiples of 16 -> the correction, of the same shape.
 
-        `bias` (B, width, 1, 1) and `scale` (B, 1, 1, 1) are the interpolated `level_bias` and `level_scale`;
-        `adaptation`, of up to as many numbers as there are `adaptations`, is how much of each is added.
+        `bias` (B, width, 1, 1) and `scale` (B, 1, 1, 1) are the interpolated `level_bias` and `level_scale`.
+        `adaptation` says how much of each of the first `adaptations` is added.
         """
         return self.correction(self.features(x, bias), scale, adaptation)
 
     def features(self, x: Tensor, bias: Tensor) -> Tensor:
-        """What the last layer sees: (B, width, H/4, W/4)."""
+        """The input of the last layer, (B, width, H/4, W/4)."""
         height, width = (side // BLOCK for side in x.shape[2:])
         y = self.enter(F.pixel_unshuffle(x * INPUT_FACTOR, PATCH).to(self.enter.weight.dtype))
         y = y + (bias + self.position_bias).to(y.dtype).repeat(1, 1, height, width)
@@ -82,7 +83,7 @@ class Refinement(nn.Module):
         return result
 
     def correction(self, features: Tensor, scale: Tensor, adaptation: Tensor | None = None) -> Tensor:
-        """What the last layer says, as pixels."""
+        """The output of the last layer, as pixels."""
         if adaptation is None:
             y = self.leave(features)
         else:
@@ -93,15 +94,15 @@ class Refinement(nn.Module):
 
 
 def _with_unit_norm(latents: Tensor, weight: Tensor, shape: Shape | None) -> Tensor:
-    """The latents of blocks that are cut as if the functions that have this weight had unit norm.
+    """Latents, in boundary blocks divided by the norms of the basis functions with this weight.
 
-    They have other norms to make up for those of the filters, which are not applied there: the same error in a latent
-    would be a larger one in the pixels.
+    These norms make up for the lapped filter's gain. Boundary blocks are not filtered, so there the norms must be 1, or
+    an error in a latent would become a larger error in the pixels.
     """
     if shape is None:
         return latents
-    cut = torch.from_numpy(shape.cut).to(latents.device)
-    return torch.where(cut, latents / weight.flatten(1).norm(dim=1)[:, None, None], latents)
+    boundary = torch.from_numpy(shape.boundary).to(latents.device)
+    return torch.where(boundary, latents / weight.flatten(1).norm(dim=1)[:, None, None], latents)
 
 
 def _support(shape: Shape | None, like: Tensor) -> Tensor | None:
@@ -119,7 +120,7 @@ class Analysis(nn.Module):
     def forward(self, x: Tensor, shape: Shape | None = None) -> Tensor:
         """(B, bands, H, W) in [0, 1], H and W multiples of 16 -> (B, latents, H/16, W/16) float32.
 
-        With `shape`, of the pixels in its support alone.
+        With `shape`, only the pixels in its support are transformed.
         """
         planes = self.pre_filter(x - 0.5, _support(shape, x))
         if shape is not None:
@@ -147,8 +148,8 @@ class Synthesis(nn.Module):
     ) -> Tensor:
         """(B, latents, h, w) dequantised latents -> (B, bands, 16h, 16w) around [0, 1], not clipped.
 
-        `bias` and `scale` are those of `Refinement` at the quality level, `adaptation` what it adds for this image;
-        `shape` is that of the analysis.
+        `bias` and `scale` are those of `Refinement` at the level, `adaptation` is this image's, and `shape` is that of
+        the analysis.
         """
         planes = self.linear(latents, shape)
         correction: Tensor = self.refinement(planes, bias, scale, adaptation)
@@ -163,7 +164,7 @@ class Synthesis(nn.Module):
         return result
 
     def _blocks(self, latents: Tensor) -> Tensor:
-        """The skeleton: a product per block, as a matrix product, twice as fast as a transposed convolution."""
+        """The block transform as one matrix product: twice as fast as a transposed convolution."""
         batch, _, height, width = latents.shape
         blocks = latents.permute(0, 2, 3, 1) @ self.skeleton.weight.flatten(1)
         blocks = blocks.reshape(batch, height, width, -1, BLOCK, BLOCK).permute(0, 3, 1, 4, 2, 5)

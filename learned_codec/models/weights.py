@@ -1,12 +1,12 @@
 """A model's weights file: safetensors with the configuration in its metadata.
 
     transforms.*   float16, the analysis, synthesis and hyper-analysis networks
-    levels.*       float32, what depends on the quality level and need not be exact
+    levels.*       float32, tables by level that need not be exact
     exact.*        int16, int32 and int8, the integer entropy model (`exact.py`)
     tables.*       int32, the scale tables (`learned_codec.entropy`)
-    training.*     float16, what `exact` was made from: for training further, not for coding
+    training.*     float16, what `exact` was made from: to train further, not to code
 
-A file is known by the first 8 bytes of its SHA-256, which every bitstream carries.
+A model's weights id is the first 8 bytes of the file's SHA-256. Every bitstream carries it.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ LEVEL_TABLES = {
     "refinement_bias": "synthesis.refinement.level_bias",
     "refinement_scale": "synthesis.refinement.level_scale",
 }
-"""The tables by quality level that a weights file holds, and the parameters of the trainable network behind them."""
+"""The `levels` tables of a weights file, and the parameter of `Network` that each comes from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A weights file in memory; `id` is what bitstreams name it by."""
+    """A weights file in memory. `id` is its weights id, 8 bytes."""
 
     config: ModelConfig
     tensors: Mapping[str, NDArray[Any]]
     id: bytes
 
     def part(self, prefix: str) -> dict[str, NDArray[Any]]:
-        """The tensors below `prefix`, without it."""
+        """The tensors whose names begin with `prefix` and a dot, by the rest of their names."""
         start = prefix + "."
         return {key.removeprefix(start): value for key, value in self.tensors.items() if key.startswith(start)}
 
@@ -65,13 +65,13 @@ class Weights:
 
 
 def weights_id(data: bytes) -> bytes:
-    """The 8 bytes by which bitstreams name a weights file with this content."""
+    """The weights id, 8 bytes, of a file with this content."""
     return hashlib.sha256(data).digest()[:8]
 
 
 def to_bytes(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
-    """The weights file of a model."""
-    # One key only: safetensors writes several in no certain order, and the same model must be the same bytes.
+    """The content of a model's weights file."""
+    # A single key: safetensors writes several keys in a random order, but the same model must give the same bytes.
     metadata = {KEY: json.dumps({"format": FORMAT, "config": config.to_dict()}, sort_keys=True)}
     return save({key: np.ascontiguousarray(value) for key, value in tensors.items()}, metadata)
 

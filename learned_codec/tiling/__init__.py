@@ -1,4 +1,4 @@
-"""Leads an image through the models tile by tile: the grid, sampling, the encoder's rate search, the decoder's halo.
+"""Leads an image through the models tile by tile: the grid, sampling, the rate search, the halo.
 
 grid -> sampling, store, synthesis -> encoder, decoder
 """

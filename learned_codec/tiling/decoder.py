@@ -1,4 +1,4 @@
-"""Payloads into pixels: of the whole image or of a window, tile by tile."""
+"""Payloads into pixels, tile by tile, for the whole image or a window."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from learned_codec.models.registry import ModelCard
 
 Sides = dict[int, Side | None]
-"""Of decoded tiles, by index; None where a tile was lost."""
+"""The unpacked masks and planes of tiles, by index. None for a lost tile."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A decoded rectangle: (bands, h, w) values in their dtype, and (h, w) of the plane beside them if there is one."""
+    """A decoded rectangle: (bands, h, w) values in the image's dtype, and the (h, w) plane if there is one."""
 
     rows: slice
     columns: slice
@@ -41,7 +41,7 @@ class Block:
     plane: NDArray[np.uint8] | None
 
     def crop(self, rows: slice, columns: slice) -> Block:
-        """What of it lies in a rectangle of the image."""
+        """The part of it inside a rectangle of the image."""
         top, bottom = max(self.rows.start, rows.start), min(self.rows.stop, rows.stop)
         left, right = max(self.columns.start, columns.start), min(self.columns.stop, columns.stop)
         y = slice(top - self.rows.start, bottom - self.rows.start)
@@ -51,10 +51,10 @@ class Block:
 
 
 class ImageDecoder:
-    """A file on its way into pixels; threads may share it.
+    """Decodes one file. Threads may share it.
 
-    With `lenient`, a damaged tile is not an error: it is listed in `damaged` and its pixels get the fill value: nodata
-    where the file has one, else NaN or 0.
+    With `lenient`, a damaged tile is no error. Its index is added to `damaged`, and its pixels get the fill value:
+    nodata if the file has one, else NaN or 0.
     """
 
     def __init__(self, container: Container, card: ModelCard, *, lenient: bool = False) -> None:
@@ -71,14 +71,14 @@ class ImageDecoder:
 
     @property
     def fill_value(self) -> float:
-        """What stands where nothing could be decoded."""
+        """The value of pixels that could not be decoded."""
         fills = () if self.layout is None else self.layout.fills
         return fills[0] if fills else np.nan if self.transform.dtype.kind == "f" else 0
 
     def blocks(
         self, model: Model, window: Window | None = None, progress: Progress | None = None, threads: int = 1
     ) -> Iterator[Block]:
-        """The image, or what touches a window of it, in blocks along rows, by so many threads.
+        """Decode the image, or the blocks that touch a window: rectangles from top to bottom, with `threads`.
 
         Raises `CorruptDataError`.
         """
@@ -86,7 +86,7 @@ class ImageDecoder:
         window = window or (slice(0, shape[0]), slice(0, shape[1]))
         wanted = tiles_of(self.header, window, HALO)
         inside = set(tiles_of(self.header, window))
-        sides: Sides = {}  # only of the tiles inside whose pixels are still to come
+        sides: Sides = {}  # of tiles in the window whose pixels are still to come
 
         def tiles(workers: Workers) -> Iterator[Decoded]:
             found = workers.map(lambda read: self._tile(model, *read), self._read(wanted))
@@ -103,9 +103,9 @@ class ImageDecoder:
                 yield Block(rows, columns, values, self._finish(values, rows, columns, sides))
 
     def planes(self, window: Window) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
-        """The plane beside the bands in a window, without its pixels: rows, columns and values, tile by tile.
+        """The plane in a window, without decoding pixels: yields rows, columns and values, tile by tile.
 
-        Nothing comes of damaged tiles with `lenient`. Raises `CorruptDataError`.
+        With `lenient`, damaged tiles are left out; else they raise `CorruptDataError`.
         """
         if self.layout is None:
             return
@@ -129,7 +129,7 @@ class ImageDecoder:
     # -- tiles --------------------------------------------------------------------------------------------------------
 
     def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, memoryview | BitstreamError]]:
-        """Tiles' indices with their payloads, or with what is wrong with them."""
+        """The indices of tiles with their payloads, or with the error from reading them."""
         fetched = 0
         for done, index in enumerate(wanted):
             if done == fetched:
@@ -140,7 +140,7 @@ class ImageDecoder:
                 yield index, error
 
     def _tile(self, model: Model, index: int, read: memoryview | BitstreamError) -> tuple[Decoded, Side | None]:
-        """A tile's decoded latents, and its side unless it is lost."""
+        """A tile's decoded latents and its unpacked mask or plane; None for that of a lost tile."""
         header, side, valid, shown = self.header, Side(None, None), None, True
         box = header.tile_box(index)
         try:
@@ -175,9 +175,11 @@ class ImageDecoder:
         self.damaged.add(index)
 
     def _finish(self, values: NDArray[Any], rows: slice, columns: slice, sides: Sides) -> NDArray[np.uint8] | None:
-        """Put masks back into the (bands, h, w) values of a rectangle, and what was lost; the plane if there is one.
+        """Put masked values back into the (bands, h, w) values of a rectangle, and fill lost tiles.
 
-        Takes the rectangle's tiles out of `sides`: none has pixels in another one.
+        Returns the plane, if there is one.
+
+        Removes the rectangle's tiles from `sides`: no other rectangle has pixels of them.
         """
         plane = None
         if self.layout is not None and self.layout.plane is not None:

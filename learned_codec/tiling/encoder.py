@@ -1,4 +1,4 @@
-"""Pixels into payloads, tile by tile, and the search for a rate or a quality."""
+"""Pixels into payloads, tile by tile, and the search for a bpp or a PSNR."""
 
 from __future__ import annotations
 
@@ -40,32 +40,32 @@ if TYPE_CHECKING:
 
 
 SPECKLE_DISTORTION_WEIGHT = 2.0
-"""How much more errors count in radar images. On even ground speckle is all there is, and the first that optimised
-rounding takes away: at 2 bits/pixel the equivalent number of looks would rise by 19 %, and so rises by 8 %, at a loss
-of 0.05 dB (training scenes)."""
+"""How much more errors count in radar images. RDOQ removes speckle first, and on even ground speckle is all there is.
+At 2 bits/pixel, the equivalent number of looks would rise by 19 %. With this weight it rises by 8 %, for 0.05 dB
+(training scenes)."""
 
 NEAR = 64
-"""Quality steps around the one for which latents were optimised, at which they may be coded: half a level. What effort
-saves is a fifth of that. Further away, what was moved for coarse steps would be coded by fine ones."""
+"""Latents that were optimised for one quality step may be coded at steps up to this far away: half a level. Further
+away, latents that were moved for coarse quantisation would be coded with fine quantisation."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file, and the amounts of each component's adaptation in it."""
+    """An encoded file, and the adaptation of each component in it."""
 
     data: bytes
     adaptations: list[list[int]]
 
 
 Offer = tuple[float, bytes]
-"""A file, and what it has of a goal."""
+"""The value of a file for a goal (see `Goal`), and the file."""
 
 
 class ImageEncoder:
-    """One image on its way into bytes.
+    """Encodes one image.
 
-    `header` is complete but for the level; `layout` says what masks there may be, None for none; `optimiser` what
-    optimises the latents, None for a single pass, which does not adapt the model to the image either.
+    `header` is complete except for the quality step, the bounds and the adaptation. `layout` says which masks there may
+    be; None: none. `optimiser` optimises the latents; with None, there is no adaptation to the image either.
     """
 
     def __init__(
@@ -82,30 +82,30 @@ class ImageEncoder:
         self.source, self.header, self.transform, self.layout = source, header, transform, layout
         self.model, self.optimiser, self.progress, self.threads = model, optimiser, progress, threads
         self.proof = Proof(source, header, layout)
-        self.complaints: dict[bytes, list[str]] = {}  # of each file that was written
-        self.extremes = Extremes(header.bands, transform.dtype)  # of what was analysed so far
+        self.complaints: dict[bytes, list[str]] = {}  # by the files written so far
+        self.extremes = Extremes(header.bands, transform.dtype)  # of the values analysed so far
         self.distortion_weight = 1.0 if transform.unit is None else SPECKLE_DISTORTION_WEIGHT
 
     def run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
-        """The file, at a `quality`, or searched for a `bpp` or `psnr`. Raises `RateError`."""
+        """Encode at a `quality`, or search for a `bpp` or `psnr`. Returns the file. Raises `RateError`."""
         self.metadata, self._counter = metadata, self._plan(control)
         with Workers(self.threads) as self._workers:
             if control == "quality":
                 step = step_of_quality(value, self.model.max_step)
-                # Tile by tile: neither latents nor symbols of the whole image are ever in memory.
+                # Tile by tile, so the whole image's latents or symbols are never in memory.
                 data = self._write(step, self._tiles(step)).data
             else:
                 data = self._search(Goal.bpp(value) if control == "bpp" else Goal.psnr(value))
         self._counter.finish()
         if complaints := self.complaints[data]:
-            others = f"; likewise {len(complaints) - 1} more bands" if len(complaints) > 1 else ""
+            others = f"; so do {len(complaints) - 1} more bands" if len(complaints) > 1 else ""
             warnings.warn(complaints[0] + others, DistortionWarning, stacklevel=4)
         return data
 
     # -- analysis -----------------------------------------------------------------------------------------------------
 
     def _tiles(self, step: int | None = None) -> Iterator[Tile]:
-        """Every tile, analysed, in the order of tiles; its latents optimised for a quality step, if that is known."""
+        """Every tile, analysed, in the order of tiles; with `step`, its latents are optimised for that quality step."""
         height, width = self.header.height, self.header.width
         step_y, step_x = grid.steps(self.header)
         for rows in grid.ranges(height, step_y):
@@ -113,7 +113,7 @@ class ImageEncoder:
                 yield from self._span(rows, columns, step_x, step)
 
     def _span(self, rows: grid.Range, columns: grid.Range, step_x: int, step: int | None) -> Iterator[Tile]:
-        """The tiles of one stretch of a row of tiles."""
+        """The tiles of one region."""
         outer = rows.outer_pixels(self.header.height), columns.outer_pixels(self.header.width)
         values = self.source.read(*outer)
         side, valid = Side(None, None), None
@@ -150,18 +150,18 @@ class ImageEncoder:
             yield Tile(packed, latents, targets, seen)
 
     def _bounded(self) -> ValueTransform:
-        """The transform with the bounds of all values, once all are analysed."""
+        """The transform with the bounds of all values. Call it after all tiles are analysed."""
         return self.transform.within(self.extremes.bounds())
 
     # -- coding -------------------------------------------------------------------------------------------------------
 
     def _coded(self, tile: Tile, step: int) -> tuple[Encoder | None, list[NDArray[np.float32]]]:
-        """A tile's encoder (None if nothing in it is visible), and its latents as a decoder will see them.
+        """A tile's encoder (None if nothing in it is visible), and its latents as a decoder will get them.
 
-        The last of several components are left out where they aren't worth their bits.
+        The last components are left out if they aren't worth their bits.
         """
         encoder, decoded = None, []
-        ends, costs = [0], [0.0]  # groups of symbols up to each component, and what it costs with those before it
+        ends, costs = [0], [0.0]  # after each component: how many groups of symbols, and the cost of all so far
         for latents, optimised in zip_longest(tile.latents, tile.optimised):
             coded = self.model.code(
                 latents,
@@ -183,7 +183,7 @@ class ImageEncoder:
         return encoder, decoded
 
     def _payload(self, tile: Tile, step: int) -> tuple[Tile, bytes | None, list[NDArray[np.float32]]]:
-        """A tile, its payload (None if nothing in it is visible), and its latents as a decoder will see them."""
+        """A tile, its payload (None if nothing in it is visible), and its latents as a decoder will get them."""
         encoder, decoded = self._coded(tile, step)
         if encoder is None:
             return tile, None, decoded
@@ -191,7 +191,7 @@ class ImageEncoder:
         return tile, payload if self.transform.matrix is None else varint.encode(len(decoded)) + payload, decoded
 
     def _moments(self) -> list[Moments]:
-        """For each component, what its adaptation is fitted to; none where latents aren't optimised."""
+        """The moments to which each component's adaptation is fitted; empty if latents aren't optimised."""
         if self.optimiser is None:
             return []
         from learned_codec.models.adaptation import Moments
@@ -203,11 +203,11 @@ class ImageEncoder:
             found.add(self.model, latents, as_decoded, step, tile.shape)
 
     def _adaptations(self, moments: list[Moments], step: int) -> list[list[int]]:
-        """For each component, by what `_note` noted of all tiles."""
+        """The adaptation of each component, fitted after `_note` has taken all tiles."""
         return [found.fit(self.model, step) for found in moments] or [[] for _ in range(self.transform.components)]
 
     def _write(self, step: int, tiles: Iterable[Tile], keep: Callable[[Decoded], None] | None = None) -> File:
-        """The file of a quality step; `keep` is given each tile as a decoder will have it."""
+        """Write the file of a quality step. `keep` is called with each tile as a decoder will get it."""
         sides, payloads, shown, crops, components = [], [], [], [], 1
         moments = self._moments()
         for tile, payload, decoded in self._workers.map(lambda tile: self._payload(tile, step), tiles):
@@ -225,11 +225,11 @@ class ImageEncoder:
         adaptations = self._adaptations(moments, step)
         transform = self._bounded().first(components)
         adaptation = join_adaptation(adaptations[:components])
-        if transform.constant:  # the bounds say it all
+        if transform.constant:  # the bounds in the header are the values
             payloads, shown, adaptation = [b""] * len(payloads), [False] * len(shown), b""
         code, parameters = transform.in_header()
         header = replace(self.header, quality_step=step, transform=code, parameters=parameters, adaptation=adaptation)
-        # Without a nodata value to avoid, and with nothing masked, nobody needs to know what might have been.
+        # If nothing is masked and decoded values need not avoid a nodata value, the file needs no mask.
         if self.layout is None or not (self.source.nodata is not None or self.layout.plane or any(sides)):
             data = bitstream.write(header, payloads, metadata=self.metadata)
         else:
@@ -242,10 +242,10 @@ class ImageEncoder:
     # -- rate control -------------------------------------------------------------------------------------------------
 
     def _search(self, goal: Goal) -> bytes:
-        """The file that meets a goal, or the nearest on the side that counts. Raises `RateError`."""
+        """The file that meets a goal, or the nearest one on its good side. Raises `RateError`."""
         with TileStore() as tiles:
             tiles.extend(self._counted(self._tiles()))
-            if not tiles.visible or self._bounded().constant:  # whatever is asked for
+            if not tiles.visible or self._bounded().constant:  # all steps give the same file
                 return self._write(0, tiles).data
             search = Search(goal, self._curve(goal, tiles), range(self.model.top_step + 1))
             if self.optimiser is None:
@@ -255,14 +255,14 @@ class ImageEncoder:
             step = search.next()
         offers = self._near_offers(goal, first if step is None else step)
         if not goal.at_least and goal.best(value for value, _ in offers) is None:
-            # Optimised latents may just miss what others reach.
+            # Optimised latents may just miss a bpp that plain ones reach.
             with TileStore() as tiles:
                 tiles.extend(self._tiles())
                 offers += self._offers(Search(goal, self._curve(goal, tiles), range(NEAR + 1)), tiles)
         return self._chosen(goal, offers)
 
     def _near_offers(self, goal: Goal, step: int) -> list[Offer]:
-        """Files of latents optimised for a step, and for others where it was not near enough."""
+        """Files of latents optimised for a step. If the goal lies too far from it, also for other steps."""
         offers: list[Offer] = []
         lowest, highest = 0, self.model.top_step
         while True:
@@ -277,7 +277,7 @@ class ImageEncoder:
             step = search.beyond
 
     def _offers(self, search: Search, tiles: TileStore) -> list[Offer]:
-        """All files that a search looks at."""
+        """All files that a search tries."""
         offers = []
         while (step := search.next()) is not None:
             offers.append(self._measured(search.goal, step, tiles))
@@ -285,7 +285,7 @@ class ImageEncoder:
         return offers
 
     def _chosen(self, goal: Goal, offers: Sequence[Offer]) -> bytes:
-        """The best of some files. Raises `RateError` where all have too many bits."""
+        """The best of some files. Raises `RateError` if all have too many bits."""
         values = [value for value, _ in offers]
         best = goal.best(values)
         if best is None and not goal.at_least:
@@ -299,7 +299,7 @@ class ImageEncoder:
         return offers[values.index(best)][1]
 
     def _curve(self, goal: Goal, tiles: TileStore) -> Callable[[int], float]:
-        """By quality step, what files of some tiles have of a goal, estimated."""
+        """A function that estimates, by quality step, the value of a file for a goal."""
         height, width = map(grid.latents_along, (self.header.height, self.header.width))
         curves = Curves(self.model, tiles, self.transform.components * height * width)
         if goal.at_least:
@@ -311,7 +311,7 @@ class ImageEncoder:
         return cache(lambda step: math.log2((fixed + curves.bits(step)) / self.header.pixels))
 
     def _measured(self, goal: Goal, step: int, tiles: TileStore) -> Offer:
-        """The file of a quality step, and what it has of a goal."""
+        """The value of the file of a quality step for a goal, and the file."""
         if not goal.at_least:
             data = self._write(step, tiles).data
             return math.log2(8 * len(data) / self.header.pixels), data
@@ -329,7 +329,7 @@ class ImageEncoder:
             return self._psnr(step, source, file.adaptations), file.data
 
     def _psnr(self, step: int, source: Callable[[int], Decoded], adaptations: Sequence[Sequence[int]]) -> float:
-        """Of the valid pixels, decoded at a step; by `ValueTransform.error`."""
+        """The PSNR in dB of the valid pixels at a step, by `ValueTransform.error`."""
         header = replace(self.header, quality_step=step)
         total, count = 0.0, 0
         transform, tiles = self._bounded(), map(source, range(self.header.tile_count))
@@ -348,13 +348,16 @@ class ImageEncoder:
     # -- progress -----------------------------------------------------------------------------------------------------
 
     def _plan(self, control: str) -> Counter:
-        """Quality takes one pass over the tiles; a search one for the analysis and two codings, as a rule."""
+        """Plan the work.
+
+        A quality takes one pass over the tiles; a search usually takes an analysis and two codings.
+        """
         passes = 1 if control == "quality" else 3 if self.optimiser is None else 4 + self._passes
         return Counter(self.progress, passes * self.header.tile_count)
 
     @property
     def _passes(self) -> int:
-        """How much more optimising a tile takes than coding it."""
+        """How many times as long as coding a tile it takes to optimise it."""
         return 0 if self.optimiser is None else self.optimiser.passes
 
     def _counted(self, tiles: Iterable[Tile], amount: int = 1) -> Iterator[Tile]:
@@ -364,7 +367,7 @@ class ImageEncoder:
 
 
 def _whole_blocks(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(C, H, W) with the last row and column repeated up to whole blocks: that costs the fewest bits."""
+    """(C, H, W) padded to whole blocks by repeating the last row and column, which costs the fewest bits."""
     height, width = planes.shape[1:]
     padding = (0, 0), (0, -height % BLOCK), (0, -width % BLOCK)
     return np.pad(planes, padding, mode="edge") if any(map(any, padding)) else planes

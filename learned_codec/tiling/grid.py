@@ -1,7 +1,7 @@
-"""Where tiles and the areas around them lie, in latents and in pixels. Integer geometry only.
+"""Where tiles and regions lie, in latents and in pixels. Integer geometry only.
 
-Tiles are coded one by one, but transformed with a halo of their neighbours, so that the grid leaves no seams. To spend
-less on halos, transforms take whole spans: up to MAX_SPAN pixels of a row of tiles at once.
+Tiles are coded one by one, but transformed with a halo of their neighbours, so there are no seams between them. To
+spend less on halos, a transform takes a region of several tiles side by side, up to MAX_SPAN pixels wide.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from learned_codec.bitstream import TILE_UNIT, Header
 from learned_codec.models.config import BLOCK, HALO
 
 MAX_SPAN = 1024
-"""Pixels along a row of tiles that one transform takes. Its largest tensors are then just below 32 MiB, up to which the
-C library's allocator reuses memory; fresh pages for every tensor made everything a third slower."""
+"""The largest width of a region in pixels. Its largest tensors are then just below 32 MiB. Up to that size the C
+library's allocator reuses memory; new pages for every tensor made everything a third slower."""
 
 Window = tuple[slice, slice]
 """Rows and columns of pixels, each with a start and a stop."""
@@ -22,7 +22,7 @@ Window = tuple[slice, slice]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Latent positions start … stop along one axis, and with the halo: outer_start … outer_stop."""
+    """A region along one axis, in latent positions: start … stop, and outer_start … outer_stop with the halo."""
 
     start: int
     stop: int
@@ -36,36 +36,36 @@ class Range:
 
     @property
     def outer_length(self) -> int:
-        """Positions with the halo."""
+        """The number of positions with the halo."""
         return self.outer_stop - self.outer_start
 
     def pixels(self, length: int) -> slice:
-        """The range in pixels, of an axis of so many."""
+        """The range in pixels, on an axis of `length` pixels."""
         return slice(self.start * BLOCK, min(self.stop * BLOCK, length))
 
     def outer_pixels(self, length: int) -> slice:
-        """Likewise with the halo."""
+        """The range with the halo in pixels, on an axis of `length` pixels."""
         return slice(self.outer_start * BLOCK, min(self.outer_stop * BLOCK, length))
 
     def inner_pixels(self, length: int) -> slice:
-        """The range without halo, in pixels within the range with halo."""
+        """The range without halo in pixels, counted from the start of the range with halo."""
         start, stop = self.pixels(length).start, self.pixels(length).stop
         return slice(start - self.outer_start * BLOCK, stop - self.outer_start * BLOCK)
 
 
 def latents_along(pixels: int) -> int:
-    """Latent positions that cover so many pixels."""
+    """How many latent positions cover a number of pixels."""
     return -(-pixels // BLOCK)
 
 
 def steps(header: Header) -> tuple[int, int]:
-    """Height and width of a tile in pixels, whole blocks where the image is one tile."""
+    """Height and width of a tile in pixels. If the image is one tile, it is rounded up to whole blocks."""
     tile = header.tile_code * TILE_UNIT
     return tile or latents_along(header.height) * BLOCK, tile or latents_along(header.width) * BLOCK
 
 
 def ranges(pixels: int, step: int, window: slice | None = None) -> Iterator[Range]:
-    """Cut an axis of so many pixels into ranges of `step` pixels (a multiple of BLOCK), those within a window alone."""
+    """Divide an axis of `pixels` into ranges of `step` pixels (a multiple of BLOCK); with `window`, only its part."""
     total, length = latents_along(pixels), step // BLOCK
     first, last = (0, total) if window is None else (window.start // BLOCK, latents_along(window.stop))
     for tile in range(0, total, length):
@@ -74,26 +74,30 @@ def ranges(pixels: int, step: int, window: slice | None = None) -> Iterator[Rang
             yield Range(start, stop, max(0, start - HALO), min(total, stop + HALO))
 
 
-def overlaps(area: Range, step: int) -> Iterator[tuple[int, slice, slice]]:
-    """The tiles of `step` pixels that an area touches with its halo.
+def overlaps(region: Range, step: int) -> Iterator[tuple[int, slice, slice]]:
+    """The tiles of `step` pixels that a region touches with its halo.
 
-    Yields the index of each, and in latent positions which part of the tile it is and where in the area that lies.
+    Yields the index of each tile, which part of the tile lies in the region, and where in the region that is; both
+    in latent positions.
     """
     length = step // BLOCK
-    for index in range(area.outer_start // length, -(-area.outer_stop // length)):
+    for index in range(region.outer_start // length, -(-region.outer_stop // length)):
         tile = index * length
-        start, stop = max(tile, area.outer_start), min(tile + length, area.outer_stop)
-        yield index, slice(start - tile, stop - tile), slice(start - area.outer_start, stop - area.outer_start)
+        start, stop = max(tile, region.outer_start), min(tile + length, region.outer_stop)
+        yield index, slice(start - tile, stop - tile), slice(start - region.outer_start, stop - region.outer_start)
 
 
 def span(width: int, tile: int, bands: int = 3) -> int:
-    """The width in pixels of the spans in which a row of tiles of `tile` pixels is transformed; less of many bands."""
+    """The width in pixels of the regions in a row of tiles of `tile` pixels: less if there are many bands."""
     count = MAX_SPAN // tile // -(-bands // 3)
     return max(1, count) * tile if width > tile else latents_along(width) * BLOCK
 
 
 def tiles_of(header: Header, window: Window, halo: int = 0) -> list[int]:
-    """The indices of the tiles that a window touches, or its blocks with a halo of so many latent positions."""
+    """The indices of the tiles that a window touches.
+
+    With `halo`, its blocks and so many latent positions around them count.
+    """
     found = []
     step_y, step_x = steps(header)
     spans = []

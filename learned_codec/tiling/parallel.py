@@ -1,4 +1,4 @@
-"""Tiles on threads: each has one, which leaves a processor's cores busier than several threads for each product."""
+"""Several tiles at once, a thread for each: this keeps more cores busy than several threads for each product."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ R = TypeVar("R")
 
 
 class Workers:
-    """So many threads; with one, work is done by the caller's as its results are taken. A context manager."""
+    """A pool of `count` threads, a context manager. With a count of 1, the caller's thread does the work."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._pool = ThreadPoolExecutor(count) if count > 1 else None
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """What a function makes of items, in order. So many of them as there are threads are taken ahead, no more."""
+        """Apply a function to items and yield the results in order. At most `count` items are taken ahead."""
         if self._pool is None:
             yield from map(function, items)
             return
@@ -44,6 +44,6 @@ class Workers:
 
 
 def shared(threads: int, tiles: int) -> tuple[int, int]:
-    """How many tiles at once, and how many threads for each product of them."""
+    """Divide threads: how many tiles at once, and how many threads for each product."""
     workers = max(1, min(threads, tiles))
     return workers, threads // workers

@@ -1,4 +1,4 @@
-"""How far a call has come."""
+"""Progress of a call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from learned_codec.errors import InvalidInputError
 
 Progress = Callable[[int, int], None]
-"""Called with how much is done and with all there is to do, in tiles; rising from call to call up to the end."""
+"""A function that is called with how much is done and how much there is to do, in tiles. Both count searches; the first
+rises with each call."""
 
 
 def checked(progress: Any) -> Progress | None:
@@ -56,16 +57,16 @@ class _StoppedError(BaseException):
 
 
 class Counter:
-    """Tells a `Progress` what is done of an amount that was planned.
+    """Calls a `Progress` as work is done, out of a planned amount.
 
-    What takes longer than planned stands still just before the end, which `finish` alone reaches.
+    If work takes longer than planned, progress stops just before the end; only `finish` reaches it.
     """
 
     def __init__(self, progress: Progress | None, planned: int) -> None:
         self._progress, self._planned, self._done = progress, planned, 0
 
     def add(self, amount: int = 1) -> None:
-        """So much more is done."""
+        """An amount of work is done."""
         done = min(self._done + amount, self._planned - 1)
         if done > self._done:
             self._tell(done)

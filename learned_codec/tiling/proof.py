@@ -1,4 +1,4 @@
-"""What a decoder will see, compared with the source band by band, in a few small areas."""
+"""Compares what a decoder will give with the source, band by band, in a few small areas."""
 
 from __future__ import annotations
 
@@ -23,20 +23,30 @@ if TYPE_CHECKING:
     from learned_codec.models.model import Model
 
 SIDE, MARGIN = 3, 1
-"""Blocks along a side of an area, and around it where its tile has some: the filter reaches half a block."""
+"""Blocks along a side of an area, and blocks of margin around it inside its tile: the lapped filter reaches half a
+block."""
 
 PIXELS_PER_AREA, MOST_AREAS = 2**18, 16
+"""One area for so many pixels of the image, and the most areas. More take longer than they are worth."""
 
 PROMISED = 0.35
-"""The error of noise in one band, as a share of the quantisation steps' mean square: 0.31 to 0.45 by quality."""
+"""The usual RMSE of one band, as a share of the root mean square of the step sizes: 0.31 to 0.45 by quality, measured
+with noise."""
 
 OUT_OF_PROPORTION, LOST = 4.0, 0.5
-"""An error so many times as large as promised, and more than this share of what there was, is worth a warning."""
+"""There is a warning if an error is more than 4 times the usual one, and more than half of the values' deviation."""
 
 
 @dataclass(frozen=True)
 class Area:
-    """A part of a tile: its latents with a margin, its pixels in the image, and where these lie in the latents' own."""
+    """A small part of a tile.
+
+    Attributes:
+        tile: the tile's index.
+        latents: its latent positions in the tile, with a margin.
+        pixels: its pixels in the image.
+        inner: these pixels, counted from the first pixel of `latents`.
+    """
 
     tile: int
     latents: Window
@@ -45,7 +55,7 @@ class Area:
 
 
 class Proof:
-    """The areas of an image, as far apart as can be, that show every band where it has values."""
+    """Areas of an image: spread evenly, and chosen so that every band has values in some of them."""
 
     def __init__(self, source: PixelSource, header: Header, layout: MaskSpec | None) -> None:
         self._source, self._layout = source, layout
@@ -56,7 +66,7 @@ class Proof:
         self.areas = candidates
 
     def _valid(self, area: Area, bands: int) -> NDArray[np.bool_]:
-        """(bands, h, w): which values of an area's pixels are real and seen."""
+        """(bands, h, w): which values in an area are valid."""
         values = self._source.read(*area.pixels)
         found = None
         if self._layout is not None:
@@ -65,7 +75,7 @@ class Proof:
         return np.ones(values.shape, bool) if found is None else found
 
     def crops(self, tile: int, decoded: Decoded) -> list[tuple[Area, Decoded]]:
-        """What of a decoded tile lies in areas."""
+        """The areas in a tile, each with its part of the decoded tile."""
         found = []
         for area in self.areas:
             if area.tile == tile:
@@ -81,9 +91,10 @@ class Proof:
         adaptations: Sequence[Sequence[int]],
         widths: NDArray[np.float64],
     ) -> list[str]:
-        """What is to be said of a file with this header, a sentence a band.
+        """The warnings for a file with this header, one sentence for each band with too large an error.
 
-        `widths` (bands,) are the bands' own ranges: alone, a band's error would be in proportion to that.
+        `widths` (bands,) are the ranges of the bands. Coded alone, a band would have an error in proportion to its
+        range.
         """
         transform = ValueTransform.of_header(header, model.config.bands)
         if transform.constant:
@@ -93,9 +104,9 @@ class Proof:
         advice = "encode it by itself" if transform.components > 1 else "take a model of one band"
         poor = (errors > OUT_OF_PROPORTION * promised) & (errors > LOST * deviations)
         return [
-            f"band {band + 1} comes back with an error (RMSE) of {errors[band]:.3g}, where its values' deviation is "
-            f"{deviations[band]:.3g}: out of all proportion to the quality, which promises about {promised[band]:.2g}; "
-            f"ask for a higher one, or {advice}"
+            f"band {band + 1} comes back with an error (RMSE) of {errors[band]:.3g}, while its values have a deviation "
+            f"of {deviations[band]:.3g}; at this quality an error of about {promised[band]:.2g} is usual; ask for a "
+            f"higher quality, or {advice}"
             for band in np.flatnonzero(poor)
         ]
 
@@ -107,7 +118,7 @@ class Proof:
         crops: Sequence[tuple[Area, Decoded]],
         adaptations: Sequence[Sequence[int]],
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]]:
-        """(bands, h, w) original and decoded values where errors count, and which are valid."""
+        """For each area: (bands, h, w) original values, decoded values, and which are valid."""
         for area, decoded in crops:
             rows, columns = (BLOCK * (part.stop - part.start) for part in area.latents)
             small = replace(header, height=rows, width=columns, tile_code=0)
@@ -120,7 +131,7 @@ class Proof:
 def _errors(
     pairs: Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]], transform: ValueTransform
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(bands,) each: the RMSE and the deviation of the values, outliers left out; 0 where there are none."""
+    """(bands,) each: the RMSE, and the deviation of the values. Outliers don't count; without values, both are 0."""
     count, squares, sums, sums_of_squares = np.zeros((4, transform.bands))
     for original, decoded, valid in pairs:
         middle, reach = transform.linear_range
@@ -139,7 +150,7 @@ def _errors(
 
 
 def _areas(header: Header, count: int) -> Iterator[Area]:
-    """Areas at places that are spread evenly, however many they are: the R2 sequence."""
+    """Areas at places of the R2 sequence, which spreads any number of points evenly."""
     height, width = (grid.latents_along(n) for n in (header.height, header.width))
     side_y, side_x = (step // BLOCK for step in grid.steps(header))
     for k in range(count):
@@ -153,12 +164,12 @@ def _areas(header: Header, count: int) -> Iterator[Area]:
 
 
 def _along(place: int, start: int, length: int, whole: int) -> tuple[slice, slice, slice]:
-    """Along one axis of a tile, at a block: an area's pixels in the image, its latents in the tile, pixels in these."""
+    """An area at block `place` of a tile, along one axis: its `pixels`, `latents` and `inner` (see `Area`)."""
     blocks = grid.latents_along(length)
     first = max(0, min(place - SIDE // 2, blocks - SIDE))
     last = min(first + SIDE, blocks)
     outer = slice(max(0, first - MARGIN), min(blocks, last + MARGIN))
-    # What the filter at a tile's edge makes of the neighbour isn't known here.
+    # The lapped filter at a tile's edge needs the neighbouring tile, which is not known here.
     top = max(first * BLOCK, BLOCK // 2 if start else 0)
     bottom = min(last * BLOCK, length if start + length == whole else length - BLOCK // 2)
     pixels = slice(top, max(top, bottom))
@@ -167,7 +178,7 @@ def _along(place: int, start: int, length: int, whole: int) -> tuple[slice, slic
 
 
 def _covering(candidates: list[tuple[Area, NDArray[np.bool_]]], count: int) -> list[Area]:
-    """The areas of the candidates that show most of the bands that others show least of."""
+    """Choose areas so that every band has as many valid values as possible in some of them."""
     counts = [valid.sum((1, 2)) for _, valid in candidates]
     seen = np.zeros(len(candidates[0][1]))
     chosen: list[int] = []

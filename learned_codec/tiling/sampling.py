@@ -1,4 +1,4 @@
-"""Which values of an image tell its range and how its bands go together."""
+"""Samples of an image, from which the value transform is chosen."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from learned_codec.values.sources import PixelSource
 from .grid import Window
 
 SAMPLE_WINDOW, SAMPLE_GRID = 256, 8
-"""Images beyond four megapixels show their range and spectrum in a grid of 8 x 8 windows of 256 pixels."""
+"""Of images beyond four megapixels, a grid of 8 x 8 windows of 256 pixels is sampled."""
 
 MAX_SAMPLES = 2**22
-"""Beyond, only every n-th pixel is taken: what is made of them takes thirty times their number in bytes."""
+"""The most values sampled; beyond, every n-th pixel is taken. Choosing a transform takes about 30 bytes for each
+value."""
 
 
 def samples(source: PixelSource, layout: MaskSpec) -> Samples:
-    """The values of a source that tell its ranges and how its bands go together.
+    """Samples of a source's values, for its ranges and the correlation of its bands.
 
-    Where bands have no value in the windows, or one only, all of the image is looked at.
+    If a band has no value in the windows, or only one, the whole image is sampled.
     """
     windows = list(_sample_windows(source.height, source.width))
     found = _samples_in(source, layout, windows)
@@ -36,7 +37,7 @@ def samples(source: PixelSource, layout: MaskSpec) -> Samples:
 def _samples_in(source: PixelSource, layout: MaskSpec, windows: list[Window]) -> Samples:
     found, valid = [], []
     total = source.bands * sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in windows)
-    # An odd step: an even one would take the same columns of every row.
+    # The step is odd: an even one could take the same columns of every row.
     every_nth = 1 if total <= MAX_SAMPLES else -(-total // MAX_SAMPLES) | 1
     for rows, columns in windows:
         values = source.read(rows, columns)
@@ -54,7 +55,7 @@ def _samples_in(source: PixelSource, layout: MaskSpec, windows: list[Window]) ->
 
 
 def _windows(height: int, width: int, side: int) -> Iterator[Window]:
-    """All of an image, in squares."""
+    """The whole image, in squares."""
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield slice(top, min(top + side, height)), slice(left, min(left + side, width))

@@ -1,4 +1,4 @@
-"""Tiles on their way into bytes, and where a search for a rate keeps them."""
+"""Analysed tiles, and the store in which a search for a rate keeps them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from learned_codec.models.shape_adaptive import Shape
 from learned_codec.streams import our_errors
 
 IN_MEMORY = 2**28
-"""Bytes of latents that a search for a rate keeps in memory; beyond, they go to a temporary file."""
+"""Bytes that a store keeps in memory. What is beyond goes to a temporary file."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile on its way.
+    """An analysed tile.
 
-    Its side in bytes; each component's (h, w, latents), none where nothing in it is visible, and likewise what is
-    rounded in their place if they were optimised; and which pixels are visible, as `Decoded` has it.
+    Attributes:
+        side: its mask or plane, packed.
+        latents: (h, w, latents) of each component; empty if nothing in the tile is visible.
+        optimised: the same after latent optimisation, to be rounded in their place; empty without.
+        visible: (h, w, 16, 16), which pixels of each block are visible; None: all.
     """
 
     side: bytes
@@ -34,23 +37,23 @@ class Tile:
 
     @cached_property
     def shape(self) -> Shape | None:
-        """Of what is coded."""
+        """The shape of its coded pixels."""
         return Shape.of(self.visible)
 
 
 Kept = Any
-"""An array, or where in a file it is, its shape and dtype."""
+"""An array, or its place in the temporary file with its shape and dtype."""
 
 
 class Store:
-    """Arrays kept for later, beyond `IN_MEMORY` in a temporary file."""
+    """Keeps arrays for later: in memory up to `IN_MEMORY`, then in a temporary file. A context manager."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] | None = None
         self._used = 0
 
     def keep(self, array: NDArray[Any]) -> Kept:
-        """What `load` takes to give the array back."""
+        """Keep an array. The result is what `load` takes."""
         if self._used + array.nbytes <= IN_MEMORY:
             self._used += array.nbytes
             return array
@@ -62,7 +65,7 @@ class Store:
         return place
 
     def load(self, kept: Kept) -> NDArray[Any]:
-        """What was kept."""
+        """The array that was kept."""
         if self._file is None or isinstance(kept, np.ndarray):
             found: NDArray[Any] = kept
             return found
@@ -79,14 +82,14 @@ class Store:
 
 
 class TileStore(Store, Sequence[Tile]):
-    """Tiles kept for a search."""
+    """Keeps the tiles of a search. A sequence."""
 
     def __init__(self) -> None:
         super().__init__()
         self._tiles: list[tuple[bytes, list[Kept], list[Kept], Kept | None]] = []
 
     def extend(self, tiles: Iterable[Tile]) -> None:
-        """Keep tiles behind those that are there."""
+        """Append tiles."""
         for tile in tiles:
             latents, optimised = ([self.keep(x) for x in arrays] for arrays in (tile.latents, tile.optimised))
             visible = None if tile.visible is None else self.keep(tile.visible)
@@ -97,12 +100,12 @@ class TileStore(Store, Sequence[Tile]):
 
     @property
     def sides(self) -> list[bytes]:
-        """The tiles' sides."""
+        """The packed masks or planes of all tiles."""
         return [side for side, _, _, _ in self._tiles]
 
     @property
     def visible(self) -> bool:
-        """Whether anything is."""
+        """Whether any pixel of any tile is visible."""
         return any(latents for _, latents, _, _ in self._tiles)
 
     def __getitem__(self, index: Any) -> Any:

@@ -227,7 +227,7 @@ def test_the_registry_knows_its_models() -> None:
     with pytest.raises(UnknownModelError, match=cards[0].name):
         registry.default(17)
     for name in (7, b"rgb-1", None):
-        with pytest.raises(InvalidInputError, match="by its name or path"):
+        with pytest.raises(InvalidInputError, match="must be a name or a path"):
             registry.by_name(name)  # type: ignore[arg-type]
 
 

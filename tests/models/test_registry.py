@@ -120,7 +120,7 @@ def test_what_is_no_model(tmp_path: Path, grey: np.ndarray) -> None:
     broken.write_bytes(b"nothing of the kind")
     with pytest.raises(WeightsError, match="not a weights file"):
         learned_codec.register_model(broken)
-    with pytest.raises(UnknownModelError, match="no model for fields.*rgb-1.*path"):
+    with pytest.raises(UnknownModelError, match="no model named fields.*rgb-1.*path"):
         learned_codec.encode(grey, model="fields")
 
 

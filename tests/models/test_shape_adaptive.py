@@ -62,8 +62,8 @@ def test_the_transform_is_undone(mask: np.ndarray, bands: int) -> None:
     x = np.random.default_rng(0).random((2, bands, *mask.shape), np.float32) - np.float32(0.5)
     again = shape.from_whole(shape.to_whole(x))
     np.testing.assert_allclose(again[..., support], x[..., support], atol=2e-5)
-    # Blocks that aren't cut stay as they are, and nothing outside the support matters.
-    whole = ~shape.cut.repeat(16, 0).repeat(16, 1)
+    # Blocks that aren't boundary blocks stay as they are, and nothing outside the support matters.
+    whole = ~shape.boundary.repeat(16, 0).repeat(16, 1)
     np.testing.assert_array_equal(shape.to_whole(x)[..., whole], x[..., whole])
     other = np.where(shape.support, x, np.float32(9))
     np.testing.assert_array_equal(shape.to_whole(other), shape.to_whole(x))
@@ -84,10 +84,10 @@ def test_there_are_as_many_coefficients_as_pixels(mask: np.ndarray) -> None:
     np.testing.assert_array_equal(coded.sum(2), support.sum((2, 3)))
     x = np.random.default_rng(1).random(mask.shape, np.float32)
     stand_ins = shape.to_whole(x).reshape(coded.shape[0], 16, coded.shape[1], 16).swapaxes(1, 2)
-    coefficients = (dct() @ stand_ins @ dct().T).reshape(*shape.cut.shape, 256)
-    cut = shape.cut[..., None]
-    assert np.abs(coefficients * (cut & ~coded)).max() < 1e-5
-    # A block's shape is its own matter: an area and a part of it agree.
+    coefficients = (dct() @ stand_ins @ dct().T).reshape(*shape.boundary.shape, 256)
+    boundary = shape.boundary[..., None]
+    assert np.abs(coefficients * (boundary & ~coded)).max() < 1e-5
+    # A block's shape is its own matter: a region and a part of it agree.
     part = Shape.of(blocks[:1])
     np.testing.assert_array_equal(part.coded(POSITIONS) if part else np.ones(coded[:1].shape, bool), coded[:1])
 
@@ -99,7 +99,7 @@ def test_an_even_block_has_one_coefficient(mask: np.ndarray, value: float) -> No
     if shape is None:
         return
     x = np.full((1, 1, *mask.shape), value, np.float32)
-    rows, columns = shape.cut.shape
+    rows, columns = shape.boundary.shape
     found = shape.to_whole(x)[0, 0].reshape(rows, 16, columns, 16).swapaxes(1, 2)[shape.partial]
     np.testing.assert_allclose(found, np.broadcast_to(found[:, :1, :1], found.shape), atol=1e-5)
 
@@ -118,14 +118,14 @@ def test_what_is_filtered_where_all_is_visible_is_undone(mask: np.ndarray) -> No
 
 
 def test_single_pixels_do_not_cut_a_block_and_edges_do() -> None:
-    def cut(mask: np.ndarray) -> bool:
+    def is_boundary(mask: np.ndarray) -> bool:
         return Shape.of(blocks_of(mask)) is not None
 
     for hidden, expected in (((3, 5), False), ((slice(0, 1),), True), ((slice(4, 6), slice(0, 16)), True)):
         mask = np.ones((16, 16), bool)
         mask[hidden] = False
-        assert cut(mask) == expected
-    assert cut(np.zeros((16, 16), bool))
+        assert is_boundary(mask) == expected
+    assert is_boundary(np.zeros((16, 16), bool))
 
 
 @pytest.fixture(params=["rgb-1", "mono-1"])

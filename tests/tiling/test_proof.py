@@ -79,7 +79,7 @@ def test_a_header_that_says_something_else_is_noticed(monkeypatch: pytest.Monkey
 def test_detail_that_a_model_has_not_is_noticed() -> None:
     even = np.indices((64, 64)).sum(0) % 2
     image = np.dstack([even * 255, (1 - even) * 255, even * 255]).astype(np.uint8)
-    with pytest.warns(learned_codec.DistortionWarning, match="band 1 .* a model of one band; likewise 2 more bands"):
+    with pytest.warns(learned_codec.DistortionWarning, match="band 1 .* a model of one band; so do 2 more bands"):
         learned_codec.encode(image, quality=100)
 
 

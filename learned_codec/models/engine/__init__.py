@@ -1,7 +1,7 @@
-"""What the networks run on, behind a narrow interface.
+"""Inference engines behind one narrow interface.
 
-The networks are written once, as functions of a few operations (`interface.Operations`). An engine builds them:
-OpenVINO on CPUs, torch on other devices. They take and give numpy's arrays.
+Networks are written once, as functions of a few operations (`interface.Operations`). An engine builds programs from
+them: OpenVINO for CPUs, torch for other devices. Programs take and return numpy arrays.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ __all__ = ["VECTOR", "Array", "Engine", "Input", "Network", "Operations", "Progr
 
 @lru_cache(maxsize=8)
 def engine_for(device: str, threads: int = 1) -> Engine:
-    """The engine for "cpu", or for what torch calls another device; kept for the next call.
+    """The engine for "cpu" or for a device by its name in torch. It is kept for the next call.
 
-    `threads` share each product. Calls from several threads run beside each other in any case.
+    `threads` is how many work on each matrix product. Several threads may use an engine at once.
 
     Raises:
-        InvalidInputError: there is no such device here.
-        MissingDependencyError: it needs torch, which isn't installed.
-        ModelError: sums that must be exact are not.
+        InvalidInputError: there is no such device here. MissingDependencyError: it needs torch, which isn't installed.
+        ModelError: sums that must be exact are not exact here.
     """
     engine = _engine(device, threads)
     if not sums_are_exact(engine):
         raise ModelError(
-            f"float32 products on {device} are shortened (to TF32, bf16 or the like). The entropy model needs them "
-            "whole: files would not decode elsewhere"
+            f"float32 products on {device} are not exact (they may be TF32 or bf16). The entropy model needs exact "
+            "ones, or files would not decode on other machines"
         )
     return engine
 

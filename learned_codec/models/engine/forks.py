@@ -1,8 +1,8 @@
-"""Processes that are forked after an engine was used, as pools on Linux are before Python 3.14.
+"""Forks of a process that has used an engine, as by multiprocessing pools on Linux before Python 3.14.
 
-A fork copies one thread of many, and what the others were at as they left it. So a fork waits until no engine is at
-work; and in the new process an engine keeps to one thread for each product, as it would wait for others that weren't
-copied. Torch, with which latents are optimised (`effort`), can't be waited for: that would take seconds.
+A fork copies only the thread that calls it. Locks that other threads held stay held for ever. So a fork waits until no
+engine is working. In the new process, an engine uses one thread for each product: it would wait for its other threads,
+which weren't copied. Forks do not wait for torch (`effort`): that would take seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cache
 
 
 class _Gate:
-    """Counts who is at work, and lets nobody begin while a process is forked."""
+    """Counts the blocks of code that work with an engine, and lets none begin during a fork."""
 
     def __init__(self) -> None:
         self.in_child = False
@@ -28,7 +28,7 @@ class _Gate:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Inside the block, no process is forked. Blocks of one thread must not be within each other."""
+        """A block during which no fork happens. A thread must not nest such blocks."""
         condition = self._condition
         with condition:
             condition.wait_for(lambda: not self._closing)
@@ -41,19 +41,19 @@ class _Gate:
                 condition.notify_all()
 
     def close(self) -> None:
-        """Wait until nobody is at work, and let nobody begin."""
+        """Wait until no block is at work, and let none begin."""
         self._condition.acquire()
         self._closing = True
         self._condition.wait_for(lambda: not self._working)
 
     def open(self) -> None:
-        """Let all go on."""
+        """Let blocks begin again."""
         self._closing = False
         self._condition.notify_all()
         self._condition.release()
 
     def open_in_child(self) -> None:
-        """Begin anew, in the new process."""
+        """Start afresh in the new process."""
         self._renew()
         self.in_child = True
         torch = sys.modules.get("torch")
@@ -63,7 +63,7 @@ class _Gate:
 
 @cache
 def gate() -> _Gate:
-    """The one of this process."""
+    """The gate of this process."""
     found = _Gate()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=found.close, after_in_parent=found.open, after_in_child=found.open_in_child)

@@ -12,60 +12,64 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 Tensor = Any
-"""An engine's own, float32 of (channels, height, width). A vector has a height and a width of 1."""
+"""An engine's own kind of tensor: float32, (channels, height, width). A vector has height and width 1."""
 
 
 class Operations(Protocol):
-    """What networks are made of. Two tensors are added or multiplied as numpy's arrays are."""
+    """The operations that networks are made of. `add` and `multiply` broadcast as numpy does."""
 
     def pointwise(self, x: Tensor, weight: Array, bias: Array | None = None) -> Tensor:
-        """A matrix product at every place: `weight` (out, in), or (groups, out, in) for so many parts of channels."""
+        """A 1x1 convolution by `weight`, (out, in), or (groups, out, in) for a grouped one."""
 
     def weighted(self, x: Tensor, weight: Tensor) -> Tensor:
-        """`pointwise` by a weight that is an input of the network, (1, out, in)."""
+        """A 1x1 convolution by a weight (1, out, in) that is an input of the network."""
 
     def depthwise(self, x: Tensor, weight: Array, bias: Array) -> Tensor:
-        """Each channel's sums over 3 x 3 places by `weight` (channels, 3, 3), with zeros around the border."""
+        """A depthwise 3x3 convolution by `weight` (channels, 3, 3), with zeros around the border."""
 
     def constant(self, values: Array) -> Tensor:
         """Values as a tensor."""
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
-        """X + y."""
+        """The sum, x + y."""
 
     def multiply(self, x: Tensor, y: Tensor) -> Tensor:
-        """X * y."""
+        """The product, x * y."""
 
     def floor(self, x: Tensor) -> Tensor:
         """Rounded down."""
 
     def clip(self, x: Tensor, low: float, high: float) -> Tensor:
-        """From `low` to `high`."""
+        """Clip to `low` … `high`."""
 
     def leaky_relu(self, x: Tensor, slope: float) -> Tensor:
-        """What is negative, times `slope`."""
+        """Multiply negative values by `slope`."""
 
     def space_to_depth(self, x: Tensor, size: int, *, places_first: bool = False) -> Tensor:
-        """Squares of size x size places into channels: each channel's places, or else each place's channels."""
+        """Move squares of size x size positions into channels.
+
+        A channel's positions stay together, unless `places_first`.
+        """
 
     def depth_to_space(self, x: Tensor, size: int, *, places_first: bool = False) -> Tensor:
         """The inverse of `space_to_depth`."""
 
     def enlarge(self, x: Tensor) -> Tensor:
-        """Every place as 2 x 2."""
+        """Repeat every value as 2 x 2."""
 
 
 Network = Callable[[Operations, Sequence[Tensor]], Sequence[Tensor]]
-"""A function of its inputs by operations alone."""
+"""A function of input tensors that uses only the given operations."""
 
 VECTOR = (1, 1)
+"""The height and width of a vector."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An input of a network: its channels, and its height and width where these are always the same.
+    """An input of a network: its channels, and its `size` (height, width) if that never changes.
 
-    With `channels_last` it is given as (height, width, channels).
+    With `channels_last`, programs take it as (height, width, channels).
     """
 
     channels: int
@@ -74,7 +78,7 @@ class Input:
 
 
 Program = Callable[..., list[Array]]
-"""A network as an engine built it: arrays in, and arrays out, which are the caller's."""
+"""A network built by an engine. It takes arrays and returns new ones. Threads may share it."""
 
 
 class Engine(Protocol):
@@ -82,10 +86,10 @@ class Engine(Protocol):
 
     @property
     def device(self) -> str:
-        """Its name."""
+        """The name of the device."""
 
     def build(self, network: Network, inputs: Sequence[Input], *, exact: bool, channels_last: bool = False) -> Program:
-        """Make a network ready. `exact`: in float32, so that sums of integers below 2^24 are; else in what is fast.
+        """Build a network. With `exact`, sums of integers below 2^24 are exact; else the engine may compute in bf16.
 
-        Its results are (channels, height, width), or with `channels_last` (height, width, channels).
+        The program's results are (channels, height, width), or (height, width, channels) with `channels_last`.
         """

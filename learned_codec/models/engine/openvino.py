@@ -1,4 +1,4 @@
-"""Networks on CPUs, by OpenVINO: made of its operators, not converted from anything."""
+"""The engine for CPUs: networks are built from OpenVINO's operators, without a conversion."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .forks import gate
 from .interface import Array, Input, Network, Program
 
 MAX_SIDE = 1 << 16
-"""Places along an axis, more than any tile has. Without a limit, products of sizes overflow in OpenVINO."""
+"""The most positions along an axis, more than any tile has. Without a limit, products of sizes overflow in OpenVINO."""
 
 _IN_A_FORK = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}
-"""Settings of a process that was forked: the threads of others weren't copied, but OpenVINO waits for them."""
+"""Settings in a forked process. More threads weren't copied by the fork, and OpenVINO would wait for them."""
 
 _of_other_processes: list[Any] = []
-"""What a process that was forked can neither use nor free: that would wait for the threads, too."""
+"""Objects from before a fork. The new process can neither use nor free them: freeing would wait for threads as well."""
 
 _WANT = re.compile(r"alloc|memory|temporarily unavailable", re.IGNORECASE)
 """In the engine's errors: of memory, or of threads."""
@@ -40,12 +40,12 @@ def _core() -> Any:
 
 
 def has_bf16() -> bool:
-    """Whether the processor computes in bf16: emulated, it is slower than float32."""
+    """Whether the processor computes in bf16. Emulated bf16 is slower than float32."""
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVino:
-    """An engine with so many threads for each product, and as many at once as the processor has cores for."""
+    """An engine with `threads` for each product. As many products run at once as there are cores for."""
 
     device = "cpu"
 
@@ -71,7 +71,7 @@ class OpenVino:
 
 
 class _Program:
-    """A network, compiled in the process that calls it. Every thread that does has a request of its own."""
+    """A network, compiled once for each process that calls it. Each thread has an inference request of its own."""
 
     def __init__(self, model: Any, settings: dict[str, Any]) -> None:
         self._model, self._settings = model, settings
@@ -85,7 +85,7 @@ class _Program:
         self._compiled, self._process = compiled, os.getpid()
 
     def _request(self) -> Any:
-        """This thread's."""
+        """This thread's inference request."""
         process, request = getattr(self._local, "request", (0, None))
         if self._process != os.getpid():
             _of_other_processes.extend((self._compiled, request))
@@ -181,5 +181,5 @@ def _integers(*values: int) -> Any:
 
 
 def _size(x: Any) -> Any:
-    """Height and width."""
+    """The height and width of a tensor."""
     return op.slice(op.shape_of(x), _integers(_HEIGHT), _integers(_RANK), _integers(1))

@@ -1,4 +1,4 @@
-"""Are an engine's sums exact? Global switches, instructions and algorithms may shorten its products."""
+"""A test whether an engine's sums are exact. Global settings, instructions or algorithms may round its products."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 from .interface import Array, Engine, Input, Operations, Tensor
 
 SIZE, CHANNELS = 12, 192
-"""Of the real work, so that the engine chooses what it chooses there."""
+"""Sizes as in real use, so that the engine chooses the same algorithms."""
 
 LARGE = 16411.0
-"""15 bits, which every float shorter than float32 would round."""
+"""A number of 15 bits: every format shorter than float32 rounds it."""
 
 
 def sums_are_exact(engine: Engine) -> bool:
-    """Whether pointwise and depthwise sums of up to 24 bits come out as they are."""
+    """Whether pointwise and depthwise sums of up to 24 bits are exact."""
     rng = np.random.default_rng(0)
     small = rng.integers(0, 2, (CHANNELS, CHANNELS)).astype(np.float32)
     weights: list[Array] = [

@@ -1,4 +1,4 @@
-"""Networks on what torch can use: GPUs above all."""
+"""The engine for other devices, GPUs above all, by torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .interface import Array, Input, Network, Program
 
 
 class Torch:
-    """An engine for a device that torch knows. Raises what torch raises if it can't be used."""
+    """An engine for a device of torch. Raises torch's own errors if it can't be used."""
 
     def __init__(self, device: str) -> None:
         (torch.zeros(1, device=device, dtype=torch.float64) + 1).item()
@@ -26,7 +26,7 @@ class Torch:
         operations = TorchOperations(self.device, torch.float32 if exact else self._short)
 
         def run(*arrays: Array) -> list[Array]:
-            # Whatever the caller's modes are.
+            # The result must not depend on the modes that the caller is in.
             with torch.inference_mode(), torch.autocast(self.device.split(":")[0], enabled=False):
                 given = zip(map(operations.constant, arrays), inputs, strict=True)
                 tensors = [x.permute(2, 0, 1).contiguous() if i.channels_last else x for x, i in given]
@@ -37,9 +37,10 @@ class Torch:
 
 
 class TorchOperations:
-    """`Operations` on torch's tensors, done at once. Products are matrix products and shifted sums: these are exact.
+    """`Operations` on torch's tensors, executed at once.
 
-    Convolutions on GPUs are computed by many algorithms, some of them in shorter floats.
+    Convolutions are written as matrix products and shifted sums. For real convolutions, GPU libraries have many
+    algorithms, and some of them are not exact.
     """
 
     def __init__(self, device: str, dtype: torch.dtype) -> None:
@@ -50,7 +51,7 @@ class TorchOperations:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self._device, self._dtype)
 
     def _weight(self, values: Array) -> Tensor:
-        """A network's weights, moved once."""
+        """A network's weights on the device, moved there once."""
         if id(values) not in self._kept:
             self._kept[id(values)] = values, self.constant(values)
         return self._kept[id(values)][1]
@@ -100,5 +101,5 @@ class TorchOperations:
 
 
 def _turned(x: Tensor, outer: int, inner: int) -> Tensor:
-    """Channels by (outer, inner) -> by (inner, outer)."""
+    """Reorder channels from (outer, inner) to (inner, outer)."""
     return x.reshape(outer, inner, *x.shape[1:]).transpose(0, 1).flatten(0, 1)
