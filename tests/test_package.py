@@ -1,6 +1,7 @@
 """What importing and installing the package costs and gives."""
 
 import ast
+import os
 import subprocess
 import sys
 import tomllib
@@ -62,6 +63,32 @@ def test_command_line_help_is_light() -> None:
         "print('torch' in sys.modules, 'rasterio' in sys.modules)"
     )
     assert run_python(code).split()[-2:] == ["False", "False"]
+
+
+def test_no_network_and_no_processes_and_nothing_in_the_home_folder(tmp_path: Path) -> None:
+    """Nor of a dependency: importing OpenVINO reports that to its makers, unless it is hindered."""
+    code = (
+        "import sys, time\n"
+        "watched = ('socket.connect', 'socket.getaddrinfo', 'os.fork', 'subprocess.Popen')\n"
+        "sys.addaudithook(lambda event, _: event in watched and print(event))\n"
+        "import numpy, learned_codec\n"
+        "data = learned_codec.encode(numpy.arange(70 * 80).reshape(70, 80).astype('uint16'))\n"
+        "learned_codec.decode_file(__import__('io').BytesIO(data), sys.argv[1] + '/a.tif')\n"
+        "time.sleep(0.5)\n"
+        "print('openvino_telemetry' in sys.modules)"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={key: value for key, value in os.environ.items() if key != "CI"} | {"HOME": str(home)},
+    )
+    assert said.stdout.split() == ["False"]
+    assert not any(home.iterdir())
 
 
 @pytest.mark.parametrize("name", learned_codec.__all__)

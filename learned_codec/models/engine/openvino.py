@@ -11,12 +11,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
-from openvino import opset13 as op
 
 from ..device import cores
 from .forks import gate
+from .import_openvino import openvino as ov
+from .import_openvino import opset13 as op
 from .interface import Array, Input, Network, Program
 
 MAX_SIDE = 1 << 16
