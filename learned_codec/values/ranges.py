@@ -68,8 +68,11 @@ class Extremes:
     def add(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
         """Take (bands, h, w) values, of which those count that are `valid`, None for all."""
         where: Any = True if valid is None else valid
-        np.minimum(self._low, values.min((1, 2), initial=self._none[0], where=where), out=self._low)
-        np.maximum(self._high, values.max((1, 2), initial=self._none[1], where=where), out=self._high)
+        # Along one axis at a time: along both at once, numpy takes a hundred times as long where bands lie together.
+        low = values.min(1, initial=self._none[0], where=where).min(1)
+        high = values.max(1, initial=self._none[1], where=where).max(1)
+        np.minimum(self._low, low, out=self._low)
+        np.maximum(self._high, high, out=self._high)
 
     def bounds(self) -> NDArray[Any]:
         """(2, bands): the lowest and the highest; 0 of bands that had no value."""
