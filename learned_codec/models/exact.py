@@ -62,6 +62,9 @@ S_MIN, S_MAX = (bound << LOG2_BITS for bound in LOG2_SCALES)
 _BIN_SHIFT = 5  # 256ths of an octave to 8ths
 _BIN_OFFSET = (1 << (_BIN_SHIFT - 1)) - round(SCALE_LOG2_MIN * (1 << LOG2_BITS))  # a rounding half; bin 0's scale
 
+SMALL = 16
+"""Up to so many latents along a side, networks run at just that length."""
+
 PHASES = 4
 """Positions in a 2 x 2 neighbourhood, row by row. In one stage, each position has another group of channels."""
 
@@ -244,7 +247,7 @@ class ExactEntropyModel:
         except KeyError as error:
             raise WeightsError(f"the weights lack the exact tensor {error}") from error
         self._groups = [groups_of(stage, config.latents) for stage in range(CONTEXT_STAGES)]
-        inputs = [Input(config.hyper_latents, channels_last=True), Input(config.context_width, VECTOR)]
+        inputs = [Input(config.hyper_latents, channels_last=True), Input(1), Input(config.context_width, VECTOR)]
         self._features = engine.build(self._features_network, inputs, exact=True, channels_last=True)
         self._stages = [self._built_stage(engine, stage) for stage in range(CONTEXT_STAGES)]
 
@@ -266,9 +269,9 @@ class ExactEntropyModel:
 
     def _features_network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """The scaled hyper-latents and the bias -> features, of four times the height and width."""
-        x, bias = inputs
+        x, within, bias = inputs
         layers = _Layers(self.layers)
-        x = layers.up(ops, "hyper_synthesis.up1", x)
+        x = ops.multiply(layers.up(ops, "hyper_synthesis.up1", x), within)
         x = layers.block(ops, "hyper_synthesis.block", x)
         x = layers.up(ops, "hyper_synthesis.up2", x, 0)
         return [clip(ops, ops.add(layers.pointwise(ops, "hyper_synthesis.leave", x), bias))]
@@ -283,8 +286,8 @@ class ExactEntropyModel:
         inputs += [Input(2 * c.latents, channels_last=True)] * stage
 
         def network(ops: Operations, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-            features, inside, unit, *rest = tensors
-            return self._stage_network(ops, stage, features, inside, unit, rest[:PRODUCT_ROWS], rest[PRODUCT_ROWS:])
+            features, within, unit, *rest = tensors
+            return self._stage_network(ops, stage, features, within, unit, rest[:PRODUCT_ROWS], rest[PRODUCT_ROWS:])
 
         return engine.build(network, inputs, exact=True, channels_last=True)
 
@@ -293,14 +296,14 @@ class ExactEntropyModel:
         ops: Operations,
         stage: int,
         features: Tensor,
-        inside: Tensor,
+        within: Tensor,
         unit: Tensor,
         to_mean: Sequence[Tensor],
         known: Sequence[Tensor],
     ) -> Sequence[Tensor]:
         """The means and bins of a stage, (positions * channels, h / 2, w / 2).
 
-        `inside` is 1 inside the region and 0 beyond it. `known` has an array for each stage before: at each position,
+        `within` is 1 inside the region and 0 beyond it. `known` has an array for each stage before: at each position,
         normalised latents and then their magnitudes.
         """
         name, width = f"steps.{stage}", self.config.context_width
@@ -312,7 +315,7 @@ class ExactEntropyModel:
         for groups, latents in zip(self._groups, known, strict=False):
             matrices = np.stack([from_latents[:, :, group].reshape(width, -1) for group in groups])
             x = ops.add(x, ops.depth_to_space(ops.pointwise(latents, matrices), 2, places_first=True))
-        x = ops.multiply(clip(ops, ops.floor(x)), inside)
+        x = ops.multiply(clip(ops, ops.floor(x)), within)
         hidden = ops.space_to_depth(layers.block(ops, f"{name}.block", x, 0), 2, places_first=True)
         leave = layers[f"{name}.leave"]
         mu, s = (self._left(ops, hidden, leave, stage, start) for start in (0, self.config.latents))
@@ -330,11 +333,14 @@ class ExactEntropyModel:
 
     # -- coding -------------------------------------------------------------------------------------------------------
 
-    def features(self, hyper: NDArray[np.int32], level: LevelTables) -> Array:
-        """(hz, wz, hyper_latents) integer hyper-latents -> (4hz, 4wz, context_width)."""
+    def _features_of(self, hyper: NDArray[np.int32], level: LevelTables, size: tuple[int, int]) -> Array:
+        """(hz, wz, hyper_latents) integer hyper-latents -> features (*size, context_width)."""
+        height, width, channels = hyper.shape
         x = hyper * level.input_scale.astype(np.float64) + (level.input_bias + (1 << (HYPER_INPUT_BITS - 1)))
-        x = np.clip(np.floor(x * 2.0**-HYPER_INPUT_BITS), -ACTIVATION_MAX, ACTIVATION_MAX)
-        (features,) = self._features(x.astype(np.float32), _vector(level.feature_bias))
+        given = np.zeros((size[0] // HYPER_STRIDE, size[1] // HYPER_STRIDE, channels), np.float32)
+        given[:height, :width] = np.clip(np.floor(x * 2.0**-HYPER_INPUT_BITS), -ACTIVATION_MAX, ACTIVATION_MAX)
+        within = inside(size, height * HYPER_STRIDE, width * HYPER_STRIDE, 2)
+        (features,) = self._features(given, within, _vector(level.feature_bias))
         return features
 
     def latents(
@@ -352,10 +358,9 @@ class ExactEntropyModel:
         latents in quantisation steps. Where `coded`, of the same shape, is false, latents are zero: so are their means,
         and scale bin 0 skips them.
         """
-        features = self.features(hyper, level)
-        rows, columns = features.shape[0] // 2, features.shape[1] // 2  # of neighbourhoods
-        inside = np.zeros((1, 2 * rows, 2 * columns), np.float32)
-        inside[:, :height, :width] = 1
+        size = usual_size(HYPER_STRIDE * hyper.shape[0], HYPER_STRIDE * hyper.shape[1])
+        features, within = self._features_of(hyper, level, size), inside(size, height, width)
+        rows, columns = size[0] // 2, size[1] // 2  # of neighbourhoods
         to_mean = product_rows(level.unit, MEAN_BITS - MU_BITS)
         to_normalised = power_of_two(-level.unit, LATENT_BITS - MEAN_BITS)
         decoded = np.empty((height, width, self.config.latents), np.float32)
@@ -363,7 +368,7 @@ class ExactEntropyModel:
         for stage, groups in enumerate(self._groups):
             channels = np.concatenate([np.arange(group.start, group.stop) for group in groups])
             vectors = _vector(level.unit[channels]), *map(_vector, to_mean[:, channels])
-            found = self._stages[stage](features, inside, *vectors, *known)
+            found = self._stages[stage](features, within, *vectors, *known)
             means, float_bins = (x.reshape(rows, columns, PHASES, -1) for x in found)
             bins = float_bins.astype(np.uint8)
             for position, group in enumerate(groups):
@@ -416,6 +421,25 @@ def to_bins(log2_scale: NDArray[Any]) -> NDArray[np.uint8]:
     """Log2 of a scale in 256ths of an octave, integers of any dtype -> the nearest scale bin."""
     nearest = (log2_scale.astype(np.int64) + _BIN_OFFSET) >> _BIN_SHIFT
     result: NDArray[np.uint8] = np.clip(nearest, 0, SCALE_BINS - 1).astype(np.uint8)
+    return result
+
+
+def usual_size(height: int, width: int) -> tuple[int, int]:
+    """The size at which networks run for height x width latents, multiples of 4. Fewer sizes take less compiling."""
+    return -(-height // _usual(height)) * _usual(height), -(-width // _usual(width)) * _usual(width)
+
+
+def _usual(length: int) -> int:
+    return HYPER_STRIDE if length <= SMALL else 2 * HYPER_STRIDE
+
+
+def inside(size: tuple[int, int], height: int, width: int, stride: int = 1) -> Array:
+    """(1, …, …) 1 inside height x width latents and 0 beyond, at positions that are `stride` latents apart.
+
+    Times this, activations beyond the region are what a network sees beyond a border: zero.
+    """
+    result = np.zeros((1, size[0] // stride, size[1] // stride), np.float32)
+    result[:, : height // stride, : width // stride] = 1
     return result
 
 

@@ -15,10 +15,14 @@ from learned_codec.errors import WeightsError
 
 from .config import BLOCK, INPUT_FACTOR, PATCH, SLOPE, ModelConfig
 from .engine import VECTOR, Array, Engine, Input, Operations, Program, Tensor
+from .exact import inside, usual_size
 
-MOST_ROWS = 640
-"""Rows of pixels that the refinement takes at once. An engine keeps the outputs of all layers: 150 MB for 640 x 640
-pixels."""
+MOST_BLOCKS = 48
+"""Blocks along a side that the refinement takes at once. An engine keeps the outputs of several layers: 60 MB for so
+many."""
+
+COARSE = 4
+"""Where the refinement takes parts, their sides are multiples of so many blocks: each size takes time to compile."""
 
 
 class Parameters:
@@ -81,19 +85,32 @@ class Refinement:
         self._adapted: Program | None = None
         self._seen: Program | None = None
 
-    def correction(self, planes: Array, bias: Array, log2_scale: float, adaptation: Sequence[int] = ()) -> Array:
+    def correction(
+        self,
+        planes: Array,
+        bias: Array,
+        log2_scale: float,
+        adaptation: Sequence[int] = (),
+        inner: tuple[slice, slice] | None = None,
+    ) -> Array:
         """What to add to (bands, H, W) decoded pixels around zero, H and W multiples of 16.
 
         `bias` (width,) and `log2_scale` are those of the level. `adaptation` says how much of each of the first
-        `adaptations` is added to the last layer's weights.
+        `adaptations` is added to the last layer's weights. With `inner`, only these rows and columns come back.
         """
         vectors = bias[:, None, None], np.full((1, 1, 1), 2.0**log2_scale, np.float32)
         program, weights = self._program(adaptation)
-        result = np.empty_like(planes)
-        for inner, outer in _parts(planes.shape[1], self._config.refinement_blocks * PATCH):
-            part = planes[:, outer]
-            (found,) = program(part, _phases(part), *vectors, *weights)
-            result[:, inner] = found[:, inner.start - outer.start : inner.stop - outer.start]
+        reach = self._config.refinement_blocks * PATCH
+        along = [
+            list(_parts(length, part or slice(0, length), reach))
+            for length, part in zip(planes.shape[1:], inner or (None, None), strict=True)
+        ]
+        result = np.empty((len(planes), *(parts[-1][0].stop for parts in along)), np.float32)
+        for rows, outer_rows, taken_rows in along[0]:
+            for columns, outer_columns, taken_columns in along[1]:
+                part = planes[:, outer_rows, outer_columns]
+                (found,) = program(part, _phases(part), *vectors, *weights)
+                result[:, rows, columns] = found[:, taken_rows, taken_columns]
         return result
 
     def _program(self, adaptation: Sequence[int]) -> tuple[Program, list[Array]]:
@@ -142,7 +159,8 @@ class HyperAnalysis:
         self._enter = parameters.pointwise("0", width, 2 * config.latents)
         self._down = [_with_shortcut(parameters.pointwise(f"{n}.conv", width, 4 * width)) for n in (2, 4)]
         self._block = _Block(parameters, "3", width)
-        inputs = [Input(2 * config.latents, channels_last=True), Input(width, VECTOR), Input(width, VECTOR)]
+        vectors = [Input(width, VECTOR)] * 2
+        inputs = [Input(2 * config.latents, channels_last=True), Input(1), *vectors]
         self._program = engine.build(self._network, inputs, exact=True, channels_last=True)
 
     def __call__(self, latents: Array, gain: Array, hyper_gain: Array, hyper_bias: Array) -> Array:
@@ -150,29 +168,40 @@ class HyperAnalysis:
 
         Gains and bias are those of the level.
         """
-        (found,) = self._program(_compressed(latents, gain), hyper_gain[:, None, None], hyper_bias[:, None, None])
-        return found
+        height, width, _ = latents.shape
+        size = usual_size(height, width)
+        vectors = hyper_gain[:, None, None], hyper_bias[:, None, None]
+        (found,) = self._program(_compressed(latents, gain, size), inside(size, height, width, 2), *vectors)
+        return found[: height // 4, : width // 4]
 
     def _network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        latents, hyper_gain, hyper_bias = inputs
+        latents, within, hyper_gain, hyper_bias = inputs
         x = ops.leaky_relu(ops.pointwise(latents, *self._enter), SLOPE)
         x = ops.pointwise(ops.space_to_depth(x, 2), *self._down[0])
-        x = self._block(ops, x)
+        x = self._block(ops, ops.multiply(x, within))
         x = ops.pointwise(ops.space_to_depth(x, 2), *self._down[1])
         return [ops.add(ops.multiply(x, hyper_gain), hyper_bias)]
 
 
-def _parts(height: int, reach: int) -> Iterator[tuple[slice, slice]]:
-    """Rows of pixels in parts of about equal height, each of whole blocks.
+def _parts(length: int, inner: slice, reach: int) -> Iterator[tuple[slice, slice, slice]]:
+    """The `inner` pixels of an axis in parts, all of the same size, each with the pixels that its output depends on.
 
-    With each part come the rows that its output depends on: `reach` more on both sides, rounded up to blocks.
+    Those are `reach` more on both sides, where the axis has so many. Yields three slices: the part, counted from the
+    start of `inner`; the pixels that the network takes, whole blocks, on the axis; and the part in these.
     """
-    count = -(-height // MOST_ROWS)
-    step = BLOCK * -(-height // (BLOCK * count))
-    halo = BLOCK * -(-reach // BLOCK)
-    for top in range(0, height, step):
-        bottom = min(top + step, height)
-        yield slice(top, bottom), slice(max(0, top - halo), min(height, bottom + halo))
+    halo = -(-reach // BLOCK)
+    blocks, first, last = length // BLOCK, inner.start // BLOCK, -(-inner.stop // BLOCK)
+    count = -(-(last - first) // MOST_BLOCKS)
+    size = -(-(last - first) // count) + 2 * halo
+    size = min(-(-size // COARSE) * COARSE if count > 1 else size, blocks)
+    done = inner.start
+    while done < inner.stop:
+        start = max(0, min(done // BLOCK - halo, blocks - size))
+        stop = start + size
+        end = inner.stop if stop == blocks else min(inner.stop, (stop - halo) * BLOCK)
+        part = slice(done - start * BLOCK, end - start * BLOCK)
+        yield slice(done - inner.start, end - inner.start), slice(start * BLOCK, stop * BLOCK), part
+        done = end
 
 
 def _phases(planes: Array) -> Array:
@@ -182,16 +211,20 @@ def _phases(planes: Array) -> Array:
     return np.tile(pattern, (planes.shape[1] // BLOCK, planes.shape[2] // BLOCK, 1))
 
 
-def _compressed(latents: Array, gain: Array) -> Array:
-    """(h, w, latents) -> (h, w, 2 * latents): asinh(latents * gain / 2), then the magnitudes of these."""
-    result = np.empty((*latents.shape[:2], 2, latents.shape[2]), np.float32)
-    for row, found in zip(latents, result, strict=True):  # row by row fits a processor's cache
+def _compressed(latents: Array, gain: Array, size: tuple[int, int]) -> Array:
+    """asinh(latents * gain / 2) of (h, w, latents), then the magnitudes of these: (…, …, 2 * latents).
+
+    The result has `size`, with zeros beyond h and w.
+    """
+    height, width, channels = latents.shape
+    result = np.zeros((*size, 2, channels), np.float32)
+    for row, found in zip(latents, result[:height, :width], strict=True):  # row by row fits a processor's cache
         x = row * (gain / 2)
         magnitude = np.sqrt(x * x + 1)
         magnitude += np.abs(x)
         np.log(magnitude, out=found[:, 1])
         np.copysign(found[:, 1], x, out=found[:, 0])
-    return result.reshape(*latents.shape[:2], -1)
+    return result.reshape(*size, -1)
 
 
 def _with_shortcut(layer: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -95,18 +95,23 @@ class Model:
         return self.transform.analyse(pixels, shape)
 
     def synthesise(
-        self, decoded: Array, step: int, adaptation: Sequence[int] = (), shape: Shape | None = None
+        self,
+        decoded: Array,
+        step: int,
+        adaptation: Sequence[int] = (),
+        shape: Shape | None = None,
+        inner: tuple[slice, slice] | None = None,
     ) -> Array:
         """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped.
 
-        `adaptation` is that of this image, as in its file.
+        `adaptation` is that of this image, as in its file. With `inner`, only these rows and columns come back.
         """
         planes = self.linear(decoded * self.step_size(step), shape)
         bias, (log2_scale,) = self.at("refinement_bias", step), self.at("refinement_scale", step)
-        correction = self.refinement.correction(planes, bias, float(log2_scale), adaptation)
-        correction += np.float32(0.5)
-        planes += correction
-        return planes
+        pixels = self.refinement.correction(planes, bias, float(log2_scale), adaptation, inner)
+        pixels += np.float32(0.5)
+        pixels += planes if inner is None else planes[:, *inner]
+        return pixels
 
     def linear(self, latents: Array, shape: Shape | None = None) -> Array:
         """(h, w, latents) latents as analysed -> (bands, 16h, 16w) pixels before the refinement, around zero."""

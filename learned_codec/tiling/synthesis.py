@@ -206,7 +206,7 @@ def _pixels(
     if latents is None:
         return np.zeros((model.config.bands, *(part.stop - part.start for part in inner)), np.float32)
     if shape is not None or latents.any():
-        return model.synthesise(latents, step, adaptation, shape)[:, *inner]
+        return model.synthesise(latents, step, adaptation, shape, inner)
     key = latents.shape, tuple(adaptation)
     known = blank.get(key)
     if known is None:

@@ -12,7 +12,7 @@ import learned_codec
 from learned_codec import selftest
 from learned_codec.demo import landscape
 from learned_codec.errors import WeightsError
-from learned_codec.models import registry
+from learned_codec.models import exact, registry
 from learned_codec.models.engine import Engine, Input, Operations, Tensor, engine_for
 from learned_codec.models.engine.probe import sums_are_exact
 from learned_codec.models.exact import (
@@ -76,6 +76,18 @@ def test_any_size_of_latents(height: int, width: int, step: int) -> None:
     y = rng.standard_normal((height, width, model.config.latents), np.float32)
     coded = model.code(y, step)
     assert np.array_equal(model.decode(coded.encoder.finish(), step, height, width)[0], coded.decoded)
+
+
+@pytest.mark.parametrize(("height", "width"), [(18, 21), (33, 5)])
+def test_at_larger_sizes_networks_say_the_same(
+    model: Model, monkeypatch: pytest.MonkeyPatch, height: int, width: int
+) -> None:
+    latents = model.analyse(landscape(16 * height, 16 * width).transpose(2, 0, 1).astype(np.float32) / 255)
+    found = model.code(latents, 500)
+    monkeypatch.setattr(exact, "SMALL", 99)
+    just = model.code(latents, 500)
+    assert just.encoder.finish() == found.encoder.finish()
+    assert np.array_equal(just.decoded, found.decoded)
 
 
 def test_wild_latents_are_coded_too(model: Model) -> None:

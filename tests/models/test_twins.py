@@ -13,6 +13,7 @@ from learned_codec.demo import landscape
 from learned_codec.entropy import SCALE_BINS, Runs, gaussian_tables
 from learned_codec.models import inference, rdoq, registry
 from learned_codec.models.engine import Input, Operations, Tensor, engine_for
+from learned_codec.models.engine.openvino import MOST_SIZES
 from learned_codec.models.engine.probe import sums_are_exact
 from learned_codec.models.engine.torch import Torch, TorchOperations
 from learned_codec.models.entropy_model import interpolate, optimised
@@ -56,6 +57,20 @@ def test_engines_agree(name: str, height: int, width: int, seed: int) -> None:
     for engine in engines:
         (last,) = engine.build(network, inputs, exact=True, channels_last=True)(*turned)
         np.testing.assert_allclose(last.transpose(2, 0, 1), found[0], atol=2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_beyond_the_first_sizes_one_graph_takes_all(name: str) -> None:
+    rng = np.random.default_rng(0)
+
+    def network(ops: Operations, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [OPERATIONS[name](ops, *tensors)]
+
+    inputs = [Input(8), Input(8, (1, 1))]
+    first, second = (engine.build(network, inputs, exact=True) for engine in (engine_for("cpu"), Torch("cpu")))
+    for height in range(2, 2 * MOST_SIZES + 6, 2):
+        arrays = rng.standard_normal((8, height, 6), np.float32), rng.standard_normal((8, 1, 1), np.float32)
+        np.testing.assert_allclose(first(*arrays)[0], second(*arrays)[0], atol=2e-6, rtol=1e-6)
 
 
 @settings(deadline=None, max_examples=40)
@@ -122,9 +137,32 @@ def test_the_refinement_is_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) ->
     planes = landscape(208, 96).transpose(2, 0, 1).astype(np.float32) / 255 - np.float32(0.5)
     bias = model.at("refinement_bias", 400)
     whole = model.refinement.correction(planes, bias, -4.0)
-    for most in (16, 64, 112):
-        monkeypatch.setattr(inference, "MOST_ROWS", most)
+    for most in (1, 4, 7):
+        monkeypatch.setattr(inference, "MOST_BLOCKS", most)
         np.testing.assert_allclose(model.refinement.correction(planes, bias, -4.0), whole, atol=2e-3)
+        part = slice(48, 160), slice(16, 50)
+        found = model.refinement.correction(planes, bias, -4.0, inner=part)
+        np.testing.assert_allclose(found, whole[:, *part], atol=2e-3)
+
+
+@settings(deadline=None)
+@given(length=st.integers(1, 200), start=st.integers(0, 199), stop=st.integers(1, 3200))
+def test_parts_of_an_axis_show_all_that_a_network_sees(length: int, start: int, stop: int) -> None:
+    length, reach = 16 * length, 32
+    inner = slice(min(16 * start, length - 16), min(max(stop, min(16 * start, length - 16) + 1), length))
+    done, sizes = 0, set()
+    for own, outer, taken in inference._parts(length, inner, reach):
+        assert own.start == done
+        assert own.stop > done
+        first, last = outer.start + taken.start, outer.start + taken.stop  # the same pixels of the axis
+        assert (first - inner.start, last - inner.start) == (own.start, own.stop)
+        assert outer.start == 0 or first - outer.start >= reach
+        assert outer.stop == length or outer.stop - last >= reach
+        assert outer.start % 16 == outer.stop % 16 == 0
+        sizes.add(outer.stop - outer.start)
+        done = own.stop
+    assert done == inner.stop - inner.start
+    assert len(sizes) == 1
 
 
 @settings(deadline=None, max_examples=30)
