@@ -30,6 +30,7 @@ from learned_codec.streams import Openable, readable
 from learned_codec.tiling.progress import Progress, Telling
 from learned_codec.values.arrays import ArraySource
 from learned_codec.values.choose import Samples, choose, guess_unit
+from learned_codec.values.constants import Constant
 from learned_codec.values.mask import MaskSpec, holds
 from learned_codec.values.sources import PixelSource, Unit
 from learned_codec.values.transform import UNITS, unit_in
@@ -263,15 +264,21 @@ def encode_source(
         tile_code=_tile_code(tile_size, source.height, source.width, source.bands),
     )
     header.validate(Limits())  # what no decoder would accept by default is better not written
+    from learned_codec.tiling.borders import border_constants
     from learned_codec.tiling.encoder import ImageEncoder
+    from learned_codec.tiling.masking import MaskedSource
     from learned_codec.tiling.parallel import shared
     from learned_codec.tiling.sampling import samples as take_samples
 
-    layout_of_masks = _mask_layout(source, dtype)
+    masked = MaskedSource(source, _mask_layout(source, dtype))
     samples = Samples(np.empty((source.bands, 0), dtype))
-    if not plain or source.bands not in (1, card.bands):  # else there is nothing to choose
-        samples = take_samples(source, layout_of_masks or MaskSpec(()))
-    _warn_of_voids(samples, declared=source.nodata is not None or source.plane is not None)
+    chosen = not plain or source.bands not in (1, card.bands)  # else there is nothing to choose
+    if chosen:
+        samples = take_samples(masked)
+        masked = masked.keeping(_voids(samples, declared=source.nodata is not None or source.plane is not None))
+    masked = masked.keeping(border_constants(masked, samples.widths() if chosen else np.full(source.bands, 255.0)))
+    if chosen and masked.constants:
+        samples = take_samples(masked)
     known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
     transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels)
     metadata = dict(source.metadata)
@@ -281,7 +288,7 @@ def encode_source(
     loaded = registry.load(card, device, each)
     optimiser = registry.optimiser(loaded, card, effort) if effort else None
     with telling as tell:
-        job = ImageEncoder(source, header, transform, layout_of_masks, loaded, optimiser, tell, workers)
+        job = ImageEncoder(masked, header, transform, loaded, optimiser, tell, workers)
         return job.run(*rate, metadata)
 
 
@@ -404,17 +411,21 @@ def _report(container: bitstream.Container) -> Report:
     return Report(True, (), count, f"{count} tiles, all whole")
 
 
-def _warn_of_voids(samples: Samples, *, declared: bool) -> None:
-    """Warn of values that seem to mean "no value", but would be coded as if they were measured."""
-    for number, band in enumerate(samples.bands(), 1):
+def _voids(samples: Samples, *, declared: bool) -> list[Constant]:
+    """The values that seem to mean "no value", with a warning: kept exactly, they harm no neighbours."""
+    found = []
+    for number, band in enumerate(samples.bands()):
+        only = np.arange(len(samples.values)) == number
         for value, share in voids(band, near=not declared):
-            warnings.warn(
-                f"{share:.1%} of band {number} are {value:g}, apart from all others: if that stands for pixels without "
-                f"a value, say nodata={value:g}, or they harm those beside them",
-                InputWarning,
-                stacklevel=4,
-            )
-            return
+            found.append(Constant(np.full(len(only), value, band.dtype), only, areas=False))
+            if len(found) == 1:
+                warnings.warn(
+                    f"{share:.1%} of band {number + 1} are {value:g}, apart from all others, and kept exactly: if that "
+                    f"stands for pixels without a value, say nodata={value:g}",
+                    InputWarning,
+                    stacklevel=4,
+                )
+    return found
 
 
 def _is_picture(image: object) -> TypeGuard[Image]:

@@ -195,16 +195,17 @@ def test_hot_pixels(hot: float) -> None:
 def test_samples_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many bands, fewer pixels tell their range: all of a 13-band scene's samples would need 1.6 GB."""
     from learned_codec.tiling import sampling
+    from learned_codec.tiling.masking import MaskedSource
     from learned_codec.values.arrays import ArraySource
 
     planes = scene("int16", 90, 128, 5)
     planes[:, :20] = -9
-    source, layout = ArraySource(planes, planar=True, nodata=-9), MaskSpec((-9.0,))
-    assert sampling.samples(source, layout).valid is None
-    whole = sampling.samples(source, layout).bands()
+    source = MaskedSource(ArraySource(planes, planar=True, nodata=-9), MaskSpec((-9.0,)))
+    assert sampling.samples(source).valid is None
+    whole = sampling.samples(source).bands()
     assert [len(band) for band in whole] == [70 * 128] * 5
     monkeypatch.setattr(sampling, "MAX_SAMPLES", 5 * 1000)
-    few = sampling.samples(source, layout).bands()
+    few = sampling.samples(source).bands()
     assert {len(band) for band in few} <= set(range(600, 1000))
     for one, other in zip(few, whole, strict=True):
         assert one.mean() == pytest.approx(other.mean(), rel=0.05)

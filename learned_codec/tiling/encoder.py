@@ -19,12 +19,12 @@ from learned_codec.bitstream.payload import join_adaptation, join_payload
 from learned_codec.errors import DistortionWarning, RateError, RateWarning
 from learned_codec.models.config import BLOCK, step_of_quality
 from learned_codec.models.shape_adaptive import Shape
-from learned_codec.values.mask import VALID, MaskSpec, Side
+from learned_codec.values.mask import VALID, Side
 from learned_codec.values.ranges import Extremes
-from learned_codec.values.sources import PixelSource
 from learned_codec.values.transform import ValueTransform
 
 from . import grid
+from .masking import MaskedSource
 from .parallel import Workers
 from .progress import Counter, Progress
 from .proof import Proof
@@ -64,24 +64,23 @@ Offer = tuple[float, bytes]
 class ImageEncoder:
     """Encodes one image.
 
-    `header` is complete except for the quality step, the bounds and the adaptation. `layout` says which masks there may
-    be; None: none. `optimiser` optimises the latents; with None, there is no adaptation to the image either.
+    `header` is complete except for the quality step, the bounds and the adaptation. `optimiser` optimises the latents;
+    with None, there is no adaptation to the image either.
     """
 
     def __init__(
         self,
-        source: PixelSource,
+        source: MaskedSource,
         header: Header,
         transform: ValueTransform,
-        layout: MaskSpec | None,
         model: Model,
         optimiser: Optimiser | None,
         progress: Progress | None,
         threads: int = 1,
     ) -> None:
-        self.source, self.header, self.transform, self.layout = source, header, transform, layout
+        self.source, self.header, self.transform, self.layout = source, header, transform, source.layout
         self.model, self.optimiser, self.progress, self.threads = model, optimiser, progress, threads
-        self.proof = Proof(source, header, layout)
+        self.proof = Proof(source, header)
         self.complaints: dict[bytes, list[str]] = {}  # by the files written so far
         self.extremes = Extremes(header.bands, transform.dtype)  # of the values analysed so far
         self.distortion_weight = 1.0 if transform.unit is None else SPECKLE_DISTORTION_WEIGHT
@@ -115,11 +114,8 @@ class ImageEncoder:
     def _span(self, rows: grid.Range, columns: grid.Range, step_x: int, step: int | None) -> Iterator[Tile]:
         """The tiles of one region."""
         outer = rows.outer_pixels(self.header.height), columns.outer_pixels(self.header.width)
-        values = self.source.read(*outer)
-        side, valid = Side(None, None), None
-        if self.layout is not None:
-            side = self.layout.classify(values, self.source.read_plane(*outer) if self.source.plane else None)
-            valid = self.layout.valid(side, self.header.bands)
+        read = self.source.read(*outer)
+        values, side, valid = read.values, read.side, read.valid
         self.extremes.add(values.astype(self.transform.dtype, copy=False), valid)
         visible = visible_blocks(valid, *values.shape[1:])
         shape = Shape.of(visible)
@@ -230,7 +226,7 @@ class ImageEncoder:
         code, parameters = transform.in_header()
         header = replace(self.header, quality_step=step, transform=code, parameters=parameters, adaptation=adaptation)
         # If nothing is masked and decoded values need not avoid a nodata value, the file needs no mask.
-        if self.layout is None or not (self.source.nodata is not None or self.layout.plane or any(sides)):
+        if self.layout is None or not (self.source.source.nodata is not None or self.layout.plane or any(sides)):
             data = bitstream.write(header, payloads, metadata=self.metadata)
         else:
             both = [join_payload(*parts) for parts in zip(sides, payloads, shown, strict=True)]
@@ -335,14 +331,12 @@ class ImageEncoder:
         transform, tiles = self._bounded(), map(source, range(self.header.tile_count))
         blocks = synthesise(self.model, header, transform, tiles, adaptations, workers=self._workers)
         for rows, columns, decoded in blocks:
-            original = self.source.read(rows, columns)
-            error = transform.error(original, decoded)
-            if self.layout is not None:
-                plane = self.source.read_plane(rows, columns) if self.source.plane else None
-                valid = self.layout.valid(self.layout.classify(original, plane), header.bands)
-                error = error if valid is None else error[valid]
+            read = self.source.read(rows, columns)
+            error = transform.error(read.values, decoded)
+            if read.valid is not None:
+                error = error[read.valid]
             total += float(np.square(error).sum(dtype=np.float64))
-            count += error.size
+            count += error.size + (self.layout.kept(read.side, header.bands) if self.layout else 0)
         return decibels(total / max(1, count))
 
     # -- progress -----------------------------------------------------------------------------------------------------

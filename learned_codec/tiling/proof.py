@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from learned_codec.bitstream import Header
 from learned_codec.models.config import BLOCK
-from learned_codec.values.mask import MaskSpec
-from learned_codec.values.sources import PixelSource
 from learned_codec.values.transform import KNEE, ValueTransform
 
 from . import grid
 from .grid import Window
+from .masking import MaskedSource
 from .synthesis import Decoded, synthesise
 
 if TYPE_CHECKING:
@@ -57,22 +56,18 @@ class Area:
 class Proof:
     """Areas of an image: spread evenly, and chosen so that every band has values in some of them."""
 
-    def __init__(self, source: PixelSource, header: Header, layout: MaskSpec | None) -> None:
-        self._source, self._layout = source, layout
+    def __init__(self, source: MaskedSource, header: Header) -> None:
+        self._source, layout = source, source.layout
         count = int(np.clip(header.pixels // PIXELS_PER_AREA, 1, MOST_AREAS))
         candidates = list(_areas(header, count if layout is None else 4 * count))
         if layout is not None and candidates:
-            candidates = _covering([(area, self._valid(area, header.bands)) for area in candidates], count)
+            candidates = _covering([(area, self._valid(area)) for area in candidates], count)
         self.areas = candidates
 
-    def _valid(self, area: Area, bands: int) -> NDArray[np.bool_]:
-        """(bands, h, w): which values in an area are valid."""
-        values = self._source.read(*area.pixels)
-        found = None
-        if self._layout is not None:
-            plane = self._source.read_plane(*area.pixels) if self._source.plane else None
-            found = self._layout.valid(self._layout.classify(values, plane), bands)
-        return np.ones(values.shape, bool) if found is None else found
+    def _valid(self, area: Area) -> NDArray[np.bool_]:
+        """(bands, h, w): which values in an area are coded."""
+        read = self._source.read(*area.pixels)
+        return np.ones(read.values.shape, bool) if read.valid is None else read.valid
 
     def crops(self, tile: int, decoded: Decoded) -> list[tuple[Area, Decoded]]:
         """The areas in a tile, each with its part of the decoded tile."""
@@ -123,9 +118,9 @@ class Proof:
             rows, columns = (BLOCK * (part.stop - part.start) for part in area.latents)
             small = replace(header, height=rows, width=columns, tile_code=0)
             (_, _, found) = next(synthesise(model, small, transform, [decoded], adaptations))
-            original = self._source.read(*area.pixels)
+            original = self._source.read(*area.pixels).values
             inner = found[:, area.inner[0], area.inner[1]]
-            yield transform.linear(original), transform.linear(inner), self._valid(area, header.bands)
+            yield transform.linear(original), transform.linear(inner), self._valid(area)
 
 
 def _errors(

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from learned_codec.values.choose import Samples
-from learned_codec.values.mask import MaskSpec
-from learned_codec.values.sources import PixelSource
 
 from .grid import Window
+from .masking import MaskedSource
 
 SAMPLE_WINDOW, SAMPLE_GRID = 256, 8
 """Of images beyond four megapixels, a grid of 8 x 8 windows of 256 pixels is sampled."""
@@ -20,29 +19,28 @@ MAX_SAMPLES = 2**22
 value."""
 
 
-def samples(source: PixelSource, layout: MaskSpec) -> Samples:
+def samples(source: MaskedSource) -> Samples:
     """Samples of a source's values, for its ranges and the correlation of its bands.
 
     If a band has no value in the windows, or only one, the whole image is sampled.
     """
     windows = list(_sample_windows(source.height, source.width))
-    found = _samples_in(source, layout, windows)
+    found = _samples_in(source, windows)
     whole = [(slice(0, source.height), slice(0, source.width))]
     if windows != whole and any(not values.size or (values == values[0]).all() for values in found.bands()):
         side = SAMPLE_WINDOW * SAMPLE_GRID
-        found = _samples_in(source, layout, list(_windows(source.height, source.width, side)))
+        found = _samples_in(source, list(_windows(source.height, source.width, side)))
     return found
 
 
-def _samples_in(source: PixelSource, layout: MaskSpec, windows: list[Window]) -> Samples:
+def _samples_in(source: MaskedSource, windows: list[Window]) -> Samples:
     found, valid = [], []
     total = source.bands * sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in windows)
     # The step is odd: an even one could take the same columns of every row.
     every_nth = 1 if total <= MAX_SAMPLES else -(-total // MAX_SAMPLES) | 1
     for rows, columns in windows:
-        values = source.read(rows, columns)
-        side = layout.classify(values, source.read_plane(rows, columns) if source.plane else None)
-        mask = layout.valid(side, source.bands)
+        read = source.read(rows, columns)
+        values, mask = read.values, read.valid
         found.append(values.reshape(source.bands, -1)[:, ::every_nth].copy())
         valid.append(
             np.ones(found[-1].shape, bool) if mask is None else mask.reshape(source.bands, -1)[:, ::every_nth].copy()

@@ -37,6 +37,11 @@ class Samples:
             return list(self.values)
         return [band[mask] for band, mask in zip(self.values, self.valid, strict=True)]
 
+    def widths(self) -> NDArray[np.float64]:
+        """(bands,) those of the ranges in which all but a few hundredths of the values lie."""
+        ends = [np.percentile(band, [1, 99], method="nearest") if band.size else (0, 0) for band in self.bands()]
+        return np.array([float(high) - float(low) for low, high in ends])
+
 
 def choose(
     dtype: np.dtype[Any], bands: int, model_bands: int, unit: Unit | None, samples: Samples, pixels: int

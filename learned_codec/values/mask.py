@@ -20,6 +20,7 @@ VALID = 255
 """In a plane of classes: the pixel has a value."""
 
 _PLANES: tuple[PlaneKind | None, ...] = (None, "mask", "alpha")  # the index is the code in the file
+_HAS_CONSTANTS = 0x80
 _NO_CLASSES, _SHARED, _PER_BAND = range(3)
 
 
@@ -34,6 +35,13 @@ class Side:
     classes: NDArray[np.uint8] | None
     plane: NDArray[np.uint8] | None
 
+    @classmethod
+    def of(cls, classes: NDArray[np.uint8], plane: NDArray[np.uint8] | None) -> Side:
+        """Of (bands, h, w) classes, in their shortest form."""
+        if (classes == VALID).all():
+            return cls(None, plane)
+        return cls(classes[:1] if (classes == classes[:1]).all() else classes, plane)
+
     def crop(self, rows: slice, columns: slice) -> Side:
         """The same of a rectangle."""
         return Side(
@@ -47,32 +55,49 @@ class MaskSpec:
     """What a file's masks mean: the payload of MASK. Each tile has a `Side` of this layout.
 
     Attributes:
-        fills: the value of each class of pixels that have none: nodata, NaN, infinity; up to 255.
+        fills: the value of each class of pixels that have none: nodata, NaN, infinity.
         plane: what the plane beside the bands is, if there is one.
+        constants: the value of each further class of pixels: they have it exactly. All classes are up to 254.
     """
 
     fills: tuple[float, ...]
     plane: PlaneKind | None = None
+    constants: tuple[float, ...] = ()
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The value of each class."""
+        return self.fills + self.constants
 
     def check(self, dtype: np.dtype[Any]) -> None:
-        """Raise `CorruptDataError` unless values of the dtype can be all of `fills`."""
-        for value in self.fills:
+        """Raise `CorruptDataError` unless values of the dtype can be those of all classes."""
+        for value in self.values:
             if not holds(dtype, value):
                 raise CorruptDataError(f"MASK makes no sense: {value:g} isn't a value that {dtype} can have")
 
     def classify(self, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> Side:
-        """The side of (bands, h, w) values and the (h, w) plane."""
+        """The side of (bands, h, w) values and the (h, w) plane, with fills alone."""
+        return Side.of(self.classes(values), plane)
+
+    def classes(self, values: NDArray[Any]) -> NDArray[np.uint8]:
+        """The class of each of (bands, h, w) values, with fills alone."""
         classes = np.full(values.shape, VALID, np.uint8)
         for number, value in enumerate(self.fills):
             classes[np.isnan(values) if np.isnan(value) else values == values.dtype.type(value)] = number
-        if (classes == VALID).all():
-            return Side(None, plane)
-        shared = bool((classes == classes[:1]).all())
-        return Side(classes[:1] if shared else classes, plane)
+        return classes
+
+    def kept(self, side: Side, bands: int) -> int:
+        """How many visible values are constants."""
+        if side.classes is None or not self.constants:
+            return 0
+        constant = (side.classes >= len(self.fills)) & (side.classes != VALID)
+        if side.plane is not None:
+            constant &= side.plane > 0
+        return int(constant.sum()) * (bands // len(constant))
 
     @staticmethod
     def valid(side: Side, bands: int) -> NDArray[np.bool_] | None:
-        """(bands, h, w): which values are real and visible; None where all are."""
+        """(bands, h, w): which values are real, visible, and no constants; None where all are."""
         if side.classes is None and (side.plane is None or side.plane.all()):
             return None
         parts = [] if side.classes is None else [side.classes == VALID]
@@ -81,7 +106,7 @@ class MaskSpec:
         return np.broadcast_to(np.logical_and.reduce(np.broadcast_arrays(*parts)), (bands, *parts[0].shape[1:]))
 
     def restore(self, values: NDArray[Any], side: Side) -> None:
-        """Put back into (bands, h, w) decoded values, in place, what has no value; hidden pixels become 0.
+        """Put back into (bands, h, w) decoded values, in place, fills and constants; hidden pixels become 0.
 
         A valid pixel that happens to have a fill's value is moved to the next that no fill has: it must not become
         nodata.
@@ -97,23 +122,31 @@ class MaskSpec:
             values[:, side.plane == 0] = 0  # after the above: where 0 is nodata, it may well be so here
         if side.classes is not None:
             classes = np.broadcast_to(side.classes, values.shape)
-            missing = classes != VALID
-            values[missing] = fills[classes[missing]]
+            known = classes != VALID
+            values[known] = np.array(self.values, dtype)[classes[known]]
 
     # -- in the file --------------------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
         """The payload of MASK."""
-        return bytes([_PLANES.index(self.plane), len(self.fills)]) + struct.pack(f"<{len(self.fills)}d", *self.fills)
+        kind, counts = _PLANES.index(self.plane), [len(self.fills)]
+        if self.constants:
+            kind, counts = kind | _HAS_CONSTANTS, [*counts, len(self.constants)]
+        return bytes([kind, *counts]) + struct.pack(f"<{len(self.values)}d", *self.values)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> MaskSpec:
         """The layout in the payload of MASK. Raises `CorruptDataError` or `UnsupportedVersionError`."""
-        if len(data) < 2 or len(data) != 2 + 8 * data[1] or data[1] == VALID:
-            raise CorruptDataError("MASK makes no sense: its length is wrong")
-        if data[0] >= len(_PLANES):
+        if data and data[0] & ~_HAS_CONSTANTS >= len(_PLANES):
             raise UnsupportedVersionError(f"a mask of kind {data[0]} needs a later version of this library")
-        return cls(struct.unpack(f"<{data[1]}d", data[2:]), _PLANES[data[0]])
+        at = 3 if data and data[0] & _HAS_CONSTANTS else 2
+        counts = data[1:at]
+        if len(counts) < at - 1 or len(data) != at + 8 * sum(counts):
+            raise CorruptDataError("MASK makes no sense: its length is wrong")
+        if sum(counts) >= VALID or not all(counts[1:]):
+            raise CorruptDataError(f"MASK makes no sense: {' and '.join(map(str, counts))} classes")
+        values = struct.unpack(f"<{sum(counts)}d", data[at:])
+        return cls(values[: counts[0]], _PLANES[data[0] & ~_HAS_CONSTANTS], values[counts[0] :])
 
     def pack(self, side: Side) -> bytes:
         """A tile's side in bytes; empty where everything is valid and there is no plane."""
@@ -131,7 +164,7 @@ class MaskSpec:
             data = bytes([_NO_CLASSES])
             if self.plane is not None:
                 raise CorruptDataError("a tile lacks its mask")
-        if data[0] > _PER_BAND or (data[0] != _NO_CLASSES and not self.fills):
+        if data[0] > _PER_BAND or (data[0] != _NO_CLASSES and not self.values):
             raise CorruptDataError("a tile's mask makes no sense")
         count = (0, 1, bands)[data[0]]
         at, planes = 1, []
@@ -141,7 +174,7 @@ class MaskSpec:
         if at != len(data):
             raise CorruptDataError("bytes follow a tile's mask")
         classes = np.stack(planes[:count]) if count else None
-        if classes is not None and ((classes >= len(self.fills)) & (classes != VALID)).any():
+        if classes is not None and ((classes >= len(self.values)) & (classes != VALID)).any():
             raise CorruptDataError("a tile's mask has a class that the file doesn't declare")
         return Side(classes, planes[count] if self.plane is not None else None)
 

@@ -171,7 +171,7 @@ def side(file: File, index: int) -> tuple[NDArray[np.bool_] | None, bytes, bool]
     classes = [plane(data, height, width) for _ in range((0, 1, file.bands)[kind])]
     if classes:
         valid = np.stack(classes) == 255
-    if file.mask[0]:
+    if file.mask[0] & 0x7F:
         valid = valid & (plane(data, height, width) > 0)
     assert data.left == 0
     return valid.any(0), payload[source.at :], number % 2 == 1

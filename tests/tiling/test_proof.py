@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import learned_codec
 from learned_codec.bitstream import Header
+from learned_codec.tiling.masking import MaskedSource
 from learned_codec.tiling.proof import SIDE, Proof
 from learned_codec.values import choose
 from learned_codec.values.arrays import ArraySource
@@ -88,7 +89,7 @@ def test_detail_that_a_model_has_not_is_noticed() -> None:
 def test_areas_lie_in_the_image_and_in_their_tiles(height: int, width: int, tile_code: int) -> None:
     image = np.zeros((2, height, width), np.uint8)
     header = header_of(image, tile_code)
-    for area in Proof(ArraySource(image, planar=True), header, None).areas:
+    for area in Proof(MaskedSource(ArraySource(image, planar=True)), header).areas:
         box = header.tile_box(area.tile)
         for (pixels, latents, inner), start, length in zip(
             zip(area.pixels, area.latents, area.inner, strict=True), box[:2], box[2:], strict=True
@@ -103,7 +104,7 @@ def test_areas_lie_in_the_image_and_in_their_tiles(height: int, width: int, tile
 def test_areas_show_every_band() -> None:
     image = np.zeros((3, 1024, 1024), np.uint8)
     image[0, :500], image[1, 500:], image[2, 400:700, 200:900] = 1, 2, 3
-    source, layout = ArraySource(image, planar=True, nodata=0), MaskSpec((0.0,))
-    areas = Proof(source, header_of(image, 0), layout).areas
+    source = ArraySource(image, planar=True, nodata=0)
+    areas = Proof(MaskedSource(source, MaskSpec((0.0,))), header_of(image, 0)).areas
     assert len(areas) == 4
     assert np.array([source.read(*area.pixels).any((1, 2)) for area in areas]).any(0).all()

@@ -1,0 +1,147 @@
+"""The border of an image that has one exact value: whether there is one, and whether it pays to keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.values.constants import SIDE, Constant
+from learned_codec.values.mask import VALID
+from learned_codec.values.planes import pack_plane
+
+from .grid import Window
+from .masking import MaskedSource, Part
+
+LEAST_SHARE, MOST = 0.02, 4
+"""A border's value has at least this share of the pixels along the image's edge; at most so many are looked at."""
+
+WINDOW, EVERY = 1024, 16
+"""Pixels a side that are looked at at once, and of which every so many lines at first."""
+
+MASK_BYTES = 40
+"""What a file takes that has a mask, beside what says where it is."""
+
+LEAST_JUMP, MOST_JUMP = 2 / 255, 1 / 4
+"""Where values go over into a border's smoothly, they are a clipped sky or a night: their step is below the first share
+of the range. A step beyond the second is as costly to code as one of that."""
+
+BITS_PER_JUMP = 16.0
+"""What a pair of pixels with a step of all the range between them saves where it isn't coded, by training photographs
+with and without frames."""
+
+
+def border_constants(source: MaskedSource, widths: NDArray[np.float64]) -> list[Constant]:
+    """The values of areas at an image's edge that are better kept exactly than coded.
+
+    `widths` (bands,) are those of the values' ranges.
+    """
+    found = []
+    for constant in _candidates(source):
+        frame = _frame(source, constant)
+        choice, least = frame, 0.0 if frame is None else max(0.0, _saved(source.keeping([frame]), widths))
+        if _stands_out(source, constant, widths) and _saved(source.keeping([constant]), widths) > least:
+            choice = constant
+        if choice is not None:
+            found.append(choice)
+    return found
+
+
+def _candidates(source: MaskedSource) -> list[Constant]:
+    """The most frequent values of the pixels along the edge."""
+    height, width = source.height, source.width
+    lines = [_line(source, (slice(at, at + 1), slice(0, width))) for at in {0, height - 1}]
+    lines += [_line(source, (slice(0, height), slice(at, at + 1))) for at in {0, width - 1}]
+    pixels = np.ascontiguousarray(np.concatenate(lines, 1).T)
+    _, first, counts = np.unique(
+        pixels.view(f"V{pixels.itemsize * source.bands}")[:, 0], return_index=True, return_counts=True
+    )
+    common = [k for k in np.argsort(-counts)[:MOST].tolist() if counts[k] > max(SIDE, LEAST_SHARE * len(pixels))]
+    return [Constant(pixels[first[k]], np.ones(source.bands, bool)) for k in common]
+
+
+def _line(source: MaskedSource, window: Window) -> NDArray[Any]:
+    """(bands, n) values of a line of pixels, those that are coded in all bands."""
+    read = source.read(*window)
+    values = read.values.reshape(source.bands, -1)
+    return values if read.valid is None else values[:, read.valid.reshape(source.bands, -1).all(0)]
+
+
+def _parts(source: MaskedSource) -> Iterator[Part]:
+    for top in range(0, source.height, WINDOW):
+        for left in range(0, source.width, WINDOW):
+            yield source.read(
+                slice(top, min(top + WINDOW, source.height)), slice(left, min(left + WINDOW, source.width))
+            )
+
+
+def _stands_out(source: MaskedSource, constant: Constant, widths: NDArray[np.float64]) -> bool:
+    """Whether values step to and from long runs of the constant rather than go over into them, along some lines."""
+    count, total = 0, 0.0
+    for part in _parts(source):
+        for lines in (part.values[:, ::EVERY], part.values[:, :, ::EVERY].swapaxes(1, 2)):
+            equal = (lines == constant.values[:, None, None]).all(0)
+            if not equal.any():
+                continue
+            for run, values in ((equal, lines), (equal[:, ::-1], lines[:, :, ::-1])):
+                # What lies in front of a line is most often beyond the image, and doesn't end a run.
+                run = np.pad(run, ((0, 0), (SIDE - 1, 0)), constant_values=True)
+                rows, columns = np.nonzero(_runs(run)[:, :-1] & ~run[:, SIDE:])
+                jumps = _jumps(values[:, rows, columns], values[:, rows, columns + 1], widths)
+                count, total = count + len(jumps), total + float(jumps.sum())
+    return total > LEAST_JUMP * count
+
+
+def _runs(bits: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where `SIDE` of (h, w) bits that are set lie side by side: (h, w - SIDE + 1)."""
+    found: NDArray[np.bool_] = np.logical_and.reduce([bits[:, k : bits.shape[1] - SIDE + 1 + k] for k in range(SIDE)])
+    return found
+
+
+def _saved(source: MaskedSource, widths: NDArray[np.float64]) -> float:
+    """Bits that steps which needn't be coded save, less those that say where the constant is."""
+    saved, size = 0.0, MASK_BYTES
+    for part in _parts(source):
+        if part.side.classes is None:
+            continue
+        kept = (part.side.classes != VALID).all(0)
+        size += sum(len(pack_plane(plane)) for plane in part.side.classes)
+        for there, values in ((kept, part.values), (kept.T, part.values.swapaxes(1, 2))):
+            rows, columns = np.nonzero(there[:, 1:] != there[:, :-1])
+            jumps = _jumps(values[:, rows, columns], values[:, rows, columns + 1], widths)
+            saved += BITS_PER_JUMP * float(jumps.sum())
+    return saved - 8 * size
+
+
+def _frame(source: MaskedSource, constant: Constant) -> Constant | None:
+    """The constant in the lines of pixels along the image's edge that have nothing else; None if there are none."""
+    rows, columns = _within(source, constant, 0), _within(source, constant, 1)
+    if rows.start >= rows.stop or (rows, columns) == (slice(0, source.height), slice(0, source.width)):
+        return None  # nothing else is in the image, or no line is whole
+    return replace(constant, areas=False, inside=(rows, columns))
+
+
+def _within(source: MaskedSource, constant: Constant, axis: int) -> slice:
+    """Along an axis, from the first line of pixels to the last that isn't all the constant."""
+    length = (source.height, source.width)[axis]
+
+    def whole(line: int) -> bool:
+        window = [slice(0, source.height), slice(0, source.width)]
+        window[axis] = slice(line, line + 1)
+        part = source.read(*window)
+        same = (part.values == constant.values[:, None, None]).all(0)
+        return bool((same if part.valid is None else same | ~part.valid.any(0)).all())
+
+    start = next((line for line in range(length) if not whole(line)), length)
+    stop = next((line + 1 for line in range(length - 1, start, -1) if not whole(line)), start)
+    return slice(start, stop)
+
+
+def _jumps(one: NDArray[Any], other: NDArray[Any], widths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) the largest step of any band between (bands, n) values, as a share of the range."""
+    steps = np.abs(one.astype(np.float64) - other) / np.maximum(widths, 1e-30)[:, None]
+    found: NDArray[np.float64] = np.minimum(np.nan_to_num(steps), MOST_JUMP).max(0)
+    return found

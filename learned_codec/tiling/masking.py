@@ -1,0 +1,93 @@
+"""A source with its masks: which of its values are coded, and which are kept exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.values.constants import MARGIN, Constant, areas_of
+from learned_codec.values.mask import VALID, MaskSpec, Side
+from learned_codec.values.sources import PixelSource
+
+
+@dataclass(frozen=True)
+class Part:
+    """A rectangle of a source.
+
+    Attributes:
+        values: (bands, h, w).
+        side: what a file has of it beside the coded values.
+        valid: (bands, h, w), which values are coded; None for all.
+    """
+
+    values: NDArray[Any]
+    side: Side
+    valid: NDArray[np.bool_] | None
+
+
+class MaskedSource:
+    """A source, which of its pixels have no value, and which values are kept exactly beside the coded ones.
+
+    Attributes:
+        layout: what masks there may be; None for none.
+    """
+
+    def __init__(
+        self,
+        source: PixelSource,
+        layout: MaskSpec | None = None,
+        constants: Sequence[Constant] = (),
+        *,
+        fills_in_areas: bool = False,
+    ) -> None:
+        """With `fills_in_areas`, the first fill counts only in areas, such as a border."""
+        self.source, self.height, self.width, self.bands = source, source.height, source.width, source.bands
+        self.dtype, self.constants, self._fills_in_areas = source.dtype, tuple(constants), fills_in_areas
+        found = sorted({float(value) for constant in constants for value in constant.values[constant.bands]})
+        self.layout = replace(layout or MaskSpec(()), constants=tuple(found)) if found else layout
+        self._margin = MARGIN if fills_in_areas or any(constant.areas for constant in constants) else 0
+
+    def keeping(self, constants: Sequence[Constant]) -> MaskedSource:
+        """The same with further constants."""
+        constants = *self.constants, *constants
+        return MaskedSource(self.source, self.layout, constants, fills_in_areas=self._fills_in_areas)
+
+    def read(self, rows: slice, columns: slice) -> Part:
+        """The part of the image in rows and columns that have a start and a stop."""
+        if self.layout is None:
+            return Part(self.source.read(rows, columns), Side(None, None), None)
+        plane = self.source.read_plane(rows, columns) if self.source.plane else None
+        if not self._margin and not self.constants:
+            values = self.source.read(rows, columns)
+            side = self.layout.classify(values, plane)
+        else:
+            wide = self._widened(rows, self.height), self._widened(columns, self.width)
+            inner = [slice(x.start - w.start, x.stop - w.start) for x, w in zip((rows, columns), wide, strict=True)]
+            around = self.source.read(*wide)
+            values, classes = (x[:, *inner] for x in (around, self._classes(around, wide)))
+            if plane is not None:  # what it hides becomes 0
+                classes[(classes >= len(self.layout.fills)) & (plane == 0)] = VALID
+            side = Side.of(classes, plane)
+        return Part(values, side, self.layout.valid(side, self.bands))
+
+    def _widened(self, part: slice, length: int) -> slice:
+        return slice(max(0, part.start - self._margin), min(length, part.stop + self._margin))
+
+    def _classes(self, values: NDArray[Any], window: tuple[slice, slice]) -> NDArray[np.uint8]:
+        """(bands, h, w) classes of the values in a window."""
+        assert self.layout is not None  # noqa: S101 - or nothing has a class
+        rows, columns = window
+        ends = rows.start == 0, rows.stop == self.height, columns.start == 0, columns.stop == self.width
+        classes = self.layout.classes(values)
+        if self._fills_in_areas:
+            there = classes == 0
+            classes[there & ~areas_of(there, ends)] = VALID
+        for constant in self.constants:
+            places = constant.places(values, (rows.start, columns.start), ends) & (classes == VALID)
+            for band in np.flatnonzero(constant.bands & places.any((1, 2))).tolist():
+                classes[band][places[band]] = self.layout.values.index(float(constant.values[band]))
+        return classes
