@@ -295,6 +295,7 @@ def encode_source(
 def decode(
     data: Openable,
     *,
+    scale: float = 1,
     errors: options.Errors = "raise",
     masked: bool = False,
     limits: Limits | None = None,
@@ -306,6 +307,10 @@ def decode(
 
     Args:
         data: the whole file: bytes, a path, or a binary file object.
+        scale: 1, or 1/2, 1/4, 1/8 or 1/16 for the image reduced to that, in about two thirds of the time. Each of its
+            pixels is the mean of a square of 2, 4, 8 or 16 pixels a side, of the valid ones alone; where there is none,
+            it has no value itself. Height and width are rounded up. To save time, the last step of decoding is left
+            out: means of the whole image have 0.5 to 1 dB less error.
         errors: "raise" raises an error for a damaged tile. "fill" fills its rectangle: with nodata if the image has
             it, else with NaN for floats, else with 0. `check` lists such tiles. Pixels up to 48 pixels away from one
             may change a little, because its latents helped to decode them.
@@ -317,8 +322,8 @@ def decode(
         progress: called with (done, all), in tiles.
 
     Returns:
-        An array of the shape and dtype that was encoded: (H, W), (H, W, C) or (C, H, W). A plane beside the bands isn't
-        in it: see `Reader.read_plane`.
+        An array of the dtype and, at scale 1, the shape that was encoded: (H, W), (H, W, C) or (C, H, W). A plane
+        beside the bands isn't in it: see `Reader.read_plane`.
 
     Raises:
         InvalidInputError: an argument is not one of the above.
@@ -332,7 +337,7 @@ def decode(
     with readable(data) as found:
         container = (bitstream.read_head if lenient else bitstream.read)(found, limits=limits or Limits())
         reader = Reader(container, device=device, threads=threads, lenient=lenient)
-        return reader.read(masked=masked, progress=progress)
+        return reader.read(scale=scale, masked=masked, progress=progress)
 
 
 def inspect(data: Openable, *, limits: Limits | None = None) -> Info:

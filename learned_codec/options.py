@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from learned_codec.errors import InvalidInputError
+from learned_codec.values.reduce import FACTORS
 
 DEFAULT_QUALITY = 60.0
 
@@ -40,6 +41,15 @@ def checked_effort(effort: object) -> int:
     if isinstance(effort, bool) or effort not in EFFORTS:
         raise InvalidInputError(f"effort must be an integer from {EFFORTS[0]} to {EFFORTS[-1]}, not {effort!r}")
     return EFFORTS.index(effort)  # type: ignore[arg-type]  # that it is one of these
+
+
+def factor_of_scale(scale: object) -> int:
+    """The pixels per side that become one at a scale. Raises `InvalidInputError` unless it is one of `FACTORS`."""
+    if isinstance(scale, int | float | np.number):
+        for factor in FACTORS:
+            if scale == 1 / factor:
+                return factor
+    raise InvalidInputError(f"scale must be 1, 1/2, 1/4, 1/8 or 1/16, not {scale!r}")
 
 
 def lenient(errors: object) -> bool:

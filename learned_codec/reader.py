@@ -27,6 +27,7 @@ from learned_codec.tiling.parallel import shared
 from learned_codec.tiling.progress import Progress, Telling
 from learned_codec.tiling.progress import checked as checked_progress
 from learned_codec.values.mask import MaskSpec, holds
+from learned_codec.values.reduce import cells, reduced_plane, reducing_factor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +110,7 @@ class Reader:
         bands: Bands | None = None,
         out_shape: tuple[int, int] | None = None,
         *,
+        scale: float = 1,
         masked: bool = False,
         boundless: bool = False,
         fill_value: float | None = None,
@@ -122,6 +124,10 @@ class Reader:
             bands: one band, counted from 1 or by name, or several; by default all. For one band, the result has no
                 axis of bands.
             out_shape: (height, width) of the result: the window is reduced or enlarged to it by the nearest pixel.
+                Where it is halved at least, that is a pixel of the smallest reduced image (see `scale`) that is large
+                enough.
+            scale: 1, or 1/2, 1/4, 1/8 or 1/16 for the image reduced to that, as `decode` does it. Of a window, all of
+                its pixels come that the window touches.
             masked: return a masked array, as `decode` does.
             boundless: let the window reach beyond the image. Pixels out there have the fill value, and are masked in
                 a masked array.
@@ -138,16 +144,23 @@ class Reader:
             BitstreamError: a tile that the window needs is damaged (not with `errors="fill"`).
             WeightsError: the model's weights can't be read.
         """
-        row, column, height, width = wanted = windows.checked(window, (self.height, self.width), boundless=boundless)
+        pixels = windows.checked(window, (self.height, self.width), boundless=boundless)
         chosen = self.checked_bands(bands)
         shape = None if out_shape is None else windows.checked_shape(out_shape)
+        factor = options.factor_of_scale(scale)
+        if shape is not None:
+            if factor > 1:
+                raise InvalidInputError("a scale and an out_shape can't be given together")
+            factor = reducing_factor(pixels[2:], shape)
+        row, column, height, width = wanted = windows.reduced(pixels, factor)
         result = np.empty((len(chosen), height, width), self.dtype)
         plane = None if self.plane is None else np.empty((height, width), np.uint8)
-        there = windows.inside(wanted, (self.height, self.width))
+        inside = windows.inside(pixels, (self.height, self.width))
+        there = None if inside is None else windows.reduced(inside, factor)
         if there != wanted:
             result[...] = self._checked_fill(fill_value)
         with Telling(progress) as tell:
-            for part in () if there is None else self.parts(there, tell):
+            for part in () if inside is None else self._blocks(inside, tell, factor):
                 place = (
                     slice(part.rows.start - row, part.rows.stop - row),
                     slice(part.columns.start - column, part.columns.stop - column),
@@ -163,7 +176,11 @@ class Reader:
                     beyond[_within(there, wanted)] = False
                 result[:, beyond] = np.ma.masked
         if shape is not None:
-            result = _nearest(result, *shape)
+            rows, columns = (
+                windows.nearest(first, length, count, factor)
+                for first, length, count in zip(pixels[:2], pixels[2:], shape, strict=True)
+            )
+            result = result[:, rows][:, :, columns]
         return self._in_layout(result, single=isinstance(bands, int | np.integer | str))
 
     def __getitem__(self, key: Any) -> Any:
@@ -244,18 +261,24 @@ class Reader:
             return partial(open, bytes(source), **self._reopen.keywords), ()
         return self._reopen, ()
 
-    def read_plane(self, window: WindowLike | None = None) -> NDArray[np.uint8]:
+    def read_plane(self, window: WindowLike | None = None, *, scale: float = 1) -> NDArray[np.uint8]:
         """The mask (0 or 255) or the alpha channel beside the bands, in a window: (h, w) uint8.
 
-        Raises `InvalidInputError` if the file has neither, and the errors of `read`.
+        `scale` is that of `read`: of a mask, a pixel is there if any is in its square; of an alpha channel, it is their
+        mean, rounded up. Raises `InvalidInputError` if the file has neither, and the errors of `read`.
         """
         if self.plane is None:
             raise InvalidInputError("the file has neither a mask nor an alpha channel")
-        row, column, height, width = self.checked_window(window)
+        factor = options.factor_of_scale(scale)
+        row, column, height, width = windows.reduced(self.checked_window(window), factor)
         self._check_open()
         plane = np.zeros((height, width), np.uint8)
-        for rows, columns, part in self._decoding.planes((slice(row, row + height), slice(column, column + width))):
-            plane[rows.start - row : rows.stop - row, columns.start - column : columns.stop - column] = part
+        ends = min((row + height) * factor, self.height), min((column + width) * factor, self.width)
+        touched = slice(row * factor, ends[0]), slice(column * factor, ends[1])
+        for rows, columns, part in self._decoding.planes(touched):
+            place = cells(rows, factor), cells(columns, factor)
+            values = reduced_plane(part, self.plane, factor)
+            plane[place[0].start - row : place[0].stop - row, place[1].start - column : place[1].stop - column] = values
         return plane
 
     def parts(self, window: WindowLike | None = None, progress: Progress | None = None) -> Iterator[Block]:
@@ -264,15 +287,19 @@ class Reader:
         Each `Block` has its `rows` and `columns` in the image, `values` (bands, h, w) of the image's dtype, and `plane`
         (h, w) uint8 or None. Raises the errors of `read`.
         """
-        row, column, height, width = self.checked_window(window)
+        yield from self._blocks(self.checked_window(window), progress)
+
+    def _blocks(self, window: WindowTuple, progress: Progress | None, factor: int = 1) -> Iterator[Block]:
+        """What the image, reduced by a factor, has of a window of the whole one."""
+        row, column, height, width = window
         self._check_open()
         checked_progress(progress)
         wanted = slice(row, row + height), slice(column, column + width)
         needed = len(tiles_of(self.container.header, wanted, HALO))
         workers, each = shared(checked_threads(self._threads), needed)
         model = registry.load(self._card, self._device, each)
-        for block in self._decoding.blocks(model, wanted, progress, workers):
-            yield block.crop(*wanted)
+        for block in self._decoding.blocks(model, wanted, progress, workers, factor):
+            yield block.crop(*(cells(part, factor) for part in wanted))
 
     def close(self) -> None:
         """Close the file if this object opened it."""
@@ -428,10 +455,3 @@ def _again(source: Openable, found: Any) -> Openable:
     if is_path(source):
         return os.path.abspath(source) if os.path.exists(source) else source  # noqa: PTH100, PTH110
     return source
-
-
-def _nearest(values: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    rows = (np.arange(height) * values.shape[1] + values.shape[1] // 2) // height
-    columns = (np.arange(width) * values.shape[2] + values.shape[2] // 2) // width
-    reduced: NDArray[Any] = values[:, rows.clip(max=values.shape[1] - 1)][:, :, columns.clip(max=values.shape[2] - 1)]
-    return reduced

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from learned_codec.errors import InvalidInputError, OutOfBoundsError
 
@@ -77,6 +78,23 @@ def checked_shape(shape: Any) -> tuple[int, int]:
     if height < 1 or width < 1:
         raise InvalidInputError(f"out_shape must be at least (1, 1), not {shape!r}")
     return height, width
+
+
+def reduced(window: WindowTuple, factor: int) -> WindowTuple:
+    """The pixels of an image reduced by a factor that a window of the image touches."""
+    row, column, height, width = window
+    top, left = row // factor, column // factor
+    return top, left, -(-(row + height) // factor) - top, -(-(column + width) // factor) - left
+
+
+def nearest(first: int, length: int, count: int, factor: int) -> NDArray[np.intp]:
+    """(count,) the nearest pixels to so many points spread over `length` pixels from `first` on.
+
+    They are those of an image reduced by a factor, counted from the first that has one of the pixels.
+    """
+    points = (np.arange(count) * length + length // 2) // count
+    found: NDArray[np.intp] = (first + points.clip(max=length - 1)) // factor - first // factor
+    return found
 
 
 def subscripts(key: Any, shape: Sequence[int]) -> list[Axis]:

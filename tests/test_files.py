@@ -129,7 +129,7 @@ class Hollow:
         assert bytes(payload) == CODED
         return [np.zeros((height, width, 1), np.float32)] * components
 
-    def synthesise(self, area: np.ndarray, _step: int, _adaptation: object = (), _shape: object = None) -> np.ndarray:
+    def synthesise(self, area: np.ndarray, *_options: object, refined: bool = True) -> np.ndarray:  # noqa: ARG002
         return np.full((self.config.bands, 16 * area.shape[0], 16 * area.shape[1]), 0.5, np.float32)
 
 

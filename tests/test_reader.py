@@ -162,10 +162,15 @@ def test_bands(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
 
 def test_out_shape(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
     with learned_codec.open(files[128]) as reader:
+        halved = reader.read(scale=1 / 2).astype(int)
         half = reader.read((130, 40, 20, 30), out_shape=(10, 15)).astype(int)
-        assert np.abs(half - wholes[128][:, 131:150:2, 41:70:2]).max() <= 1  # of two, the second is as near
+        assert np.abs(half - halved[:, 65:75, 20:35]).max() <= 1
         third = reader.read((130, 40, 21, 30), 1, (7, 10)).astype(int)
-        assert np.abs(third - wholes[128][0, 131:151:3, 41:70:3]).max() <= 1  # of three, the middle
+        rows, columns = np.arange(131, 151, 3) // 2, np.arange(41, 70, 3) // 2  # of three, the middle
+        assert np.abs(third - halved[0][np.ix_(rows, columns)]).max() <= 1
+        less = reader.read((130, 40, 21, 30), 1, (14, 20)).astype(int)  # too large to be halved
+        rows, columns = ((np.arange(2 * n) * 3 + 1) // 2 for n in (7, 10))
+        assert np.abs(less - wholes[128][0][np.ix_(130 + rows, 40 + columns)]).max() <= 1
         double = reader.read((130, 40, 20, 30), out_shape=(40, 60)).astype(int)
         assert np.abs(double - wholes[128][:, 130:150, 40:70].repeat(2, 1).repeat(2, 2)).max() <= 1
         assert reader.read((130, 40, 20, 30), out_shape=np.array([1, 1])).shape == (2, 1, 1)
@@ -193,7 +198,9 @@ def test_layouts(layout: str, masked: bool) -> None:
         assert not np.ma.getmaskarray(one)[10:].any()
         assert found.fill_value == 7
         assert (found.filled() == np.asarray(found)).all()
-        assert reader.read((20, 10, 30, 40), out_shape=(3, 4), masked=True).mask.any()
+        small = np.ma.getmaskarray(reader.read((20, 10, 30, 40), 1, (15, 20), masked=True))
+        assert small[:5].all()
+        assert not small[5:].any()
 
 
 def test_masked_without_anything_masked() -> None:

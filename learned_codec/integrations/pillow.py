@@ -18,6 +18,7 @@ from PIL import Image, ImageFile
 
 import learned_codec
 from learned_codec.errors import InvalidInputError
+from learned_codec.values.reduce import reducing_factor
 
 FORMAT, MIME = "LCI", "image/x-lci"
 MAGIC = b"\x89LCI"
@@ -33,6 +34,7 @@ class LciImageFile(ImageFile.ImageFile):
     format_description = "learned_codec image"
 
     def _open(self) -> None:
+        self._scale = 1.0
         self._data: bytes | None = self.fp.read() if self.fp is not None else b""
         if not _accept(self._data):
             raise SyntaxError("not an LCI file")  # how Pillow's plug-ins say so
@@ -51,14 +53,34 @@ class LciImageFile(ImageFile.ImageFile):
             self.info["dpi"] = tuple(metadata["dpi"])
         self.tile = []
 
+    def draft(
+        self,
+        mode: str | None,  # noqa: ARG002 - Pillow's
+        size: tuple[int, int] | None,
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Have the image decoded at 1/2 … 1/16 of its size, the smallest that is not below `size`, as `thumbnail` does.
+
+        Returns the mode, which stays what it is whatever `mode` says, and the box of the whole image; None if nothing
+        changes.
+        """
+        if self._data is None or size is None or self._scale != 1:
+            return None
+        width, height = self.size
+        factor = reducing_factor(self.size, (max(1, size[0]), max(1, size[1])))
+        if factor == 1:
+            return None
+        self._scale = 1 / factor
+        self._size = -(-width // factor), -(-height // factor)
+        return self.mode, (0, 0, width / factor, height / factor)
+
     def load(self) -> Any:
         """Decode the pixels. Raises what `learned_codec.decode` raises."""
         if self._data is not None:
             with learned_codec.open(self._data) as reader:
-                values = reader.read()
+                values = reader.read(scale=self._scale)
                 if reader.plane is not None:
                     planes = values[..., None] if values.ndim == 2 else values
-                    values = np.concatenate([planes, reader.read_plane()[..., None]], 2)
+                    values = np.concatenate([planes, reader.read_plane(scale=self._scale)[..., None]], 2)
             self.im = Image.fromarray(np.ascontiguousarray(values)).im
             self._data = None
             if self.fp is not None and self._exclusive_fp:  # Pillow opened it

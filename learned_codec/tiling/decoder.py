@@ -15,6 +15,7 @@ from learned_codec.errors import BitstreamError, CorruptDataError
 from learned_codec.models.config import BLOCK, HALO
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
+from learned_codec.values.reduce import cells, reduced, reduced_side
 from learned_codec.values.transform import ValueTransform
 
 from . import grid
@@ -33,7 +34,10 @@ Sides = dict[int, Side | None]
 
 @dataclass(frozen=True)
 class Block:
-    """A decoded rectangle: (bands, h, w) values in the image's dtype, and the (h, w) plane if there is one."""
+    """A decoded rectangle: (bands, h, w) values in the image's dtype, and the (h, w) plane if there is one.
+
+    `rows` and `columns` are where it lies in the image; in the reduced image where that was asked for.
+    """
 
     rows: slice
     columns: slice
@@ -76,11 +80,17 @@ class ImageDecoder:
         return fills[0] if fills else np.nan if self.transform.dtype.kind == "f" else 0
 
     def blocks(
-        self, model: Model, window: Window | None = None, progress: Progress | None = None, threads: int = 1
+        self,
+        model: Model,
+        window: Window | None = None,
+        progress: Progress | None = None,
+        threads: int = 1,
+        factor: int = 1,
     ) -> Iterator[Block]:
         """Decode the image, or the blocks that touch a window: rectangles from top to bottom, with `threads`.
 
-        Raises `CorruptDataError`.
+        With a `factor`, of the image reduced by it (`values.reduce`), without the refinement, which hardly changes
+        means. Raises `CorruptDataError`.
         """
         shape = self.header.height, self.header.width
         window = window or (slice(0, shape[0]), slice(0, shape[1]))
@@ -98,9 +108,18 @@ class ImageDecoder:
                 yield decoded
 
         with Workers(threads) as workers:
-            parts = synthesise(model, self.header, self.transform, tiles(workers), self.adaptations, window, workers)
+            parts = synthesise(
+                model,
+                self.header,
+                self.transform,
+                tiles(workers),
+                self.adaptations,
+                window,
+                workers,
+                refined=factor == 1,
+            )
             for rows, columns, values in parts:
-                yield Block(rows, columns, values, self._finish(values, rows, columns, sides))
+                yield self._finish(values, rows, columns, sides, factor)
 
     def planes(self, window: Window) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
         """The plane in a window, without decoding pixels: yields rows, columns and values, tile by tile.
@@ -174,29 +193,38 @@ class ImageDecoder:
             raise CorruptDataError(_named(index, self.header, error), tiles=(index,)) from error
         self.damaged.add(index)
 
-    def _finish(self, values: NDArray[Any], rows: slice, columns: slice, sides: Sides) -> NDArray[np.uint8] | None:
-        """Put masked values back into the (bands, h, w) values of a rectangle, and fill lost tiles.
+    def _finish(self, values: NDArray[Any], rows: slice, columns: slice, sides: Sides, factor: int) -> Block:
+        """Reduce the (bands, h, w) values of a rectangle, put masked values back, and fill lost tiles.
 
-        Returns the plane, if there is one.
-
-        Removes the rectangle's tiles from `sides`: no other rectangle has pixels of them.
+        Removes the rectangle's tiles from `sides`: no other rectangle has pixels of them, and no cell those of two.
         """
         plane = None
+        inside = cells(rows, factor), cells(columns, factor)
+        found = values
+        if factor > 1:
+            size = (part.stop - part.start for part in inside)
+            found = np.empty((len(values), *size), values.dtype)
         if self.layout is not None and self.layout.plane is not None:
-            plane = np.zeros(values.shape[1:], np.uint8)
+            plane = np.zeros(found.shape[1:], np.uint8)
         for index in tiles_of(self.header, (rows, columns)):
             box, side = self.header.tile_box(index), sides.pop(index)
             top, bottom = max(rows.start, box.row), min(rows.stop, box.row + box.height)
             left, right = max(columns.start, box.col), min(columns.stop, box.col + box.width)
             here = slice(top - rows.start, bottom - rows.start), slice(left - columns.start, right - columns.start)
+            there = cells(here[0], factor), cells(here[1], factor)
             if side is None:
-                values[:, here[0], here[1]] = self.fill_value
-            elif self.layout is not None:
-                side = side.crop(slice(top - box.row, bottom - box.row), slice(left - box.col, right - box.col))
-                self.layout.restore(values[:, here[0], here[1]], side)
+                found[:, *there] = self.fill_value
+                continue
+            side = side.crop(slice(top - box.row, bottom - box.row), slice(left - box.col, right - box.col))
+            if factor > 1:
+                valid = MaskSpec.valid(side, len(values))
+                found[:, *there] = reduced(values[:, *here], valid, factor)
+                side = reduced_side(side, None if self.layout is None else self.layout.plane, factor)
+            if self.layout is not None:
+                self.layout.restore(found[:, *there], side)
                 if plane is not None and side.plane is not None:
-                    plane[here] = side.plane
-        return plane
+                    plane[there] = side.plane
+        return Block(*inside, found, plane)
 
 
 def _named(index: int, header: Header, error: BitstreamError) -> str:

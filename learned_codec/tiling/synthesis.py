@@ -85,14 +85,17 @@ def synthesise(
     adaptations: Sequence[Sequence[int]],
     window: Window | None = None,
     workers: Workers | None = None,
+    *,
+    refined: bool = True,
 ) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
     """Turn tiles of decoded latents into pixels: yields rows, columns and (bands, h, w) values.
 
     `tiles` are those of `grid.tiles_of` for the window with a halo, in the same order; `adaptations` are the amounts of
     each component. The result covers the blocks that the window touches. Only the rows of tiles that the halo reaches
     are in memory, and only the needed rows of the tiles above. With `workers`, several regions are computed at once.
+    Pixels are `refined` or not.
     """
-    jobs = _jobs(model, header, transform, iter(tiles), adaptations, window)
+    jobs = _jobs(model, header, transform, iter(tiles), adaptations, window, refined=refined)
     yield from (workers or Workers(1)).map(lambda job: job(), jobs)
 
 
@@ -103,6 +106,8 @@ def _jobs(
     tiles: Iterator[Decoded],
     adaptations: Sequence[Sequence[int]],
     window: Window | None,
+    *,
+    refined: bool,
 ) -> Iterator[Callable[[], tuple[slice, slice, NDArray[Any]]]]:
     """Functions that compute the regions of `synthesise`, in order. Each holds all data that it needs."""
     height, width = header.height, header.width
@@ -136,7 +141,7 @@ def _jobs(
                 shape: Shape | None = shape,
             ) -> tuple[slice, slice, NDArray[Any]]:
                 planes = [
-                    _pixels(model, latents, header.quality_step, adaptation, shape, inner, blank)
+                    _pixels(model, latents, header.quality_step, adaptation, shape, inner, blank, refined=refined)
                     for latents, adaptation in zip(components, adaptations, strict=True)
                 ]
                 return *here, transform.from_model(np.concatenate(planes))
@@ -201,15 +206,17 @@ def _pixels(
     shape: Shape | None,
     inner: Window,
     blank: Blank,
+    *,
+    refined: bool,
 ) -> NDArray[np.float32]:
     """The pixels of one component in a region without its halo, (bands of the model, h, w)."""
     if latents is None:
         return np.zeros((model.config.bands, *(part.stop - part.start for part in inner)), np.float32)
     if shape is not None or latents.any():
-        return model.synthesise(latents, step, adaptation, shape, inner)
+        return model.synthesise(latents, step, adaptation, shape, inner, refined=refined)
     key = latents.shape, tuple(adaptation)
     known = blank.get(key)
     if known is None:
         blank.clear()
-        known = blank[key] = model.synthesise(latents, step, adaptation)
+        known = blank[key] = model.synthesise(latents, step, adaptation, refined=refined)
     return known[:, *inner]

@@ -1,0 +1,78 @@
+"""Images at a fraction of their size: each of their pixels is the mean of the valid ones in a square cell.
+
+Cells begin at the image's corner; the last ones of a row or a column are cut by its edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .mask import VALID, MaskSpec, Side
+from .sources import PlaneKind
+
+FACTORS = (1, 2, 4, 8, 16)
+"""Pixels per side of a cell. No block of a transform lies in two cells of up to 16."""
+
+
+def reducing_factor(size: Sequence[int], shape: Sequence[int]) -> int:
+    """The largest factor by which a (height, width) can be reduced before it is made a smaller or equal `shape`."""
+    most = min(side / wanted for side, wanted in zip(size, shape, strict=True))
+    return max(factor for factor in FACTORS if factor <= max(1, most))
+
+
+def cells(pixels: slice, factor: int) -> slice:
+    """The cells that a range of pixels touches."""
+    return slice(pixels.start // factor, -(-pixels.stop // factor))
+
+
+def reduced(values: NDArray[Any], valid: NDArray[np.bool_] | None, factor: int) -> NDArray[Any]:
+    """(bands, H, W) values -> the means of the cells' valid ones, (bands, h, w) in their dtype; the mean of none is 0.
+
+    `valid` (bands, H, W), None where all are.
+    """
+    if valid is None:
+        means = _sums(values, factor) / _sums(np.ones((1, *values.shape[1:])), factor)
+    else:
+        means = _sums(np.where(valid, values, 0), factor) / np.maximum(_sums(valid, factor), 1)
+    return (means if values.dtype.kind == "f" else np.rint(means)).astype(values.dtype)
+
+
+def reduced_plane(plane: NDArray[np.uint8], kind: PlaneKind | None, factor: int) -> NDArray[np.uint8]:
+    """An (H, W) plane's cells: of a mask, one is there if any of its pixels is; of an alpha channel, it is their mean.
+
+    That is rounded up, so that it is visible if any pixel is.
+    """
+    found = _over_cells(np.maximum, plane[None], factor)
+    if kind == "alpha":
+        found = np.ceil(_sums(plane[None], factor) / _sums(np.ones((1, *plane.shape)), factor))
+    result: NDArray[np.uint8] = found[0].astype(np.uint8)
+    return result
+
+
+def reduced_side(side: Side, kind: PlaneKind | None, factor: int) -> Side:
+    """The side of reduced values: a cell has a value where any of its pixels has, and else the first class in it."""
+    plane = None if side.plane is None else reduced_plane(side.plane, kind, factor)
+    classes = None
+    if side.classes is not None:
+        bands = len(side.classes)
+        there = MaskSpec.valid(side, bands)
+        assert there is not None  # noqa: S101 - there are classes
+        some = _over_cells(np.logical_or, there, factor)
+        classes = np.where(some, np.uint8(VALID), _over_cells(np.minimum, side.classes, factor))
+    return Side(classes, plane)
+
+
+def _sums(values: NDArray[Any], factor: int) -> NDArray[np.float64]:
+    """(bands, H, W) -> the sums of its cells."""
+    return _over_cells(np.add, values.astype(np.float64), factor)
+
+
+def _over_cells(function: np.ufunc, values: NDArray[Any], factor: int) -> NDArray[Any]:
+    """A ufunc over each cell of (bands, H, W) values."""
+    for axis in (1, 2):
+        values = function.reduceat(values, np.arange(0, values.shape[axis], factor), axis)
+    return values

@@ -1,0 +1,232 @@
+"""Images at a fraction of their size are means of the whole image without its refinement."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import learned_codec
+import learned_codec.integrations.pillow
+from learned_codec.errors import InvalidInputError
+from learned_codec.models.model import Model
+from learned_codec.values.mask import VALID, MaskSpec, Side
+from learned_codec.values.reduce import reduced, reduced_plane, reduced_side, reducing_factor
+
+FACTORS = (2, 4, 8, 16)
+FEW = settings(max_examples=25, deadline=None, derandomize=True)
+
+
+def waves(bands: int, height: int, width: int, dtype: str = "uint8") -> np.ndarray:
+    """(bands, height, width) of smooth waves and some noise, none of it 0."""
+    y, x = np.mgrid[:height, :width]
+    rng = np.random.default_rng(1)
+    planes = [
+        120 + 60 * np.sin(x / (9 + i) + y / 23) + 30 * np.cos(y / (7 + 2 * i)) + rng.normal(0, 9, x.shape)
+        for i in range(bands)
+    ]
+    values: np.ndarray = np.clip(planes, 1, 255) * (100 if dtype in ("uint16", "int16") else 1)
+    return values.astype(dtype)
+
+
+def means(values: np.ndarray, factor: int, valid: np.ndarray | None = None) -> np.ndarray:
+    """(bands, h, w) of the valid values' means by loops, NaN where none is."""
+    valid = np.ones(values.shape, bool) if valid is None else valid
+    bands, height, width = values.shape
+    found = np.full((bands, -(-height // factor), -(-width // factor)), np.nan)
+    for band, row, column in np.ndindex(found.shape):
+        cell = band, slice(row * factor, (row + 1) * factor), slice(column * factor, (column + 1) * factor)
+        if valid[cell].any():
+            found[band, row, column] = values[cell][valid[cell]].astype(float).mean()
+    return found
+
+
+@pytest.fixture
+def unrefined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole images come without the refinement, too."""
+    whole = Model.synthesise
+
+    def synthesise(self: Model, *arguments: Any, refined: bool = True) -> Any:  # noqa: ARG001 - whatever it is
+        return whole(self, *arguments, refined=False)
+
+    monkeypatch.setattr(Model, "synthesise", synthesise)
+
+
+# -- means of arrays ---------------------------------------------------------------------------------------------------
+
+
+@FEW
+@given(
+    size=st.tuples(st.integers(1, 3), st.integers(1, 37), st.integers(1, 37)),
+    factor=st.sampled_from(FACTORS),
+    dtype=st.sampled_from(["uint8", "uint16", "int16", "float32"]),
+    share=st.sampled_from([0.0, 0.3, 0.98]),
+    seed=st.integers(0, 99),
+)
+def test_means_are_those_of_the_valid_values(
+    size: tuple[int, int, int], factor: int, dtype: str, share: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 200, size).astype(dtype)
+    valid = rng.random(size) >= share
+    if dtype == "float32":
+        values[~valid] = np.nan
+    expected = means(values, factor, valid)
+    found = reduced(values, None if valid.all() else valid, factor)
+    assert found.dtype == values.dtype
+    np.testing.assert_allclose(found, np.nan_to_num(expected), atol=1e-3 if dtype == "float32" else 0.5)
+    classes = np.where(valid, VALID, rng.integers(0, 2, size)).astype(np.uint8)
+    side = reduced_side(Side(classes, None), None, factor)
+    assert side.classes is not None
+    np.testing.assert_array_equal(side.classes == VALID, np.isfinite(expected))
+    assert np.isin(side.classes, (0, 1, VALID)).all()
+
+
+@FEW
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from(FACTORS), st.integers(0, 99))
+def test_planes_are_visible_where_any_pixel_is(height: int, width: int, factor: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    alpha = (rng.integers(0, 256, (height, width)) * (rng.random((height, width)) < 0.05)).astype(np.uint8)
+    opaque = means(alpha[None], factor)[0]
+    np.testing.assert_array_equal(reduced_plane(alpha, "alpha", factor), np.ceil(opaque))
+    mask = np.where(alpha, np.uint8(255), np.uint8(0))
+    np.testing.assert_array_equal(reduced_plane(mask, "mask", factor), 255 * (opaque > 0))
+    spec = MaskSpec((), "alpha")
+    valid = spec.valid(reduced_side(Side(None, alpha), "alpha", factor), 1)
+    np.testing.assert_array_equal(np.broadcast_to(True if valid is None else valid[0], opaque.shape), opaque > 0)
+
+
+@FEW
+@given(st.tuples(st.integers(1, 400), st.integers(1, 400)), st.tuples(st.integers(1, 400), st.integers(1, 400)))
+def test_the_factor_never_makes_it_too_small(size: tuple[int, int], shape: tuple[int, int]) -> None:
+    factor = reducing_factor(size, shape)
+    assert factor == 1 or all(side >= factor * wanted for side, wanted in zip(size, shape, strict=True))
+    assert factor == 16 or any(side < 2 * factor * wanted for side, wanted in zip(size, shape, strict=True))
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("unrefined")
+@pytest.mark.parametrize(
+    ("planes", "options"),
+    [
+        (waves(3, 150, 171), {"tile_size": 64}),
+        (waves(3, 37, 5), {}),
+        (waves(1, 1, 1), {}),
+        (waves(1, 100, 130), {"quality": 5}),
+        (waves(4, 90, 70, "uint16"), {"tile_size": 64}),
+        (waves(2, 90, 70, "int16"), {}),
+        (waves(1, 90, 70, "float32"), {}),
+        (waves(2, 80, 70, "float32"), {"kind": "sar", "unit": "power"}),
+        (np.full((3, 40, 50), 7, np.uint8), {}),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else f"{value.dtype}-{'x'.join(map(str, value.shape))}",
+)
+def test_pixels_are_means(planes: np.ndarray, options: dict[str, Any]) -> None:
+    data = learned_codec.encode(planes, planar=True, **options)
+    whole = learned_codec.decode(data)
+    for factor in FACTORS:
+        found = learned_codec.decode(data, scale=1 / factor)
+        assert found.dtype == planes.dtype
+        tolerance = {"atol": 1.01} if planes.dtype.kind in "ui" else {"rtol": 1e-4}
+        np.testing.assert_allclose(found.astype(float), means(whole, factor), **tolerance)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(learned_codec.decode(data, scale=1), whole)
+
+
+@pytest.mark.usefixtures("unrefined")
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_pixels_without_a_value_count_for_nothing(dtype: str) -> None:
+    planes = waves(2, 100, 90, dtype)
+    nodata = np.nan if dtype == "float32" else 0
+    planes[:, :33, :47] = nodata
+    planes[1, 60:, 40:43] = nodata
+    data = learned_codec.encode(planes, planar=True, nodata=nodata, tile_size=64)
+    whole = learned_codec.decode(data, masked=True)
+    for factor in FACTORS:
+        found = learned_codec.decode(data, scale=1 / factor, masked=True)
+        expected = means(whole.data, factor, ~np.ma.getmaskarray(whole))
+        np.testing.assert_array_equal(np.ma.getmaskarray(found), np.isnan(expected))
+        np.testing.assert_allclose(found.filled(0), np.nan_to_num(expected), rtol=1e-4, atol=1.01)
+        np.testing.assert_array_equal(np.asarray(found)[np.isnan(expected)], np.asarray(whole.fill_value, dtype))
+
+
+@pytest.mark.usefixtures("unrefined")
+def test_windows_of_the_reduced_image() -> None:
+    planes = waves(2, 200, 230, "uint16")
+    data = learned_codec.encode(planes, planar=True, tile_size=64)
+    with learned_codec.open(data) as reader:
+        for factor in FACTORS:
+            small = reader.read(scale=1 / factor)
+            found = reader.read((37, 50, 90, 101), scale=1 / factor).astype(int)
+            rows, columns = slice(37 // factor, -(-127 // factor)), slice(50 // factor, -(-151 // factor))
+            assert np.abs(found - small[:, rows, columns]).max() <= 1
+            # Beyond the image, the cells' grid goes on.
+            beyond = reader.read((-20, 200, 60, 60), 1, scale=1 / factor, boundless=True, fill_value=9).astype(int)
+            top, left = -20 // factor, 200 // factor
+            assert beyond.shape == (-(-40 // factor) - top, -(-260 // factor) - left)
+            inside = small[0, : -(-40 // factor), left:]
+            assert np.abs(beyond[-top:, : inside.shape[1]] - inside).max() <= 1
+            assert (beyond[:-top] == 9).all()
+            assert (beyond[:, inside.shape[1] :] == 9).all()
+            shaped = reader.read((32, 48, 64, 96), out_shape=(64 // factor, 96 // factor)).astype(int)
+            cells = small[:, 32 // factor : 96 // factor, 48 // factor : 144 // factor]
+            assert np.abs(shaped - cells).max() <= 1
+
+
+def test_refinement_makes_little_of_a_mean() -> None:
+    image = waves(3, 160, 160).transpose(1, 2, 0)
+    data = learned_codec.encode(image, quality=60)
+    whole = learned_codec.decode(data).transpose(2, 0, 1)
+    found = learned_codec.decode(data, scale=1 / 4).transpose(2, 0, 1)
+    assert np.abs(found - means(whole, 4)).mean() < 1
+
+
+def test_damage_costs_its_cells() -> None:
+    planes = waves(1, 130, 130)
+    data = bytearray(learned_codec.encode(planes, planar=True, tile_size=64))
+    data[-40] ^= 255  # in the last tile, of 2 x 2 pixels, or the one before
+    damaged = learned_codec.check(bytes(data)).damaged_tiles
+    assert len(damaged) == 1
+    row, column = divmod(damaged[0], 3)
+    small = learned_codec.decode(bytes(data), errors="fill", scale=1 / 8)
+    assert small.shape == (1, 17, 17)
+    assert (small[0, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] == 0).all()
+    assert small[0, 0, 0] > 0
+
+
+@pytest.mark.parametrize("scale", [0, -1, 0.3, 2, 1 / 32, "half", None, [1], float("nan")])
+def test_other_scales_are_refused(scale: object) -> None:
+    data = learned_codec.encode(waves(1, 20, 20), planar=True)
+    with pytest.raises(InvalidInputError, match="1/16, not"):
+        learned_codec.decode(data, scale=scale)  # type: ignore[arg-type]
+    with learned_codec.open(data) as reader, pytest.raises(InvalidInputError, match="out_shape"):
+        reader.read(scale=1 / 2, out_shape=(4, 4))
+
+
+# -- Pillow ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_thumbnails_are_made_of_the_reduced_image(mode: str) -> None:
+    values = waves(3, 150, 201).transpose(1, 2, 0)
+    image = Image.fromarray(np.ascontiguousarray(values)).convert(mode)
+    if mode == "RGBA":
+        opacity = np.zeros((150, 201), np.uint8)
+        opacity[:, 90:] = 128
+        image.putalpha(Image.fromarray(opacity))
+    stream = io.BytesIO()
+    image.save(stream, "LCI", quality=80)
+    with Image.open(io.BytesIO(stream.getvalue())) as whole, Image.open(io.BytesIO(stream.getvalue())) as small:
+        assert small.draft(None, (50, 40)) == (mode, (0, 0, 201 / 2, 150 / 2))
+        assert small.size == (101, 75)
+        expected = whole.resize((100, 75), Image.Resampling.BOX)
+        assert np.abs(np.asarray(small)[:, :100].astype(int) - expected).mean() < 3
+        assert small.draft(None, (5, 5)) is None  # once decoded, it stays
+    with Image.open(io.BytesIO(stream.getvalue())) as opened:
+        opened.thumbnail((24, 24))
+        assert opened.size == (24, 18)
+        assert opened.mode == mode
