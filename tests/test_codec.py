@@ -485,5 +485,5 @@ def test_shortened_arithmetic_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(engine, "sums_are_exact", lambda _: False)
     engine.engine_for.cache_clear()
-    with pytest.raises(ModelError, match="shortened"):
+    with pytest.raises(ModelError, match="not exact"):
         engine.engine_for("cpu")

@@ -693,7 +693,7 @@ def forged(data: bytes, layout: MaskSpec, sides: list[bytes]) -> bytes:
 )
 def test_fills_that_the_dtype_cannot_have(dtype: str, value: float) -> None:
     data = forged(learned_codec.encode(scene(dtype, 20, 20)[0]), MaskSpec((value,)), [b"\1\0\0"])
-    with pytest.raises(CorruptDataError, match=f"{dtype} can have"):
+    with pytest.raises(CorruptDataError, match=f"{dtype} can't hold"):
         learned_codec.decode(data)
 
 

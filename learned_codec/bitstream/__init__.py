@@ -1,4 +1,4 @@
-"""The LCI container: bytes <-> dataclasses. Neither torch nor numpy; the payload of a tile is opaque here.
+"""The LCI container: bytes <-> dataclasses. The latents in a tile's payload are opaque bytes here.
 
     header = Header(width=64, height=64, weights_id=weights_id, quality_step=60)
     data = write(header, [payload])

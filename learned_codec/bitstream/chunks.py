@@ -1,7 +1,7 @@
-"""Chunks: type (1 byte), length (varint), payload, CRC-32C (4 bytes, little-endian) over all that precedes it.
+"""Chunks: type (1 byte), length (varint), payload, CRC-32C of these (4 bytes, little-endian).
 
-The first chunk, HEAD, follows the magic, and its checksum covers the magic too. The type of the first chunk is the
-version of the format. END, the last, is a type and a length of 0 and has no checksum.
+The first chunk, HEAD, follows the magic; its checksum covers the magic too, and its type is the version of the format.
+The last chunk, END, is a type and a length of 0, without a checksum.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from learned_codec.errors import CorruptDataError, NotLCIError, TruncatedError
 from . import varint
 from .source import Source
 
-# As PNG's: a byte that isn't ASCII, the name, and line endings that a transfer in text mode would change.
+# As in PNG: a byte that isn't ASCII, a name, and line endings that a transfer in text mode would change.
 MAGIC = b"\x89LCI\r\n\x1a\n"
 VERSION = 1
 
@@ -23,7 +23,7 @@ MASK = 0x4B  # K
 TILE = 0x54  # T
 META = 0xCD  # M, ancillary
 END = b"E\x00"
-ANCILLARY = 0x80  # this bit of a type says that a reader that doesn't know the chunk may skip it
+ANCILLARY = 0x80  # if this bit of a type is set, readers that don't know the chunk may skip it
 
 _CRC_SIZE = 4
 
@@ -33,8 +33,8 @@ class Chunk(NamedTuple):
 
     Attributes:
         type: 0 to 255.
-        offset: of the type byte.
-        length: of the payload.
+        offset: the position of the type byte.
+        length: the length of the payload.
     """
 
     type: int
@@ -48,42 +48,42 @@ class Chunk(NamedTuple):
 
     @property
     def size(self) -> int:
-        """All of it: type, length, payload and checksum."""
+        """The bytes of the whole chunk: type, length, payload and checksum."""
         return len(self.prefix) + self.length + _CRC_SIZE
 
     @property
     def end(self) -> int:
-        """The offset after it."""
+        """The offset of the byte after the chunk."""
         return self.offset + self.size
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name in documents and messages."""
         known = {HEAD: "HEAD", INDX: "INDX", MASK: "MASK", TILE: "TILE", META: "META", END[0]: "END"}
         return known.get(self.type, f"chunk 0x{self.type:02x}")
 
     def check(self, data: bytes, *, before: bytes = b"") -> memoryview:
-        """The payload in `data`, all bytes of this chunk as they lie in the file.
+        """The payload, from `data`: all bytes of this chunk as in the file.
 
-        Raises `CorruptDataError` unless they are the right number, begin as declared, and have the right checksum.
+        Raises `CorruptDataError` if the number of bytes, the type, the length or the checksum is wrong.
         """
         prefix = self.prefix
         body = data[:-_CRC_SIZE]
         if len(data) != self.size or not body.startswith(prefix):
-            raise CorruptDataError(f"{self.name} at byte {self.offset} isn't there or is cut short")
+            raise CorruptDataError(f"{self.name} at byte {self.offset} is missing or cut short")
         if _crc(body, before=before) != data[-_CRC_SIZE:]:
             raise CorruptDataError(f"{self.name} at byte {self.offset} is damaged: its checksum doesn't match")
         return memoryview(body)[len(prefix) :]
 
 
 def pack(type_: int, payload: bytes, *, before: bytes = b"") -> bytes:
-    """A chunk as bytes. `before`: what lies in front of it and is covered by its checksum."""
+    """A chunk as bytes. `before`: bytes in front of it that its checksum covers as well."""
     body = Chunk(type_, 0, len(payload)).prefix + payload
     return body + _crc(body, before=before)
 
 
 def locate(source: Source, offset: int) -> Chunk:
-    """The chunk at `offset`. Raises `TruncatedError` or, for a length that isn't minimal, `CorruptDataError`."""
+    """The chunk at `offset`. Raises `TruncatedError`, or `CorruptDataError` for an invalid length."""
     start = source.read_at(offset, 1 + varint.MAX_BYTES, ahead=True)
     if not start:
         raise TruncatedError(f"the file ends at byte {source.size}, where another chunk should begin")
@@ -92,14 +92,14 @@ def locate(source: Source, offset: int) -> Chunk:
 
 
 def load(source: Source, chunk: Chunk, *, before: bytes = b"") -> bytes:
-    """The payload of `chunk`. Raises `TruncatedError` before reading it, or `CorruptDataError`."""
+    """Read the payload of `chunk`. Raises `TruncatedError` (before reading) or `CorruptDataError`."""
     if chunk.end > source.size:
         raise TruncatedError(f"{chunk.name} should end at byte {chunk.end}, but the file ends at {source.size}")
     return bytes(chunk.check(source.read_at(chunk.offset, chunk.size, ahead=True), before=before))
 
 
 def check_magic(source: Source) -> None:
-    """Raise `NotLCIError`, `TruncatedError` or `CorruptDataError` unless the source begins as an LCI file."""
+    """Raise `NotLCIError`, `TruncatedError` or `CorruptDataError` unless the source begins like an LCI file."""
     start = source.read_at(0, len(MAGIC), ahead=True)
     if start == MAGIC:
         return

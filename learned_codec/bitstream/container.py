@@ -1,4 +1,4 @@
-"""A whole file: written at once, read at once, or read tile by tile from where it lies."""
+"""A whole file: written as bytes, and read from bytes or tile by tile from a file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from .source import SeekableFile, Source, as_source
 DEFAULT_LIMITS = Limits()
 
 READ_TOGETHER = 2**20
-"""Bytes of neighbouring tiles that are read in one request: each request to a remote file takes its time."""
+"""The most bytes of neighbouring tiles that are read in one request. Each request to a remote file takes time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A file whose head has been read and checked, and whose tiles haven't.
+    """A file whose head has been read and checked, but not its tiles. Threads may share it.
 
     Attributes:
         header: HEAD.
-        metadata: META; empty where there is none.
-        mask: MASK, its checksum already checked; None where there is none.
-        tiles: where each TILE chunk lies, by index; `offset` and `size` are what to request from a remote file.
-        source: where the bytes come from. Threads may read tiles of one container at a time.
-        limits: what is accepted of the tiles, too.
+        metadata: META; empty if there is none.
+        mask: the payload of MASK, its checksum checked; None if there is none.
+        tiles: the place of each TILE chunk, by index. `offset` and `size` are what to request from a remote file.
+        source: where the bytes come from.
+        limits: what the file is allowed, its tiles included.
     """
 
     header: Header
@@ -41,19 +41,19 @@ class Container:
 
     @property
     def size(self) -> int:
-        """The bytes that the complete file has, by what its head says."""
+        """The size in bytes that the complete file must have, from its head."""
         return self.tiles[-1].end + len(END)
 
     @property
     def overhead(self) -> int:
-        """The bytes of the complete file that aren't a tile's payload."""
+        """The bytes of the complete file outside the tiles' payloads."""
         return self.size - sum(tile.length for tile in self.tiles)
 
     def tile(self, i: int) -> memoryview:
-        """The payload of tile `i`, read from the source now.
+        """Read the payload of tile `i`.
 
         Raises:
-            CorruptDataError: it is damaged or missing; `tiles` is `(i,)`.
+            CorruptDataError: it is damaged or missing; the error's `tiles` is `(i,)`.
             IndexError: there is no such tile.
         """
         if not 0 <= i < len(self.tiles):
@@ -61,9 +61,9 @@ class Container:
         return self.check_tile(i, self.source.read_at(self.tiles[i].offset, self.tiles[i].size))
 
     def fetch(self, wanted: Sequence[int]) -> int:
-        """Ask for the first of some tiles, and those that follow it in the file up to 1 MiB, in one request.
+        """Read the first of some tiles, and those right after it in the file, up to 1 MiB in one request.
 
-        Returns how many these are, at least 1. `tile` then finds them there.
+        Returns how many tiles were read, at least 1. `tile` then needs no further request for them.
         """
         start, count = self.tiles[wanted[0]].offset, 1
         while count < len(wanted) and wanted[count] == wanted[count - 1] + 1:
@@ -74,14 +74,17 @@ class Container:
         return count
 
     def check_tile(self, i: int, data: bytes) -> memoryview:
-        """The payload of tile `i`, from the bytes of its chunk, for who fetches them himself. Raises as `tile`."""
+        """The payload of tile `i` from the bytes of its chunk, for callers that read these themselves.
+
+        Raises as `tile`.
+        """
         try:
             return self.tiles[i].check(data)
         except CorruptDataError as error:
             raise CorruptDataError(f"tile {i} of {len(self.tiles)}: {error}", tiles=(i,)) from error
 
     def damaged_tiles(self) -> tuple[int, ...]:
-        """The indices of all tiles that are damaged or missing. Reads everything."""
+        """The indices of all tiles that are damaged or missing. Reads the whole file."""
         return tuple(i for i in range(len(self.tiles)) if self._is_damaged(i))
 
     def _is_damaged(self, i: int) -> bool:
@@ -101,7 +104,7 @@ class Container:
             raise CorruptDataError(f"{self.source.size - self.size:,} bytes follow END")
 
     def to_json(self) -> dict[str, Any]:
-        """What the head says, for people and programs."""
+        """The content of the head as JSON values."""
         return {
             "version": VERSION,
             "bytes": self.size,
@@ -121,14 +124,14 @@ def write(
     mask: bytes | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> bytes:
-    """A file.
+    """Write a file, as bytes.
 
     Args:
-        header: what the tiles are tiles of.
-        tiles: the payload of each, along rows: `header.tile_count` of them.
-        metadata: what JSON can hold; nothing is written where it is empty.
-        mask: the payload of MASK.
-        limits: `max_metadata_bytes` holds here too, lest a file be written that nobody reads.
+        header: the header of the image.
+        tiles: the tiles' payloads, row by row: `header.tile_count` of them.
+        metadata: JSON values. If it is empty, META is left out.
+        mask: the payload of MASK; None to leave it out.
+        limits: only `max_metadata_bytes` counts here: readers would refuse more.
 
     Raises:
         InvalidInputError: the wrong number of tiles, or metadata that isn't JSON.
@@ -150,13 +153,13 @@ def write(
 
 
 def read(data: bytes | bytearray | memoryview, *, limits: Limits = DEFAULT_LIMITS) -> Container:
-    """A complete file in memory: `read_head`, and then `Container.check_end`.
+    """Read a complete file from memory: `read_head`, then `Container.check_end`.
 
-    Tiles are checked when they are asked for, so that a damaged one costs that tile. To rescue what is left of a file
-    that was cut short, use `read_head`, which doesn't look at the end.
+    A tile is checked when it is read, so a damaged one costs only that tile. To rescue what is left of a file that was
+    cut short, use `read_head`, which doesn't need the end.
 
     Raises:
-        NotLCIError, TruncatedError, CorruptDataError, UnsupportedVersionError: the bytes are at fault.
+        NotLCIError, TruncatedError, CorruptDataError, UnsupportedVersionError: the bytes can't be read.
         LimitError: the file declares more than `limits` allow.
     """
     container = read_head(data, limits=limits)
@@ -165,13 +168,13 @@ def read(data: bytes | bytearray | memoryview, *, limits: Limits = DEFAULT_LIMIT
 
 
 def read_head(data: bytes | bytearray | memoryview | SeekableFile, *, limits: Limits = DEFAULT_LIMITS) -> Container:
-    """All that precedes the first tile, of bytes or of a seekable binary file.
+    """Read everything before the first tile, from bytes or a seekable binary file.
 
-    Of a file, nothing else is read but what reading 4 KiB at a time brings along; each `Container.tile` is then one
-    seek and one read.
+    A file is read in pieces of 4 KiB, and no further than needed. After that, `Container.tile` takes one seek and one
+    read.
 
-    Raises: as `read`, for what is wrong with the head; `LimitError` also if the bytes of tiles that are really there
-        are too few for the declared image.
+    Raises: the errors of `read`, if the head is at fault; also `LimitError` if the file is too short for the declared
+        image.
     """
     source = as_source(data)
     header, offset = _read_header(source, limits)
@@ -183,12 +186,12 @@ def read_head(data: bytes | bytearray | memoryview | SeekableFile, *, limits: Li
             raise CorruptDataError("the file ends before its first tile")
         count += 1
         limits.check("max_chunks", count, "chunks before the first tile")
-        if chunk.end <= source.size:  # else it isn't there
+        if chunk.end <= source.size:  # else it is cut short, and loading it raises
             if chunk.type == MASK:
                 limits.check("max_header_bytes", chunk.length, "bytes of MASK")
             else:
                 described += chunk.length
-                limits.check("max_metadata_bytes", described, f"bytes of {chunk.name} and such before it")
+                limits.check("max_metadata_bytes", described, f"bytes of metadata up to {chunk.name}")
         payload = chunks.load(source, chunk)
         offset = chunk.end
         if chunk.type == META and metadata is None:
@@ -196,7 +199,7 @@ def read_head(data: bytes | bytearray | memoryview | SeekableFile, *, limits: Li
         elif chunk.type == MASK and mask is None:
             mask = payload
         elif chunk.type in (META, MASK):
-            raise CorruptDataError(f"{chunk.name} at byte {chunk.offset} is there twice")
+            raise CorruptDataError(f"{chunk.name} at byte {chunk.offset} is the second one")
         elif not chunk.type & ANCILLARY:
             raise UnsupportedVersionError(f"{chunk.name} at byte {chunk.offset} needs a later version of this library")
     tiles = _locate_tiles(source, header, chunk)
@@ -206,7 +209,7 @@ def read_head(data: bytes | bytearray | memoryview | SeekableFile, *, limits: Li
 
 
 def _read_header(source: Source, limits: Limits) -> tuple[Header, int]:
-    """The header, checked against `limits`, and the offset after it."""
+    """Read the header and check it against `limits`. Returns it and the offset after it."""
     chunks.check_magic(source)
     chunk = chunks.locate(source, len(MAGIC))
     if chunk.type != VERSION:
@@ -219,7 +222,7 @@ def _read_header(source: Source, limits: Limits) -> tuple[Header, int]:
 
 
 def _locate_tiles(source: Source, header: Header, chunk: Chunk) -> list[Chunk]:
-    """Where the tiles are, by `chunk`: INDX, or the only tile itself."""
+    """The TILE chunks, from `chunk`: INDX, or the only tile."""
     if (chunk.type == INDX) != (header.tile_count > 1):
         raise CorruptDataError(f"{chunk.name} at byte {chunk.offset}, but the image has {header.tile_count} tiles")
     if chunk.type == TILE:

@@ -1,4 +1,4 @@
-"""HEAD: what the array was, which weights code it, and how it is cut into tiles."""
+"""HEAD: the array's shape and dtype, the weights that code it, and its division into tiles."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
@@ -16,7 +16,7 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 MAX_SIDE = 2**31 - 1
 TILE_UNIT = 64
 WEIGHTS_ID_SIZE = 8
-HAS_PARAMETERS = 0x80  # this bit of a transform's code says that parameters follow
+HAS_PARAMETERS = 0x80  # if this bit of a transform's code is set, parameters follow
 
 # The format byte: the dtype in bits 0 to 2, the shape in bits 3 and 4, then three flags.
 _DTYPE = 0b0000_0111
@@ -24,7 +24,7 @@ _SHAPE = 0b0001_1000
 _HAS_TILES = 0b0010_0000
 _HAS_TRANSFORM = 0b0100_0000
 _HAS_ADAPTATION = 0b1000_0000
-_HW, _RGB, _HWC, _CHW = 0, 1, 2, 3  # (H, W, 3) has a code of its own, so that it need not say 3
+_HW, _RGB, _HWC, _CHW = 0, 1, 2, 3  # (H, W, 3) has a code of its own, which saves a byte
 
 
 class TileBox(NamedTuple):
@@ -38,20 +38,20 @@ class TileBox(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a decoder must know before the first tile.
+    """Everything that a decoder needs before the first tile.
 
     Attributes:
-        width: pixels, 1 to 2^31 - 1.
-        height: likewise.
-        bands: likewise; 1 in layout "HW".
-        dtype: of the array that was encoded.
-        layout: its axes: "HW", "HWC" or (planar) "CHW".
-        weights_id: the first 8 bytes of the SHA-256 of the weights; these alone name the model.
-        quality_step: how finely latents are quantised, a fixed-point number whose meaning is the model's.
-        tile_code: tiles are 64 × this on a side, 1 to 255; 0: the whole image is one tile.
-        transform: how values went into the model, 0 to 255: 0 as they are, 1 gray through an RGB model.
-        parameters: of the transform; only where its code has bit 7 set.
-        adaptation: of the model to this image, whose meaning is the model's; it doesn't end with a zero.
+        width: in pixels, 1 to 2^31 - 1.
+        height: in pixels, 1 to 2^31 - 1.
+        bands: 1 to 2^31 - 1; 1 in layout "HW".
+        dtype: that of the encoded array.
+        layout: the axes of the encoded array: "HW", "HWC" or (planar) "CHW".
+        weights_id: the first 8 bytes of the SHA-256 of the weights file. It alone names the model.
+        quality_step: how finely latents are quantised; the model defines what a step is.
+        tile_code: the side of a tile in units of 64 pixels, 1 to 255; 0: the whole image is one tile.
+        transform: the code of the value transform, 0 to 255 (`learned_codec.values.transform`).
+        parameters: the parameters of the transform; only if bit 7 of its code is set.
+        adaptation: the model's adaptation to this image (see `payload`). It doesn't end with a zero byte.
 
     Raises:
         InvalidInputError: a field is out of its range.
@@ -93,7 +93,7 @@ class Header:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the array that was encoded."""
+        """The shape of the encoded array."""
         if self.layout == "HW":
             return self.height, self.width
         if self.layout == "CHW":
@@ -107,12 +107,12 @@ class Header:
 
     @property
     def padded_samples(self) -> int:
-        """Height × width in whole blocks, × bands: what a decoder works on."""
+        """Height × width rounded up to whole blocks, × bands: the samples that a decoder computes."""
         return _padded(self.height, self.width) * self.bands
 
     @property
     def tile_size(self) -> tuple[int, int]:
-        """Height and width of a tile that isn't cut by an edge; the image's own where it is one tile."""
+        """Height and width of a tile that the image's edge doesn't cut. If the image is one tile, its own size."""
         side = self.tile_code * TILE_UNIT
         return (side, side) if side else (self.height, self.width)
 
@@ -129,7 +129,7 @@ class Header:
         return rows * cols
 
     def tile_box(self, index: int) -> TileBox:
-        """Where tile `index` lies; tiles are counted along rows. Raises `IndexError` if there is no such tile."""
+        """The place of tile `index`. Tiles are counted row by row. Raises `IndexError` if there is no such tile."""
         if not 0 <= index < self.tile_count:
             raise IndexError(f"tile {index} of {self.tile_count}")
         height, width = self.tile_size
@@ -175,16 +175,16 @@ class Header:
         """The header in the payload of HEAD.
 
         Raises:
-            CorruptDataError: it is too short or too long, or a field is out of its range or needlessly there.
+            CorruptDataError: it is too short or too long, a field is out of range, or one should have been left out.
             UnsupportedVersionError: a reserved bit or value is used.
         """
         try:
             header = cls._parse(payload)
         except (InvalidInputError, TruncatedError, IndexError) as error:
-            raise CorruptDataError(f"HEAD makes no sense: {error}") from error
+            raise CorruptDataError(f"HEAD is invalid: {error}") from error
         # One header has one encoding: this finds trailing bytes, and fields that should have been left out.
         if header.to_bytes() != payload:
-            raise CorruptDataError("HEAD makes no sense: it isn't in its shortest form")
+            raise CorruptDataError("HEAD is invalid: it isn't in its shortest form")
         return header
 
     @classmethod
@@ -225,7 +225,7 @@ class Header:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The fields, bytes as hexadecimal digits."""
+        """The fields as JSON values; bytes become hexadecimal digits."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value.hex() if isinstance(value, bytes) else value for name, value in values.items()}
 
@@ -236,6 +236,9 @@ def _padded(height: int, width: int) -> int:
 
 
 def _counted(payload: bytes, at: int) -> tuple[bytes, int]:
-    """The bytes behind their number, and where they end; if there are fewer, HEAD can't be in its shortest form."""
+    """The bytes after their number, and the position after them.
+
+    If bytes are missing, the check for the shortest form fails.
+    """
     length, at = varint.decode(payload, at)
     return payload[at : at + length], at + length

@@ -1,4 +1,4 @@
-"""INDX: how long each tile is, in front of them all. They lie without gaps, so that gives every offset too."""
+"""INDX: the lengths of all tiles, in front of the tiles. There are no gaps between them, so it gives offsets, too."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ def encode(lengths: Iterable[int]) -> bytes:
 
 
 def decode(payload: bytes, count: int) -> list[int]:
-    """The lengths of `count` tiles. Raises `CorruptDataError` if the payload isn't exactly that."""
+    """The lengths of `count` tiles. Raises `CorruptDataError` if the payload has another number of them."""
     lengths: list[int] = []
     position = 0
     try:
@@ -29,7 +29,7 @@ def decode(payload: bytes, count: int) -> list[int]:
 
 
 def locate_tiles(lengths: Iterable[int], offset: int) -> list[Chunk]:
-    """The TILE chunks of these lengths, the first of them at byte `offset`."""
+    """The TILE chunks with these lengths; the first is at byte `offset`."""
     tiles = []
     for length in lengths:
         tile = Chunk(TILE, offset, length)

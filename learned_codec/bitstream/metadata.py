@@ -1,4 +1,4 @@
-"""META: a JSON object (RFC 8259, UTF-8), for what describes the picture but isn't needed to decode it."""
+"""META: a JSON object (RFC 8259, UTF-8) that describes the image. Pixels are decoded without it."""
 
 import json
 import math
@@ -8,14 +8,14 @@ from typing import Any
 from learned_codec.errors import CorruptDataError, InvalidInputError
 
 MAX_DEPTH = 64
-"""Arrays and objects inside each other. A CRS as PROJJSON has 10; what takes the Python stack for each can take 64."""
+"""The most levels of nested arrays and objects. A CRS as PROJJSON has 10. 64 are safe for parsers that recurse."""
 
 _SHOWN = 40
-"""Digits of a number that a message shows."""
+"""A message shows at most this many digits of a number."""
 
 
 def encode(metadata: Mapping[str, Any]) -> bytes:
-    """The payload of META. Raises `InvalidInputError` for what `decode` would refuse, as NaN and infinity."""
+    """The payload of META. Raises `InvalidInputError` for values that `decode` refuses, such as NaN and infinity."""
     try:
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         payload = text.encode()
@@ -26,9 +26,9 @@ def encode(metadata: Mapping[str, Any]) -> bytes:
 
 
 def decode(payload: bytes) -> dict[str, Any]:
-    """The object. Raises `CorruptDataError` for anything else, and for what a program could stumble over.
+    """The JSON object in a payload. Raises `CorruptDataError` if it isn't one, or could harm a program that uses it.
 
-    That is numbers beyond the range of a float, halves of surrogate pairs, and more than `MAX_DEPTH` levels.
+    Harmful are numbers beyond the range of a float, halves of surrogate pairs, and more than `MAX_DEPTH` levels.
     """
     try:
         value = _parse(payload)
@@ -40,13 +40,13 @@ def decode(payload: bytes) -> dict[str, Any]:
 
 
 def number_to_json(value: float) -> float | str:
-    """A number as META has it: JSON has neither NaN nor infinity, so these are "nan", "inf" and "-inf"."""
+    """A number for META. JSON has neither NaN nor infinity, so these become "nan", "inf" and "-inf"."""
     value = float(value)
     return value if math.isfinite(value) else str(value)
 
 
 def number_of_json(value: object) -> float | None:
-    """The inverse of `number_to_json`; None for what isn't a number, or not one that a float can be."""
+    """The inverse of `number_to_json`. None for anything but a number, or a number beyond the range of a float."""
     if isinstance(value, str):
         return float(value) if value in ("nan", "inf", "-inf") else None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -61,7 +61,7 @@ def _parse(payload: bytes) -> Any:
     text = payload.decode()
     value = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
     _check_depth(value)
-    if "\\u" in text:  # the one way to write half of a surrogate pair, which isn't text
+    if "\\u" in text:  # only an escape can write half of a surrogate pair
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
@@ -74,7 +74,7 @@ def _check_depth(value: Any) -> None:
     while level:
         depth += 1
         if depth > MAX_DEPTH:
-            raise ValueError(f"arrays and objects lie more than {MAX_DEPTH} deep in each other")
+            raise ValueError(f"arrays and objects are nested more than {MAX_DEPTH} levels deep")
         level = _containers(child for node in level for child in (node.values() if isinstance(node, dict) else node))
 
 
@@ -94,7 +94,7 @@ def _finite(digits: str) -> float:
 
 
 def _whole(digits: str) -> int:
-    _finite(digits)  # every program can read it, as a float at least
+    _finite(digits)  # so that every program can read it, at least as a float
     return int(digits)
 
 

@@ -1,4 +1,4 @@
-"""What a tile's payload and the header's adaptation are made of."""
+"""The parts of a tile's payload, and the header's adaptation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from . import varint
 
 
 def join_payload(side: bytes, latents: bytes, shown: bool) -> bytes:
-    """The payload of a tile of a file with masks, from its side and its coded latents, if anything in it is `shown`."""
+    """The payload of a tile in a file with masks, from its packed mask or plane and its coded latents.
+
+    `shown`: whether any pixel of the tile is visible.
+    """
     return varint.encode(2 * len(side) + shown) + side + latents
 
 
@@ -26,26 +29,31 @@ def split_payload(payload: bytes) -> tuple[bytes, bytes, bool]:
 
 
 def split_count(payload: bytes, most: int) -> tuple[int, bytes]:
-    """The number of components that a tile has, and what follows it. Raises `CorruptDataError`."""
+    """The number of components in a tile's payload, and the rest of the payload. Raises `CorruptDataError`."""
     count, at = varint.decode(payload)
     if count > most:
-        raise CorruptDataError(f"{count} components in a tile of an image of {most}")
+        raise CorruptDataError(f"a tile has {count} components, but the image has {most}")
     return count, payload[at:]
 
 
 def join_adaptation(amounts: Sequence[Sequence[int]]) -> bytes:
-    """The adaptation in a header, from the components' amounts: the number of them and signed bytes, for each."""
+    """The adaptation in a header: for each component, the number of its amounts and the amounts, signed bytes."""
     parts = [bytes([len(component)]) + np.array(component, np.int8).tobytes() for component in amounts]
-    return b"".join(parts).rstrip(b"\0")  # the last components may have none
+    return b"".join(parts).rstrip(b"\0")  # components without amounts are left out at the end
 
 
 def split_adaptation(data: bytes, most: int, components: int) -> list[list[int]]:
-    """The inverse of `join_adaptation`. Raises `CorruptDataError` for more than `most` amounts or other components."""
+    """The inverse of `join_adaptation`.
+
+    Raises `CorruptDataError` for more than `most` amounts, or too many components.
+    """
     found: list[list[int]] = []
     at = 0
     while at < len(data) and len(found) <= components:
         start, at = at + 1, at + 1 + data[at]
         found.append(np.frombuffer(data[start:at], np.int8).tolist())
     if at != len(data) or len(found) > components or any(len(amounts) > most for amounts in found):
-        raise CorruptDataError(f"an adaptation of {len(data)} bytes is not one of {components} times up to {most}")
+        raise CorruptDataError(
+            f"an adaptation of {len(data)} bytes doesn't fit {components} components with up to {most} amounts each"
+        )
     return found + [[] for _ in range(components - len(found))]

@@ -1,4 +1,4 @@
-"""Bytes in memory and seekable files behind one face, so that there is one parser for both."""
+"""Bytes in memory and seekable files behind one interface, so that one parser reads both."""
 
 import threading
 from collections.abc import Iterator
@@ -13,22 +13,22 @@ _READ_AHEAD = 4096
 
 
 class SeekableFile(Protocol):
-    """The part of a binary file that is used. Its first byte is the file's, wherever it stands now."""
+    """The methods of a binary file that are used. The file is read from its first byte, whatever its position is."""
 
     def read(self, size: int, /) -> bytes: ...  # noqa: D102 - Python's
     def seek(self, offset: int, whence: int, /) -> int: ...  # noqa: D102 - Python's
 
 
 class Source(Protocol):
-    """Something with `size` bytes, any of which can be read."""
+    """A source of `size` bytes, which can be read in any order."""
 
     size: int
 
     def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:
-        """The bytes from `offset` on, fewer than `size` only at the end. `ahead`: more will be wanted after them."""
+        """`size` bytes from `offset` on, fewer only at the end. `ahead`: the bytes after them will be read next."""
 
     def fetch(self, offset: int, size: int) -> None:
-        """Ask for bytes at once that will be read in parts; what was fetched before is forgotten."""
+        """Read bytes at once that `read_at` will then return in parts. Bytes fetched before are forgotten."""
 
 
 class BytesSource:
@@ -36,22 +36,23 @@ class BytesSource:
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)
-        # Bytes that don't lie one after another, as every second of an array, can't be looked at without a copy.
+        # Memory with gaps, such as every second byte of an array, must be copied.
         self._view = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
         self.size = len(self._view)
 
     def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:  # noqa: ARG002 - for files only
-        """A copy of the bytes: the checksum's C code takes nothing but `bytes`."""
+        """A copy of the bytes: the C code of the checksum takes only `bytes`."""
         return bytes(self._view[offset : offset + size])
 
     def fetch(self, offset: int, size: int) -> None:
-        """They are there."""
+        """Nothing to do: the bytes are in memory."""
 
 
 class FileSource:
     """A seekable binary file; threads may share it.
 
-    With `ahead`, 4 KiB are read at a time: the head of most files in one request. Otherwise exactly what was asked for.
+    With `ahead`, at least 4 KiB are read at a time, which holds the head of most files. Otherwise exactly the bytes
+    asked for are read.
     """
 
     def __init__(self, file: SeekableFile) -> None:
@@ -63,7 +64,7 @@ class FileSource:
             self.size = file.seek(0, 2)
 
     def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:
-        """The bytes, read again until `size` have come or the file ends."""
+        """Read until there are `size` bytes or the file ends."""
         size = self._there(offset, size)
         if size == 0:
             return b""
@@ -76,7 +77,7 @@ class FileSource:
             return data[:size]
 
     def fetch(self, offset: int, size: int) -> None:
-        """Read them now, in one piece; what is there of their beginning isn't read again."""
+        """Read the bytes now, in one piece. If their beginning is in memory already, only the rest is read."""
         size = self._there(offset, size)
         with self._lock, _reading():
             kept = self._ahead[offset - self._start :] if offset >= self._start else b""
@@ -85,13 +86,13 @@ class FileSource:
             self._start, self._ahead = offset, kept
 
     def _there(self, offset: int, size: int) -> int:
-        """A declared length never makes a larger buffer than the file, and no file is asked for what lies beyond it."""
+        """How many of the bytes exist. So a false length in a file never makes a buffer larger than the file."""
         return max(0, min(size, self.size - offset))
 
     def _read(self, offset: int, size: int) -> bytes:
         self._file.seek(offset, 0)
         parts = []
-        while size > 0 and (part := self._file.read(size)):  # an unbuffered file may give less than it has
+        while size > 0 and (part := self._file.read(size)):  # an unbuffered file may return fewer bytes
             if not isinstance(part, bytes | bytearray | memoryview):
                 raise InvalidInputError(f"a file opened in binary mode is needed: this one gives {type(part).__name__}")
             parts.append(part)
@@ -101,7 +102,7 @@ class FileSource:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """What fails in somebody's file becomes a `FileError`; a `ValueError` is Python's, of a file that is closed."""
+    """Turn errors of a user's file into `FileError`. For a closed file, Python raises `ValueError`."""
     try:
         yield
     except LearnedCodecError:
@@ -113,7 +114,7 @@ def _reading() -> Iterator[None]:
 def as_source(data: bytes | bytearray | memoryview | SeekableFile) -> Source:
     """A `Source` of bytes or of a seekable binary file."""
     try:
-        view = memoryview(data)  # type: ignore[arg-type] # that is the question
+        view = memoryview(data)  # type: ignore[arg-type] # fails if it isn't bytes
     except TypeError:
         if not (hasattr(data, "read") and hasattr(data, "seek")):
             raise InvalidInputError(f"a path, bytes or a seekable file is needed, not {type(data).__name__}") from None

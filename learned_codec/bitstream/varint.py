@@ -1,8 +1,8 @@
-"""Unsigned integers in as few bytes as they need: LEB128, seven bits to a byte, the lowest first.
+"""Varints: unsigned integers as LEB128, seven bits in each byte, the lowest first.
 
-Bit 7 of a byte says that another follows. Each number has exactly one encoding (no zero byte at the end but for the
-number 0), so that equal headers are equal bytes, and is below 2^63: nine bytes at most, and a signed 64-bit integer
-everywhere.
+Bit 7 of a byte is set if another byte follows. Numbers are below 2^63, so they take at most nine bytes and fit a signed
+64-bit integer. Each number has exactly one encoding (the last byte is not zero, except for the number 0), so equal
+headers are equal bytes.
 """
 
 from learned_codec.errors import CorruptDataError, InvalidInputError, TruncatedError
@@ -14,7 +14,7 @@ MAX_BYTES = 9
 def encode(value: int) -> bytes:
     """`value` as 1 to 9 bytes. Raises `InvalidInputError` outside 0 to 2^63 - 1."""
     if not 0 <= value <= MAX:
-        raise InvalidInputError(f"{value} isn't from 0 to 2^63 - 1")
+        raise InvalidInputError(f"{value} must be from 0 to 2^63 - 1")
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

@@ -1,4 +1,4 @@
-"""Integers in, bytes out: frozen probability tables and the ANS coder that uses them. No torch."""
+"""Entropy coding, integers <-> bytes: frozen probability tables and the ANS coder that uses them."""
 
 from .coder import CoderModels, Decoder, Encoder, Runs
 from .tables import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS, ScaleTables, gaussian_tables

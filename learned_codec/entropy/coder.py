@@ -1,4 +1,4 @@
-"""Entropy coding of integer symbols, each under the table of its scale bin, with an ANS coder (constriction).
+"""Entropy coding of integer symbols with the tables of their scale bins, by constriction's ANS coder.
 
     runs = Runs.of(scale_bins)
     encoder = Encoder(models)
@@ -8,8 +8,8 @@
     symbols[runs.order] = decoder.pop(runs.counts)       # … and back in the same order
     decoder.finish()
 
-Within a group, symbols are coded bin by bin (so that the coder runs through one table at a time), then the values of
-the group's escapes. Symbols in the first SKIPPED_BINS bins are zero and not coded.
+In a group, symbols are coded bin by bin, so that the coder uses one table at a time. The values of the group's escapes
+follow. Symbols in the first SKIPPED_BINS bins are zero and not coded.
 """
 
 from __future__ import annotations
@@ -31,27 +31,30 @@ Bins = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """The coded symbols of a group bin by bin: `order`, as indices, and `counts` (SCALE_BINS,) of each bin."""
+    """The coded symbols of a group, sorted by bin.
+
+    `order` are their indices in the group; `counts` (SCALE_BINS,) is how many are in each bin.
+    """
 
     order: NDArray[np.intp]
     counts: NDArray[np.intp]
 
     @classmethod
     def of(cls, scale_bins: Bins) -> Runs:
-        """By the symbols' bins, (n,)."""
+        """From the (n,) bins of the symbols."""
         coded = np.flatnonzero(scale_bins >= SKIPPED_BINS)
         bins = scale_bins[coded]
         return cls(coded[np.argsort(bins, kind="stable")], np.bincount(bins, minlength=SCALE_BINS))
 
 
 class CoderModels:
-    """constriction's models of a set of tables, built once per set."""
+    """constriction's models for a set of tables, built once."""
 
     def __init__(self, tables: ScaleTables) -> None:
         self.tables = tables
         self.reaches = tables.reaches
         self.escape: Any = constriction.stream.model.Uniform(1 << ESCAPE_BITS)
-        # Quotients of counts by a power of two are exact, so the quantisation inside is the same everywhere.
+        # Counts divided by a power of two are exact, so constriction quantises them in the same way everywhere.
         self.models: list[Any] = [
             constriction.stream.model.Categorical(tables.table(b).astype(np.float64) / TOTAL, perfect=False)
             for b in range(SCALE_BINS)
@@ -59,27 +62,27 @@ class CoderModels:
 
 
 class Encoder:
-    """Collects groups of symbols; `finish` codes them (an ANS coder is a stack, so it works from the end)."""
+    """Collects groups of symbols. `finish` codes them from the last to the first, as an ANS coder is a stack."""
 
     def __init__(self, models: CoderModels) -> None:
         self._models = models
         self.groups: list[tuple[Symbols, NDArray[np.intp]]] = []
 
     def push(self, symbols: Symbols, counts: NDArray[np.intp]) -> None:
-        """Append a group: int32 symbols with |symbol| <= MAX_SYMBOL, bin by bin, and how many each bin has."""
+        """Append a group: int32 symbols up to MAX_SYMBOL in magnitude, sorted by bin, and how many are in each bin."""
         self.groups.append((symbols, counts))
 
     @property
     def bits(self) -> float:
-        """The ideal code length of what was pushed; `finish` comes within 64 bits of it."""
+        """The ideal code length of all groups. The payload of `finish` is within 64 bits of it."""
         return self.bits_from(0)
 
     def bits_from(self, group: int) -> float:
-        """That of the groups from this one on."""
+        """The ideal code length of the groups from this one on."""
         return sum(self._models.tables.bits_of_runs(*found) for found in self.groups[group:])
 
     def finish(self) -> bytes:
-        """The payload: little-endian, without the zero bytes at its end."""
+        """The payload: little-endian words, with zero bytes removed at the end."""
         models = self._models
         coder = constriction.stream.stack.AnsCoder()
         for symbols, counts in reversed(self.groups):
@@ -98,10 +101,10 @@ class Encoder:
 
 
 class Decoder:
-    """Takes the groups of an `Encoder` back, in the order they were pushed.
+    """Decodes the groups of an `Encoder`, in the order in which they were pushed.
 
-    Damaged payloads are not always noticed here (checksums are the container's part), but never cost more than the
-    number of symbols asked for.
+    It does not notice all damage; the container's checksums do. A damaged payload never yields more symbols than asked
+    for.
     """
 
     def __init__(self, models: CoderModels, payload: bytes | memoryview) -> None:
@@ -113,7 +116,7 @@ class Decoder:
         self._coder = constriction.stream.stack.AnsCoder(words)
 
     def pop(self, counts: NDArray[np.intp]) -> Symbols:
-        """The next group's int32 symbols, bin by bin, given how many each bin has."""
+        """The next group's int32 symbols, sorted by bin. `counts` is the number of symbols in each bin."""
         models = self._models
         runs = [self._coder.decode(models.models[b], int(counts[b])) for b in np.flatnonzero(counts)]
         symbols: Symbols = np.concatenate(runs) if runs else np.zeros(0, np.int32)
@@ -125,6 +128,6 @@ class Decoder:
         return symbols
 
     def finish(self) -> None:
-        """Raise `CorruptDataError` unless the payload is used up exactly."""
+        """Raise `CorruptDataError` unless the payload ends exactly here."""
         if not self._coder.is_empty():
             raise CorruptDataError("an entropy-coded payload does not end where its symbols do")

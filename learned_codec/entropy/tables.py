@@ -1,8 +1,8 @@
-"""Probability tables, one per scale bin, as integer counts that are part of a model's frozen format.
+"""Probability tables, one for each scale bin. They are part of a model's frozen format.
 
-Bin b stands for the standard deviation 2^(SCALE_LOG2_MIN + b/8) in quantisation steps. Its table has the symbols
--reach … reach and, last, an escape for everything beyond. Counts are positive and sum to TOTAL, a power of two, so
-that their float64 quotients are exact and every machine derives the same coder state from them.
+Bin b stands for a standard deviation of 2^(SCALE_LOG2_MIN + b/8) quantisation steps. Its table has integer counts for
+the symbols -reach … reach and, last, for the escape, which stands for all others. Counts are positive and sum to TOTAL.
+TOTAL is a power of two, so probabilities are exact in float64, and all machines compute the same coder state.
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ SCALE_BINS = 93
 """Scales from 0.105 to 304 quantisation steps."""
 
 SKIPPED_BINS = 3
-"""Symbols in the first bins (scale below 0.125: an honest Gaussian is non-zero once in 16,000) are not coded: zero."""
+"""Symbols in the first bins are zero and not coded. There the scale is below 0.125, and a Gaussian rounds to something
+other than zero once in 16,000 symbols."""
 
 TOTAL_BITS = 18
 TOTAL = 1 << TOTAL_BITS
+"""The sum of the counts in a table."""
+
 MAX_REACH = 1023
+"""The largest magnitude that a table may hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleTables:
-    """`counts`, all bins' tables one after another, int32; `reaches`, each bin's largest magnitude, int32."""
+    """`counts`: the tables of all bins, one after another, int32. `reaches`: each bin's largest magnitude, int32."""
 
     counts: NDArray[np.int32]
     reaches: NDArray[np.int32]
@@ -45,13 +49,13 @@ class ScaleTables:
             raise WeightsError(f"scale tables: counts must sum to {TOTAL} in every bin")
 
     def table(self, scale_bin: int) -> NDArray[np.int32]:
-        """The 2*reach + 2 counts of one bin; the last is the escape's."""
+        """The 2*reach + 2 counts of one bin. The last is that of the escape."""
         ends = (2 * self.reaches + 2).cumsum()
         end = int(ends[scale_bin])
         return self.counts[end - 2 * int(self.reaches[scale_bin]) - 2 : end]
 
     def cost_matrix(self, most: int) -> NDArray[np.float32]:
-        """(SCALE_BINS, most + 1): the bits of a symbol of magnitude 0 … most in each bin."""
+        """(SCALE_BINS, most + 1): the bits of a symbol, by bin and by magnitude 0 … most."""
         costs = np.full((SCALE_BINS, most + 1), TOTAL_BITS + ESCAPE_BITS, np.float32)
         for b in range(SCALE_BINS):
             reach = int(self.reaches[b])
@@ -61,7 +65,7 @@ class ScaleTables:
         return costs
 
     def bits(self, symbols: NDArray[np.int32], scale_bins: NDArray[np.uint8]) -> float:
-        """The ideal code length of the symbols in bits: what an entropy coder without overhead would need."""
+        """The ideal code length of (n,) symbols in bits: that of an entropy coder without overhead."""
         ordered = symbols[np.argsort(scale_bins, kind="stable")]
         counts = np.bincount(scale_bins, minlength=SCALE_BINS)
         skipped = int(counts[:SKIPPED_BINS].sum())
@@ -69,7 +73,7 @@ class ScaleTables:
         return self.bits_of_runs(ordered[skipped:], counts)
 
     def bits_of_runs(self, symbols: NDArray[np.int32], counts: NDArray[np.intp]) -> float:
-        """The same of symbols that stand bin by bin, so many in each."""
+        """The ideal code length of symbols sorted by bin, with `counts` in each."""
         total, end = 0.0, 0
         for b in np.flatnonzero(counts).tolist():
             start, end = end, end + int(counts[b])
@@ -83,13 +87,14 @@ class ScaleTables:
 
 
 ESCAPE_BITS = 16
-"""An escaped symbol follows as so many plain bits."""
+"""The bits of an escaped symbol's value, which is not entropy-coded."""
 
 MAX_SYMBOL = (1 << (ESCAPE_BITS - 1)) - 1
+"""The largest magnitude of a symbol."""
 
 
 def largest_remainder(weights: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Positive integers that sum to TOTAL, as near to proportional to `weights` as that allows."""
+    """Positive integers that sum to TOTAL, in proportion to `weights` as nearly as possible."""
     free = TOTAL - len(weights)
     shares = weights / weights.sum() * free
     counts = np.floor(shares).astype(np.int64)
@@ -100,7 +105,7 @@ def largest_remainder(weights: NDArray[np.float64]) -> NDArray[np.int32]:
 
 
 def gaussian_weights(scale_bin: int) -> NDArray[np.float64]:
-    """Probabilities of -reach … reach and of the escape under the Gaussian of one bin."""
+    """The probabilities of -reach … reach and of the escape under the Gaussian of one bin."""
     scale = 2 ** (SCALE_LOG2_MIN + scale_bin / BINS_PER_OCTAVE)
     reach = min(MAX_REACH, max(2, math.ceil(5 * scale)))
     edges = np.arange(-reach, reach + 2) - 0.5
@@ -110,15 +115,15 @@ def gaussian_weights(scale_bin: int) -> NDArray[np.float64]:
 
 
 def gaussian_tables() -> ScaleTables:
-    """Tables of the Gaussians themselves. Export replaces them by what the latents really do in each bin."""
+    """Tables of Gaussians. When a model is exported, tables fitted to real symbols replace them."""
     return pack([largest_remainder(gaussian_weights(b)) for b in range(SCALE_BINS)])
 
 
 def fitted_tables(histograms: list[NDArray[np.float64]], strength: float = 2000.0) -> ScaleTables:
-    """Tables fitted to symbols that were counted, by magnitude, in each bin.
+    """Tables fitted to counted symbols.
 
-    `histograms[b]` has the counts of |symbol| = 0 … reach and, last, of escapes. They are blended with the bin's
-    Gaussian as if that had been seen `strength` times; signs are taken as equally likely.
+    `histograms[b]` has the counts in bin b of |symbol| = 0 … reach and, last, of escapes. To these counts, `strength`
+    times the bin's Gaussian is added. Both signs are equally likely.
     """
     tables = []
     for b, seen in enumerate(histograms):
@@ -130,6 +135,6 @@ def fitted_tables(histograms: list[NDArray[np.float64]], strength: float = 2000.
 
 
 def pack(tables: list[NDArray[np.int32]]) -> ScaleTables:
-    """The tables of all bins, each 2*reach + 2 counts, as one object."""
+    """`ScaleTables` from the tables of all bins, each of 2*reach + 2 counts."""
     reaches = np.array([(len(t) - 2) // 2 for t in tables], np.int32)
     return ScaleTables(np.concatenate(tables).astype(np.int32), reaches)

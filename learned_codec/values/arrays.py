@@ -1,4 +1,4 @@
-"""Arrays as images: what shapes and dtypes are accepted, and where their pixels are."""
+"""Arrays as images: which shapes and dtypes are accepted."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 DTYPES = ("uint8", "uint16", "int16", "float32")
 
 FEW_BANDS = 16
-"""An array of so few rows, and of more columns and bands, is most likely one of so few bands."""
+"""If the first axis of an array is this short and the others are longer, it is most likely the axis of bands."""
 
 
 class ArraySource:
     """A `PixelSource` over an array in memory.
 
     Args:
-        image: (H, W), (H, W, C), or with `planar` (C, H, W); numpy's, a masked array, or torch's. float64 is taken as
-            float32, with a warning where that changes a value by more than rounding.
-        mask: (H, W) bool or uint8: which pixels exist; kept exactly.
-        nodata: the value of those that don't; by default what `_FillValue` among the attributes of an array of zarr or
-            xarray says.
+        image: (H, W), (H, W, C), or with `planar` (C, H, W): a numpy array, a masked array, or a torch tensor. float64
+            becomes float32, with a warning.
+        planar: whether a 3-D array is (C, H, W).
+        mask: (H, W) bool or uint8, nonzero where a pixel exists. It is kept exactly.
+        nodata: the value of pixels that don't exist. By default the attribute `_FillValue` of a zarr or xarray array.
 
     Raises:
-        InvalidInputError: the array is none of these.
+        InvalidInputError: such an array can't be encoded.
     """
 
     plane: PlaneKind | None
@@ -53,7 +53,7 @@ class ArraySource:
         nodata = declared(image) if nodata is None else nodata
         if isinstance(array, np.ma.MaskedArray):
             if mask is not None:
-                raise InvalidInputError("a masked array has its mask already: `mask` can't be given, too")
+                raise InvalidInputError("a masked array has a mask of its own: `mask` can't be given as well")
             array, mask = _unmask(array, planar)
         array = _known_dtype(array)
         if array.ndim not in (2, 3) or (planar and array.ndim != 3):
@@ -72,8 +72,7 @@ class ArraySource:
         self.plane = None if self._mask is None else "mask"
         if self._mask is None and self.dtype == np.uint8 and self.bands in (2, 4) and _is_bilevel(self.planes[-1]):
             _warn(
-                f"band {self.bands} is 0 or 255 everywhere: if it says where pixels are, give it as `mask`, which "
-                "comes back exactly",
+                f"band {self.bands} is 0 or 255 everywhere: if it is a mask, give it as `mask`, which is kept exactly",
                 2,
             )
 
@@ -89,16 +88,16 @@ class ArraySource:
 
 
 def _check_axes(shape: tuple[int, ...]) -> None:
-    """What (H, W, C) of unusual sizes most likely is: (C, H, W)."""
+    """Refuse, or warn of, an array (H, W, C) that is most likely (C, H, W)."""
     first, _, last = shape
     like_planar = first <= FEW_BANDS < min(shape[1:])
     if like_planar and last > MAX_BANDS:
         raise InvalidInputError(
-            f"an array of shape {shape} has {last} bands, more than {MAX_BANDS}; if it is (C, H, W), say planar=True"
+            f"an array of shape {shape} has {last} bands, more than {MAX_BANDS}; if it is (C, H, W), pass planar=True"
         )
     if like_planar:
-        text = f"an array of shape {shape} is taken for {last} bands of {first} rows"
-        _warn(f"{text}; if it is (C, H, W), say planar=True", 3)
+        text = f"an array of shape {shape} is read as {last} bands of {first} rows"
+        _warn(f"{text}; if it is (C, H, W), pass planar=True", 3)
 
 
 def _is_bilevel(band: NDArray[np.uint8]) -> bool:
@@ -106,12 +105,12 @@ def _is_bilevel(band: NDArray[np.uint8]) -> bool:
 
 
 def _warn(text: str, stacklevel: int) -> None:
-    """To whoever called `encode`, so many calls up from where this is called."""
+    """Warn the caller of `encode`, which is `stacklevel` calls above the caller of this function."""
     warnings.warn(text, InputWarning, stacklevel=stacklevel + 2)
 
 
 def _to_numpy(image: Any) -> NDArray[Any]:
-    """Numpy's arrays as they are, else a torch tensor, or whatever else numpy understands."""
+    """A numpy array as it is; a torch tensor, or anything else that numpy takes, as a numpy array."""
     if isinstance(image, np.ndarray):
         return image
     try:
@@ -126,14 +125,14 @@ def _known_dtype(array: NDArray[Any]) -> NDArray[Any]:
         return array.astype(native, copy=False)
     if native == np.float64:
         if array.size and array.ndim in (2, 3) and np.abs(np.nan_to_num(array, posinf=0, neginf=0)).max() > 3e38:
-            raise InvalidInputError("float64 is stored as float32, whose largest value is 3.4e38; the array has larger")
+            raise InvalidInputError("float64 is stored as float32, which ends at 3.4e38; the array has larger values")
         warnings.warn("float64 is stored as float32", InputWarning, stacklevel=4)
         return array.astype(np.float32)
     raise InvalidInputError(f"{', '.join(DTYPES)} (and float64 as float32) can be encoded, not {array.dtype}")
 
 
 def _unmask(array: np.ma.MaskedArray[Any, Any], planar: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The data under a masked array, and (H, W) which pixels exist: a pixel of which any band is masked doesn't."""
+    """The data of a masked array, and (H, W) which pixels exist: those that no band masks."""
     hidden: NDArray[np.bool_] = np.ma.getmaskarray(array)
     if hidden.ndim == 3:
         hidden = np.any(hidden, axis=0 if planar else 2)

@@ -1,4 +1,4 @@
-"""Which value transform suits an image: its ranges, its unit, its spectral transform."""
+"""Chooses the value transform for an image: its ranges, its unit, its spectral transform."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .spectral import coefficients, covariance, spectral_klt
 from .transform import GREY, MAX_BANDS, PLAIN, SCALED, ValueTransform, to_units
 
 FINEST, LARGEST = 1e-37, float(np.finfo(np.float32).max)
-"""Bounds of a scale: float32 divides by both."""
+"""The least and the largest scale. Both can divide a float32."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Values of an image's pixels, as many as tell their ranges and how bands go together.
+    """Samples of an image's pixels, for the ranges of its bands and their covariance.
 
-    `values` (bands, P), and `valid` (bands, P), which of them are real and seen, None for all.
+    `values` is (bands, P). `valid` (bands, P) is which of them are valid; None: all.
     """
 
     values: NDArray[Any]
@@ -46,9 +46,9 @@ class Samples:
 def choose(
     dtype: np.dtype[Any], bands: int, model_bands: int, unit: Unit | None, samples: Samples, pixels: int
 ) -> ValueTransform:
-    """The transform for an image of so many pixels.
+    """The transform for an image of `pixels` pixels.
 
-    Raises `InvalidInputError` where the model can't code such an image.
+    Raises `InvalidInputError` if the model can't code such an image.
     """
     picture = dtype == np.uint8 and unit is None
     if picture and bands in (1, model_bands):
@@ -72,10 +72,10 @@ def choose(
 
 
 def guess_unit(dtype: np.dtype[Any], samples: Samples) -> Unit:
-    """The unit of radar values of which nothing is said.
+    """Guess the unit of radar values.
 
-    It is dB if a third of them is negative (power from which noise was subtracted has a few), else DN for integers,
-    else power.
+    dB if a third of them are negative (power has some negative values where noise was subtracted). Else amplitude (DN)
+    for integers, and power for floats.
     """
     bands = samples.bands()
     negative = sum(int((values < 0).sum()) for values in bands)
@@ -85,7 +85,7 @@ def guess_unit(dtype: np.dtype[Any], samples: Samples) -> Unit:
 
 
 def _floor(unit: Unit | None, dtype: np.dtype[Any], samples: Samples) -> float:
-    """What is below this many dB isn't told apart: one value in ten thousand."""
+    """Values below this many dB become equal: one value in ten thousand."""
     if unit not in PER_DECADE:
         return 0.0
     positive = (values[values > 0] for values in samples.bands())
@@ -96,9 +96,9 @@ def _floor(unit: Unit | None, dtype: np.dtype[Any], samples: Samples) -> float:
 def _ranges(
     transform: ValueTransform, linear: NDArray[np.float32], valid: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """(bands,) each: the widths of bands' own ranges, their scales and their offsets.
+    """(bands,) each: the width of each band's own range, its scale and its offset.
 
-    Bands that are alike share the widest one's scale; bands that don't vary have no say in it.
+    Bands with similar ranges share the widest one's scale. Constant bands don't count there.
     """
     ranges = np.array([_range(transform, values) for values in Samples(linear, valid).bands()])
     low, high = ranges.T
@@ -115,7 +115,7 @@ def _ranges(
 
 
 def _range(transform: ValueTransform, linear: NDArray[np.float32]) -> tuple[float, float]:
-    # Pixels without power tell nothing of the range of those that have some.
+    # Pixels without any power are left out: the range is that of the others.
     telling = linear[linear > transform.floor] if transform.decibels else linear
     return robust_range(telling) if telling.size else (transform.floor, transform.floor)
 
@@ -123,14 +123,14 @@ def _range(transform: ValueTransform, linear: NDArray[np.float32]) -> tuple[floa
 def _with_matrix(
     transform: ValueTransform, linear: NDArray[np.float32], valid: NDArray[np.bool_] | None, pixels: int
 ) -> ValueTransform:
-    """The transform of several bands with its spectral part."""
+    """Add the spectral transform to the transform of several bands."""
     scales, offsets = (np.array(values, np.float32) for values in (transform.scales, transform.offsets))
     units = to_units(linear, offsets[:, None], scales[:, None])
     found = covariance(units, valid)
     rows = spectral_klt(found)
-    # Where one band has a value and another none, nothing says that a component is negligible.
+    # If bands miss values at different pixels, no component is negligible for certain.
     matrix = coefficients(rows, found, pixels, drop=valid is None)
-    # Components that are left out, here or in a tile, are 0.5 there: that should be their mean.
+    # A component that is left out, here or in a tile, decodes as 0.5. So 0.5 should be its mean.
     means = np.array([values.mean() - 0.5 if values.size else 0 for values in Samples(units, valid).bands()])
     moved = np.clip(offsets + scales * (rows[1:].T @ (rows[1:] @ means)), -LARGEST, LARGEST).astype(np.float32)
     return replace(transform, offsets=tuple(moved.tolist()), matrix=matrix, covariance=found)

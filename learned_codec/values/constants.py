@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 8
-"""An area holds a square of so many pixels a side, of which a part may lie beyond the image's edge."""
+"""An area contains at least one square of this many pixels a side. A part of the square may lie beyond the image's
+edge."""
 
 FRINGE = 8
-"""Pixels of the value that are joined to such a square, up to so many steps away, belong to its area."""
+"""Pixels of the same value that are connected to such a square, up to this many steps away, belong to its area."""
 
 MARGIN = SIDE - 1 + FRINGE
-"""So far around a pixel lies what says whether it belongs to an area."""
+"""Whether a pixel belongs to an area depends on the pixels up to this far away."""
 
 Ends = tuple[bool, bool, bool, bool]
-"""Whether a rectangle ends where the image does: above, below, on the left, on the right."""
+"""Whether a rectangle ends at the image's edge: above, below, on the left, on the right."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,11 @@ class Constant:
     """A value of each band that is kept exactly.
 
     Attributes:
-        values: (bands,) of the image's dtype.
-        bands: (bands,) which of them it concerns.
-        together: whether it counts only where all of these have theirs.
-        areas: whether it counts only in areas, not wherever it is found.
-        inside: rows and columns in which it doesn't count, those that a frame leaves; None for none.
+        values: (bands,) the value of each band, in the image's dtype.
+        bands: (bands,) the bands that it concerns.
+        together: whether a pixel counts only if all these bands have their value.
+        areas: whether only areas count, not single pixels.
+        inside: the rows and columns inside a frame, where nothing counts; None: everything counts.
     """
 
     values: NDArray[Any]
@@ -40,9 +41,11 @@ class Constant:
     inside: tuple[slice, slice] | None = None
 
     def places(self, values: NDArray[Any], corner: tuple[int, int], ends: Ends) -> NDArray[np.bool_]:
-        """(bands, h, w): where (bands, h, w) values are it, in a rectangle with this upper left corner.
+        """(bands, h, w): where (bands, h, w) values of a rectangle have the constant.
 
-        See `areas_of` for what is near its sides.
+        `corner` is its first row and column.
+
+        Near the sides of the rectangle the result isn't reliable, see `areas_of`.
         """
         found = np.zeros(values.shape, bool)
         equal = values[self.bands] == self.values[self.bands, None, None]
@@ -60,9 +63,9 @@ class Constant:
 
 
 def areas_of(equal: NDArray[np.bool_], ends: Ends) -> NDArray[np.bool_]:
-    """The pixels of (…, h, w) that lie in areas of True.
+    """The pixels of (…, h, w) that belong to areas of True.
 
-    What is less than `MARGIN` pixels from a side behind which the image goes on isn't reliable.
+    Pixels less than `MARGIN` from a side are not reliable, unless the image ends there.
     """
     height, width = equal.shape[-2:]
     padded = np.zeros((*equal.shape[:-2], height + 2 * SIDE, width + 2 * SIDE), bool)
@@ -72,7 +75,7 @@ def areas_of(equal: NDArray[np.bool_], ends: Ends) -> NDArray[np.bool_]:
     padded[..., :SIDE] |= left
     padded[..., SIDE + width :] |= right
     padded[..., SIDE : SIDE + height, SIDE : SIDE + width] = equal
-    # A square that fits at its corner, then all that such squares cover.
+    # First the corners at which a square fits, then all pixels that these squares cover.
     corners = _along(padded, np.logical_and)
     found: NDArray[np.bool_] = np.flip(_along(np.flip(corners, (-2, -1)), np.logical_or), (-2, -1))
     found = found[..., SIDE : SIDE + height, SIDE : SIDE + width] & equal
@@ -90,7 +93,7 @@ def areas_of(equal: NDArray[np.bool_], ends: Ends) -> NDArray[np.bool_]:
 
 
 def _along(bits: NDArray[np.bool_], combine: np.ufunc) -> NDArray[np.bool_]:
-    """Each of (…, h, w) combined with those up to `SIDE` - 1 below it and on its right; beyond the end it is False."""
+    """Combine each of (…, h, w) with those up to `SIDE` - 1 below it and on its right. Beyond the end is False."""
     for axis in (-2, -1):
         turned = bits.swapaxes(axis, -2)
         reach = 1

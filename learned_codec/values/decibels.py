@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from .sources import Unit
 
 PER_DECADE: dict[Unit | None, int] = {"power": 10, "amplitude": 20}
-"""The dB of a factor of ten; values of other units are dB already, or not of radar."""
+"""The dB of a factor of ten, by unit. Other units are dB already, or are not of radar."""
 
 
 def to_decibels(values: NDArray[Any], unit: Unit | None) -> NDArray[Any]:
-    """Floating-point values as dB; -inf or NaN where they aren't positive."""
+    """Floating-point values as dB. Zero becomes -inf, negative values NaN."""
     if unit not in PER_DECADE:
         return values
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -23,7 +23,7 @@ def to_decibels(values: NDArray[Any], unit: Unit | None) -> NDArray[Any]:
 
 
 def of_decibels(decibels: NDArray[Any], unit: Unit | None) -> NDArray[Any]:
-    """The inverse of `to_decibels`, up to the largest powers of ten that float32 holds."""
+    """The inverse of `to_decibels`, clipped to the largest power of ten in float32."""
     if unit not in PER_DECADE:
         return decibels
     found: NDArray[Any] = 10 ** np.minimum(decibels / PER_DECADE[unit], np.float32(38.5))

@@ -1,7 +1,7 @@
-"""Values for pixels that have none.
+"""Inpainting: values for pixels that have none.
 
-What is coded in place of a masked pixel is free, so it is chosen to cost nothing and to leave its neighbours alone: a
-smooth continuation of the valid pixels.
+Any value may be coded in place of a masked pixel. A smooth continuation of the valid pixels costs few bits and leaves
+the neighbours alone.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 OFTEN = 0.5
-"""The share of a band's holes in which another must have a value, to tell what is there."""
+"""A band is used to fill the holes of another if it has values in at least this share of them."""
 
 RIDGE = 1e-3
-"""What is added to variances, as a share of their mean: covariances are estimates."""
+"""Added to variances for a stable regression, as a share of their mean: covariances are estimates."""
 
 
 def fill(planes: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(…, H, W) values with those outside `valid` (H, W) replaced by a smooth continuation of the valid ones.
+    """Replace (…, H, W) values outside `valid` (H, W) by a smooth continuation of the valid ones.
 
-    Valid values are averaged in a pyramid of 2x2 blocks, and holes are filled from the coarsest level down ("pull and
-    push", Gortler et al., "The lumigraph", 1996). Nothing valid at all gives zeros.
+    Valid values are averaged in a pyramid of 2x2 blocks. Holes are then filled from the coarsest level down ("pull and
+    push", Gortler et al., "The lumigraph", 1996). Without any valid value, the result is zeros.
     """
     if valid.all():
         return planes
@@ -35,10 +35,10 @@ def fill(planes: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.fl
 def fill_bands(
     planes: NDArray[np.float32], valid: NDArray[np.bool_], covariance: NDArray[np.float64] | None
 ) -> NDArray[np.float32]:
-    """(bands, H, W) values with holes filled: smoothly, but where other bands have values, as these would have it.
+    """Fill holes in (bands, H, W) values. Where other bands have values, these predict the missing ones.
 
-    What a hole's other bands tell by the `covariance` of the bands costs nothing when they are coded together; only
-    what they don't tell is continued. A band without any value becomes 0.5, the middle of its range, before that.
+    The prediction is linear, by the `covariance` of the bands, and costs no bits when bands are coded together. The
+    rest is continued smoothly. A band without any valid value is first set to 0.5, the middle of its range.
     """
     found = np.stack([_smooth(plane, mask) for plane, mask in zip(planes, valid, strict=True)])
     own = valid.any(0) & ~valid  # holes in which another band has a value
@@ -60,7 +60,7 @@ def _smooth(plane: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.
 
 
 def _regression(covariance: NDArray[np.float64], band: int, others: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The weights with which the others tell a band; small where little is known of how they go together."""
+    """The weights by which other bands predict a band."""
     among = covariance[np.ix_(others, others)]
     ridge = RIDGE * np.trace(among) / len(others) + 1e-12
     weights: NDArray[Any] = np.linalg.solve(among + ridge * np.eye(len(others)), covariance[others, band])
@@ -68,13 +68,13 @@ def _regression(covariance: NDArray[np.float64], band: int, others: NDArray[np.i
 
 
 def _fill(total: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means total / weight where the weight is positive, and filled from a level of half the size elsewhere."""
+    """Means total / weight where the weight is positive; elsewhere filled from a level of half the size."""
     means: NDArray[np.float32] = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
     if weight.all():
         return means
     height, width = weight.shape
     sums, weights = _quartered(total), _quartered(weight)
-    # Weights saturate, or far away regions would be dominated by where there are most valid pixels.
+    # Weights are at most 1. Otherwise the places with most valid pixels would dominate holes far away.
     scale = np.minimum(1, 1 / np.maximum(weights, 1e-9))
     coarse = _fill(sums * scale, weights * scale)
     holes = weight <= 0

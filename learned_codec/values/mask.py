@@ -1,4 +1,4 @@
-"""Pixels that don't exist: how masks are told apart from values, and kept exactly."""
+"""Masks: which pixels have no value. They are kept exactly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .sources import PlaneKind
 # -- kept exactly -----------------------------------------------------------------------------------------------------
 
 VALID = 255
-"""In a plane of classes: the pixel has a value."""
+"""The class of a pixel that has a value."""
 
 _PLANES: tuple[PlaneKind | None, ...] = (None, "mask", "alpha")  # the index is the code in the file
 _HAS_CONSTANTS = 0x80
@@ -26,10 +26,11 @@ _NO_CLASSES, _SHARED, _PER_BAND = range(3)
 
 @dataclass(frozen=True)
 class Side:
-    """What a tile has beside its latents.
+    """What a tile has beside its latents: its mask or plane.
 
-    `classes` (1 or bands, h, w) uint8, the class of each pixel or `VALID`, None where all are valid; `plane` (h, w)
-    uint8, a mask or an alpha channel.
+    Attributes:
+        classes: (1 or bands, h, w) uint8, an index into `MaskSpec.fills` or `VALID`; None: all are valid.
+        plane: (h, w) uint8, a mask or an alpha channel; None: there is none.
     """
 
     classes: NDArray[np.uint8] | None
@@ -37,13 +38,13 @@ class Side:
 
     @classmethod
     def of(cls, classes: NDArray[np.uint8], plane: NDArray[np.uint8] | None) -> Side:
-        """Of (bands, h, w) classes, in their shortest form."""
+        """A `Side` of (bands, h, w) classes: one plane of them if all bands have the same, None if all are valid."""
         if (classes == VALID).all():
             return cls(None, plane)
         return cls(classes[:1] if (classes == classes[:1]).all() else classes, plane)
 
     def crop(self, rows: slice, columns: slice) -> Side:
-        """The same of a rectangle."""
+        """The part inside a rectangle."""
         return Side(
             None if self.classes is None else self.classes[:, rows, columns],
             None if self.plane is None else self.plane[rows, columns],
@@ -52,12 +53,12 @@ class Side:
 
 @dataclass(frozen=True)
 class MaskSpec:
-    """What a file's masks mean: the payload of MASK. Each tile has a `Side` of this layout.
+    """What the masks of a file mean: the payload of MASK. Each tile then has a `Side`.
 
     Attributes:
         fills: the value of each class of pixels that have none: nodata, NaN, infinity.
-        plane: what the plane beside the bands is, if there is one.
-        constants: the value of each further class of pixels: they have it exactly. All classes are up to 254.
+        plane: what the plane beside the bands is; None: there is none.
+        constants: the value of each further class of pixels, which keep it exactly. There are up to 254 classes in all.
     """
 
     fills: tuple[float, ...]
@@ -66,21 +67,21 @@ class MaskSpec:
 
     @property
     def values(self) -> tuple[float, ...]:
-        """The value of each class."""
+        """The values of all classes."""
         return self.fills + self.constants
 
     def check(self, dtype: np.dtype[Any]) -> None:
-        """Raise `CorruptDataError` unless values of the dtype can be those of all classes."""
+        """Raise `CorruptDataError` if the dtype can't hold the value of a class."""
         for value in self.values:
             if not holds(dtype, value):
-                raise CorruptDataError(f"MASK makes no sense: {value:g} isn't a value that {dtype} can have")
+                raise CorruptDataError(f"MASK is invalid: {dtype} can't hold the value {value:g}")
 
     def classify(self, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> Side:
-        """The side of (bands, h, w) values and the (h, w) plane, with fills alone."""
+        """The `Side` of (bands, h, w) values and the (h, w) plane. Only fills count, not constants."""
         return Side.of(self.classes(values), plane)
 
     def classes(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """The class of each of (bands, h, w) values, with fills alone."""
+        """The classes of (bands, h, w) values. Only fills count, not constants."""
         classes = np.full(values.shape, VALID, np.uint8)
         for number, value in enumerate(self.fills):
             classes[np.isnan(values) if np.isnan(value) else values == values.dtype.type(value)] = number
@@ -97,7 +98,7 @@ class MaskSpec:
 
     @staticmethod
     def valid(side: Side, bands: int) -> NDArray[np.bool_] | None:
-        """(bands, h, w): which values are real, visible, and no constants; None where all are."""
+        """(bands, h, w): which values are valid: without a class, and not hidden by the plane. None: all."""
         if side.classes is None and (side.plane is None or side.plane.all()):
             return None
         parts = [] if side.classes is None else [side.classes == VALID]
@@ -106,10 +107,9 @@ class MaskSpec:
         return np.broadcast_to(np.logical_and.reduce(np.broadcast_arrays(*parts)), (bands, *parts[0].shape[1:]))
 
     def restore(self, values: NDArray[Any], side: Side) -> None:
-        """Put back into (bands, h, w) decoded values, in place, fills and constants; hidden pixels become 0.
+        """Put fills and constants back into (bands, h, w) decoded values, in place. Hidden pixels become 0.
 
-        A valid pixel that happens to have a fill's value is moved to the next that no fill has: it must not become
-        nodata.
+        A valid pixel must not become nodata: if its decoded value equals a fill, it gets the next other value.
         """
         dtype = values.dtype
         fills = np.array(self.fills, dtype)
@@ -119,7 +119,7 @@ class MaskSpec:
             if stray.any():
                 values[stray] = _free(fill, taken)
         if side.plane is not None:
-            values[:, side.plane == 0] = 0  # after the above: where 0 is nodata, it may well be so here
+            values[:, side.plane == 0] = 0  # even if 0 is nodata: these pixels are hidden
         if side.classes is not None:
             classes = np.broadcast_to(side.classes, values.shape)
             known = classes != VALID
@@ -142,14 +142,14 @@ class MaskSpec:
         at = 3 if data and data[0] & _HAS_CONSTANTS else 2
         counts = data[1:at]
         if len(counts) < at - 1 or len(data) != at + 8 * sum(counts):
-            raise CorruptDataError("MASK makes no sense: its length is wrong")
+            raise CorruptDataError("MASK is invalid: its length is wrong")
         if sum(counts) >= VALID or not all(counts[1:]):
-            raise CorruptDataError(f"MASK makes no sense: {' and '.join(map(str, counts))} classes")
+            raise CorruptDataError(f"MASK is invalid: {' and '.join(map(str, counts))} classes")
         values = struct.unpack(f"<{sum(counts)}d", data[at:])
         return cls(values[: counts[0]], _PLANES[data[0] & ~_HAS_CONSTANTS], values[counts[0] :])
 
     def pack(self, side: Side) -> bytes:
-        """A tile's side in bytes; empty where everything is valid and there is no plane."""
+        """A tile's `Side` as bytes; empty if everything is valid and there is no plane."""
         if side.classes is None and self.plane is None:
             return b""
         planes = [] if side.classes is None else list(side.classes)
@@ -159,13 +159,13 @@ class MaskSpec:
         return bytes([kind]) + b"".join(map(pack_plane, planes))
 
     def unpack(self, data: bytes, bands: int, height: int, width: int) -> Side:
-        """The side in a tile's bytes. Raises `CorruptDataError`; takes no more memory than the tile's pixels."""
+        """The `Side` from a tile's bytes. Raises `CorruptDataError`. Takes no more memory than the tile's pixels."""
         if not data:
             data = bytes([_NO_CLASSES])
             if self.plane is not None:
                 raise CorruptDataError("a tile lacks its mask")
         if data[0] > _PER_BAND or (data[0] != _NO_CLASSES and not self.values):
-            raise CorruptDataError("a tile's mask makes no sense")
+            raise CorruptDataError("a tile's mask is invalid")
         count = (0, 1, bands)[data[0]]
         at, planes = 1, []
         for _ in range(count + (self.plane is not None)):
@@ -180,7 +180,7 @@ class MaskSpec:
 
 
 def holds(dtype: np.dtype[Any], value: float) -> bool:
-    """Whether an array of the dtype can have this value, rounded if it is floating-point."""
+    """Whether the dtype can hold this value. A floating-point dtype may round it."""
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             return not np.isfinite(value) or bool(np.isfinite(dtype.type(value)))
@@ -189,18 +189,18 @@ def holds(dtype: np.dtype[Any], value: float) -> bool:
 
 
 def _free(value: Any, taken: set[Any]) -> Any:
-    """The nearest value of a NumPy scalar's dtype that isn't `taken`; upwards where there is one."""
+    """The next value above a NumPy scalar that isn't `taken`, or else the next below."""
     for upwards in (True, False):
         other = _next(value, upwards)
         while other is not None and other.item() in taken:
             other = _next(other, upwards)
         if other is not None:
             return other
-    raise CorruptDataError("MASK makes no sense: it takes all values")
+    raise CorruptDataError("MASK is invalid: its fills are all values of the dtype")
 
 
 def _next(value: Any, upwards: bool) -> Any:
-    """The next finite value of its dtype; None at the end."""
+    """The next finite value of the dtype; None at its end."""
     if value.dtype.kind == "f":
         with np.errstate(over="ignore"):
             other = np.nextafter(value, value.dtype.type(np.inf if upwards else -np.inf))

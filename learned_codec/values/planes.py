@@ -1,7 +1,7 @@
-"""Planes of bytes, kept exactly: masks, alpha channels and classes of pixels without a value.
+"""Lossless coding of planes of bytes: masks, alpha channels and classes.
 
-A plane of two levels is taken for regions with edges that are alike from row to row, and single pixels that differ from
-all around them. A plane of more, for smooth ones.
+A plane of two levels is coded as areas whose edges move little from row to row, plus single pixels. A plane of more
+levels is coded by differences between neighbours, as it is usually smooth.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from learned_codec.bitstream import varint
 from learned_codec.errors import CorruptDataError, TruncatedError
 
 _CONSTANT, _BILEVEL, _LEVELS, _REGIONS = range(4)
+"""Kinds of coded planes, the first byte (docs/format.md)."""
+
 MAX_EDGES = 16
-"""Edges in a row, on average, up to which they are worth listing."""
+"""With more edges per row than this, on average, a list of edges takes more bytes than a bitmap."""
 
 
 def pack_plane(plane: NDArray[np.uint8]) -> bytes:
-    """(H, W) uint8 in bytes: a kind, its one or two levels, and what it takes to place them, in the shortest way."""
+    """Code a (H, W) uint8 plane: its kind, its levels, and its content, by the kind that takes the fewest bytes."""
     low, high = int(plane.min()), int(plane.max())
     if low == high:
         return bytes([_CONSTANT, low])
@@ -43,7 +45,7 @@ def pack_plane(plane: NDArray[np.uint8]) -> bytes:
 
 
 def unpack_plane(data: bytes, at: int, height: int, width: int) -> tuple[NDArray[np.uint8], int]:
-    """The (height, width) plane at data[at:], and where it ends. Raises `CorruptDataError`."""
+    """The (height, width) uint8 plane at data[at:], and the position after it. Raises `CorruptDataError`."""
     try:
         kind = data[at]
         if kind == _CONSTANT:
@@ -74,7 +76,7 @@ def _counted(stream: bytes) -> bytes:
 
 
 def _inflated(data: bytes, at: int, most: int) -> tuple[bytes, int]:
-    """What a counted stream holds, at most so many bytes, and where it ends."""
+    """The content of a stream of `_counted`, at most `most` bytes, and the position after it."""
     length, at = varint.decode(data, at)
     end = at + length
     inflater = zlib.decompressobj()
@@ -94,10 +96,11 @@ def _rows(body: bytes, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def _edges(bits: NDArray[np.bool_]) -> bytes:
-    """(H, W) bits as runs of rows with as many edges: how many edges, how many rows, and for each edge its numbers.
+    """Code (H, W) bits as runs of rows with equally many edges.
 
-    An edge is a column from which on bits differ from those before, which are False before the first. In a run's first
-    row its number is the distance from the edge before it, in the others that from the same edge of the row above.
+    A run is the number of edges, the number of rows, and the numbers of each edge. An edge is a column whose bit
+    differs from the one before; before the first column, bits are False. In a run's first row, an edge's number is its
+    distance from the edge to its left. In the other rows it is the signed distance from the same edge in the row above.
     """
     rows, columns = np.nonzero(np.diff(bits, axis=1, prepend=False))
     counts = np.bincount(rows, minlength=len(bits))
@@ -116,17 +119,17 @@ def _edges(bits: NDArray[np.bool_]) -> bytes:
 
 
 def _most_numbers(height: int, width: int) -> int:
-    """How many numbers `_edges` can have: two for each run, and up to `MAX_EDGES` edges a row on average."""
+    """The most numbers that `_edges` writes: two for each run, and `MAX_EDGES` edges per row on average."""
     return height * (2 + min(MAX_EDGES, width))
 
 
 def _most_edge_bytes(height: int, width: int) -> int:
-    """How many bytes: no number is larger than twice a side."""
+    """The most bytes that `_edges` writes: no number is larger than twice a side."""
     return _most_numbers(height, width) * len(varint.encode(2 * max(height, width)))
 
 
 def _of_edges(body: bytes, height: int, width: int) -> NDArray[np.bool_]:
-    """The (height, width) bits of `_edges`."""
+    """The inverse of `_edges`: (height, width) bits."""
     numbers = _numbers(body, _most_numbers(height, width), 2 * max(height, width) + 1)
     starts, counts, lengths = _runs(numbers, height, width)
     own = np.concatenate([starts, starts + 1])
@@ -134,12 +137,12 @@ def _of_edges(body: bytes, height: int, width: int) -> NDArray[np.bool_]:
     if len(columns) and (columns.min() < 0 or columns.max() >= width):
         raise CorruptDataError("a mask's edges aren't in order")
     columns = columns.astype(np.int32)
-    # Edges lie run by run, in a run edge by edge: each is a line of columns, one for each of the run's rows.
+    # Columns lie run by run, and in a run edge by edge. Each edge has one column for each row of its run: a line.
     per_line = np.repeat(lengths, counts).astype(np.int32)
     ends = np.cumsum(counts)
     leading = np.zeros(len(per_line), bool)
     leading[(ends - counts)[counts > 0]] = True
-    # Each is right of the edge before in its row, which is as many columns back as the run has rows.
+    # In a row, each edge must be right of the one before it, which is one line back.
     later = np.flatnonzero(~np.repeat(leading, per_line))
     if (columns[later] <= columns[later - np.repeat(per_line, per_line)[later]]).any():
         raise CorruptDataError("a mask's edges aren't in order")
@@ -153,10 +156,10 @@ def _of_edges(body: bytes, height: int, width: int) -> NDArray[np.bool_]:
 
 
 def _columns(numbers: NDArray[np.int64], counts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The columns of all edges from their numbers, of runs of so many edges and rows."""
+    """The columns of all edges from their numbers. `counts` are the runs' edges, `lengths` their rows."""
     per_line = np.repeat(lengths, counts)
     starts = np.cumsum(per_line) - per_line
-    first = _cumulated(numbers[starts], counts)  # in a run's first row, as far to the right as all distances up to it
+    first = _cumulated(numbers[starts], counts)  # in a run's first row, columns are sums of distances
     odd = numbers & 1
     moves = (numbers >> 1) ^ -odd  # -(n // 2) - 1 if n is odd
     moves[starts] = first
@@ -164,7 +167,7 @@ def _columns(numbers: NDArray[np.int64], counts: NDArray[np.int64], lengths: NDA
 
 
 def _numbers(body: bytes, most: int, largest: int) -> NDArray[np.int64]:
-    """The varints that `body` consists of, at most so many; what is above `largest` is `largest`."""
+    """The varints in `body`, at most `most`, clipped to `largest`."""
     data = np.frombuffer(body, np.uint8)
     ends = np.flatnonzero(data < 0x80)
     if len(ends) > most or (len(data) and (not len(ends) or ends[-1] != len(data) - 1)):
@@ -181,14 +184,14 @@ def _numbers(body: bytes, most: int, largest: int) -> NDArray[np.int64]:
 
 
 def _runs(numbers: NDArray[np.int64], height: int, width: int) -> tuple[NDArray[np.int64], ...]:
-    """Where the runs in the numbers of edges start, how many edges each has, and how many rows."""
+    """The runs in the numbers of `_edges`: where each starts, how many edges it has, and how many rows."""
     found, at, row = [], 0, 0
     while row < height:
         if at + 2 > len(numbers):
             raise CorruptDataError("a mask's plane is damaged: its edges end too early")
         count, length = int(numbers[at]), int(numbers[at + 1])
         if not 1 <= length <= height - row or count > width or count * length > len(numbers) - at - 2:
-            raise CorruptDataError("a mask's edges don't fit it")
+            raise CorruptDataError("a mask's edges don't fit its size")
         found.append((at, count, length))
         at += 2 + count * length
         row += length
@@ -199,7 +202,7 @@ def _runs(numbers: NDArray[np.int64], height: int, width: int) -> tuple[NDArray[
 
 
 def _cumulated(values: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Cumulative sums that begin anew in each of the parts, of these lengths, in which the values lie."""
+    """Cumulative sums that restart at each part; `lengths` are the parts'."""
     sums = np.concatenate([[0], np.cumsum(values)])
     starts = np.cumsum(lengths) - lengths
     result: NDArray[np.int64] = sums[1:] - np.repeat(sums[starts], lengths)
@@ -210,7 +213,7 @@ def _cumulated(values: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray
 
 
 def _specks(bits: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels that differ from those above, below, on the left and on the right, which a border repeats."""
+    """The pixels that differ from all four neighbours. Beyond the border, pixels are repeated."""
     padded = np.pad(bits, 1, "edge")
     beside = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
     result: NDArray[np.bool_] = np.logical_and.reduce([bits != other for other in beside])
@@ -218,11 +221,11 @@ def _specks(bits: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _gaps(places: NDArray[np.int64]) -> bytes:
-    """Rising numbers: how many, and if any the Rice parameter k and the code of how many are skipped before each.
+    """Code rising numbers: their count, then a Rice code of the gaps between them with its parameter k.
 
-    Its quotient by 2^k in unary, as ones and a zero, and its remainder in k bits; for a geometric distribution that
-    comes within 0.03 bits of the best there is (R. F. Rice, "Some practical universal noiseless coding techniques",
-    JPL 79-22, 1979).
+    A gap's quotient by 2^k is written in unary (ones and a zero), its remainder in k bits. For a geometric distribution
+    this is within 0.03 bits of the optimum (R. F. Rice, "Some practical universal noiseless coding techniques", JPL
+    79-22, 1979).
     """
     if not len(places):
         return varint.encode(0)
@@ -233,7 +236,7 @@ def _gaps(places: NDArray[np.int64]) -> bytes:
 
 
 def _of_gaps(data: bytes, at: int, size: int) -> tuple[NDArray[np.int64], int]:
-    """The numbers below `size` of `_gaps`, and where they end."""
+    """The inverse of `_gaps`: rising numbers below `size`, and the position after them."""
     count, at = varint.decode(data, at)
     if count == 0:
         return np.zeros(0, np.int64), at
@@ -243,11 +246,11 @@ def _of_gaps(data: bytes, at: int, size: int) -> tuple[NDArray[np.int64], int]:
     length, at = varint.decode(data, at + 1)
     end = at + length
     if k > 31 or end > len(data):
-        raise CorruptDataError("a mask's single pixels aren't all there")
+        raise CorruptDataError("single pixels of a mask are missing")
     if length > size // 4 + 8:
         raise CorruptDataError("a mask's single pixels take more bytes than they can")
     bits = np.unpackbits(np.frombuffer(data, np.uint8, length, at))
-    # The first zero at or behind each bit, where a quotient that begins there ends.
+    # For each bit, the first zero at or after it: a quotient that begins at the bit ends there.
     zeros = np.where(bits == 0, np.arange(len(bits), dtype=np.int32), np.int32(len(bits)))
     zeros = np.minimum.accumulate(zeros[::-1])[::-1]
     starts = _chain(zeros, 1 + k, count)
@@ -267,10 +270,10 @@ def _of_gaps(data: bytes, at: int, size: int) -> tuple[NDArray[np.int64], int]:
 
 
 def _chain(zeros: NDArray[np.int32], step: int, count: int) -> NDArray[np.int64]:
-    """Where `count` codes begin, each `step` bits behind the zero that ends the quotient of the one before."""
+    """Where `count` codes begin. Each begins `step` bits after the zero that ends the quotient before it."""
     ends, end, start, starts = zeros.data, len(zeros), 0, array("q", bytes(8 * count))
     for index in range(count):
         starts[index] = start
         if start >= end or (start := ends[start] + step) > end:
-            raise CorruptDataError("a mask's single pixels aren't all there")
+            raise CorruptDataError("single pixels of a mask are missing")
     return np.frombuffer(starts, np.int64)

@@ -1,4 +1,4 @@
-"""Where values lie: the range that tells, the bounds, and which bands are alike."""
+"""Ranges of values: robust ranges, bounds, and which bands have similar ranges."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 APART = 3.0
-"""Ranges that are wider than the next by more than this are not alike. Those of one optical sensor are 2.8 at most."""
+"""Two neighbouring ranges (by width) are not similar if one is wider by more than this factor. Among the bands of one
+optical sensor, it is at most 2.8."""
 
 SPREAD = 20.0
-"""Nor are ranges of which one is wider by more than this. Those of one optical sensor reach 14."""
+"""No two ranges of a group may differ in width by more than this factor. Among the bands of one optical sensor, it
+reaches 14."""
 
 
 def robust_range(values: NDArray[Any]) -> tuple[float, float]:
-    """The low and high end that become 0 and 1: the 0.1 and 99.9 percentile, unless a few outliers set them.
+    """The low and high end that become 0 and 1: the 0.1 and 99.9 percentiles, with the effect of outliers limited.
 
-    Neither end is further from the 1st to 99th percentile than these are from each other, so that hot pixels cannot
-    blow up the quantisation step. Where nearly all are one value, the others say what the range is, unless there are
-    so few of them that they are outliers, too.
+    Neither end is further from the range of the 1st to 99th percentile than that range is wide. So hot pixels can't
+    make the quantisation step large. If nearly all pixels have one value, the range is that of the others, unless there
+    are so few that they are outliers, too.
     """
-    # Not between values: a difference may be more than their type holds.
+    # "nearest", because interpolation takes differences, which their type may not hold.
     lowest, low, high, highest = np.percentile(values, [0.1, 1, 99, 99.9], method="nearest").astype(float)
     width = high - low
     if width > 0:
@@ -35,10 +37,10 @@ def robust_range(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def alike(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The group of each band by its range, (N,) `low` to `high`: ranges of a group overlap and are of like widths.
+    """Group bands by their ranges, (N,) `low` to `high`. Ranges of a group overlap and have similar widths.
 
     Returns:
-        (N,) numbers from 0, the widest range's group first.
+        (N,) numbers of groups from 0, beginning with the group of the widest range.
     """
     widths = high - low
     groups: list[list[int]] = []
@@ -58,7 +60,7 @@ def alike(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.int
 
 
 class Extremes:
-    """The lowest and highest value of each band, gathered rectangle by rectangle."""
+    """The lowest and highest value of each band, collected rectangle by rectangle."""
 
     def __init__(self, bands: int, dtype: np.dtype[Any]) -> None:
         limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
@@ -66,7 +68,7 @@ class Extremes:
         self._low, self._high = (np.full(bands, value, dtype) for value in self._none)
 
     def add(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> None:
-        """Take (bands, h, w) values, of which those count that are `valid`, None for all."""
+        """Take (bands, h, w) values. Only `valid` ones count; None: all."""
         where: Any = True if valid is None else valid
         # Along one axis at a time: along both at once, numpy takes a hundred times as long where bands lie together.
         low = values.min(1, initial=self._none[0], where=where).min(1)
@@ -75,5 +77,5 @@ class Extremes:
         np.maximum(self._high, high, out=self._high)
 
     def bounds(self) -> NDArray[Any]:
-        """(2, bands): the lowest and the highest; 0 of bands that had no value."""
+        """(2, bands): the lowest and the highest values; 0 for bands without any value."""
         return np.where(self._low <= self._high, [self._low, self._high], 0).astype(self._low.dtype)

@@ -1,6 +1,6 @@
-"""Where pixels come from and where they go: what the codec needs of an array, a picture file or a GeoTIFF.
+"""Sources and sinks of pixels: what the codec needs of an array, a picture file or a GeoTIFF.
 
-The codec reads and writes rectangles, so that a file larger than memory is never in memory.
+The codec reads and writes rectangles, so files larger than memory are never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 PlaneKind = Literal["mask", "alpha"]
-"""What a plane beside the bands means: 0 or 255 (pixel exists), or opacity 0 to 255. Both are kept exactly."""
+"""What a plane beside the bands is: a mask, 255 where a pixel exists and else 0, or opacity 0 to 255. Both are kept
+exactly."""
 
 Unit = Literal["power", "amplitude", "db"]
-"""Of radar backscatter: linear power (sigma0, intensity), its square root (DN), or decibels."""
+"""The unit of radar backscatter: linear power (sigma0, intensity), amplitude (its square root, DN), or decibels."""
 
 
 @runtime_checkable
@@ -22,13 +23,13 @@ class PixelSource(Protocol):
     """An image that can be read rectangle by rectangle.
 
     Attributes:
-        height, width: pixels.
-        bands: without an alpha band, which is the `plane`.
-        dtype: of all bands.
-        nodata: the value of pixels that don't exist, in any band; None if there is none.
+        height, width: in pixels.
+        bands: their number, not counting an alpha band, which is the `plane`.
+        dtype: that of all bands.
+        nodata: the value of pixels that don't exist, the same in all bands; None if there is none.
         plane: what the plane beside the bands is; None if there is none.
-        unit: of radar backscatter, where the file says that it is that; else None.
-        metadata: everything else that belongs to the image, as JSON has it (no NaN or infinity).
+        unit: the unit of radar backscatter, if the image is known to be that; else None.
+        metadata: everything else that belongs to the image, as JSON values (no NaN or infinity).
     """
 
     height: int
@@ -41,14 +42,14 @@ class PixelSource(Protocol):
     metadata: dict[str, Any]
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
-        """(bands, h, w) values; the slices have a start and a stop within the image, and no step."""
+        """(bands, h, w) values. The slices have a start and a stop inside the image, and no step."""
 
     def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """(h, w) of the plane; only where `plane` isn't None."""
+        """(h, w) values of the plane. Only for sources whose `plane` isn't None."""
 
 
 class PixelSink(Protocol):
-    """Somewhere an image can be written rectangle by rectangle, from top to bottom."""
+    """A place to which an image is written rectangle by rectangle, from top to bottom."""
 
     def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> None:
-        """Take (bands, h, w) values, and (h, w) of the plane if there is one."""
+        """Write (bands, h, w) values, and (h, w) values of the plane if there is one."""

@@ -1,4 +1,4 @@
-"""How bands go together: their covariance, their Karhunen-Loeve transform, and its integer coefficients."""
+"""The spectral transform: covariance of bands, Karhunen-Loeve transform, and its integer coefficients."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 from .transform import MATRIX_ONE
 
 FINE_FROM = 2000
-"""Pixels per band from which on coefficients of 16 bits pay: those of 8 bits cost about 0.15 % of the other bytes."""
+"""From this many pixels per band on, coefficients have 16 bits. With coefficients of 8 bits, the other bytes grow by
+about 0.15 %."""
 
 NEGLIGIBLE = 1e-4
-"""Components whose standard deviation is below this share of the range are left out: 80 dB down."""
+"""Components with a standard deviation below this share of the range are left out (80 dB down)."""
 
 FEW = 64
-"""Pixels that two bands must have in common, so that what they say of each other counts half."""
+"""If two bands have only this many valid pixels in common, their covariance counts half."""
 
 
 def covariance(units: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """(N, N) of (N, P) values, each pair of bands over the pixels where both are valid; None: all are.
+    """The (N, N) covariance of (N, P) values. Each pair of bands counts the pixels where both are valid; None: all.
 
-    Bands that share few pixels have less of it, those that share none have none.
+    The fewer pixels two bands have in common, the smaller the estimate, down to 0.
     """
     if valid is None and not units.size:
         return np.zeros((len(units), len(units)))
@@ -40,9 +41,9 @@ def covariance(units: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None
 
 
 def spectral_klt(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, N) covariance -> (N, N) orthonormal rows, the components of largest variance first.
+    """(N, N) covariance -> (N, N) orthonormal rows, one for each component, in order of falling variance.
 
-    The Karhunen-Loeve transform over the bands; each row's largest element is positive.
+    This is the Karhunen-Loeve transform over the bands. Each row's largest element is positive.
     """
     _, vectors = np.linalg.eigh(covariance)
     rows = vectors.T[::-1]
@@ -54,18 +55,21 @@ def spectral_klt(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
 def coefficients(
     rows: NDArray[np.float64], covariance: NDArray[np.float64], pixels: int, *, drop: bool
 ) -> NDArray[np.int8] | NDArray[np.int16]:
-    """A spectral transform's rows as integers, as fine as pays; with `drop` without those that tell nothing."""
+    """A spectral transform's rows as int8 or int16, whichever is worth it.
+
+    With `drop`, negligible components are left out.
+    """
     coarse, fine = (np.rint(rows * one).astype(kind) for kind, one in MATRIX_ONE.items())
     if not drop:
         return coarse if pixels <= FINE_FROM * len(rows) else fine
     kept = _telling(rows, covariance)
-    # Of bands that depend on each other, coarse coefficients would make components that tell nothing tell something.
+    # With strongly correlated bands, coarse coefficients may put some variance into negligible components.
     stored = np.linalg.pinv(coarse.T / MATRIX_ONE[coarse.dtype])
     enough = pixels <= FINE_FROM * len(rows) and _telling(stored, covariance) == kept
     return (coarse if enough else fine)[:kept]
 
 
 def _telling(rows: NDArray[np.floating[Any]], covariance: NDArray[np.float64]) -> int:
-    """How many components, at least one, have a deviation that isn't negligible."""
+    """How many components are not negligible; at least one."""
     variances = np.einsum("kb,bc,kc->k", rows, covariance, rows)
     return max(1, int((variances > NEGLIGIBLE**2).sum()))

@@ -1,14 +1,14 @@
-"""Array values <-> the model's domain: (components, H, W) float32, about [0, 1].
+"""Array values <-> the model's domain: (components, H, W) float32, about in [0, 1].
 
-    uint8 with the model's own number of bands      value / 255
-    one uint8 band through a three-band model       the same, repeated
-    everything else                                 (radar: decibels) -> scaled by a robust range -> outliers compressed
-                                                    -> of several bands, their spectral components
+    uint8 with as many bands as the model           value / 255
+    one uint8 band, a three-band model              value / 255, repeated
+    everything else                                 radar as decibels; scaled by a robust range; outliers compressed;
+                                                    several bands turned into spectral components
 
-Each component of the last kind goes through a one-band model by itself. Bands of like range have one scale, so that the
-error is uniform in the units of the data; others have scales of their own.
+Of the last kind, each component is coded by a one-band model. Bands with similar ranges have one scale, so they have
+the same error in the units of the data; others have scales of their own.
 
-What comes back lies within each band's bounds, the lowest and highest valid value of the source.
+Decoded values lie within each band's bounds, the lowest and highest valid values of the source.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ GREY = 1
 """One band, divided by 255, repeated for each band of the model; decoded as their mean."""
 
 SCALED = 2
-"""By parameters: see `ValueTransform`."""
+"""Scaled by parameters, see `ValueTransform`."""
 
 MAX_BANDS = 256
-"""The spectral transform takes time in proportion to the square of the bands."""
+"""The most bands. The spectral transform's time grows with their square."""
 
 KNEE = 1.5
-"""Distance from the middle of the range (in ranges) from where on values are compressed."""
+"""Values further than this from the middle of the range, in widths of the range, are compressed."""
 
 MATRIX_ONE: dict[np.dtype[Any], int] = {np.dtype(np.int8): 127, np.dtype(np.int16): 1 << 14}
-"""What 1 is in the spectral transform's coefficients, by their type."""
+"""The integer that stands for 1 in the spectral transform's coefficients, by their dtype."""
 
 UNITS: tuple[Unit | None, ...] = (None, "power", "amplitude", "db")  # the index is the code in the file
-_UNIT, _OWN_SCALES = 0b011, 0b100  # of the first byte of the parameters: the unit, and whether each band has a scale
+_UNIT, _OWN_SCALES = 0b011, 0b100  # bits of the parameters' first byte: the unit; whether each band has a scale
 
 NARROW = 32
-"""Pictures of 8 bits get bounds if each band's values span less than this; others would gain nothing by theirs."""
+"""8-bit pictures store bounds only if the values of each band span less than this. Others would gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +62,18 @@ class ValueTransform:
     """How values became what the model codes.
 
     Attributes:
-        code: `PLAIN`, `GREY` or `SCALED`; what isn't said to matter for all only matters for the last.
-        dtype: of the array; for all.
-        bands: of the array; for all.
-        unit: of radar backscatter; `power` and `amplitude` are coded in dB.
-        scales: (bands,) what one unit of the model's domain is in values (or dB); above 0.
-        offsets: (bands,) the values that become 0.
-        floor: dB below which power and amplitude are not told apart, zero among them.
+        code: `PLAIN`, `GREY` or `SCALED`. Only `SCALED` uses the attributes below except `bounds`.
+        dtype: the array's.
+        bands: the array's.
+        unit: the unit of radar backscatter. `power` and `amplitude` are coded in dB.
+        scales: (bands,) the step in values (or dB) that is 1 in the model's domain; above 0.
+        offsets: (bands,) the values (or dB) that become 0.
+        floor: all power or amplitude below this many dB, zero included, becomes this.
         matrix: (components, bands) int8 or int16, the spectral transform's rows times `MATRIX_ONE`; None for one band.
-        bounds: (2, bands) of the dtype, the lowest and the highest value of each band that may come back; for all. None
-            for the dtype's own.
-        covariance: (bands, bands) in the model's domain, where an encoder knows it: with it holes are filled.
-        widths: (bands,) of each band's own range, where an encoder knows them.
+        bounds: (2, bands) in the dtype, the lowest and the highest value of each band; decoded values are clipped to
+            them. None: the limits of the dtype.
+        covariance: (bands, bands) in the model's domain, to fill holes. Only encoders have it.
+        widths: (bands,) the widths of the bands' own ranges. Only encoders have them.
     """
 
     code: int
@@ -90,15 +90,15 @@ class ValueTransform:
 
     @property
     def components(self) -> int:
-        """How many planes the model sees, each of one band; 1 for `PLAIN` and `GREY`, whose bands it sees together."""
+        """How many components are coded one by one. 1 for `PLAIN` and `GREY`, whose bands are coded together."""
         return 1 if self.matrix is None else len(self.matrix)
 
     def first(self, components: int) -> ValueTransform:
-        """The same with so many of the components, all the others 0.5."""
+        """The transform with only the first components; the others are 0.5."""
         return self if self.matrix is None else replace(self, matrix=self.matrix[:components])
 
     def within(self, bounds: NDArray[Any]) -> ValueTransform:
-        """The same with bounds, as far as they are worth their bytes."""
+        """The transform with bounds, if they are worth their bytes."""
         found = replace(self, bounds=bounds.astype(self.dtype))
         if self.code != SCALED and not found.constant and np.ptp(bounds.astype(int), axis=0).max() >= NARROW:
             return self
@@ -106,25 +106,25 @@ class ValueTransform:
 
     @property
     def constant(self) -> bool:
-        """Whether the bounds leave no choice: each band has one value, and nothing needs to be coded."""
+        """Whether each band has only one value by its bounds. Then nothing needs to be coded."""
         return self.bounds is not None and bool((self.bounds[0] == self.bounds[1]).all())
 
     @property
     def decibels(self) -> bool:
-        """Whether values are coded as decibels without being decibels."""
+        """Whether values are converted to decibels to be coded."""
         return self.unit in PER_DECADE
 
     def error(self, original: NDArray[Any], decoded: NDArray[Any]) -> NDArray[np.float64]:
-        """The error of (bands, H, W) values as a share of the PSNR's peak.
+        """The error of (bands, H, W) values, relative to the peak value of PSNR.
 
-        That is 255 or 65535 for integers, and for floats and radar each band's scale.
+        The peak is 255 or 65535 for integers, and each band's scale for floats and radar.
         """
         difference = self.linear(decoded).astype(np.float64) - self.linear(original)
         return difference / self._peaks[:, None, None]
 
     @property
     def linear_range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(bands, 1, 1) each: the middle of the range, and its width, in the domain of `linear`."""
+        """(bands, 1, 1) each: the middle and the width of the range, in the values of `linear`."""
         if self.code != SCALED:
             return np.full((self.bands, 1, 1), 127.5), np.full((self.bands, 1, 1), 255.0)
         scales, offsets = (np.array(x, np.float64)[:, None, None] for x in (self.scales, self.offsets))
@@ -132,18 +132,18 @@ class ValueTransform:
 
     @property
     def gain(self) -> float:
-        """The mean square of `error` that a mean squared error of 1 in the model's domain makes."""
+        """The mean square of `error` for a mean squared error of 1 in the model's domain."""
         return 1.0 if self.code != SCALED else float(np.square(np.array(self.scales) / self._peaks).mean())
 
     @property
     def rounding(self) -> float:
-        """The mean square of `error` that rounding to integers makes."""
+        """The mean square of `error` due to rounding to integers."""
         integers = self.dtype.kind != "f" and not self.decibels
         return float(np.square(1 / self._peaks).mean()) / 12 if integers else 0.0
 
     @property
     def _peaks(self) -> NDArray[np.float64]:
-        """(bands,)."""
+        """(bands,) the peak value of each band for PSNR."""
         if self.dtype.kind == "f" or self.unit is not None:
             return np.array(self.scales)
         return np.full(self.bands, 2.0 ** (8 * self.dtype.itemsize) - 1)
@@ -153,7 +153,7 @@ class ValueTransform:
     def to_model(self, values: NDArray[Any], valid: NDArray[np.bool_] | None, model_bands: int) -> NDArray[np.float32]:
         """(bands, H, W) values -> (components * model_bands, H, W) float32.
 
-        What lies outside `valid` (bands, H, W), None for everything, is filled smoothly.
+        Values outside `valid` (bands, H, W) are filled smoothly. None: all are valid.
         """
         if self.code == SCALED:
             return self._scaled(values, valid)
@@ -172,11 +172,11 @@ class ValueTransform:
         return np.ascontiguousarray(components, np.float32)
 
     def linear(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """(bands, H, W) values in the domain in which errors count: dB for radar, else the values; float32."""
+        """(bands, H, W) values as float32 in the units in which errors count: dB for radar, else unchanged."""
         linear = values.astype(np.float32)
         if not self.decibels:
             return linear
-        # NaN is masked; what isn't positive has the floor's power.
+        # NaN is masked. Values that aren't positive become the floor.
         floored: NDArray[np.float32] = np.fmax(to_decibels(linear, self.unit), np.float32(self.floor))
         return floored
 
@@ -187,13 +187,13 @@ class ValueTransform:
         if self.code == SCALED:
             return self._unscaled(planes)
         levels = (planes.mean(0, keepdims=True) if self.code == GREY else planes) * np.float32(255)
-        # Rounded by the conversion, which cuts off what follows the point.
+        # The conversion to integers truncates, so adding a half rounds.
         levels += np.float32(0.5)
         values: NDArray[Any] = np.clip(levels, 0, np.float32(255.5), out=levels).astype(np.uint8)
         return values if self.bounds is None else np.clip(values, *self.bounds[:, :, None, None])
 
     def constants(self, height: int, width: int) -> NDArray[Any]:
-        """(bands, height, width) of the only values that the bounds allow."""
+        """(bands, height, width) values of a `constant` transform."""
         assert self.bounds is not None  # noqa: S101 - see `constant`
         return np.tile(self.bounds[0][:, None, None], (1, height, width))
 
@@ -212,7 +212,7 @@ class ValueTransform:
 
     @cached_property
     def _limits(self) -> NDArray[np.float32]:
-        """(2, bands): the bounds, which float32 holds exactly."""
+        """(2, bands): the bounds. float32 holds them exactly."""
         if self.bounds is not None:
             return self.bounds.astype(np.float32)
         limits = np.finfo(np.float32) if self.dtype.kind == "f" else np.iinfo(self.dtype)
@@ -228,7 +228,7 @@ class ValueTransform:
 
     @cached_property
     def _forward(self) -> NDArray[np.float32]:
-        """The inverse of what a decoder does with the rounded matrix."""
+        """The inverse of what decoders do with the rounded matrix."""
         matrix = np.asarray(self.matrix)
         back = matrix.T.astype(np.float64) / MATRIX_ONE[matrix.dtype]
         return np.linalg.pinv(back).astype(np.float32)
@@ -259,8 +259,8 @@ class ValueTransform:
         """The transform that a header declares.
 
         Raises:
-            UnsupportedVersionError: this version can't undo it.
-            CorruptDataError: its parameters make no sense.
+            UnsupportedVersionError: this version doesn't know the transform.
+            CorruptDataError: its parameters are invalid.
         """
         code, dtype = header.transform & ~HAS_PARAMETERS, np.dtype(header.dtype)
         fits = {
@@ -277,26 +277,26 @@ class ValueTransform:
         return plain._with(_Parameters(header.parameters)) if header.transform & HAS_PARAMETERS else plain
 
     def _with(self, data: _Parameters) -> ValueTransform:
-        """The same with the parameters of HEAD."""
+        """The transform with the parameters of HEAD."""
         try:
             found = self._scaled_with(data) if self.code == SCALED else replace(self, bounds=data.bounds(self))
             data.finish()
         except BitstreamError:
             raise
         except (IndexError, ValueError) as error:
-            raise CorruptDataError(f"the value transform's parameters make no sense: {error}") from error
+            raise CorruptDataError(f"the value transform's parameters are invalid: {error}") from error
         return found
 
     def _scaled_with(self, data: _Parameters) -> ValueTransform:
         first = int(data.array("u1", 1)[0])
         if first & ~(_UNIT | _OWN_SCALES):
-            raise UnsupportedVersionError(f"values of the kind {first} need a later version of this library")
+            raise UnsupportedVersionError(f"value transform parameters of kind {first} need a later version")
         found = replace(self, unit=UNITS[first & _UNIT], bounds=data.bounds(self))
         if found.constant:
             return replace(found, scales=(1.0,) * self.bands, offsets=(0.0,) * self.bands)
         scales = data.floats(self.bands if first & _OWN_SCALES else 1)
         if min(scales) <= 0:
-            raise CorruptDataError(f"the value transform's parameters make no sense: a scale of {min(scales):g}")
+            raise CorruptDataError(f"the value transform's parameters are invalid: a scale of {min(scales):g}")
         offsets = data.floats(self.bands)
         return replace(
             found,
@@ -308,7 +308,7 @@ class ValueTransform:
 
 
 class _Parameters:
-    """The transform's parameters in HEAD, read from the first to the last. Raises `CorruptDataError`, `ValueError`."""
+    """Reads the transform's parameters in HEAD, in order. Raises `CorruptDataError` or `ValueError`."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -322,13 +322,13 @@ class _Parameters:
     def floats(self, count: int) -> tuple[float, ...]:
         found = self.array("f4", count)
         if not np.isfinite(found).all():
-            raise CorruptDataError("the value transform's parameters make no sense: they aren't finite")
+            raise CorruptDataError("the value transform's parameters are invalid: not finite")
         return tuple(found.tolist())
 
     def bounds(self, transform: ValueTransform) -> NDArray[Any]:
         found = self.array(transform.dtype, 2 * transform.bands).reshape(2, transform.bands)
         if not (np.isfinite(found).all() and (found[0] <= found[1]).all()):
-            raise CorruptDataError("the value transform's parameters make no sense: its bounds are in no order")
+            raise CorruptDataError("the value transform's parameters are invalid: a lower bound above the upper one")
         return found
 
     def matrix(self, bands: int) -> NDArray[Any]:
@@ -340,11 +340,11 @@ class _Parameters:
 
     def finish(self) -> None:
         if self._at != len(self._data):
-            raise CorruptDataError("the value transform's parameters make no sense: bytes follow them")
+            raise CorruptDataError("the value transform's parameters are invalid: bytes follow them")
 
 
 def unit_in(header: Header) -> Unit | None:
-    """The unit of radar backscatter that a header says, whichever model it is for; None if it says none."""
+    """The unit of radar backscatter in a header, for any model; None if there is none."""
     scaled = header.transform == SCALED | HAS_PARAMETERS and header.parameters
     return UNITS[header.parameters[0] & _UNIT] if scaled else None
 
@@ -356,19 +356,19 @@ def _floats(*values: float) -> bytes:
 def to_units(
     linear: NDArray[np.float32], offsets: NDArray[np.float32], scales: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Values to about [0, 1], far outside it by their logarithm: an outlier's error is in proportion to it.
+    """Scale values to about [0, 1]. Outliers are compressed by a logarithm: their error is in proportion to them.
 
-    `offsets` and `scales` broadcast against the values. No step grows with an outlier.
+    `offsets` and `scales` broadcast against the values. So outliers don't make the scale larger.
     """
     with np.errstate(over="ignore"):  # nodata is often -3.4e38
         units = (linear - offsets) / scales
         beyond = np.abs(units - np.float32(0.5)) > KNEE
     if beyond.any():
-        # In double precision: a distance may be more ranges than float32 holds.
+        # In double precision: float32 may not hold the distance.
         offset, scale = (np.broadcast_to(x, linear.shape)[beyond] for x in (offsets, scales))
         distance = (linear[beyond].astype(np.float64) - offset) / scale - 0.5
         far = np.copysign(KNEE + np.log1p(np.maximum(np.abs(distance) - KNEE, 0)), distance)
-        # What only looks far has a difference to its offset that float32 doesn't hold.
+        # Some values only seemed far, because float32 couldn't hold their difference to the offset.
         units[beyond] = np.where(np.abs(distance) > KNEE, far, distance) + 0.5
     return units
 
@@ -376,7 +376,7 @@ def to_units(
 def _from_units(
     units: NDArray[np.float32], offsets: NDArray[np.float32], scales: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """The inverse of `to_units`; what no float32 is becomes infinite."""
+    """The inverse of `to_units`. Values beyond float32 become infinite."""
     with np.errstate(over="ignore"):
         values = units * scales + offsets
         beyond = (np.abs(units - np.float32(0.5)) > KNEE) | ~np.isfinite(values)

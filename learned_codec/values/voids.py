@@ -1,4 +1,4 @@
-"""Values that most likely stand for none, though nobody says so: -9999, -32768, 3.4e38, a border of zeros."""
+"""Finds undeclared nodata values: -9999, -32768, 3.4e38, a border of zeros."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from learned_codec.errors import InvalidInputError
 
 FAR = 3.0
-"""A value that is further from the others than this many of their widths doesn't measure what they measure."""
+"""A value is suspicious if it lies outside the range of the others by more than this many times the range's width."""
 
 NEAR, GREAT_SHARE = 0.05, 0.01
-"""Zero, or the end of a type, need only be so many widths away if so many pixels have it."""
+"""Zero, or an end of the dtype, needs to lie outside by only 0.05 widths if at least 0.01 of all pixels have it."""
 
 FEW = 8
-"""Fewer pixels than this are hot pixels."""
+"""If fewer pixels than this have a value, they are taken for hot pixels."""
 
 
 def voids(values: NDArray[Any], *, few: int = FEW, near: bool = True) -> list[tuple[float, float]]:
-    """The values of a band (any shape, without NaN) that look like none, at most two, and the share of each.
+    """The values of a band that look like nodata, at most two, and the share of pixels of each.
 
-    `few` pixels at least must have it. Without `near`, as where nodata is declared, zeros and ends of types must be as
-    far from the others as all else.
+    `values` has any shape, and no NaN. At least `few` pixels must have the value. Without `near`, zero and the ends of
+    the dtype have no rule of their own (for files that declare a nodata value).
     """
     found: list[tuple[float, float]] = []
     total, rest = values.size, values.reshape(-1)
@@ -45,7 +45,7 @@ def voids(values: NDArray[Any], *, few: int = FEW, near: bool = True) -> list[tu
 def _is_outside(value: Any, others: NDArray[Any], share: float) -> bool:
     low, high = np.percentile(others, [1, 99], method="nearest").astype(float)
     width = high - low
-    if width == 0:  # nearly all others are one value: islands in the sea
+    if width == 0:  # nearly all others have one value, such as the sea around islands
         return False
     gap = max(low - float(value), float(value) - high)
     if gap > FAR * width:
@@ -55,7 +55,7 @@ def _is_outside(value: Any, others: NDArray[Any], share: float) -> bool:
 
 
 def declared(image: Any) -> float | None:
-    """The value that stands for none by the attributes of an array of zarr or xarray; None if they don't say."""
+    """The nodata value in the attributes of a zarr or xarray array; None if there is none."""
     attributes: Any = getattr(image, "attrs", None)
     if not hasattr(attributes, "get"):
         return None

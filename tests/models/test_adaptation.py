@@ -89,7 +89,7 @@ def test_windows_see_it(picture: np.ndarray) -> None:
 @pytest.mark.parametrize("adaptation", [b"\x11" + b"\1" * 17, b"\2\1", b"\1\1\1\1"])
 def test_wrong_adaptations_are_corrupt(picture: np.ndarray, adaptation: bytes) -> None:
     data = with_adaptation(learned_codec.encode(picture[:64, :64], quality=60), adaptation)
-    with pytest.raises(CorruptDataError, match=f"an adaptation of {len(adaptation)} bytes is not one of 1 times up"):
+    with pytest.raises(CorruptDataError, match=f"an adaptation of {len(adaptation)} bytes doesn.t fit 1 components"):
         learned_codec.decode(data)
 
 

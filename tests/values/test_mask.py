@@ -166,8 +166,8 @@ def test_regions_with_single_pixels_come_back(seed: int, share: float, shape: tu
     ("data", "words"),
     [
         (b"\3\0\xff\x10\0\1\0", "more single pixels"),
-        (b"\3\0\xff\1\x20\1\0", "aren't all there"),
-        (b"\3\0\xff\1\2\1\xff", "aren't all there"),
+        (b"\3\0\xff\1\x20\1\0", "are missing"),
+        (b"\3\0\xff\1\2\1\xff", "are missing"),
         (b"\3\0\xff\1\5\1\x7e", "outside the tile"),
         (b"\3\0\xff\1\2\2\0\0", "bytes follow"),
         (b"\3\0\xff\1\2\1\1", "bytes follow"),
@@ -389,5 +389,5 @@ def test_masks_of_all_bands_are_stored_once() -> None:
 def test_values_that_a_dtype_can_have(dtype: str, value: float, can: bool) -> None:
     assert holds(np.dtype(dtype), value) == can
     if not can:
-        with pytest.raises(CorruptDataError, match=f"{dtype} can have"):
+        with pytest.raises(CorruptDataError, match=f"{dtype} can't hold"):
             MaskSpec.from_bytes(struct.pack("<BBd", 0, 1, value)).check(np.dtype(dtype))
