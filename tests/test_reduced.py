@@ -155,6 +155,19 @@ def test_pixels_without_a_value_count_for_nothing(dtype: str) -> None:
 
 
 @pytest.mark.usefixtures("unrefined")
+def test_values_that_are_kept_exactly_count_as_well() -> None:
+    planes = waves(3, 130, 140)
+    planes[:, :37] = planes[:, :, :21] = 0  # a black frame
+    data = learned_codec.encode(planes, planar=True, tile_size=64)
+    whole = learned_codec.decode(data)
+    assert (whole[:, :37] == 0).all()
+    for factor in FACTORS:
+        found = learned_codec.decode(data, scale=1 / factor)
+        np.testing.assert_allclose(found.astype(float), means(whole, factor), atol=1.01)
+        assert (found[:, : 37 // factor] == 0).all()
+
+
+@pytest.mark.usefixtures("unrefined")
 def test_windows_of_the_reduced_image() -> None:
     planes = waves(2, 200, 230, "uint16")
     data = learned_codec.encode(planes, planar=True, tile_size=64)

@@ -217,8 +217,10 @@ class ImageDecoder:
                 continue
             side = side.crop(slice(top - box.row, bottom - box.row), slice(left - box.col, right - box.col))
             if factor > 1:
-                valid = MaskSpec.valid(side, len(values))
-                found[:, *there] = reduced(values[:, *here], valid, factor)
+                if self.layout is not None:  # constants are values like others
+                    self.layout.restore(values[:, *here], side)
+                    side = self.layout.with_fills_alone(side)
+                found[:, *there] = reduced(values[:, *here], MaskSpec.valid(side, len(values)), factor)
                 side = reduced_side(side, None if self.layout is None else self.layout.plane, factor)
             if self.layout is not None:
                 self.layout.restore(found[:, *there], side)

@@ -87,6 +87,12 @@ class MaskSpec:
             classes[np.isnan(values) if np.isnan(value) else values == values.dtype.type(value)] = number
         return classes
 
+    def with_fills_alone(self, side: Side) -> Side:
+        """The side of the same values without constants."""
+        if side.classes is None or not self.constants:
+            return side
+        return Side.of(np.where(side.classes < len(self.fills), side.classes, np.uint8(VALID)), side.plane)
+
     def kept(self, side: Side, bands: int) -> int:
         """How many visible values are constants."""
         if side.classes is None or not self.constants:
