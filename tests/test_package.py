@@ -91,6 +91,14 @@ def test_no_network_and_no_processes_and_nothing_in_the_home_folder(tmp_path: Pa
     assert not any(home.iterdir())
 
 
+def test_other_users_of_openvino_still_have_its_converter() -> None:
+    code = (
+        "import sys, learned_codec.models.engine.openvino, openvino\n"
+        "print('openvino.tools.ovc' in sys.modules, callable(openvino.convert_model), hasattr(openvino, 'nothing'))"
+    )
+    assert run_python(code).split() == ["False", "True", "False"]
+
+
 @pytest.mark.parametrize("name", learned_codec.__all__)
 def test_public_names_exist(name: str) -> None:
     assert getattr(learned_codec, name) is not None

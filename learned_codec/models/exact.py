@@ -247,9 +247,14 @@ class ExactEntropyModel:
         except KeyError as error:
             raise WeightsError(f"the weights lack the exact tensor {error}") from error
         self._groups = [groups_of(stage, config.latents) for stage in range(CONTEXT_STAGES)]
-        inputs = [Input(config.hyper_latents, channels_last=True), Input(1), Input(config.context_width, VECTOR)]
+        inputs = [
+            Input(config.hyper_latents, channels_last=True, stride=HYPER_STRIDE),
+            Input(1, stride=2),
+            Input(config.context_width, VECTOR),
+        ]
         self._features = engine.build(self._features_network, inputs, exact=True, channels_last=True)
         self._stages = [self._built_stage(engine, stage) for stage in range(CONTEXT_STAGES)]
+        self.programs = [self._features, *self._stages]
 
     def level(self, step: int) -> LevelTables:
         """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS + EXTRA_STEPS."""
@@ -283,7 +288,7 @@ class ExactEntropyModel:
             Input(1),
             *[Input(c.latents, VECTOR)] * (1 + PRODUCT_ROWS),
         ]
-        inputs += [Input(2 * c.latents, channels_last=True)] * stage
+        inputs += [Input(2 * c.latents, channels_last=True, stride=2)] * stage
 
         def network(ops: Operations, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
             features, within, unit, *rest = tensors

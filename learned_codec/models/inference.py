@@ -77,7 +77,7 @@ class Refinement:
         self.adaptations = parameters.get("adaptations", config.adaptations, outputs, width)
         self._inputs = [
             Input(config.bands),
-            Input(phases**2, channels_last=True),
+            Input(phases**2, channels_last=True, stride=PATCH),
             Input(width, VECTOR),
             Input(1, VECTOR),
         ]
@@ -160,8 +160,8 @@ class HyperAnalysis:
         self._down = [_with_shortcut(parameters.pointwise(f"{n}.conv", width, 4 * width)) for n in (2, 4)]
         self._block = _Block(parameters, "3", width)
         vectors = [Input(width, VECTOR)] * 2
-        inputs = [Input(2 * config.latents, channels_last=True), Input(1), *vectors]
-        self._program = engine.build(self._network, inputs, exact=True, channels_last=True)
+        inputs = [Input(2 * config.latents, channels_last=True), Input(1, stride=2), *vectors]
+        self.program = engine.build(self._network, inputs, exact=True, channels_last=True)
 
     def __call__(self, latents: Array, gain: Array, hyper_gain: Array, hyper_bias: Array) -> Array:
         """(h, w, latents), h and w multiples of 4 -> (h/4, w/4, hyper_latents).
@@ -171,7 +171,7 @@ class HyperAnalysis:
         height, width, _ = latents.shape
         size = usual_size(height, width)
         vectors = hyper_gain[:, None, None], hyper_bias[:, None, None]
-        (found,) = self._program(_compressed(latents, gain, size), inside(size, height, width, 2), *vectors)
+        (found,) = self.program(_compressed(latents, gain, size), inside(size, height, width, 2), *vectors)
         return found[: height // 4, : width // 4]
 
     def _network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:

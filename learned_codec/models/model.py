@@ -17,7 +17,7 @@ from . import rdoq
 from .block_transform import BlockTransform
 from .config import BLOCK, EXTRA_GAIN, EXTRA_STEPS, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from .engine import Array, Engine, engine_for
-from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, Stage, hyper_size
+from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, Stage, hyper_size, usual_size
 from .inference import HyperAnalysis, Refinement
 from .rdoq import OPTIMISED, SINGLE_PASS, Strength
 from .shape_adaptive import Shape
@@ -47,7 +47,7 @@ class Model:
 
         Raises `WeightsError` if the weights don't fit their configuration.
         """
-        engine = engine or engine_for("cpu")
+        self._engine = engine = engine or engine_for("cpu")
         self.config: ModelConfig = weights.config
         self.id, self.device = weights.id, engine.device
         self.levels = weights.part("levels")
@@ -153,6 +153,7 @@ class Model:
         from `latents`. With `plain`, rounding is to the nearest integer, else by RDOQ.
         """
         height, width, _ = latents.shape
+        self._engine.prepare([self._hyper_analysis.program, *self.exact.programs], *usual_size(height, width))
         level = self.exact.level(step)
         gain: Array = np.exp2(self.at("log2_gain", step))
         target = latents if optimised is None else optimised
@@ -217,6 +218,7 @@ class Model:
 
         Raises `CorruptDataError` where the payload does not end with its last symbol.
         """
+        self._engine.prepare(self.exact.programs, *usual_size(height, width))
         level = self.exact.level(step)
         decoder = Decoder(self.coder_models, payload)
 

@@ -1,4 +1,4 @@
-"""Imports OpenVINO without its telemetry.
+"""Imports OpenVINO without its telemetry, and without its converter, which takes longer to import than all else in it.
 
 On import, OpenVINO tells its makers that it was imported: over the network, from a process that it forks in a thread.
 Nothing of this library uses a network. Without the package `openvino_telemetry`, OpenVINO is silent.
@@ -7,8 +7,10 @@ Nothing of this library uses a network. Without the package `openvino_telemetry`
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
-_TELEMETRY = "openvino_telemetry"
+_TELEMETRY, _CONVERTER = "openvino_telemetry", "openvino.tools.ovc"
 
 
 @contextmanager
@@ -24,8 +26,18 @@ def _hidden(name: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-with _hidden(_TELEMETRY):
+with _hidden(_TELEMETRY), _hidden(_CONVERTER):
     import openvino
     from openvino import opset13
+
+
+def _imported_late(name: str) -> Any:
+    """What other users of OpenVINO in this process miss of it."""
+    if name == "convert_model":
+        return import_module(_CONVERTER).convert_model
+    raise AttributeError(f"module 'openvino' has no attribute {name!r}")
+
+
+openvino.__getattr__ = _imported_late  # as the module itself might have
 
 __all__ = ["openvino", "opset13"]

@@ -69,12 +69,19 @@ VECTOR = (1, 1)
 class Input:
     """An input of a network: its channels, and its `size` (height, width) if that never changes.
 
-    With `channels_last`, programs take it as (height, width, channels).
+    With `channels_last`, programs take it as (height, width, channels). Where `size` isn't fixed, it is the network's
+    divided by `stride`.
     """
 
     channels: int
     size: tuple[int, int] | None = None
     channels_last: bool = False
+    stride: int = 1
+
+    def shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Of the array, in a network of this size."""
+        size = self.size or (height // self.stride, width // self.stride)
+        return (*size, self.channels) if self.channels_last else (self.channels, *size)
 
 
 Program = Callable[..., list[Array]]
@@ -92,4 +99,11 @@ class Engine(Protocol):
         """Build a network. With `exact`, sums of integers below 2^24 are exact; else the engine may compute in bf16.
 
         The program's results are (channels, height, width), or (height, width, channels) with `channels_last`.
+        """
+
+    def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:
+        """Make programs of this engine ready for networks of this size, several at once.
+
+        What another thread is at already is left to it. Programs that aren't ready when they are called make themselves
+        so.
         """

@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -59,6 +60,7 @@ class OpenVino:
             "INFERENCE_NUM_THREADS": streams * threads,
             "ENABLE_CPU_PINNING": False,  # other work runs here, too
         }
+        self._threads = threads
         self._short = "bf16" if has_bf16() else "f32"
 
     def build(self, network: Network, inputs: Sequence[Input], *, exact: bool, channels_last: bool = False) -> Program:
@@ -72,7 +74,19 @@ class OpenVino:
             results = [op.result(_turned(x, 0, 2, 3, 1) if channels_last else x) for x in found]
             return ov.Model(results, parameters)
 
-        return _Program(graph, self._settings | {"INFERENCE_PRECISION_HINT": "f32" if exact else self._short})
+        precision = "f32" if exact else self._short
+        return _Program(graph, inputs, self._settings | {"INFERENCE_PRECISION_HINT": precision})
+
+    def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:
+        """As `Engine.prepare`."""
+        found = [program for program in programs if isinstance(program, _Program)]
+        waiting = [program for program in found if not program.is_ready(height, width)]
+        if self._threads == 1 or len(waiting) < 2:
+            for program in waiting:
+                program.prepare(height, width)
+            return
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(lambda program: program.prepare(height, width), waiting))
 
 
 Sizes = tuple[tuple[int, ...], ...]
@@ -103,8 +117,8 @@ class _Program:
     Where all sizes are known, products are a quarter faster and layers share memory.
     """
 
-    def __init__(self, graph: Callable[[], Any], settings: dict[str, Any]) -> None:
-        self._graph, self._settings = cache(graph), settings
+    def __init__(self, graph: Callable[[], Any], inputs: Sequence[Input], settings: dict[str, Any]) -> None:
+        self._graph, self._inputs, self._settings = cache(graph), inputs, settings
         self._begin()
 
     def _begin(self) -> None:
@@ -112,24 +126,48 @@ class _Program:
         self._compiled: dict[Sizes | None, _Compiled] = {}
 
     def __call__(self, *arrays: Array) -> list[Array]:
+        with self._at_work():
+            sizes = tuple(array.shape for array in arrays)
+            with self._lock:
+                compiled = self._for(sizes)
+            return compiled(arrays)
+
+    def is_ready(self, height: int, width: int) -> bool:
+        """Whether nothing needs to be compiled for a network of this size."""
+        return self._process == os.getpid() and not {self._sizes(height, width), None}.isdisjoint(self._compiled)
+
+    def prepare(self, height: int, width: int) -> None:
+        """Compile for a network of this size, unless another thread is compiling this one."""
+        with self._at_work():
+            if self._lock.acquire(blocking=False):
+                try:
+                    self._for(self._sizes(height, width))
+                finally:
+                    self._lock.release()
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """As `_at_work`, in whichever process. Locks are taken inside, as no process is forked there."""
         with _at_work():
             if self._process != os.getpid():
                 _of_other_processes.append(self._compiled)
                 self._begin()
-            return self._for(tuple(array.shape for array in arrays))(arrays)
+            yield
+
+    def _sizes(self, height: int, width: int) -> Sizes:
+        return tuple(i.shape(height, width) for i in self._inputs)
 
     def _for(self, sizes: Sizes) -> _Compiled:
-        """What is compiled for inputs of these sizes. Inside the gate: so no process is forked while it is locked."""
-        with self._lock:
-            key = sizes if sizes in self._compiled or len(self._compiled) < MOST_SIZES else None
-            found = self._compiled.get(key)
-            if found is None:
-                graph = self._graph()
-                if key is not None:
-                    graph = graph.clone()
-                    graph.reshape({i: [1, *size] for i, size in zip(graph.inputs, sizes, strict=True)})
-                found = self._compiled[key] = _Compiled(graph, self._settings)
-            return found
+        """What is compiled for inputs of these sizes."""
+        key = sizes if sizes in self._compiled or len(self._compiled) < MOST_SIZES else None
+        found = self._compiled.get(key)
+        if found is None:
+            graph = self._graph()
+            if key is not None:
+                graph = graph.clone()
+                graph.reshape({i: [1, *size] for i, size in zip(graph.inputs, sizes, strict=True)})
+            found = self._compiled[key] = _Compiled(graph, self._settings)
+        return found
 
 
 @contextmanager

@@ -35,6 +35,9 @@ class Torch:
 
         return run
 
+    def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:
+        """As `Engine.prepare`: there is nothing to do."""
+
 
 class TorchOperations:
     """`Operations` on torch's tensors, executed at once.
