@@ -27,14 +27,18 @@ from learned_codec.models.device import checked_threads
 from learned_codec.models.registry import ModelCard, ModelName, list_models, register_model
 from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
+from learned_codec.tiling.borders import border_constants, border_of
+from learned_codec.tiling.masking import MaskedSource
 from learned_codec.tiling.progress import Progress, Telling
+from learned_codec.tiling.sampling import lies_in_areas
+from learned_codec.tiling.sampling import samples as take_samples
 from learned_codec.values.arrays import ArraySource
 from learned_codec.values.choose import Samples, choose, guess_unit
 from learned_codec.values.constants import Constant
 from learned_codec.values.mask import MaskSpec, holds
 from learned_codec.values.sources import PixelSource, Unit
 from learned_codec.values.transform import UNITS, unit_in
-from learned_codec.values.voids import voids
+from learned_codec.values.voids import GREAT_SHARE, voids
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -237,11 +241,13 @@ def encode_source(
     device: str = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
+    nodata_is_border: bool = False,
 ) -> bytes:
     """Encode an image that is read rectangle by rectangle.
 
-    `layout` is the layout of the array that the file decodes to: by default "HW" for one band, else "HWC". All other
-    arguments, and the errors, are those of `encode`.
+    `layout` is the layout of the array that the file decodes to: by default "HW" for one band, else "HWC". With
+    `nodata_is_border`, the source's nodata counts only in areas that reach the image's edge. All other arguments, and
+    the errors, are those of `encode`.
     """
     rate = options.one_rate({"quality": quality, "bpp": bpp, "psnr": psnr})
     effort = options.checked_effort(effort)
@@ -264,18 +270,17 @@ def encode_source(
         tile_code=_tile_code(tile_size, source.height, source.width, source.bands),
     )
     header.validate(Limits())  # what no decoder would accept by default is better not written
-    from learned_codec.tiling.borders import border_constants
     from learned_codec.tiling.encoder import ImageEncoder
-    from learned_codec.tiling.masking import MaskedSource
     from learned_codec.tiling.parallel import shared
-    from learned_codec.tiling.sampling import samples as take_samples
 
     masked = MaskedSource(source, _mask_layout(source, dtype))
+    if nodata_is_border:
+        masked = MaskedSource(source, masked.layout, border=border_of(masked, lambda values: values == source.nodata))
     samples = Samples(np.empty((source.bands, 0), dtype))
     chosen = not plain or source.bands not in (1, card.bands)  # else there is nothing to choose
     if chosen:
         samples = take_samples(masked)
-        masked = masked.keeping(_voids(samples, declared=source.nodata is not None or source.plane is not None))
+        masked = masked.keeping(_voids(masked, samples, declared=source.nodata is not None or source.plane is not None))
     masked = masked.keeping(border_constants(masked, samples.widths() if chosen else np.full(source.bands, 255.0)))
     if chosen and masked.constants:
         samples = take_samples(masked)
@@ -416,13 +421,15 @@ def _report(container: bitstream.Container) -> Report:
     return Report(True, (), count, f"{count} tiles, all whole")
 
 
-def _voids(samples: Samples, *, declared: bool) -> list[Constant]:
+def _voids(source: MaskedSource, samples: Samples, *, declared: bool) -> list[Constant]:
     """The values that seem to mean "no value", with a warning: kept exactly, they harm no neighbours."""
     found = []
     for number, band in enumerate(samples.bands()):
         only = np.arange(len(samples.values)) == number
         for value, share in voids(band, near=not declared):
-            found.append(Constant(np.full(len(only), value, band.dtype), only, areas=False))
+            if share < GREAT_SHARE and not lies_in_areas(source, number, value):
+                continue
+            found.append(Constant(np.full(len(only), value, band.dtype), only))
             if len(found) == 1:
                 warnings.warn(
                     f"{share:.1%} of band {number + 1} are {value:g}, apart from all others, and kept exactly: if that "

@@ -123,8 +123,10 @@ def encode_file(
     _check_name(dst)
     with atomic_write(dst, overwrite=overwrite) as stream:  # before the work, so that a refusal comes first
         with _opened(src, force=force, dtype=dtype) as source:
-            _declare(source, nodata, usual_nodata)
-            data = codec.encode_source(source, **options)
+            by_profile = _declare(source, nodata, usual_nodata)
+            # Inside a radar image, zeros are dark ground.
+            border = by_profile and options.get("kind") == "sar"
+            data = codec.encode_source(source, nodata_is_border=border, **options)
         stream.write(data)
     return codec.inspect(data)
 
@@ -248,8 +250,11 @@ def _beside(image: Path | None, format: str, metadata: dict[str, Any], *, overwr
         yield True
 
 
-def _declare(source: "PixelSource", nodata: float | None, usual: float | None) -> None:
-    """Settle which value means that a pixel doesn't exist: the caller's, else the file's, else the profile's."""
+def _declare(source: "PixelSource", nodata: float | None, usual: float | None) -> bool:
+    """Settle which value means that a pixel doesn't exist: the caller's, else the file's, else the profile's.
+
+    Returns whether it is the profile's.
+    """
     own = source.nodata
     if nodata is not None:
         if own is not None and not _same(own, nodata, source.dtype):
@@ -258,8 +263,10 @@ def _declare(source: "PixelSource", nodata: float | None, usual: float | None) -
                 "if they were values"
             )
         source.nodata = nodata
-    elif own is None and source.plane is None:
+    elif own is None and source.plane is None and usual is not None:
         source.nodata = usual
+        return True
+    return False
 
 
 def _same(one: float, other: float, dtype: "np.dtype[Any]") -> bool:

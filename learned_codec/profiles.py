@@ -14,7 +14,7 @@ from learned_codec.errors import InvalidInputError
 class Profile:
     """What a profile is for, and its arguments; an argument that the user gives himself counts more.
 
-    Its `nodata` is for files that don't say themselves which pixels exist.
+    Its `nodata` is for files that don't say themselves which pixels exist; of radar, it counts only at the border.
     """
 
     purpose: str
@@ -24,7 +24,7 @@ class Profile:
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         "s1-grd": Profile(
-            "Sentinel-1 GRD or RTC backscatter (power, amplitude DN or dB): speckle kept; nodata 0 if none is said",
+            "Sentinel-1 GRD or RTC backscatter (power, amplitude DN or dB): speckle kept; a border of zeros is nodata",
             MappingProxyType({"kind": "sar", "nodata": 0, "quality": 45.0}),
         ),
         "s2-l2a": Profile(

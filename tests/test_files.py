@@ -436,6 +436,22 @@ def test_a_profile_says_nodata_where_the_file_does_not(tmp_path: Path) -> None:
         files.encode_file(tmp_path / "a.tif", tmp_path / "c.lci", profile="s3")
 
 
+def test_of_radar_a_border_of_zeros_is_nodata_and_zeros_inside_are_measured(tmp_path: Path) -> None:
+    values = scene(2, "uint16", 120, 130)
+    values[:, :, :20] = values[1, :30] = 0
+    values[:, 60:80, 60:80] = 0  # a lake
+    write(tmp_path / "a.tif", values).close()
+    info = files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", profile="s1-grd")
+    assert info.nodata == 0
+    decoded = learned_codec.decode(tmp_path / "a.lci", masked=True)
+    hidden = np.zeros(values.shape, bool)
+    hidden[:, :, :20] = hidden[1, :30] = True
+    np.testing.assert_array_equal(np.ma.getmaskarray(decoded).transpose(2, 0, 1), hidden)
+    files.encode_file(tmp_path / "a.tif", tmp_path / "b.lci", profile="s1-grd", nodata=0)
+    everywhere = np.ma.getmaskarray(learned_codec.decode(tmp_path / "b.lci", masked=True)).transpose(2, 0, 1)
+    np.testing.assert_array_equal(everywhere, values == 0)
+
+
 def test_nodata_of_the_caller_is_that_of_the_file_but_for_rounding(tmp_path: Path) -> None:
     values = scene(1, "float32")
     values[:, :20] = np.float32(-0.1)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.values.constants import SIDE, Constant
+from learned_codec.values.constants import SIDE, Border, Constant
 from learned_codec.values.mask import VALID
 from learned_codec.values.planes import pack_plane
 
@@ -43,11 +43,28 @@ def border_constants(source: MaskedSource, widths: NDArray[np.float64]) -> list[
     for constant in _candidates(source):
         frame = _frame(source, constant)
         choice, least = frame, 0.0 if frame is None else max(0.0, _saved(source.keeping([frame]), widths))
-        if _stands_out(source, constant, widths) and _saved(source.keeping([constant]), widths) > least:
-            choice = constant
+        if _stands_out(source, constant, widths):
+            areas = replace(constant, border=border_of(source, constant.equal))
+            if _saved(source.keeping([areas]), widths) > least:
+                choice = areas
         if choice is not None:
             found.append(choice)
     return found
+
+
+def border_of(source: MaskedSource, equal: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> Border:
+    """Where the border is, of what is `equal`: (bands, h, w) values -> (1 or bands, h, w)."""
+    rows = []
+    for top in range(0, source.height, WINDOW):
+        row = []
+        for left in range(0, source.width, WINDOW):
+            window = (slice(top, min(top + WINDOW, source.height)), slice(left, min(left + WINDOW, source.width)))
+            there = equal(source.read(*window).values)
+            height, width = there.shape[1:]
+            whole = np.pad(there, ((0, 0), (0, -height % SIDE), (0, -width % SIDE)), constant_values=True)
+            row.append(whole.reshape(len(whole), -(-height // SIDE), SIDE, -1, SIDE).all((2, 4)))
+        rows.append(np.concatenate(row, 2))
+    return Border.of(np.concatenate(rows, 1))
 
 
 def _candidates(source: MaskedSource) -> list[Constant]:
@@ -121,7 +138,7 @@ def _frame(source: MaskedSource, constant: Constant) -> Constant | None:
     rows, columns = _within(source, constant, 0), _within(source, constant, 1)
     if rows.start >= rows.stop or (rows, columns) == (slice(0, source.height), slice(0, source.width)):
         return None  # nothing else is in the image, or no line is whole
-    return replace(constant, areas=False, inside=(rows, columns))
+    return replace(constant, inside=(rows, columns))
 
 
 def _within(source: MaskedSource, constant: Constant, axis: int) -> slice:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.values.constants import MARGIN, Constant, areas_of
+from learned_codec.values.constants import MARGIN, Border, Constant
 from learned_codec.values.mask import VALID, MaskSpec, Side
 from learned_codec.values.sources import PixelSource
 
@@ -42,19 +42,19 @@ class MaskedSource:
         layout: MaskSpec | None = None,
         constants: Sequence[Constant] = (),
         *,
-        fills_in_areas: bool = False,
+        border: Border | None = None,
     ) -> None:
-        """With `fills_in_areas`, the first fill counts only in areas, such as a border."""
+        """With a `border`, the first fill counts only there."""
         self.source, self.height, self.width, self.bands = source, source.height, source.width, source.bands
-        self.dtype, self.constants, self._fills_in_areas = source.dtype, tuple(constants), fills_in_areas
+        self.dtype, self.constants, self._border = source.dtype, tuple(constants), border
         found = sorted({float(value) for constant in constants for value in constant.values[constant.bands]})
         self.layout = replace(layout or MaskSpec(()), constants=tuple(found)) if found else layout
-        self._margin = MARGIN if fills_in_areas or any(constant.areas for constant in constants) else 0
+        self._margin = MARGIN if border or any(constant.border for constant in constants) else 0
 
     def keeping(self, constants: Sequence[Constant]) -> MaskedSource:
         """The same with further constants."""
         constants = *self.constants, *constants
-        return MaskedSource(self.source, self.layout, constants, fills_in_areas=self._fills_in_areas)
+        return MaskedSource(self.source, self.layout, constants, border=self._border)
 
     def read(self, rows: slice, columns: slice) -> Part:
         """The part of the image in rows and columns that have a start and a stop."""
@@ -81,13 +81,14 @@ class MaskedSource:
         """(bands, h, w) classes of the values in a window."""
         assert self.layout is not None  # noqa: S101 - or nothing has a class
         rows, columns = window
+        corner = rows.start, columns.start
         ends = rows.start == 0, rows.stop == self.height, columns.start == 0, columns.stop == self.width
         classes = self.layout.classes(values)
-        if self._fills_in_areas:
+        if self._border is not None:
             there = classes == 0
-            classes[there & ~areas_of(there, ends)] = VALID
+            classes[there & ~self._border.places(there, corner, ends)] = VALID
         for constant in self.constants:
-            places = constant.places(values, (rows.start, columns.start), ends) & (classes == VALID)
+            places = constant.places(values, corner, ends) & (classes == VALID)
             for band in np.flatnonzero(constant.bands & places.any((1, 2))).tolist():
                 classes[band][places[band]] = self.layout.values.index(float(constant.values[band]))
         return classes

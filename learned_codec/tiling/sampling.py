@@ -33,6 +33,16 @@ def samples(source: MaskedSource) -> Samples:
     return found
 
 
+def lies_in_areas(source: MaskedSource, band: int, value: float) -> bool:
+    """Whether most pixels of a band with a value have a neighbour with it; hot pixels lie alone."""
+    count = joined = 0
+    for rows, columns in _sample_windows(source.height, source.width):
+        there = np.pad(source.read(rows, columns).values[band] == value, 1)
+        beside = there[:-2, 1:-1] | there[2:, 1:-1] | there[1:-1, :-2] | there[1:-1, 2:]
+        count, joined = count + int(there.sum()), joined + int((there[1:-1, 1:-1] & beside).sum())
+    return 2 * joined > count
+
+
 def _samples_in(source: MaskedSource, windows: list[Window]) -> Samples:
     found, valid = [], []
     total = source.bands * sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in windows)

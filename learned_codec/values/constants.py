@@ -18,8 +18,48 @@ FRINGE = 8
 MARGIN = SIDE - 1 + FRINGE
 """Whether a pixel belongs to an area depends on the pixels up to this far away."""
 
+Corner = tuple[int, int]
+"""The row and the column in the image at which a rectangle begins."""
+
 Ends = tuple[bool, bool, bool, bool]
 """Whether a rectangle ends at the image's edge: above, below, on the left, on the right."""
+
+
+@dataclass(frozen=True)
+class Border:
+    """The areas of one value that reach an image's edge.
+
+    Attributes:
+        cells: (1 or bands, h, w), for each square of `SIDE` pixels a side whether such an area lies in it or beside it.
+    """
+
+    cells: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, filled: NDArray[np.bool_]) -> Border:
+        """The border by `filled` (1 or bands, h, w): for each square, whether all its pixels have the value."""
+        reached = np.zeros_like(filled)
+        reached[:, [0, -1]] = reached[:, :, [0, -1]] = True
+        reached &= filled
+        count = -1
+        while count != (count := int(reached.sum())):
+            for axes in ((0, 1, 2), (0, 2, 1)):  # a stretch of filled squares is reached as a whole
+                free, there = filled.transpose(axes), reached.transpose(axes)
+                stretch = np.cumsum(np.pad(~free, ((0, 0), (0, 0), (1, 0)), constant_values=True)).reshape(
+                    *free.shape[:2], -1
+                )[..., 1:]
+                hit = np.bincount(stretch[there], minlength=stretch.max(initial=0) + 1) > 0
+                reached = (hit[stretch] & free).transpose(axes)
+        # The border also includes thin lines along the edge, so the outermost squares are always included.
+        ring = np.pad(reached, ((0, 0), (1, 1), (1, 1)), constant_values=True)
+        tall = ring[:, :-2] | ring[:, 1:-1] | ring[:, 2:]
+        near: NDArray[np.bool_] = tall[..., :-2] | tall[..., 1:-1] | tall[..., 2:]
+        return cls(near)
+
+    def places(self, equal: NDArray[np.bool_], corner: Corner, ends: Ends) -> NDArray[np.bool_]:
+        """Which pixels of `equal` (1 or bands, h, w), where the value is, belong to the border; see `areas_of`."""
+        rows, columns = (np.arange(start, start + n) // SIDE for start, n in zip(corner, equal.shape[1:], strict=True))
+        return areas_of(equal, ends, self.cells[:, rows[:, None], columns])
 
 
 @dataclass(frozen=True)
@@ -28,29 +68,27 @@ class Constant:
 
     Attributes:
         values: (bands,) the value of each band, in the image's dtype.
-        bands: (bands,) the bands that it concerns.
-        together: whether a pixel counts only if all these bands have their value.
-        areas: whether only areas count, not single pixels.
+        bands: (bands,) the bands that it concerns. A pixel counts only if all these bands have their value.
+        border: where the border is, if only that counts; None: every pixel counts.
         inside: the rows and columns inside a frame, where nothing counts; None: everything counts.
     """
 
     values: NDArray[Any]
     bands: NDArray[np.bool_]
-    together: bool = True
-    areas: bool = True
+    border: Border | None = None
     inside: tuple[slice, slice] | None = None
 
-    def places(self, values: NDArray[Any], corner: tuple[int, int], ends: Ends) -> NDArray[np.bool_]:
-        """(bands, h, w): where (bands, h, w) values of a rectangle have the constant.
+    def equal(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """(1, h, w): where (bands, h, w) values have the constant in all of its bands."""
+        found: NDArray[np.bool_] = (values[self.bands] == self.values[self.bands, None, None]).all(0, keepdims=True)
+        return found
 
-        `corner` is its first row and column.
+    def places(self, values: NDArray[Any], corner: Corner, ends: Ends) -> NDArray[np.bool_]:
+        """(bands, h, w): where the constant counts in a rectangle of (bands, h, w) values.
 
         Near the sides of the rectangle the result isn't reliable, see `areas_of`.
         """
-        found = np.zeros(values.shape, bool)
-        equal = values[self.bands] == self.values[self.bands, None, None]
-        if self.together:
-            equal = equal.all(0, keepdims=True)
+        found, equal = np.zeros(values.shape, bool), self.equal(values)
         if self.inside is not None:
             rows, columns = (
                 slice(max(0, part.start - start), max(0, part.stop - start))
@@ -58,12 +96,12 @@ class Constant:
             )
             equal[:, rows, columns] = False
         if equal.any():
-            found[self.bands] = areas_of(equal, ends) if self.areas else equal
+            found[self.bands] = equal if self.border is None else self.border.places(equal, corner, ends)
         return found
 
 
-def areas_of(equal: NDArray[np.bool_], ends: Ends) -> NDArray[np.bool_]:
-    """The pixels of (…, h, w) that belong to areas of True.
+def areas_of(equal: NDArray[np.bool_], ends: Ends, near: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """The pixels of (…, h, w) that belong to areas of True; with `near`, only to areas that have pixels there.
 
     Pixels less than `MARGIN` from a side are not reliable, unless the image ends there.
     """
@@ -79,6 +117,8 @@ def areas_of(equal: NDArray[np.bool_], ends: Ends) -> NDArray[np.bool_]:
     corners = _along(padded, np.logical_and)
     found: NDArray[np.bool_] = np.flip(_along(np.flip(corners, (-2, -1)), np.logical_or), (-2, -1))
     found = found[..., SIDE : SIDE + height, SIDE : SIDE + width] & equal
+    if near is not None:
+        found &= near
     for _ in range(FRINGE):
         grown = found.copy()
         grown[..., 1:, :] |= found[..., :-1, :]

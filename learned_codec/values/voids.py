@@ -14,18 +14,26 @@ from learned_codec.errors import InvalidInputError
 FAR = 3.0
 """A value is suspicious if it lies outside the range of the others by more than this many times the range's width."""
 
-NEAR, GREAT_SHARE = 0.05, 0.01
-"""Zero, or an end of the dtype, needs to lie outside by only 0.05 widths if at least 0.01 of all pixels have it."""
+GREAT_SHARE = 0.01
+"""A value that at least this share of the pixels has may lie nearer. With a smaller share, its pixels must be connected."""
+
+APART, NEAR, LEVELS = 0.5, 0.1, 32
+"""With a great share, a value needs to lie outside by only 0.5 widths if the others have at least 32 levels. Zero, or an
+end of the dtype, needs only 0.1 widths if at most half of the pixels have it."""
 
 FEW = 8
 """If fewer pixels than this have a value, they are taken for hot pixels."""
+
+BETWEEN = 0.001
+"""The most of the others, as a share, that may lie in the half of the gap next to the value. If there are more, values go
+over into it smoothly."""
 
 
 def voids(values: NDArray[Any], *, few: int = FEW, near: bool = True) -> list[tuple[float, float]]:
     """The values of a band that look like nodata, at most two, and the share of pixels of each.
 
-    `values` has any shape, and no NaN. At least `few` pixels must have the value. Without `near`, zero and the ends of
-    the dtype have no rule of their own (for files that declare a nodata value).
+    `values` has any shape, and no NaN. At least `few` pixels must have the value. Without `near`, only values far outside
+    are found (for files that declare a nodata value).
     """
     found: list[tuple[float, float]] = []
     total, rest = values.size, values.reshape(-1)
@@ -47,11 +55,16 @@ def _is_outside(value: Any, others: NDArray[Any], share: float) -> bool:
     width = high - low
     if width == 0:  # nearly all others have one value, such as the sea around islands
         return False
-    gap = max(low - float(value), float(value) - high)
+    below, gap = low - float(value), max(low - float(value), float(value) - high)
+    between = others < low - below / 2 if below > 0 else others > high + gap / 2
+    if gap <= 0 or between.sum() > BETWEEN * others.size:
+        return False
     if gap > FAR * width:
         return True
     ends = (0, np.iinfo(others.dtype).min, np.iinfo(others.dtype).max) if others.dtype.kind != "f" else (0,)
-    return gap > NEAR * width and share >= GREAT_SHARE and value in ends
+    levels = width if others.dtype.kind != "f" else np.inf
+    least = NEAR if value in ends and share <= 0.5 else APART if value in ends or levels >= LEVELS else FAR
+    return share >= GREAT_SHARE and gap > least * width
 
 
 def declared(image: Any) -> float | None:

@@ -12,7 +12,7 @@ from learned_codec.bitstream import read_head
 from learned_codec.tiling.borders import border_constants
 from learned_codec.tiling.masking import MaskedSource
 from learned_codec.values.arrays import ArraySource
-from learned_codec.values.constants import MARGIN, areas_of
+from learned_codec.values.constants import MARGIN, Border, areas_of
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True)
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
@@ -88,7 +88,7 @@ def test_borders_of_rasters_stay_and_harm_nothing(dtype: str, bands: int, form: 
 def test_a_border_saves_bytes(quality: float, monkeypatch: pytest.MonkeyPatch) -> None:
     image, _ = framed(picture(256, 256), "frame", 20, 0)
     kept = learned_codec.encode(image, quality=quality)
-    monkeypatch.setattr("learned_codec.tiling.borders.border_constants", lambda *_: [])
+    monkeypatch.setattr("learned_codec.codec.border_constants", lambda *_: [])
     assert len(kept) < 0.97 * len(learned_codec.encode(image, quality=quality))
 
 
@@ -133,6 +133,27 @@ def test_windows_and_alone_bands() -> None:
         assert np.abs(window.astype(int) - whole[30:130, :90]).max() <= 1
         assert (window[there[30:130, :90]] == 0).all()
         assert (reader.read(bands=2)[there] == 0).all()
+
+
+@QUICK
+@given(seed=st.integers(0, 999), share=st.floats(0, 1))
+def test_what_can_be_reached_from_the_edge(seed: int, share: float) -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    filled = np.random.default_rng(seed).random((2, 17, 23)) < share
+    for one, near in zip(filled, Border.of(filled).cells, strict=True):
+        labels, _ = ndimage.label(np.pad(one, 1, constant_values=True))
+        expected = ndimage.binary_dilation(labels == labels[0, 0], np.ones((3, 3)))[1:-1, 1:-1]
+        np.testing.assert_array_equal(near, expected)
+
+
+def test_an_area_inside_is_no_border() -> None:
+    """A black square in the middle of a photograph with a black frame is coded."""
+    image, there = framed(picture(160, 200), "frame", 12, 0)
+    image[60:100, 80:120] = 0
+    constants = border_constants(MaskedSource(ArraySource(image)), np.full(3, 255.0))
+    part = MaskedSource(ArraySource(image)).keeping(constants).read(slice(0, 160), slice(0, 200))
+    assert part.valid is not None
+    np.testing.assert_array_equal(~part.valid[0], there)
 
 
 @QUICK

@@ -14,6 +14,7 @@ import learned_codec
 from learned_codec.errors import InvalidInputError
 from learned_codec.values.voids import declared, voids
 
+FEW = settings(max_examples=10, deadline=None, derandomize=True)
 QUICK = settings(max_examples=100, deadline=None, derandomize=True)
 
 
@@ -58,6 +59,60 @@ def test_what_is_measured_is_not(seed: int, dtype: str, low: float) -> None:
     rain = np.where(np.random.default_rng(seed).random(values.shape) < 0.005, 7, 0)
     for found in (values, sea, plateau, hot, rain, np.full(values.shape, 7)):
         assert voids(found.astype(dtype)) == []
+
+
+@QUICK
+@given(dtype=st.sampled_from(["int16", "float32"]), value=st.sampled_from([-1000, -999, 2000]), seed=st.integers(0, 99))
+def test_what_is_not_far_is_found_by_its_share(dtype: str, value: int, seed: int) -> None:
+    values = terrain(seed).astype(dtype)
+    values[:3] = value
+    ((found, share),) = voids(values)
+    assert (found, share) == (value, 3 / 64)
+
+
+@QUICK
+@given(cells=st.integers(3, 30), seed=st.integers(0, 99), threshold=st.floats(0, 0.07))
+def test_a_dark_background_is_measured(cells: int, seed: int, threshold: float) -> None:
+    """Bright cells on zeros, as in microscopy: up to their dim edges, they have all values."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:128, :128]
+    light = np.zeros((128, 128))
+    for row, column, width in zip(*rng.integers(0, 128, (2, cells)), rng.uniform(3, 9, cells), strict=True):
+        light += np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * width**2))
+    for values in (light, np.where(light > threshold, light, 0)):
+        assert voids((4000 * values).astype(np.uint16)) == []
+
+
+def test_a_bright_star_is_measured() -> None:
+    """Saturated pixels, and around them all values down to the sky's."""
+    y, x = np.mgrid[:128, :128]
+    sky = np.random.default_rng(0).normal(1000, 30, (128, 128))
+    star = 3e6 / (1 + ((y - 60) ** 2 + (x - 40) ** 2) / 4) ** 2
+    values = np.minimum(sky + star, 65535).astype(np.uint16)
+    assert (values == 65535).sum() > 8
+    assert voids(values) == []
+
+
+@FEW
+@given(count=st.integers(1, 60), dtype=st.sampled_from(["uint16", "int16", "float32"]), seed=st.integers(0, 99))
+def test_hot_pixels_lie_alone(count: int, dtype: str, seed: int) -> None:
+    values = terrain(seed, 128).astype(dtype)
+    places = np.random.default_rng(seed).choice(np.arange(0, 128 * 128, 2), count, replace=False)
+    values.reshape(-1)[places] = 32767
+    learned_codec.encode(values)  # no warning
+
+
+def test_voids_are_kept_and_harm_nothing() -> None:
+    """Without nodata, valid pixels come out as well as with it, and voids as they were."""
+    for dtype, value in (("int16", -32768), ("int16", -1000), ("float32", -3.4028235e38), ("float32", 1e20)):
+        values = np.stack([terrain(0, 128), terrain(1, 128)]).astype(dtype)
+        there = np.hypot(*(np.mgrid[:128, :128] - 60)) < 25
+        values[0][there] = value
+        with pytest.warns(learned_codec.InputWarning, match="of band 1 are .* and kept exactly"):
+            decoded = learned_codec.decode(learned_codec.encode(values, planar=True))
+        expected = learned_codec.decode(learned_codec.encode(values, planar=True, nodata=value))
+        assert (decoded[0][there] == values[0][there]).all()
+        np.testing.assert_allclose(decoded[:, ~there], expected[:, ~there], atol=1)
 
 
 def test_two_voids() -> None:
