@@ -15,25 +15,26 @@ FAR = 3.0
 """A value is suspicious if it lies outside the range of the others by more than this many times the range's width."""
 
 GREAT_SHARE = 0.01
-"""A value that at least this share of the pixels has may lie nearer. With a smaller share, its pixels must be connected."""
+"""A value that at least this share of the pixels has may lie nearer. With a smaller share, its pixels must be
+connected."""
 
 APART, NEAR, LEVELS = 0.5, 0.1, 32
-"""With a great share, a value needs to lie outside by only 0.5 widths if the others have at least 32 levels. Zero, or an
-end of the dtype, needs only 0.1 widths if at most half of the pixels have it."""
+"""With a great share, a value needs to lie outside by only 0.5 widths if the others have at least 32 levels. Zero, or
+an end of the dtype, needs only 0.1 widths if at most half of the pixels have it."""
 
 FEW = 8
 """If fewer pixels than this have a value, they are taken for hot pixels."""
 
 BETWEEN = 0.001
-"""The most of the others, as a share, that may lie in the half of the gap next to the value. If there are more, values go
-over into it smoothly."""
+"""The most of the others, as a share, that may lie in the half of the gap next to the value. If there are more, values
+go over into it smoothly."""
 
 
 def voids(values: NDArray[Any], *, few: int = FEW, near: bool = True) -> list[tuple[float, float]]:
     """The values of a band that look like nodata, at most two, and the share of pixels of each.
 
-    `values` has any shape, and no NaN. At least `few` pixels must have the value. Without `near`, only values far outside
-    are found (for files that declare a nodata value).
+    `values` has any shape, and no NaN. At least `few` pixels must have the value. Without `near`, only values far
+    outside are found (for files that declare a nodata value).
     """
     found: list[tuple[float, float]] = []
     total, rest = values.size, values.reshape(-1)
