@@ -48,6 +48,15 @@ class GeoTiffSink:
         self._dtype = np.dtype(raster.dtypes[0])
         self._opaque = self._dtype.type(1 if given.alpha is None else np.iinfo(self._dtype).max // 255)
 
+    def begin(self) -> None:
+        """Make room for the mask, while the file is small: on a full disk, GDAL 3.12 crashes if it does so later.
+
+        Raises `FileError`.
+        """
+        if self._plane == "mask":
+            with self._file_errors():
+                self._raster.write_mask(np.zeros((1, 1), bool), window=Window(0, 0, 1, 1))
+
     def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> None:
         """Take (bands, h, w) values, and (h, w) of the plane if there is one.
 
@@ -65,17 +74,22 @@ class GeoTiffSink:
                 f"a plane of shape {getattr(plane, 'shape', None)} for {self._plane} of shape {size}"
             )
         window = Window(columns.start, rows.start, size[1], size[0])
-        try:
+        with self._file_errors():
             self._raster.write(values, self._indexes, window=window)
             if plane is not None and self._alpha is not None:
                 self._raster.write(plane.astype(self._dtype) * self._opaque, self._alpha, window=window)
             elif plane is not None:
                 self._raster.write_mask(plane != 0, window=window)
-        except RasterioError as error:
-            raise FileError(f"{self._name}: can't be written; is the disk full? {error.__cause__ or error}") from error
         if plane is not None and self._plane == "mask":
             plane = np.where(plane, np.uint8(255), np.uint8(0))
         self._written.append((window, _checksum(values, plane)))
+
+    @contextmanager
+    def _file_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except RasterioError as error:
+            raise FileError(f"{self._name}: can't be written; is the disk full? {error.__cause__ or error}") from error
 
     def check(self, path: Path) -> None:
         """Compare what is in the file now with what was written. Raises `FileError`."""
@@ -146,6 +160,7 @@ def open_sink(
         try:
             with quiet():
                 geotags.apply(given, raster, name)
+            sink.begin()
             yield sink
         except BaseException:
             with suppress(FileError):

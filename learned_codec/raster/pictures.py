@@ -392,7 +392,7 @@ def _lost_of_a_raster(metadata: dict[str, Any], nodata: float | None) -> list[st
     return lost
 
 
-def _encode(image: NDArray[Any], key: str, extras: dict[str, Any]) -> bytes | memoryview:
+def _encode(image: NDArray[Any], key: str, extras: dict[str, Any]) -> bytes:
     """The bytes of a picture file, with what `_extras` gave."""
     pillow_format, fixed = _WRITERS[key]
     _check_bands(pillow_format, 1 if image.ndim == 2 or image.shape[2] == 2 else 3)
@@ -408,7 +408,8 @@ def _encode(image: NDArray[Any], key: str, extras: dict[str, Any]) -> bytes | me
         Image.fromarray(np.ascontiguousarray(image)).save(buffer, format=pillow_format, **options)
     except (OSError, ValueError) as error:  # beyond the format's own limits, such as 16383 pixels a side in WebP
         raise InvalidInputError(f"{image.shape[1]} × {image.shape[0]} pixels don't fit into {key}: {error}") from error
-    return png.with_chunks(buffer.getbuffer(), extras["png"]) if "png" in extras else buffer.getbuffer()
+    data = buffer.getvalue()  # no copy; and early versions of Python 3.12 crash when they collect a view of it
+    return png.with_chunks(data, extras["png"]) if "png" in extras else data
 
 
 def _refuse(name: str, what: str) -> InvalidInputError:

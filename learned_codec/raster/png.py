@@ -108,7 +108,7 @@ def is_plain(chunks: list[tuple[str, bytes]]) -> bool:
     return "cICP" not in said and ("sRGB" in said or all(_SRGB.get(kind) == payload for kind, payload in chunks))
 
 
-def with_chunks(data: bytes | memoryview, metadata: dict[str, Any]) -> bytes:
+def with_chunks(data: bytes, metadata: dict[str, Any]) -> bytes:
     """A PNG with the texts and the meaning of colours of metadata. Raises `CorruptDataError`."""
     added = list(colour(metadata))
     for key, text in texts(metadata):
@@ -118,7 +118,7 @@ def with_chunks(data: bytes | memoryview, metadata: dict[str, Any]) -> bytes:
         except UnicodeEncodeError:
             added.append(("iTXt", keyword + b"\0\0\0\0" + text.encode()))
     packed = b"".join(_packed(kind.encode(), payload) for kind, payload in added)
-    return bytes(data[:_AFTER_HEADER]) + packed + bytes(data[_AFTER_HEADER:])
+    return data[:_AFTER_HEADER] + packed + data[_AFTER_HEADER:]
 
 
 def _packed(kind: bytes, payload: bytes) -> bytes:
