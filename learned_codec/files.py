@@ -96,7 +96,7 @@ def encode_file(
             default it is the file's own type. But with a warning, float64 becomes float32, and int8 and integers of 32
             and 64 bits become a type of 16 bits if they fit.
         overwrite: replace an existing destination.
-        force: encode rasters of classes and colour tables too. Lossy coding will invent classes in them.
+        force: encode rasters of classes and colour tables too. Lossy coding changes the class of some pixels.
 
     Returns:
         What `inspect` returns for the file.
@@ -192,6 +192,7 @@ def decode_file(
     from learned_codec.raster.files import open_sink
     from learned_codec.raster.pictures import output_format
     from learned_codec.raster.placement import of_window, only_bands
+    from learned_codec.raster.sink_spec import SinkSpec
     from learned_codec.reader import open as open_lci
     from learned_codec.tiling.progress import Telling
 
@@ -211,16 +212,18 @@ def decode_file(
         with open_sink(
             path,
             chosen,
-            height=height,
-            width=width,
-            bands=len(indices),
-            dtype=reader.dtype,
-            nodata=reader.nodata,
-            plane=reader.plane,
-            metadata=metadata,
-            overviews=overviews,
-            sidecar=sidecar,
-            name=named.name if named else "output",
+            SinkSpec(
+                height=height,
+                width=width,
+                bands=len(indices),
+                dtype=reader.dtype,
+                nodata=reader.nodata,
+                plane=reader.plane,
+                metadata=metadata,
+                overviews=overviews,
+                sidecar=sidecar,
+                name=named.name if named else "output",
+            ),
         ) as sink:
             for part in reader.parts((row, column, height, width), tell):
                 rows = slice(part.rows.start - row, part.rows.stop - row)

@@ -1,1 +1,1 @@
-"""Files on disk: pictures and rasters, what lies beside their pixels, and where they lie on the ground."""
+"""Files on disk: pictures and rasters, with their metadata and georeference."""

@@ -1,4 +1,4 @@
-"""Rasters of other types of samples than the codec has, as one that it has: every value is kept, or refused."""
+"""Converts rasters of other dtypes to one that the codec takes. A value that doesn't fit is refused."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from learned_codec.values.mask import holds
 from learned_codec.values.sources import PixelSource
 
 WIDER = ("int8", "int32", "uint32", "int64", "uint64", "float64")
-"""Types that can be stored as one of the codec's, where all values fit."""
+"""Dtypes that are converted to one of the codec's, if all values fit."""
 
 _STRIP = 2**22  # samples
 
 
 class ConvertedSource:
-    """A `PixelSource` over another one, as a dtype that has to hold its values: integers exactly, floats rounded.
+    """A `PixelSource` that converts another one to `dtype`. Integers must fit exactly; floats are rounded.
 
     A nodata value that float32 can't hold, such as the lowest float64, becomes NaN.
     """
@@ -35,7 +35,7 @@ class ConvertedSource:
 
     @property
     def nodata(self) -> float | None:
-        """As of any `PixelSource`; a value that float32 can't hold may be set."""
+        """As for any `PixelSource`. Setting a value that float32 can't hold makes it NaN."""
         return self._nodata
 
     @nodata.setter
@@ -48,7 +48,7 @@ class ConvertedSource:
         """(bands, h, w) values.
 
         Raises:
-            InvalidInputError: the dtype can't hold one.
+            InvalidInputError: the dtype can't hold one of them.
         """
         values = self._source.read(rows, columns)
         if self._outside is not None:
@@ -58,7 +58,7 @@ class ConvertedSource:
             if self.dtype.kind == "f":
                 lost = np.isfinite(values) & ~np.isfinite(converted)
             else:
-                # Compared as the wider of the two: a float of 2^63 has become some integer, and not itself.
+                # numpy compares as the wider type. A float of 2^63 has become another integer, so it is found here.
                 lost = (converted != values) | ~np.isfinite(values)
         if lost.any():
             raise InvalidInputError(
@@ -68,17 +68,17 @@ class ConvertedSource:
         return converted
 
     def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """(h, w) of the plane."""
+        """(h, w) values of the plane."""
         return self._source.read_plane(rows, columns)
 
 
 def convert(source: PixelSource, dtype: str | None, name: str) -> PixelSource:
-    """A source whose samples are of a type that the codec has: `dtype`, or by default one that holds all values.
+    """A source whose samples have a dtype of the codec: `dtype`, or by default one that holds all values.
 
-    float64 becomes float32 by default; of other types, all values are looked at first. A warning tells of it.
+    By default, float64 becomes float32. For other dtypes, all values are read first. A warning names the new dtype.
 
     Raises:
-        InvalidInputError: there is no such type, or it doesn't hold all values, as far as they have been looked at.
+        InvalidInputError: the codec has no such dtype, or it doesn't hold all values that were read.
     """
     if dtype is not None and dtype not in DTYPES:
         raise InvalidInputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
@@ -109,7 +109,7 @@ def _fitting(source: PixelSource, name: str) -> str:
     if fitting is None:
         nodata = "" if source.nodata is None else f" and nodata {source.nodata:g}"
         raise InvalidInputError(
-            f"{name}: a raster of {source.dtype} samples from {low} to {high}{nodata}, which don't fit 16 bits; "
-            "dtype='float32' (--dtype float32) stores them as floating-point numbers"
+            f"{name}: a raster of {source.dtype} samples from {low} to {high}{nodata}, which doesn't fit 16 bits; "
+            "use dtype='float32' (--dtype float32) to store floating-point numbers"
         )
     return fitting

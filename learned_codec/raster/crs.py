@@ -1,4 +1,4 @@
-"""Coordinate reference systems that a GeoTIFF can't hold, and the file beside it in which GDAL looks for them."""
+"""Coordinate reference systems (CRS) that a GeoTIFF can't hold. GDAL looks for them in a file beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FLAVOURS = ("STANDARD", "ESRI_PE")
 
 
 def flavour(crs: Any) -> str | None:
-    """The way (GDAL's GEOTIFF_KEYS_FLAVOR) in which a GeoTIFF holds a CRS; None where it can't. It is tried."""
+    """The GEOTIFF_KEYS_FLAVOR of GDAL with which a GeoTIFF holds a CRS, found by trying; None if it can't."""
     with rasterio.Env(GDAL_PAM_ENABLED="NO"):
         return next((name for name in _FLAVOURS if _held(crs, name)), None)
 
@@ -33,7 +33,10 @@ def _held(crs: Any, name: str) -> bool:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Do two CRSs mean the same? Nameless ones may call their axes differently: of those, PROJ's parameters count."""
+    """Whether two CRSs mean the same.
+
+    Those without an authority may name their axes differently: then PROJ's parameters count.
+    """
     if not one or one == other:
         return bool(one)
     return other.to_authority() is None and _parameters(one) == _parameters(other) != {}
@@ -44,7 +47,7 @@ def _parameters(crs: Any) -> dict[str, Any]:
 
 
 def sidecar(metadata: dict[str, Any]) -> bytes | None:
-    """What has to stand beside a GeoTIFF with this metadata: a CRS that it can't hold. Raises `CorruptDataError`."""
+    """The content of the file beside a GeoTIFF with this metadata; None if it needs none. Raises `CorruptDataError`."""
     if metadata.get("crs") is None:
         return None
     wkt = meta.text(metadata["crs"], "metadata.crs")

@@ -1,7 +1,7 @@
-"""What GDAL knows of a raster and rasterio doesn't hand out: category names, and texts that aren't UTF-8.
+"""What GDAL knows of a raster but rasterio doesn't give: category names, and texts that aren't UTF-8.
 
-GDAL can describe any dataset in XML (a VRT). It writes texts there with the bytes that the file has; older software
-wrote Latin-1, in which "°C" and "Höhe" are not UTF-8.
+GDAL can describe any dataset in XML (a VRT). Texts have the same bytes there as in the file. Older software wrote
+Latin-1, and "°C" or "Höhe" in Latin-1 is not UTF-8.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from rasterio.errors import RasterioError
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A dataset in GDAL's words. `foreign` says that some of them aren't UTF-8: rasterio leaves those out or fails."""
+    """GDAL's description of a dataset. `foreign`: some texts aren't UTF-8, and rasterio leaves them out or fails."""
 
     root: ET.Element
     foreign: bool
 
     @property
     def categories(self) -> bool:
-        """Has any band names for its values?"""
+        """Whether any band has category names."""
         return self.root.find(".//CategoryNames") is not None
 
     def bands(self, element: str) -> list[str]:
-        """The text of an element for each band, "" where there is none."""
+        """The text of an element for each band, "" if a band has none."""
         return [band.findtext(element) or "" for band in self.root.findall("VRTRasterBand")]
 
     def tags(self, namespace: str, index: int) -> dict[str, str]:
-        """The tags of a band, from 1, or with 0 of the dataset."""
+        """The tags of band `index`, counted from 1; 0: of the dataset."""
         holder = self.root if index == 0 else self.root.findall("VRTRasterBand")[index - 1]
         return {
             item.get("key", ""): item.text or ""
@@ -43,7 +43,7 @@ class Description:
 
 
 def describe(raster: Any) -> Description | None:
-    """GDAL's description of an open dataset; None where it has none."""
+    """GDAL's description of an open dataset; None if it has none."""
     with rasterio.MemoryFile(ext=".vrt") as memory:
         try:
             rasterio.shutil.copy(raster, memory.name, driver="VRT")

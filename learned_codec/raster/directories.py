@@ -1,4 +1,4 @@
-"""TIFF's directories, byte for byte. EXIF is made of them, too; GDAL and Pillow carry only parts from file to file."""
+"""Reads and writes TIFF directories, of which EXIF also consists. GDAL and Pillow copy only parts of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
-# Of each kind of value: bytes, and bytes of the numbers that it is made of (a rational is two).
+# For each kind of value: its bytes, and the bytes of the numbers in it (a rational has two).
 _KINDS = {1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (1, 1), 8: (2, 2), 9: (4, 4)} | {
     10: (8, 4), 11: (4, 4), 12: (8, 8), 13: (4, 4), 16: (8, 8), 17: (8, 8), 18: (8, 8)
 }  # fmt: skip
@@ -21,19 +21,19 @@ _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """The values of a tag: their kind, as TIFF numbers kinds, and their bytes in little-endian order."""
+    """The values of a tag: their kind (TIFF's number of it) and their bytes in little-endian order."""
 
     kind: int
     data: bytes
 
     def numbers(self) -> tuple[int, ...]:
-        """The values of a field of unsigned integers; none of any other."""
+        """The values of a field of unsigned integers; () for other fields."""
         code = _NUMBERS.get(self.kind)
         return () if code is None else struct.unpack(f"<{len(self.data) // _KINDS[self.kind][0]}{code}", self.data)
 
 
 Directory: TypeAlias = dict[int, "Field | Directory"]
-"""By tag: values, or another directory that the tag points to."""
+"""For each tag its values, or the directory that it points to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Form:
 
     @property
     def _layout(self) -> tuple[str, str, int]:
-        """The formats of a count of fields and of an offset, and the bytes of a field."""
+        """The `struct` formats of the number of fields and of an offset, and the bytes of a field."""
         return ("Q", "Q", 20) if self.big else ("H", "I", 12)
 
 
@@ -54,7 +54,7 @@ _FORMS = {b"II*\0": CLASSIC, b"MM\0*": Form(">", False), b"II+\0": Form("<", Tru
 
 
 def start(stream: BinaryIO) -> tuple[Form, int]:
-    """The form of a TIFF (or EXIF) that begins at 0, and where its first directory is. Raises `ValueError`."""
+    """The form of a TIFF (or EXIF) and the offset of its first directory. Raises `ValueError`."""
     stream.seek(0)
     head = stream.read(16)
     form = _FORMS.get(head[:4])
@@ -65,10 +65,10 @@ def start(stream: BinaryIO) -> tuple[Form, int]:
 
 
 def read(stream: BinaryIO, form: Form, at: int) -> tuple[dict[int, Field], int]:
-    """The directory at an offset, and the offset of the one that follows it (0: none).
+    """The directory at an offset, and the offset of the next one (0: none).
 
-    Fields that point beyond the file, or are of an unknown kind, are left out; so are those that together have more
-    bytes than the file, as only a forged one can. Raises `ValueError` where there is no directory.
+    Fields that point beyond the file or have an unknown kind are left out. So are fields once all together have more
+    bytes than the file, which happens only in forged files. Raises `ValueError` if there is no directory.
     """
     count_code, offset_code, width = form._layout
     room = struct.calcsize(offset_code)
@@ -100,7 +100,7 @@ def read(stream: BinaryIO, form: Form, at: int) -> tuple[dict[int, Field], int]:
 
 
 def pack(directory: Directory, at: int, form: Form, following: int = 0) -> bytes:
-    """The bytes of a directory, and of those inside it, that will stand at an offset."""
+    """The bytes of a directory, with the directories inside it, to be written at an offset."""
     count_code, offset_code, width = form._layout
     room = struct.calcsize(offset_code)
     table = struct.pack(form.order + count_code, len(directory))
@@ -126,9 +126,9 @@ def pack(directory: Directory, at: int, form: Form, following: int = 0) -> bytes
 
 
 def extend(path: Path, more: Directory) -> None:
-    """Give the first directory of a TIFF more fields; a tag that it has keeps its values unless `more` has it.
+    """Add fields to the first directory of a TIFF; those in `more` replace others of the same tag.
 
-    The directory is written anew at the end of the file, whose other bytes stay where they are. Raises `ValueError`.
+    The new directory is written at the end of the file. All other bytes stay where they are. Raises `ValueError`.
     """
     with path.open("r+b") as stream:
         form, at = start(stream)
@@ -141,17 +141,20 @@ def extend(path: Path, more: Directory) -> None:
 
 
 def standalone(directory: Directory) -> bytes:
-    """A TIFF that is nothing but a directory, as EXIF is."""
+    """A TIFF that consists of one directory, as EXIF does."""
     return b"II*\0\x08\0\0\0" + pack(directory, 8, CLASSIC)
 
 
 def first(data: bytes) -> tuple[BinaryIO, Form, dict[int, Field]]:
-    """The first directory of a TIFF in memory, with what is needed to read on. Raises `ValueError`."""
+    """The first directory of a TIFF in memory, with the stream and the form to read further ones.
+
+    Raises `ValueError`.
+    """
     stream = io.BytesIO(data)
     form, at = start(stream)
     return stream, form, read(stream, form, at)[0]
 
 
 def _turned(data: bytes, unit: int) -> bytes:
-    """With the bytes of each number in the other order."""
+    """The bytes with each number, of `unit` bytes, in the other byte order."""
     return np.frombuffer(data, f"u{unit}").byteswap().tobytes()

@@ -1,4 +1,4 @@
-"""EXIF and XMP of pictures: what is kept of them, and how they are written."""
+"""EXIF and XMP of pictures: which parts are kept, and how they are written."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from PIL import PngImagePlugin
 from . import directories
 from .directories import Directory, Field
 
-MAX_SEGMENT = 65533  # bytes that one segment of a JPEG holds
+MAX_SEGMENT = 65533  # bytes in one segment of a JPEG
 EXIF_START = b"Exif\0\0"
 XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
 TAG_ORIENTATION = 0x0112
-_SHORT, _LAST_KIND = 3, 12  # kinds beyond are BigTIFF's
-# What the first directory of EXIF, which in a TIFF is the file's own, says about the photograph and not about the file.
-# Description, software, date, artist, computer and copyright, which GDAL carries, too;
+_SHORT, _LAST_KIND = 3, 12  # kinds beyond are those of BigTIFF
+# Tags of the first directory of EXIF (in a TIFF, that of the file) that describe the photograph and not the file.
+# Description, software, date, artist, computer and copyright, which GDAL copies, too;
 _DESCRIPTIVE_TAGS = (270, 305, 306, 315, 316, 33432)
 # maker, model, ratings, what Windows adds, and the directories of EXIF and GPS.
 _PHOTOGRAPHIC_TAGS = (271, 272, 18246, 18249, *range(40091, 40096))
@@ -27,7 +27,7 @@ _EXIF, _GPS, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 
 
 def exif_of_tiff(stream: BinaryIO) -> bytes | None:
-    """What a TIFF says of the photograph that it is, as EXIF; None if it says nothing that GDAL doesn't carry."""
+    """The tags of a TIFF that describe the photograph, as EXIF; None if GDAL copies all that there are."""
     try:
         form, at = directories.start(stream)
         found = _described(stream, form, directories.read(stream, form, at)[0])
@@ -38,7 +38,7 @@ def exif_of_tiff(stream: BinaryIO) -> bytes | None:
 
 
 def tiff_fields(exif: bytes) -> Directory:
-    """EXIF as the fields of a TIFF's first directory: less its thumbnail and what describes another file.
+    """EXIF as fields of a TIFF's first directory. The thumbnail and tags about another file are left out.
 
     Raises:
         ValueError: it isn't EXIF.
@@ -47,7 +47,7 @@ def tiff_fields(exif: bytes) -> Directory:
 
 
 def add_to_tiff(path: Path, exif: bytes) -> None:
-    """Write EXIF into a TIFF; what that already has stays. Raises `ValueError` if it isn't EXIF."""
+    """Write EXIF into a TIFF, except tags that it already has. Raises `ValueError` if it isn't EXIF."""
     fields = tiff_fields(exif)
     with path.open("rb") as stream:
         form, at = directories.start(stream)
@@ -72,7 +72,7 @@ def _described(stream: BinaryIO, form: directories.Form, fields: dict[int, Field
 
 
 def _inside(stream: BinaryIO, form: directories.Form, fields: Mapping[int, Field | Directory], tag: int) -> Directory:
-    """The directory that a tag points to; an empty one if there is none."""
+    """The directory that a tag points to; empty if there is none."""
     pointer = fields.get(tag)
     numbers = pointer.numbers() if isinstance(pointer, Field) else ()
     try:
@@ -88,7 +88,7 @@ def _turn(fields: dict[int, Field]) -> int:
 
 
 def orientation(exif: bytes) -> int:
-    """The orientation that EXIF says, 1 (upright) to 8."""
+    """The orientation in EXIF, 1 (upright) to 8."""
     try:
         return _turn(directories.first(exif)[2])
     except ValueError:
@@ -96,7 +96,7 @@ def orientation(exif: bytes) -> int:
 
 
 def exif_and_xmp(extras: dict[str, Any], pillow_format: str) -> dict[str, Any]:
-    """As Pillow wants them for each format."""
+    """The options with which Pillow writes EXIF and XMP into a format."""
     exif, xmp = extras.get("exif"), extras.get("xmp")
     options: dict[str, Any] = {}
     if exif:
@@ -111,7 +111,7 @@ def exif_and_xmp(extras: dict[str, Any], pillow_format: str) -> dict[str, Any]:
 
 
 def upright_exif(exif: bytes) -> bytes:
-    """EXIF (a TIFF header and directories) with its orientation, if there is one, set to 1; the rest byte for byte."""
+    """EXIF (a TIFF header and directories) with any orientation set to 1, and else the same bytes."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None or len(exif) < 10:
         return exif
@@ -127,5 +127,5 @@ def upright_exif(exif: bytes) -> bytes:
 
 
 def upright_xmp(xmp: bytes) -> bytes:
-    """XMP with its orientation, if there is one, set to 1: viewers go by it where there is no EXIF."""
+    """XMP with any orientation set to 1: viewers use it if there is no EXIF."""
     return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)\d", rb"\g<1>1", xmp)

@@ -1,15 +1,16 @@
-"""Which reader, which writer: image files as a `PixelSource` and a `PixelSink`.
+"""Opens image files as a `PixelSource` or a `PixelSink`, and chooses Pillow or rasterio for them.
 
-Ordinary pictures go through Pillow, which knows about photographs: EXIF orientation, colour profiles. What it would
-convert or doesn't know (TIFF, JPEG 2000, 16 bits, many bands, whatever has a georeference in it or beside it) goes
-through rasterio, whose import costs 0.1 s and GDAL's memory, and which therefore is only imported when it is needed.
-What rasterio doesn't see, EXIF above all, is looked up here.
+Ordinary pictures go through Pillow, which handles EXIF orientation and colour profiles. Files that Pillow would convert
+or doesn't know go through rasterio: TIFF, JPEG 2000, 16 bits, many bands, and any file with a georeference in it or
+beside it. Importing rasterio takes 0.1 s and memory, so it is imported only when it is needed. What rasterio doesn't
+read, EXIF above all, is read here.
 """
 
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from learned_codec.errors import FileError, MissingDependencyError
-from learned_codec.values.sources import PixelSink, PixelSource, PlaneKind
+from learned_codec.values.sources import PixelSink, PixelSource
 
 from . import directories, pictures, png
 from . import metadata as meta
@@ -26,11 +27,12 @@ from .exif import TAG_ORIENTATION, exif_of_tiff
 from .names import is_gdal_name
 from .neighbours import may_place
 from .pillow import identify
+from .sink_spec import SinkSpec
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG2000_STARTS = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _TAG_BITS, _TAG_EXTRA_SAMPLES = 258, 338
-# Georeferences, GDAL's metadata and nodata value, polynomials.
+# Tags of georeferences, GDAL's metadata and nodata value, and RPCs.
 _GDAL_TAGS = {33550, 33920, 33922, 34264, 34735, 42112, 42113, 50844}
 
 
@@ -40,15 +42,15 @@ def open_source(
 ) -> Iterator[PixelSource]:
     """Open an image file for reading.
 
-    Rasters (TIFF, JPEG 2000, 16-bit PNG, what has a world file or the like beside it, what Pillow doesn't know) are
-    read window by window if the source is a path, or a file object that can seek and stands at its start. Pictures are
-    decoded as a whole, and turned as their EXIF orientation says; of TIFFs, only those of 8 bits without a
-    georeference that are to be turned.
+    Rasters are read window by window if the source is a path, or a file object that can seek and is at its start. They
+    are TIFF, JPEG 2000, 16-bit PNG, files with a world file or similar beside them, and formats that Pillow doesn't
+    know. Pictures are decoded as a whole, and the EXIF orientation is applied. A TIFF counts as a picture only if it
+    has an orientation to apply, 8 bits, and no georeference.
 
     Args:
         source: a path, a name that GDAL knows (see `is_gdal_name`), or a binary file object, which isn't closed.
-        force: also read rasters of classes, in which lossy coding will invent some.
-        dtype: read the samples as this type, one of the codec's; see `convert`.
+        force: also read rasters of classes. Lossy coding changes the class of some pixels.
+        dtype: read the samples as this dtype of the codec, see `convert`.
 
     Raises:
         FileError: the file can't be opened or read.
@@ -71,9 +73,9 @@ def _opened(source: Any, name: str, *, force: bool) -> AbstractContextManager[Pi
             if stat.S_ISREG(kind):
                 with Path(source).open("rb") as stream:
                     raster, beside = _look(stream, name, Path(source))
-            elif stat.S_ISDIR(kind):  # some rasters are
+            elif stat.S_ISDIR(kind):  # some rasters are folders
                 raster, beside = True, {}
-            else:  # a pipe or a device gives its bytes once
+            else:  # a pipe or a device can be read only once
                 source = BytesIO(Path(source).read_bytes())
                 raster, beside = _look(source, name)
         except OSError as error:
@@ -91,85 +93,42 @@ def _opened(source: Any, name: str, *, force: bool) -> AbstractContextManager[Pi
     return pictures.open_source(source, name=name)
 
 
-def open_sink(
-    path: Path,
-    format: str,
-    *,
-    height: int,
-    width: int,
-    bands: int,
-    dtype: Any,
-    nodata: float | None = None,
-    plane: PlaneKind | None = None,
-    metadata: dict[str, Any] | None = None,
-    overviews: bool = False,
-    sidecar: bool = False,
-    name: str | None = None,
-) -> AbstractContextManager[PixelSink]:
+def open_sink(path: Path, format: str, spec: SinkSpec) -> AbstractContextManager[PixelSink]:
     """Open an image file for writing, losslessly unless `format` is jpg.
 
     GeoTIFFs are written window by window; pictures are kept in memory until the end.
 
     Args:
-        path: replaced if it exists, and the only file that is written. After an exception it is the caller's to delete.
-        format: a key that `pictures.output_format` knows.
-        height: pixels.
-        width: pixels.
-        bands: without an alpha band, which is the plane.
-        dtype: of the samples. uint8 goes into every format, one band of uint16 into png, everything else into tif.
-        nodata: the value of pixels that don't exist.
-        plane: what the plane beside the bands is. A format without masks that has alpha gets a mask as alpha.
-        metadata: as `learned_codec.raster.metadata` has it; not trusted. What the format can't hold is lost with a
-            `MetadataLostWarning`.
-        overviews: rebuild those that `metadata` records, in a GeoTIFF.
-        sidecar: the caller writes the file beside a GeoTIFF that it needs, see `crs.sidecar`.
-        name: of the file in warnings, if not its own.
+        path: replaced if it exists, and the only file that is written. After an exception, the caller must delete it.
+        format: a key of `pictures.output_format`.
+        spec: the image. uint8 goes into every format, one band of uint16 into png, everything else into tif. Metadata
+            that the format can't hold is lost, with a `MetadataLostWarning`.
 
     Returns:
-        A context manager that gives the sink. Errors come on calling this, on entering, and on leaving it.
+        A context manager that gives the sink. Errors are raised by this call, on entering, or on leaving.
 
     Raises:
-        CorruptDataError: metadata or nodata make no sense.
+        CorruptDataError: metadata or nodata are invalid.
         InvalidInputError: the format can't hold such an image.
         FileError: the file can't be written.
     """
     key = pictures.output_format("", format)
-    name = name or path.name
-    found = meta.checked({} if metadata is None else metadata)
+    found = meta.checked(spec.metadata)
+    spec = replace(spec, metadata=found, name=spec.name or path.name)
     if key not in ("tif", "tiff"):
-        return pictures.open_sink(
-            path,
-            key,
-            height=height,
-            width=width,
-            bands=bands,
-            dtype=dtype,
-            nodata=nodata,
-            plane=plane,
-            metadata=found,
-            name=name,
-        )
+        return pictures.open_sink(path, key, spec)
     from . import geotiff_write
 
     if not png.is_plain(png.colour(found)):
-        meta.lose(f"{name}: a GeoTIFF doesn't hold what the colours of a PNG mean")
-    return geotiff_write.open_sink(
-        path,
-        height=height,
-        width=width,
-        bands=bands,
-        dtype=dtype,
-        nodata=nodata,
-        plane=plane,
-        metadata=found,
-        overviews=overviews,
-        sidecar=sidecar,
-        name=name,
-    )
+        meta.lose(f"{spec.name}: a GeoTIFF doesn't hold the meaning of a PNG's colours")
+    return geotiff_write.open_sink(path, spec)
 
 
 def _look(stream: BinaryIO, name: str, path: Path | None = None) -> tuple[bool, dict[str, Any]]:
-    """Is this for rasterio, and if so, what does it not see beside the pixels? Leaves the stream at its start."""
+    """Whether a file is for rasterio, and if so, the metadata that rasterio doesn't read.
+
+    Leaves the stream at its start.
+    """
     head = stream.read(32)
     stream.seek(0)
     try:
@@ -183,7 +142,7 @@ def _look(stream: BinaryIO, name: str, path: Path | None = None) -> tuple[bool, 
 
 
 def _look_at_picture(stream: BinaryIO, head: bytes, name: str, path: Path | None) -> tuple[bool, dict[str, Any]]:
-    """A picture is for rasterio where it has more than 8 bits, a mask of GDAL's, or a georeference."""
+    """`_look` at a picture. It is for rasterio if it has more than 8 bits, GDAL's mask, or a georeference."""
     try:
         with pictures.quiet():
             opened = identify(stream)
@@ -205,7 +164,10 @@ def _look_at_picture(stream: BinaryIO, head: bytes, name: str, path: Path | None
 
 
 def _look_at_tiff(stream: BinaryIO, path: Path | None) -> tuple[bool, dict[str, Any]]:
-    """A TIFF is a picture only where its pixels are to be turned, which GDAL doesn't, and it has no georeference."""
+    """`_look` at a TIFF.
+
+    It is for Pillow only if its pixels are to be turned, which GDAL doesn't do, without a georeference.
+    """
     try:
         form, at = directories.start(stream)
         fields, _ = directories.read(stream, form, at)
@@ -226,7 +188,10 @@ def _look_at_tiff(stream: BinaryIO, path: Path | None) -> tuple[bool, dict[str, 
 
 
 def _has_mask(stream: BinaryIO) -> bool:
-    """Has a JPEG a mask of GDAL's? It stands behind the picture, with the place where that ends as the last 4 bytes."""
+    """Whether a JPEG has GDAL's mask.
+
+    It follows the picture; the last 4 bytes are the position where the picture ends.
+    """
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - 4))
     end = int.from_bytes(stream.read(4), "little")
@@ -237,7 +202,7 @@ def _has_mask(stream: BinaryIO) -> bool:
 
 
 def _placed(path: Path | None) -> bool:
-    """Do files beside a picture say where it lies?"""
+    """Whether files beside a picture hold its georeference."""
     if path is None or not may_place(path):
         return False
     from .neighbours import place

@@ -1,4 +1,4 @@
-"""How GDAL is told to behave while a raster is open."""
+"""GDAL's settings while a raster is open."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning
 
 CACHE = 2**27
-"""Bytes of decoded blocks: a row of tiles of 1024 pixels across a satellite scene, 4 bands of 16 bits, is 90 MB."""
+"""Bytes of GDAL's cache of decoded blocks. A row of tiles of a satellite scene (1024 lines, 4 bands of 16 bits) is 90
+MB."""
 
 
 @contextmanager
 def small_cache() -> Iterator[None]:
-    """Inside the block, and inside an `Env`, let GDAL keep no more decoded blocks than a row of tiles needs.
+    """Inside this block and an `Env`, GDAL keeps no more decoded blocks than a row of tiles needs.
 
-    By default it takes a twentieth of the machine's memory, whatever we do to be modest. The setting is the process's.
+    By default, GDAL takes a twentieth of the machine's memory. The setting is that of the whole process.
     """
     before = get_gdal_config("GDAL_CACHEMAX")
     set_gdal_config("GDAL_CACHEMAX", min(before, CACHE))
@@ -29,7 +30,7 @@ def small_cache() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without rasterio's warning that a picture has no georeference."""
+    """Silence rasterio's warning that a picture has no georeference."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield

@@ -1,4 +1,4 @@
-"""What a GDAL raster says beside its pixels -> metadata (see `metadata.py`), and back into a GeoTIFF."""
+"""The metadata (see `metadata.py`) of a GDAL raster, and how it is written into a GeoTIFF."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from . import metadata as meta
 from . import png
 from .description import Description
 
-# Namespaces that describe the file rather than the image, that are kept under keys of their own, or that point to
-# other files on the machine where they were written.
+# Namespaces that are left out: they describe the file rather than the image, are kept under keys of their own, or
+# point to other files.
 _STRUCTURAL = {
     "COLOR_PROFILE",
     "DERIVED_SUBDATASETS",
@@ -43,21 +43,23 @@ _RESOLUTION = {"TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION", "TIFFTAG_RESOLUTION
 _CENTIMETRES = {"2": 1.0, "3": 2.54}
 
 MAX_OVERVIEWS = 32
+"""More factors are refused: they double, so 32 are enough for any image."""
+
 COLOUR_TABLES = ("uint8", "uint16")
-"""Types of samples that a TIFF can have a colour table for."""
+"""Dtypes for which a TIFF can have a colour table."""
 
 
 # --- from a raster ---
 
 
 def collect(raster: Any, alpha: int | None, name: str, description: Description | None = None) -> dict[str, Any]:
-    """Everything beside the pixels of a rasterio dataset that `parse` accepts.
+    """The metadata of a rasterio dataset, as far as `parse` accepts it.
 
     Args:
         raster: open for reading.
-        alpha: the band with the opacity, from 1.
-        name: of the file, for warnings.
-        description: of the same dataset, for texts that aren't UTF-8.
+        alpha: the index of the alpha band, from 1; None if there is none.
+        name: the file's name in warnings.
+        description: the description of the same dataset, for texts that aren't UTF-8.
     """
     say = _Texts(raster, name, description if description is not None and description.foreign else None)
     found: dict[str, Any] = {}
@@ -103,7 +105,7 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
 
 
 def _sensible(found: dict[str, Any], name: str) -> dict[str, Any]:
-    """What whoever writes it will accept, so that an image can always be decoded; a warning tells of the rest."""
+    """The part of metadata that writers accept, so that every file can be decoded. A warning names the rest."""
     kept = {}
     for key, value in found.items():
         try:
@@ -122,13 +124,13 @@ def _wkt(crs: Any) -> str:
 
 
 def _place(point: Any) -> tuple[float, ...]:
-    """Row, column, x, y, z. The height, which most points don't have, is 0 where it isn't a number."""
+    """Row, column, x, y, z of a ground control point. Most have no height z: then it is 0."""
     place = (point.row, point.col, point.x, point.y)
     return *place, point.z if point.z is not None and math.isfinite(point.z) else 0.0
 
 
 def _band(raster: Any, index: int, say: _Texts) -> dict[str, Any]:
-    """One band; what is as it is without being said, isn't said."""
+    """The metadata of one band, without values that are the default."""
     at = index - 1
     band: dict[str, Any] = {"color": raster.colorinterp[at].name}
     texts = {"description": say.descriptions[at], "unit": say.units[at]}
@@ -142,7 +144,7 @@ def _band(raster: Any, index: int, say: _Texts) -> dict[str, Any]:
 
 
 class _Texts:
-    """The texts of a dataset: rasterio's, and where they aren't UTF-8, as a description has them."""
+    """The texts of a dataset: those of rasterio, or of the description where they aren't UTF-8."""
 
     def __init__(self, raster: Any, name: str, foreign: Description | None) -> None:
         self._raster, self._name, self._foreign = raster, name, foreign
@@ -159,27 +161,27 @@ class _Texts:
             return [""] * self._raster.count
 
     def all_tags(self, index: int = 0) -> dict[str, dict[str, str]]:
-        """By namespace, of a band or with 0 of the file."""
+        """The tags of band `index`, counted from 1, by namespace; 0: of the file."""
         namespaces = {"", *self._raster.tag_namespaces(index)} - _STRUCTURAL
         # "json:" domains hold a driver's dump of its file's structure.
         return {n: self.tags(n, index) for n in sorted(namespaces) if not n.startswith("json:")}
 
     def tags(self, namespace: str, index: int = 0) -> dict[str, str]:
-        """Of one namespace."""
+        """The tags of one namespace."""
         found = {} if self._foreign is None else self._foreign.tags(namespace, index)
         where = namespace or "(default namespace)"
         try:
             found |= self._raster.tags(index, ns=namespace or None)
-        except ValueError:  # UnicodeDecodeError: GDAL hands out whatever bytes the file has
+        except ValueError:  # UnicodeDecodeError: GDAL gives any bytes that the file has
             if not found:
                 meta.lose(f"{self._name}: the tags {where} aren't text, and aren't kept")
         if odd := [key for key in found if not key or "=" in key]:
-            meta.lose(f"{self._name}: the tags {where} have keys that no TIFF can have, and lose {', '.join(odd)}")
+            meta.lose(f"{self._name}: a TIFF can't hold some keys of the tags {where}; not kept: {', '.join(odd)}")
         return {key: value for key, value in found.items() if key not in odd}
 
 
 def _pop_resolution(tags: dict[str, str]) -> list[float] | None:
-    """Take dots an inch out of TIFF's tags, where they have a unit; other formats have fields for them."""
+    """Take the resolution in dots per inch out of TIFF's tags, if it has a unit: other formats have fields for it."""
     factor = _CENTIMETRES.get(tags.get("TIFFTAG_RESOLUTIONUNIT", "")[:1])
     try:
         dpi = [float(tags[f"TIFFTAG_{axis}RESOLUTION"]) for axis in "XY"]
@@ -197,7 +199,7 @@ def _pop_resolution(tags: dict[str, str]) -> list[float] | None:
 
 @dataclass(slots=True)
 class Band:
-    """One band of the file to be written."""
+    """A band of the file to write."""
 
     color: Any = ColorInterp.undefined
     description: str = ""
@@ -210,7 +212,7 @@ class Band:
 
 @dataclass(slots=True)
 class Georeference:
-    """Metadata, checked and in rasterio's terms. `alpha` is the index of the alpha band, from 1."""
+    """Checked metadata in rasterio's types. `alpha` is the index of the alpha band, from 1."""
 
     bands: list[Band]
     alpha: int | None = None
@@ -228,10 +230,10 @@ class Georeference:
 
 
 def parse(metadata: Any, bands: int, plane: PlaneKind | None) -> Georeference:
-    """Check metadata for an image of so many bands, not counting an alpha band.
+    """Check the metadata of an image of `bands` bands, not counting an alpha band.
 
     Raises:
-        CorruptDataError: it isn't as `metadata.py` describes it.
+        CorruptDataError: it doesn't follow the description in `metadata.py`.
     """
     found = meta.checked(metadata)
 
@@ -265,7 +267,7 @@ def parse(metadata: Any, bands: int, plane: PlaneKind | None) -> Georeference:
 
 
 def _bands(found: dict[str, Any], count: int, plane: PlaneKind | None) -> tuple[list[Band], int | None]:
-    """The bands of the file in order, and which is the alpha band, from 1."""
+    """The bands of the file in order, and the index of the alpha band, from 1."""
     if found.get("bands") is None:
         kinds = [ColorInterp.red, ColorInterp.green, ColorInterp.blue] if count == 3 else [ColorInterp.gray]
         listed = [Band(color) for color in kinds] + [Band() for _ in range(count - len(kinds))]
@@ -307,10 +309,10 @@ def _one_band(value: Any, what: str) -> Band:
 
 
 def read_crs(value: Any, what: str) -> Any:
-    """A CRS out of WKT. Raises `CorruptDataError`."""
+    """A CRS from WKT. Raises `CorruptDataError`."""
     wkt = meta.text(value, what)
     try:
-        return CRS.from_wkt(wkt)  # never from_user_input, which takes what isn't WKT for names and files
+        return CRS.from_wkt(wkt)  # never from_user_input, which would open files by their names
     except Exception as error:  # noqa: BLE001  # CRSError, but also PROJ's own
         raise CorruptDataError(f"{what}: not WKT: {error}") from None
 
@@ -401,15 +403,15 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
 
 
 def apply(given: Georeference, raster: Any, name: str) -> None:
-    """Write all of it, but for what has to be given when a file is created, into a dataset that is open for writing.
+    """Write metadata into a dataset that is open for writing, except what is given when the file is created.
 
-    What GDAL refuses is left out with a warning: the pixels are worth having without it.
+    What GDAL refuses is left out, with a warning: the pixels are useful without it.
     """
 
     def part(what: str, write: Callable[..., Any], *arguments: Any) -> None:
         try:
             write(*arguments)
-        except Exception as error:  # noqa: BLE001  # rasterio and GDAL report in a dozen unrelated ways
+        except Exception as error:  # noqa: BLE001  # rasterio and GDAL raise a dozen unrelated kinds
             meta.lose(f"{name}: {what} can't be written into a TIFF, and isn't kept: {error}")
 
     def assign(what: str, attribute: str, value: Any) -> None:
@@ -444,7 +446,7 @@ def apply(given: Georeference, raster: Any, name: str) -> None:
 
 
 def _update(raster: Any, index: int, namespace: str, items: dict[str, str]) -> None:
-    """Set tags, which rasterio from keys and values by "="; a document (XML) has to be cut in two at one of its own."""
+    """Set tags. rasterio joins keys and values by "=", so an XML document is split at one of its own "="."""
     if namespace.startswith("xml:"):
         document = next(iter(items.values()), "")
         match = re.match(r"([^=]+)=(.*)", document, re.DOTALL)

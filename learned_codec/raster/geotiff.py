@@ -1,4 +1,4 @@
-"""Rasters in, through rasterio."""
+"""Reads rasters, through rasterio."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from .radar import radar_unit
 READABLE = (*DTYPES, *WIDER)
 ACCEPTED = f"bands of the same one of {', '.join(DTYPES)}, and of {', '.join(WIDER)} whose values fit, are accepted"
 
-_SOMETHING = b"folder"  # in place of the first bytes of what isn't a file
+_SOMETHING = b"folder"  # in place of the first bytes, for sources that aren't files
 _PREMULTIPLIED = 1  # in a TIFF's ExtraSamples
 
 _INKS = {ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black}
 
 
 class RasterSource:
-    """A `PixelSource` over an open rasterio dataset; nothing is read before it is asked for. See `open_source`."""
+    """A `PixelSource` over an open rasterio dataset. Pixels are read when they are needed. See `open_source`."""
 
     def __init__(self, raster: Any, name: str, *, force: bool, beside: dict[str, Any]) -> None:
         _check_kind(raster, name, force=force)
@@ -81,16 +81,16 @@ class RasterSource:
         """
         if self.plane == "mask":
             mask = self._checked_read(self._raster.read_masks, self._indexes[0], rows, columns)
-            return np.where(mask != 0, np.uint8(255), np.uint8(0))  # a .msk file may hold any value
+            return np.where(mask != 0, np.uint8(255), np.uint8(0))  # a .msk file may hold other values
         alpha: NDArray[Any] = self._checked_read(self._raster.read, self._alpha, rows, columns)
         if alpha.dtype == np.uint8:
             return alpha
-        # 0 and 65535 stay themselves; nothing becomes invisible, or opaque, that wasn't.
+        # Only 0 and the highest value become 0 and 255: no other pixel turns invisible or opaque.
         opaque = np.iinfo(alpha.dtype).max
         soft = (alpha != 0) & (alpha != opaque)
         if soft.any() and not self._softened:
             self._softened = True
-            meta.lose(f"{self._name}: of {8 * alpha.dtype.itemsize} bits of opacity, 8 are kept")
+            meta.lose(f"{self._name}: opacity has {8 * alpha.dtype.itemsize} bits; only 8 are kept")
         eighth = np.clip(np.rint(alpha / (opaque / 255)), 1, 254)
         return np.where(soft, eighth, alpha // (opaque // 255)).astype(np.uint8)
 
@@ -111,7 +111,7 @@ class RasterSource:
         (value,) = values.values()
         if value is None:
             return None
-        # A pixel can't have a value that doesn't fit its type (-9999 of a uint8), and a TIFF by rasterio can't say so.
+        # No pixel has a value that doesn't fit the dtype (-9999 in uint8), and rasterio can't write it into a TIFF.
         return float(value) if holds(self.dtype, value) else None
 
 
@@ -129,10 +129,10 @@ def open_source(
         source: a path or a name that GDAL knows, or a binary file object; one that can seek and stands at its start is
             read lazily, any other to its end. An XML description of a raster (VRT), which can name other files, is only
             read from a path that ends in ".vrt".
-        force: also read rasters of classes (a colour table, category names, LAYER_TYPE=thematic), in which lossy coding
-            will invent some.
-        name: of the source in messages, if not its own.
-        beside: what rasterio doesn't see: metadata (`exif`, `xmp` …) as stored, and `extra_samples` of a TIFF.
+        force: also read rasters of classes (a colour table, category names, LAYER_TYPE=thematic). Lossy coding changes
+            the class of some pixels.
+        name: the source's name in messages, if not its own.
+        beside: what rasterio doesn't give: metadata (`exif`, `xmp` …) as stored, and `extra_samples` of a TIFF.
 
     Raises:
         FileError: the path can't be read.
@@ -153,21 +153,21 @@ def open_source(
                 opened = RasterSource(raster, name, force=force, beside=beside or {})
         except (LearnedCodecError, LearnedCodecWarning, MemoryError):
             raise
-        except Exception as error:  # rasterio, GDAL and file objects report in a dozen unrelated ways
+        except Exception as error:  # rasterio, GDAL and file objects raise a dozen unrelated kinds
             said = str(error.__cause__ or error) or repr(error)
-            if "not recognized as" in said:  # with an internal name, which helps nobody
-                said = "in no format that is known"
+            if "not recognized as" in said:  # GDAL gives an internal name, which doesn't help
+                said = "unknown format"
             raise InvalidInputError(f"{name}: not an image that can be read: {said}") from error
         yield opened
 
 
 def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, bytes]:
-    """What opens the dataset, its name for messages, and its first bytes."""
+    """A function that opens the dataset, its name in messages, and its first bytes."""
     if is_gdal_name(source):
         return lambda: rasterio.open(source), str(source), _SOMETHING
     if isinstance(source, (str, os.PathLike)):
         name = str(source)
-        path = os.path.abspath(source)  # noqa: PTH100  # absolute, so that no part of a name is taken for a scheme
+        path = os.path.abspath(source)  # noqa: PTH100  # absolute, so no part of a name is read as a URL scheme
         try:
             if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116  # some formats are folders
                 return lambda: rasterio.open(path), name, _SOMETHING
@@ -181,7 +181,7 @@ def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, 
         name = str(getattr(source, "name", "") or "input")
         if hasattr(source, "seekable") and source.seekable() and source.tell() == 0:
             head = source.read(64)
-            # A name that nothing else has: rasterio keeps openers by name.
+            # A unique name: rasterio keeps openers by name.
             alias = f"{secrets.token_hex(16)}/image"
 
             def reopen(path: str, mode: str = "rb") -> _View:
@@ -197,7 +197,7 @@ def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, 
 
 
 class _View(io.RawIOBase):
-    """A file object as GDAL may open it any number of times: each has its own position, and closing closes nothing."""
+    """A view of a file object with a position of its own: GDAL may open several. Closing one doesn't close the file."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -222,7 +222,7 @@ class _View(io.RawIOBase):
         try:
             self._stream.seek(self._position)
             data = self._stream.read(len(buffer))
-        except FileError:  # GDAL can't be told; who gave us the stream knows, and this is its end
+        except FileError:  # an error can't pass through GDAL: the file ends here, and the stream keeps the error
             return 0
         buffer[: len(data)] = data
         self._position += len(data)
@@ -230,7 +230,7 @@ class _View(io.RawIOBase):
 
 
 def _with(found: dict[str, Any], beside: dict[str, Any], count: int, name: str) -> dict[str, Any]:
-    """Metadata by rasterio, with what it doesn't see: EXIF and texts themselves, not as GDAL reads them."""
+    """Rasterio's metadata, completed by what it doesn't give: EXIF and texts as stored replace GDAL's versions."""
     kept = dict(beside)
     extra = kept.pop("extra_samples", ())
     tags = found.pop("tags", {})
@@ -239,7 +239,7 @@ def _with(found: dict[str, Any], beside: dict[str, Any], count: int, name: str) 
         tags.pop("EXIF", None)
         plain = {key: value for key, value in plain.items() if not key.startswith("EXIF_")}
     elif plain.get("EXIF_Orientation", "1") != "1":
-        meta.lose(f"{name}: not turned as its EXIF says: its pixels come as GDAL reads them")
+        meta.lose(f"{name}: the orientation in its EXIF isn't applied to the pixels")
     texts = {key for key, _ in kept.get("text", ())}
     if plain := {key: value for key, value in plain.items() if key not in texts}:
         tags = {"": plain, **tags}
@@ -260,14 +260,14 @@ def _refuse(name: str, what: str) -> InvalidInputError:
 
 def _refuse_classes(name: str, what: str) -> InvalidInputError:
     return InvalidInputError(
-        f"{name}: {what}. Lossy coding would invent classes, so only measured values are accepted; if these are, say "
-        "force (--force)"
+        f"{name}: {what}. Lossy coding would change classes, so only measured values are accepted; if these are "
+        "measured values, use force=True (--force)"
     )
 
 
 def _check_kind(raster: Any, name: str, *, force: bool) -> None:
-    if raster.subdatasets:  # overviews and masks aren't listed here, other pages are
-        raise _refuse(name, f"{len(raster.subdatasets)} pages or subdatasets; save the one to be coded by itself")
+    if raster.subdatasets:  # other pages are listed here, overviews and masks aren't
+        raise _refuse(name, f"{len(raster.subdatasets)} pages or subdatasets; save the one to encode as a file")
     if not raster.count:
         raise _refuse(name, "a raster without bands")
     kinds = sorted(set(raster.dtypes))
@@ -276,7 +276,7 @@ def _check_kind(raster: Any, name: str, *, force: bool) -> None:
     structure = raster.tags(ns="IMAGE_STRUCTURE")
     if structure.get("MINISWHITE") == "YES":
         raise _refuse(name, "a raster in which 0 is white (MINISWHITE)")
-    # GDAL turns the CMYK of a TIFF into RGBA without further words.
+    # GDAL turns the CMYK of a TIFF into RGBA silently.
     if _INKS & set(raster.colorinterp) or structure.get("SOURCE_COLOR_SPACE") == "CMYK":
         raise _refuse(name, "a CMYK raster")
     if str(raster.photometric or "").lower().endswith("lab"):
@@ -299,7 +299,7 @@ def _alpha(raster: Any, name: str) -> int | None:
 
 
 def _plane(raster: Any, indexes: list[int], alpha: int | None, name: str) -> PlaneKind | None:
-    """What the plane beside the bands is, by the flags with which GDAL says what each band's mask comes from."""
+    """The kind of the plane, from GDAL's flags for the mask of each band."""
     flags = [set(raster.mask_flag_enums[i - 1]) for i in indexes]
     if any(not f for f in flags):
         raise _refuse(name, "a raster with a mask for each band")
@@ -316,7 +316,7 @@ def _plane(raster: Any, indexes: list[int], alpha: int | None, name: str) -> Pla
 
 
 def _check_continuous(metadata: dict[str, Any], description: Description | None, name: str) -> None:
-    """Refuse classes: half way between forest and water isn't the class whose number is half way between theirs."""
+    """Refuse rasters of classes: the mean of two classes' numbers is the number of some other class."""
     bands = metadata["bands"]
     tags = [t for holder in (metadata, *bands) for t in holder.get("tags", {}).get("", {}).items()]
     if "colormap" in metadata or any(b["color"] == "palette" for b in bands):

@@ -1,4 +1,4 @@
-"""GeoTIFFs out, through rasterio."""
+"""Writes GeoTIFFs, through rasterio."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ from .crs import flavour
 from .exif import add_to_tiff
 from .gdal import quiet, small_cache
 from .neighbours import SIDECAR
+from .sink_spec import SinkSpec
 
-_TILE = 256  # pixels a side
-# Beyond so many bands, a tile with all of them is no longer a handy unit of reading.
+_TILE = 256  # pixels per side
+# With more bands than this, each band has tiles of its own: tiles with all bands would be too large a unit to read.
 _INTERLEAVED = 4
 
 
@@ -41,7 +42,7 @@ class GeoTiffSink:
     def __init__(self, raster: Any, given: geotags.Georeference, plane: PlaneKind | None, name: str) -> None:
         self._raster = raster
         self._name = name
-        self._written: list[tuple[Window, int]] = []  # and the checksum of what was written there
+        self._written: list[tuple[Window, int]] = []  # with the checksum of the values written there
         self._alpha = given.alpha
         self._plane = plane
         self._indexes = [i for i in raster.indexes if i != given.alpha]
@@ -58,10 +59,10 @@ class GeoTiffSink:
                 self._raster.write_mask(np.zeros((1, 1), bool), window=Window(0, 0, 1, 1))
 
     def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> None:
-        """Take (bands, h, w) values, and (h, w) of the plane if there is one.
+        """Write (bands, h, w) values, and (h, w) values of the plane if there is one.
 
         Raises:
-            InvalidInputError: they are of another shape or dtype than was announced.
+            InvalidInputError: they don't have the shape or dtype that `open_sink` was given.
             FileError: they can't be written.
         """
         size = (rows.stop - rows.start, columns.stop - columns.start)
@@ -92,7 +93,7 @@ class GeoTiffSink:
             raise FileError(f"{self._name}: can't be written; is the disk full? {error.__cause__ or error}") from error
 
     def check(self, path: Path) -> None:
-        """Compare what is in the file now with what was written. Raises `FileError`."""
+        """Read the file back and compare checksums. Raises `FileError` if a value differs."""
         with _reopened(path, self._name) as raster:
             for window, written in self._written:
                 values, plane = raster.read(self._indexes, window=window), None
@@ -105,57 +106,36 @@ class GeoTiffSink:
 
 
 @contextmanager
-def open_sink(
-    path: Path,
-    *,
-    height: int,
-    width: int,
-    bands: int,
-    dtype: Any,
-    nodata: float | None = None,
-    plane: PlaneKind | None = None,
-    metadata: dict[str, Any] | None = None,
-    overviews: bool = False,
-    sidecar: bool = False,
-    name: str | None = None,
-) -> Iterator[GeoTiffSink]:
-    """Write a tiled GeoTIFF (BigTIFF where 4 GiB may not do), compressed losslessly, and no other file beside it.
+def open_sink(path: Path, spec: SinkSpec) -> Iterator[GeoTiffSink]:
+    """Write a tiled GeoTIFF with lossless compression, a BigTIFF if 4 GiB may not be enough, and no other file.
 
     Args:
-        path: replaced if it exists. After an exception it is incomplete, and the caller's to delete.
-        height: pixels.
-        width: pixels.
-        bands: without an alpha band, which is the plane.
-        dtype: uint8, uint16, int16 or float32.
-        nodata: the value of pixels that don't exist.
-        plane: "alpha" becomes an alpha band (of uint16, 0 and 65535 for 0 and 255), "mask" an internal mask.
-        metadata: as `learned_codec.raster.metadata` has it; not trusted.
-        overviews: rebuild those that `metadata` records.
-        sidecar: the caller writes `crs.sidecar`, which holds what the file can't.
-        name: of the file in warnings, if not its own.
+        path: replaced if it exists. After an exception it is incomplete, and the caller must delete it.
+        spec: the image, of uint8, uint16, int16 or float32. Alpha becomes an alpha band (in uint16, 255 becomes 65535),
+            and a mask becomes an internal mask.
 
     Raises:
-        CorruptDataError: metadata or nodata make no sense.
+        CorruptDataError: metadata or nodata are invalid.
         InvalidInputError: a GeoTIFF can't hold this dtype, or not with an alpha band.
         FileError: the file can't be written.
     """
-    kind = np.dtype(dtype)
+    kind, bands, nodata, plane = np.dtype(spec.dtype), spec.bands, spec.nodata, spec.plane
     if kind.name not in DTYPES:
         raise InvalidInputError(f"a GeoTIFF of {kind} samples; {', '.join(DTYPES)} are accepted")
     if plane == "alpha" and kind.name not in ("uint8", "uint16"):
         raise InvalidInputError(f"{kind} samples with an alpha band; uint8 and uint16 can have one")
     if nodata is not None and not holds(kind, nodata):
-        raise CorruptDataError(f"nodata value {nodata:g}: not a value that {kind} samples can have")
+        raise CorruptDataError(f"nodata value {nodata:g}: {kind} samples can't have it")
     with ExitStack() as stack:
-        # Masks and everything else go inside the file: GDAL would leave .msk and .aux.xml files beside it.
+        # Everything goes inside the file, masks too: GDAL would otherwise write .msk and .aux.xml files beside it.
         stack.enter_context(rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"))
         stack.enter_context(small_cache())
-        given = geotags.parse({} if metadata is None else metadata, bands, plane)
+        given = geotags.parse(spec.metadata, bands, plane)
         if given.colormap is not None and (bands > 1 or kind.name not in ("uint8", "uint16") or plane == "alpha"):
             raise CorruptDataError(f"metadata.colormap: {bands} bands of {kind} with a colour table")
-        name = name or str(path)
-        _leave_out_what_it_cannot_hold(given, name, sidecar=sidecar)
-        raster = _create(path, height, width, kind, nodata, given, name)
+        name = spec.name or str(path)
+        _leave_out_what_it_cannot_hold(given, name, sidecar=spec.sidecar)
+        raster = _create(path, spec, given, name)
         sink = GeoTiffSink(raster, given, plane, name)
         try:
             with quiet():
@@ -167,19 +147,19 @@ def open_sink(
                 _close(raster, name)
             raise
         _close(raster, name)
-        factors = [f for f in given.overviews if f < max(height, width)]
-        if overviews and factors:
+        factors = [f for f in given.overviews if f < max(spec.height, spec.width)]
+        if spec.overviews and factors:
             averaged = nodata is None and plane is None and given.colormap is None
             _build_overviews(path, factors, name, averaged=averaged)
             _check_overviews(path, len(factors), name)
         if given.exif:
             _add_exif(path, given.exif, name)
-        sink.check(path)  # GDAL doesn't always say that the disk was full
+        sink.check(path)  # GDAL doesn't always report a full disk
 
 
 def _leave_out_what_it_cannot_hold(given: geotags.Georeference, name: str, *, sidecar: bool) -> None:
     if given.crs is not None and flavour(given.crs) is None:
-        where = f"it stands in {name}{SIDECAR}, where GDAL looks for it" if sidecar else "it isn't kept"
+        where = f"it is in {name}{SIDECAR}, where GDAL looks for it" if sidecar else "it isn't kept"
         meta.lose(f"{name}: a GeoTIFF can't hold the coordinate reference system {_crs_name(given.crs)!r}: {where}")
         given.crs = None
     if given.points and given.points_crs and flavour(given.points_crs) is None:
@@ -192,15 +172,8 @@ def _crs_name(crs: Any) -> str:
     return found[1] if found else ""
 
 
-def _create(
-    path: Path,
-    height: int,
-    width: int,
-    dtype: np.dtype[Any],
-    nodata: float | None,
-    given: geotags.Georeference,
-    name: str,
-) -> Any:
+def _create(path: Path, spec: SinkSpec, given: geotags.Georeference, name: str) -> Any:
+    dtype = np.dtype(spec.dtype)
     options: dict[str, Any] = {}
     colours = [band.color for band in given.bands]
     if given.colormap is not None:
@@ -208,7 +181,7 @@ def _create(
     elif colours[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue]:
         options["photometric"] = "RGB"
     else:
-        options["photometric"] = "MINISBLACK"  # GDAL then calls a first band of undefined colour grey
+        options["photometric"] = "MINISBLACK"  # GDAL then reads a first band of undefined colour as grey
     if given.icc:
         options["SOURCE_ICC_PROFILE"] = given.icc
     if given.transform is not None:
@@ -223,12 +196,12 @@ def _create(
                 os.path.abspath(path),  # noqa: PTH100
                 "w",
                 driver="GTiff",
-                height=height,
-                width=width,
+                height=spec.height,
+                width=spec.width,
                 count=len(given.bands),
                 dtype=dtype.name,
                 crs=given.crs,
-                nodata=nodata,
+                nodata=spec.nodata,
                 tiled=True,
                 blockxsize=_TILE,
                 blockysize=_TILE,
@@ -251,7 +224,7 @@ def _close(raster: Any, name: str) -> None:
 
 
 def _build_overviews(path: Path, factors: list[int], name: str, *, averaged: bool) -> None:
-    """Overviews inside the file. A mean over a hole's edge needs care that nearest neighbours don't."""
+    """Build overviews inside the file. They are nearest neighbours if there are holes, whose edges means would blur."""
     with (
         rasterio.Env(COMPRESS_OVERVIEW="DEFLATE", GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"),
         _reopened(path, name, "r+") as raster,
@@ -260,7 +233,7 @@ def _build_overviews(path: Path, factors: list[int], name: str, *, averaged: boo
 
 
 def _check_overviews(path: Path, count: int, name: str) -> None:
-    """Read every block of them. Raises `FileError`."""
+    """Read every block of the overviews. Raises `FileError`."""
     for level in range(count):
         with _reopened(path, name, overview_level=level) as raster:
             for (row, column), window in raster.block_windows(1):
@@ -273,13 +246,13 @@ def _check_overviews(path: Path, count: int, name: str) -> None:
 
 @contextmanager
 def _reopened(path: Path, name: str, mode: str = "r", **options: Any) -> Iterator[Any]:
-    """The file that was written. Raises `FileError` for whatever is wrong with it."""
+    """Open the written file. Raises `FileError` for anything that is wrong with it."""
     try:
         with quiet(), rasterio.open(os.path.abspath(path), mode, driver="GTiff", **options) as raster:  # noqa: PTH100
             yield raster
     except FileError:
         raise
-    except Exception as error:  # rasterio and GDAL report in a dozen unrelated ways
+    except Exception as error:  # rasterio and GDAL raise a dozen unrelated kinds
         raise FileError(f"{name}: not written whole; is the disk full?") from error
 
 
@@ -287,7 +260,7 @@ def _add_exif(path: Path, exif: bytes, name: str) -> None:
     try:
         add_to_tiff(path, exif)
     except ValueError as error:
-        meta.lose(f"{name}: EXIF makes no sense, and isn't kept: {error}")
+        meta.lose(f"{name}: its EXIF is invalid and isn't kept: {error}")
     except OSError as error:
         raise FileError(f"{name}: {error.strerror or error}") from error
 

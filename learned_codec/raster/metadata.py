@@ -1,28 +1,29 @@
-"""What belongs to an image beside its pixels, as JSON: how it is written, and how it is read by who doesn't trust it.
+"""The metadata of an image as JSON, and functions to read it when it can't be trusted.
 
 The metadata of a `PixelSource` is a plain dict. All its keys are optional:
 
-    icc, exif, xmp      base64. EXIF without the "Exif" and two zero bytes that JPEG puts in front; of a TIFF, what its
-                        first directory says of the photograph. A picture's pixels are upright, and so say both; a
-                        raster's are as they are stored, with the orientation that both say
-    dpi                 [horizontal, vertical] dots an inch
-    text                [[keyword, text], …]: of a PNG, and as "Comment" that of a JPEG
-    png                 base64 of PNG's chunks that say what colours mean: {"gAMA": "AACxjw==", …}
+    icc, exif, xmp      base64. EXIF is without the "Exif" and two zero bytes of JPEG; for a TIFF it has the tags of the
+                        first directory that describe the photograph. Pixels of a picture are turned upright, and the
+                        orientation in EXIF and XMP is set to that; those of a raster are as stored, and so is the
+                        orientation
+    dpi                 [horizontal, vertical] dots per inch
+    text                [[keyword, text], …] of a PNG; the comment of a JPEG has the keyword "Comment"
+    png                 base64 of PNG's chunks for the meaning of colours: {"gAMA": "AACxjw==", …}
     crs                 WKT2
     transform           [a, b, c, d, e, f]: x = a·column + b·row + c, y = d·column + e·row + f
     gcps                {"crs": WKT2 or null, "points": [[row, column, x, y, z, id, info], …]}
-    rpcs                as GDAL's RPC domain has them: {"LINE_OFF": "2199.80872158044", …}
-    bands               one dict per band of the file, the alpha band included:
-                        description, unit, scale, offset, color (as rasterio's ColorInterp), tags, and of the alpha band
-                        premultiplied: true where the colours have been multiplied by it
-    alpha               which of `bands` is the alpha band, from 0
+    rpcs                as in GDAL's RPC domain: {"LINE_OFF": "2199.80872158044", …}
+    bands               one dict for each band of the file, including the alpha band: description, unit, scale, offset,
+                        color (as in rasterio's ColorInterp), tags; the alpha band also has premultiplied, true if the
+                        colours are multiplied by it
+    alpha               the index of the alpha band in `bands`, from 0
     tags                {namespace: {key: value}}; "" is the default namespace
     overviews           the factors, [2, 4, …]
     colormap            base64 of RGBA bytes for the values 0, 1, …
 
-JSON has no NaN or infinity; they are the strings "nan", "inf" and "-inf". Unknown keys are ignored, so that a later
-version may add some. Anything else that isn't as above makes whoever writes it raise `CorruptDataError`: metadata comes
-out of files that may be damaged or made to do damage.
+JSON has no NaN or infinity; these are the strings "nan", "inf" and "-inf". Unknown keys are ignored, so later versions
+may add some. Writers raise `CorruptDataError` for anything else that isn't as above: metadata comes from files that may
+be damaged or hostile.
 """
 
 import base64
@@ -36,19 +37,20 @@ from learned_codec.bitstream.metadata import number_of_json
 from learned_codec.errors import CorruptDataError, MetadataLostWarning
 
 MAX_BYTES = 2**22 - 2**16
-"""Of metadata as JSON: what `Limits.max_metadata_bytes` accepts by default, with some room for the codec's own."""
+"""The most bytes of metadata as JSON: the default of `Limits.max_metadata_bytes`, with some room for the codec's
+own."""
 
-# What is given up first where there is too much.
+# What is left out, in this order, if there is too much.
 _EXPENDABLE = ("text", "tags", "xmp", "exif", "bands", "gcps", "icc")
 
 
 def binary(data: bytes) -> str:
-    """Bytes as JSON has them."""
+    """Bytes as a JSON value: base64."""
     return base64.b64encode(data).decode()
 
 
 def size(metadata: dict[str, Any]) -> int:
-    """Bytes as JSON. Raises `CorruptDataError` where it isn't JSON, or nested too deeply."""
+    """The bytes of metadata as JSON. Raises `CorruptDataError` if it isn't JSON, or nested too deeply."""
     try:
         return len(json.dumps(metadata, separators=(",", ":")))
     except (TypeError, ValueError, RecursionError) as error:
@@ -56,7 +58,7 @@ def size(metadata: dict[str, Any]) -> int:
 
 
 def bounded(metadata: dict[str, Any], name: str) -> dict[str, Any]:
-    """`metadata`, less what makes it larger than `MAX_BYTES`; a `MetadataLostWarning` says what that is."""
+    """Leave out parts of metadata until it has at most `MAX_BYTES`. A `MetadataLostWarning` names them."""
     lost = []
     for key in _EXPENDABLE:
         if size(metadata) <= MAX_BYTES:
@@ -70,15 +72,15 @@ def bounded(metadata: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def lose(message: str) -> None:
-    """Say what isn't kept."""
+    """Warn of what isn't kept."""
     warnings.warn(message, MetadataLostWarning, stacklevel=3)
 
 
-# --- reading what isn't trusted; each raises `CorruptDataError`, naming `what` ---
+# --- reading untrusted metadata; each function raises `CorruptDataError` with the name `what` ---
 
 
 def checked(metadata: Any) -> dict[str, Any]:
-    """A dict of no more than `MAX_BYTES`."""
+    """A dict of at most `MAX_BYTES`."""
     found = mapping(metadata, "metadata")
     if (length := size(found)) > MAX_BYTES:
         raise CorruptDataError(f"{length:,} bytes of metadata; {MAX_BYTES:,} are accepted")
@@ -100,14 +102,14 @@ def sequence(value: Any, what: str, length: int | None = None) -> list[Any]:
 
 
 def text(value: Any, what: str) -> str:
-    """A string that C and UTF-8 can hold: neither NUL nor half a surrogate pair."""
+    """A string that is valid in C and UTF-8: without NUL and halves of surrogate pairs."""
     if not isinstance(value, str) or "\0" in value or any("\ud800" <= c <= "\udfff" for c in value):
         raise _wrong(value, what, "text")
     return value
 
 
 def real(value: Any, what: str, *, finite: bool = True) -> float:
-    """A number; NaN and infinity only where they make sense."""
+    """A number. NaN and infinity only with `finite=False`."""
     result = number_of_json(value)
     if result is None:
         raise _wrong(value, what, "a number")
@@ -124,7 +126,7 @@ def whole(value: Any, what: str, low: int, high: int) -> int:
 
 
 def raw(value: Any, what: str) -> bytes:
-    """Bytes out of base64."""
+    """Bytes from base64."""
     try:
         return base64.b64decode(text(value, what), validate=True)
     except (binascii.Error, ValueError) as error:
@@ -135,4 +137,4 @@ def raw(value: Any, what: str) -> bytes:
 
 def _wrong(value: Any, what: str, expected: str) -> CorruptDataError:
     shown = repr(value)
-    return CorruptDataError(f"{what}: {expected} is expected, not {shown if len(shown) < 60 else shown[:57] + '...'}")
+    return CorruptDataError(f"{what}: expected {expected}, not {shown if len(shown) < 60 else shown[:57] + '...'}")

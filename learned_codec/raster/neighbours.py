@@ -1,4 +1,4 @@
-"""Files beside a picture that say where it lies: world files, and what GDAL keeps of formats without a georeference."""
+"""Files beside a picture with its georeference: world files, and GDAL's own for formats that can't hold one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from . import metadata as meta
 
 SIDECAR = ".aux.xml"
-"""What GDAL adds to a file's name for what its format has no place for."""
+"""What GDAL adds to a file's name for the file with what its format can't hold."""
 
 
 def may_place(path: Path) -> bool:
-    """Is there a file beside this one that may hold a georeference, a nodata value or a mask? A look at names alone."""
+    """Whether a file beside this one may hold a georeference, a nodata value or a mask, by its name."""
     extension = path.suffix.lower().lstrip(".")
     worlds = {extension + "w", extension[:1] + extension[-1:] + "w", "wld", "tab", "aux"}
     beside = {path.with_suffix(f".{world}") for name in worlds for world in (name, name.upper())}
@@ -20,7 +20,7 @@ def may_place(path: Path) -> bool:
 
 
 def place(path: Path) -> bool:
-    """Do they hold one, by GDAL? A warning tells if GDAL doesn't know the picture's format."""
+    """Whether GDAL finds one of these. There is a warning if GDAL doesn't know the picture's format."""
     import rasterio
     from rasterio.enums import MaskFlags
     from rasterio.errors import RasterioError
@@ -33,5 +33,5 @@ def place(path: Path) -> bool:
             masked = any(MaskFlags.nodata in f or f == [MaskFlags.per_dataset] for f in raster.mask_flag_enums)
             return bool(placed) or masked
     except RasterioError:
-        meta.lose(f"{path}: the files beside it may say where it lies, but can't be read for a picture of this format")
+        meta.lose(f"{path}: files beside it may hold a georeference, but GDAL can't read pictures of this format")
         return False

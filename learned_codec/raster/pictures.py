@@ -1,15 +1,14 @@
-"""8-bit pictures in and out, through Pillow: PNG, JPEG, WebP, AVIF, BMP … as a `PixelSource` and a `PixelSink`.
+"""Reads and writes 8-bit pictures through Pillow: PNG, JPEG, WebP, AVIF, BMP and others.
 
-Nothing is converted behind the caller's back. A palette, CMYK, more than 8 bits or more than one page is an
-`InvalidInputError` that says what the picture is and what would be accepted, because each has several reasonable
-conversions and none is ours to choose. Two things that aren't conversions are done: the EXIF orientation is applied, so
-that the array is the picture as viewers show it, and of a camera's multi-picture JPEG (MPO: the rest are previews and
-depth maps) the primary picture is taken, as everywhere.
+Nothing is converted silently. A palette, CMYK, more than 8 bits, or more than one page raise an `InvalidInputError`
+that names what the picture is and what would be accepted: for each there are several sensible conversions, and the
+choice is the user's. The EXIF orientation is applied, so the array is the picture as viewers show it. From a camera's
+multi-picture JPEG (MPO), the primary picture is taken; the others are previews and depth maps.
 
-Beside the pixels, the ICC profile, EXIF (with its orientation set to "upright"), XMP and the resolution are kept, as
-far as the format that is written has them. `read_image` and `write_image` are for arrays, without all that.
+The ICC profile, EXIF (with its orientation set to 1, upright), XMP and the resolution are kept, if the format to be
+written can hold them. `read_image` and `write_image` are for arrays alone, without metadata.
 
-Other sample types, any number of bands, nodata and georeferences are for `geotiff.py`; `files.py` chooses.
+Other dtypes, other numbers of bands, nodata and georeferences are for `geotiff.py`; `files.py` chooses.
 """
 
 import io
@@ -46,10 +45,11 @@ from .exif import (
     upright_xmp,
 )
 from .pillow import identify
+from .sink_spec import SinkSpec
 
 ACCEPTED = "8-bit grey or RGB pictures with one page are accepted"
 
-# What Pillow calls a mode, in words. "L", "RGB", "LA" and "RGBA" are the four that are read.
+# Pillow's modes in words. Those that are read are "L", "RGB", "LA" and "RGBA".
 _REFUSED_MODES = {
     "1": "a bilevel (1-bit) picture",
     "P": "a palette picture",
@@ -64,8 +64,8 @@ _REFUSED_MODES = {
     "F": "a floating-point picture",
 }
 
-# Extension -> Pillow's format and the options that make it lossless. JPEG can't be; its best is what it gets. "exact"
-# keeps the colours of transparent pixels.
+# Extension -> Pillow's format and the options that make it lossless, or for JPEG, of high quality. "exact" keeps the
+# colours of transparent pixels.
 _WRITERS: dict[str, tuple[str, dict[str, object]]] = {
     "png": ("PNG", {}),
     "tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
@@ -78,7 +78,7 @@ _WRITERS: dict[str, tuple[str, dict[str, object]]] = {
     "jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
 }
 
-# Beside pixels, what the formats have.
+# The metadata that the formats can hold.
 _HOLDS = {
     "PNG": {"icc", "exif", "xmp", "dpi"},
     "TIFF": {"icc", "exif", "xmp", "dpi"},
@@ -98,7 +98,7 @@ class PictureSource:
     """A `PixelSource` over a decoded picture. See `open_source`.
 
     Args:
-        pixels: (H, W, channels), uint8.
+        pixels: (H, W, channels), uint8, with 1 or 3 bands and perhaps alpha.
         metadata: see `learned_codec.raster.metadata`.
     """
 
@@ -117,7 +117,7 @@ class PictureSource:
         return np.ascontiguousarray(np.moveaxis(self._pixels[rows, columns, : self.bands], 2, 0))
 
     def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """(h, w) of the opacity."""
+        """(h, w) values of the opacity."""
         return np.ascontiguousarray(self._pixels[rows, columns, self.bands])
 
 
@@ -127,7 +127,7 @@ def open_source(source: str | Path | BinaryIO, *, name: str | None = None) -> It
 
     Args:
         source: a path, or a binary file object (read to its end).
-        name: of the source in messages, if not its own.
+        name: the source's name in messages, if not its own.
 
     Raises:
         FileError: the file can't be opened or read.
@@ -146,7 +146,7 @@ def open_source(source: str | Path | BinaryIO, *, name: str | None = None) -> It
 
 
 def source_of(picture: Image.Image) -> PictureSource:
-    """A Pillow image as a `PixelSource`, upright; of several frames the one that it is at.
+    """A Pillow image as a `PixelSource`, with its orientation applied. If it has several frames, the current one.
 
     Raises:
         InvalidInputError: it would have to be converted first.
@@ -154,19 +154,19 @@ def source_of(picture: Image.Image) -> PictureSource:
     name = "the Pillow image"
     _check_mode(picture, name)
     try:
-        found = {} if picture.format == "TIFF" else beside(picture)  # a TIFF's lies in its file, which may be closed
+        found = {} if picture.format == "TIFF" else beside(picture)  # the metadata is in the file, perhaps closed
         pixels = _turned(_pixels(picture), _orientation(picture))
-    except (OSError, SyntaxError, ValueError) as error:  # it is read only now
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow reads the pixels only now
         raise InvalidInputError(f"{name}: damaged or truncated: {error}") from error
     return PictureSource(pixels, meta.bounded(upright(found), name))
 
 
 def read_image(source: str | Path | BinaryIO) -> NDArray[np.uint8]:
-    """Read a picture, or a raster that is like one, into an array (H, W) or (H, W, 3).
+    """Read a picture, or a raster of 8 bits with 1 or 3 bands, into an array (H, W) or (H, W, 3).
 
-    The EXIF orientation is applied: the array is the picture as viewers show it. An array has no room for what lies
-    beside the pixels: opacity, masks and nodata values are refused, and a `MetadataLostWarning` tells of a georeference
-    or a colour profile other than sRGB.
+    The EXIF orientation is applied: the array is the picture as viewers show it. An array can't hold opacity, masks and
+    nodata values, so these are refused. A `MetadataLostWarning` names a georeference, or a colour profile other than
+    sRGB.
 
     Args:
         source: a path, or a binary file object (read to its end).
@@ -187,7 +187,7 @@ def read_image(source: str | Path | BinaryIO) -> NDArray[np.uint8]:
         elif opened.bands not in (1, 3):
             refused = f"a raster of {opened.bands} bands"
         elif opened.nodata is not None:
-            # A nodata value or a mask says which pixels don't exist; an array can't.
+            # A nodata value or a mask declares pixels that don't exist. An array has no room for that.
             refused = f"a raster with a nodata value ({opened.nodata:g})"
         elif opened.plane is not None:
             refused = "a raster with a mask"
@@ -205,18 +205,14 @@ def read_image(source: str | Path | BinaryIO) -> NDArray[np.uint8]:
 
 
 def output_format(name: str | Path, format: str | None = None) -> str:
-    """The key under which `write_image` knows a picture format: `format` if given, else the extension of `name`.
+    """The key of a picture format for `write_image`: `format` if given, else the extension of `name`.
 
     Raises:
         InvalidInputError: no such format can be written.
     """
     key = (format or Path(name).suffix).lower().lstrip(".")
     if key not in _WRITERS:
-        said = (
-            f"{key!r} isn't a picture format that can be written"
-            if key
-            else f"{name}: no extension to tell a format by"
-        )
+        said = f"{key!r} isn't a picture format that can be written" if key else f"{name}: no extension, so no format"
         raise InvalidInputError(f"{said}; known: {', '.join(sorted(_WRITERS))}")
     return key
 
@@ -227,7 +223,7 @@ def write_image(image: NDArray[np.uint8], stream: BinaryIO, format: str) -> None
     Args:
         image: the pixels, uint8.
         stream: where the file goes; it need not be seekable.
-        format: one of the extensions that `output_format` knows.
+        format: a key of `output_format`.
     """
     if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise InvalidInputError(
@@ -237,7 +233,7 @@ def write_image(image: NDArray[np.uint8], stream: BinaryIO, format: str) -> None
 
 
 class PictureSink:
-    """A `PixelSink` that collects a picture. See `open_sink`."""
+    """A `PixelSink` that collects a picture in memory. See `open_sink`."""
 
     def __init__(self, pixels: NDArray[Any], bands: int, *, premultiplied: bool = False) -> None:
         self._pixels = pixels
@@ -245,10 +241,10 @@ class PictureSink:
         self._premultiplied = premultiplied
 
     def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> None:
-        """Take (bands, h, w) values, and (h, w) of the plane if there is one.
+        """Take (bands, h, w) values, and (h, w) values of the plane if there is one.
 
         Raises:
-            InvalidInputError: they are of another shape or dtype than was announced.
+            InvalidInputError: they don't have the shape or dtype that `open_sink` was given.
         """
         target = self._pixels[rows, columns]
         wanted = (self._bands, *target.shape[:2])
@@ -269,39 +265,21 @@ class PictureSink:
 
 
 @contextmanager
-def open_sink(
-    path: Path,
-    format: str,
-    *,
-    height: int,
-    width: int,
-    bands: int,
-    dtype: Any,
-    nodata: float | None = None,
-    plane: PlaneKind | None = None,
-    metadata: dict[str, Any] | None = None,
-    name: str | None = None,
-) -> Iterator[PictureSink]:
+def open_sink(path: Path, format: str, spec: SinkSpec) -> Iterator[PictureSink]:
     """Write a picture, losslessly unless `format` is jpg. It is in memory until the end.
 
     Args:
         path: replaced if it exists.
-        format: a key that `output_format` knows.
-        height: pixels.
-        width: pixels.
-        bands: without an alpha channel.
-        dtype: uint8, or uint16 for a png of one band.
-        nodata: can't be kept; a warning says so.
-        plane: becomes the alpha channel; for a mask that is 0 or 255, too.
-        metadata: as `learned_codec.raster.metadata` has it; not trusted.
-        name: of the file in warnings, if not its own.
+        format: a key of `output_format`.
+        spec: the image, 1 or 3 bands of uint8, or for a png 1 of uint16. The plane becomes an alpha channel. A nodata
+            value is lost, with a warning.
 
     Raises:
-        CorruptDataError: metadata makes no sense.
+        CorruptDataError: metadata is invalid.
         InvalidInputError: the format can't hold such a picture.
         FileError: the file can't be written.
     """
-    kind = np.dtype(dtype)
+    kind, bands, plane, name = np.dtype(spec.dtype), spec.bands, spec.plane, spec.name or path.name
     key = output_format("", format)
     pillow_format, _ = _WRITERS[key]
     grey16 = kind == np.uint16 and bands == 1 and plane is None and pillow_format == "PNG"
@@ -315,15 +293,15 @@ def open_sink(
             f"{key} can't hold {'an alpha channel' if plane == 'alpha' else 'a mask'}; png and tif can"
         )
     _check_bands(pillow_format, bands)
-    found = meta.checked({} if metadata is None else metadata)
-    extras = _extras(found, nodata, pillow_format, name or path.name)
+    found = meta.checked(spec.metadata)
+    extras = _extras(found, spec.nodata, pillow_format, name)
     premultiplied = plane == "alpha" and _is_premultiplied(found)
     if premultiplied:
-        meta.lose(f"{name or path.name}: {pillow_format} has no premultiplied alpha: the colours are divided by it")
-    pixels = np.zeros((height, width, bands + (plane is not None)), kind)
+        meta.lose(f"{name}: {pillow_format} has no premultiplied alpha: the colours are divided by it")
+    pixels = np.zeros((spec.height, spec.width, bands + (plane is not None)), kind)
     yield PictureSink(pixels, bands, premultiplied=premultiplied)
     data = _encode(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, key, extras)
-    write_whole(path, [data], name or path.name)
+    write_whole(path, [data], name)
 
 
 def _check_bands(pillow_format: str, bands: int) -> None:
@@ -337,7 +315,7 @@ def _is_premultiplied(metadata: dict[str, Any]) -> bool:
 
 
 def _extras(metadata: dict[str, Any], nodata: float | None, pillow_format: str, name: str) -> dict[str, Any]:
-    """What is to be written beside the pixels: bytes, and a pair of numbers; a warning tells of the rest."""
+    """The metadata that is written with the pixels. A warning names the rest."""
     found: dict[str, Any] = {k: meta.raw(metadata[k], f"metadata.{k}") for k in ("icc", "exif", "xmp") if k in metadata}
     lost = []
     if "dpi" in metadata:
@@ -354,7 +332,7 @@ def _extras(metadata: dict[str, Any], nodata: float | None, pillow_format: str, 
     extras |= _texts_and_colour(metadata, pillow_format, lost)
     lost += _lost_of_a_raster(metadata, nodata)
     if lost:
-        meta.lose(f"{name}: {pillow_format} doesn't hold, and so loses: {', '.join(lost)}")
+        meta.lose(f"{name}: {pillow_format} can't hold, so the file loses: {', '.join(lost)}")
     return extras
 
 
@@ -371,7 +349,10 @@ def _texts_and_colour(metadata: dict[str, Any], pillow_format: str, lost: list[s
 
 
 def _lost_of_a_raster(metadata: dict[str, Any], nodata: float | None) -> list[str]:
-    """What no picture format holds. Where pixels lie is told in any case, what says nothing isn't."""
+    """Names of metadata that no picture format can hold.
+
+    Metadata without information, such as a default, isn't named.
+    """
     lost = []
     if metadata.keys() & {"crs", "transform", "gcps", "rpcs"}:
         lost.append("georeference")
@@ -393,7 +374,7 @@ def _lost_of_a_raster(metadata: dict[str, Any], nodata: float | None) -> list[st
 
 
 def _encode(image: NDArray[Any], key: str, extras: dict[str, Any]) -> bytes:
-    """The bytes of a picture file, with what `_extras` gave."""
+    """The bytes of a picture file, with the result of `_extras`."""
     pillow_format, fixed = _WRITERS[key]
     _check_bands(pillow_format, 1 if image.ndim == 2 or image.shape[2] == 2 else 3)
     options = dict(fixed)
@@ -402,11 +383,11 @@ def _encode(image: NDArray[Any], key: str, extras: dict[str, Any]) -> bytes:
     for extra in ("dpi", "comment"):
         if extra in extras:
             options[extra] = extras[extra]
-    buffer = io.BytesIO()  # the writers seek, which standard output can't
+    buffer = io.BytesIO()  # Pillow's writers need to seek
     try:
         options.update(exif_and_xmp(extras, pillow_format))
         Image.fromarray(np.ascontiguousarray(image)).save(buffer, format=pillow_format, **options)
-    except (OSError, ValueError) as error:  # beyond the format's own limits, such as 16383 pixels a side in WebP
+    except (OSError, ValueError) as error:  # beyond the format's own limits, such as 16383 pixels per side in WebP
         raise InvalidInputError(f"{image.shape[1]} × {image.shape[0]} pixels don't fit into {key}: {error}") from error
     data = buffer.getvalue()  # no copy; and early versions of Python 3.12 crash when they collect a view of it
     return png.with_chunks(data, extras["png"]) if "png" in extras else data
@@ -418,7 +399,7 @@ def _refuse(name: str, what: str) -> InvalidInputError:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what readers say about files that are fine for us: large ones, odd EXIF."""
+    """Silence warnings of Pillow about files that are fine here: large ones, odd EXIF."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -431,20 +412,20 @@ def _read_pillow(data: bytes, name: str) -> PictureSource:
             Limits().check("max_pixels", picture.width * picture.height, f"{name}: pixels")
             found = beside(picture)
             pixels = _pixels(picture)
-            pixels = _turned(pixels, _orientation(picture))  # 1 by now where loading turned it, as of TIFFs
+            pixels = _turned(pixels, _orientation(picture))  # TIFFs are turned by loading: their orientation is now 1
     except MissingDependencyError as error:
         raise MissingDependencyError(f"{name}: {error}") from error
     except (LearnedCodecError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise InvalidInputError(f"{name}: not a picture in a format that can be read") from None
-    except Exception as error:  # Pillow's readers report damage in a dozen ways
+    except Exception as error:  # Pillow raises a dozen kinds for damaged files
         raise InvalidInputError(f"{name}: damaged or truncated: {error}") from error
     return PictureSource(pixels, meta.bounded(upright(found), name))
 
 
 def _pixels(picture: Any) -> NDArray[np.uint8]:
-    """(H, W, channels) of a picture that is as it should be; strip by strip, for Pillow copies what it hands out."""
+    """The (H, W, channels) pixels of a picture. They are copied in strips, as Pillow copies what it returns."""
     picture.load()
     pixels = np.empty((picture.height, picture.width, len(picture.getbands())), np.uint8)
     rows = max(1, _STRIP // picture.width)
@@ -456,18 +437,18 @@ def _pixels(picture: Any) -> NDArray[np.uint8]:
 
 
 def _orientation(picture: Any) -> int:
-    """What EXIF says, or else XMP; 1 (upright) where neither can be read, as in viewers."""
+    """The orientation by EXIF, or else by XMP. 1 (upright) if neither can be read, as in viewers."""
     if picture.format == "JXL" and not getattr(picture, "jpeg", None):
-        return 1  # its own orientation has been applied, and EXIF's is to be ignored
+        return 1  # JPEG XL has an orientation of its own, applied by now; that of EXIF must be ignored
     try:
         turn = picture.getexif().get(TAG_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001  # odd EXIF fails in a dozen ways
+    except Exception:  # noqa: BLE001  # odd EXIF raises a dozen kinds
         return 1
     return turn if turn in range(1, 9) else 1
 
 
 def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """A view that is upright; orientations from 5 on exchange rows and columns."""
+    """An upright view. Orientations from 5 on exchange rows and columns."""
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
     rows = -1 if orientation in (3, 4, 7, 8) else 1
@@ -476,13 +457,13 @@ def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 
 def beside(picture: Any) -> dict[str, Any]:
-    """What lies beside the pixels of a picture that Pillow has opened, as it is stored; pixels aren't read."""
+    """The metadata of a picture opened by Pillow, as stored. Pixels aren't read."""
     found: dict[str, Any] = {}
     info = picture.info
     exif = info.get("exif")
     if picture.format == "TIFF":
         exif = exif_of_tiff(picture.fp)
-    elif exif is None and "Raw profile type exif" in info:  # as ImageMagick used to write it into PNGs
+    elif exif is None and "Raw profile type exif" in info:  # older versions of ImageMagick wrote it so into PNGs
         with suppress(ValueError):
             exif = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
@@ -490,9 +471,9 @@ def beside(picture: Any) -> dict[str, Any]:
         data = value.encode() if isinstance(value, str) else value
         if isinstance(data, bytes) and data:
             found[key] = meta.binary(data.removeprefix(EXIF_START) if key == "exif" else data)
-    if picture.format == "PNG" and picture.fp is not None and not picture.fp.closed:  # as after Pillow has read all
+    if picture.format == "PNG" and picture.fp is not None and not picture.fp.closed:  # Pillow closes it after reading
         found |= png.beside(picture.fp)
-    elif comment := info.get("comment"):  # JPEG's
+    elif comment := info.get("comment"):  # of a JPEG
         text = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
         found["text"] = [["Comment", text.replace("\0", "")]]
     dpi = info.get("dpi")
@@ -504,14 +485,14 @@ def beside(picture: Any) -> dict[str, Any]:
 
 
 def upright(metadata: dict[str, Any]) -> dict[str, Any]:
-    """The metadata of pixels that have been turned, so that nobody turns them again."""
+    """The metadata of pixels that have been turned upright, so that viewers don't turn them again."""
     turned = {"exif": upright_exif, "xmp": upright_xmp}
     changed = {k: meta.binary(turn(meta.raw(metadata[k], k))) for k, turn in turned.items() if k in metadata}
     return metadata | changed
 
 
 def _check_kind(picture: Image.Image, data: bytes, name: str) -> None:
-    """Refuse what `np.array(picture)` would convert, or what isn't one grey or RGB picture, with or without alpha."""
+    """Refuse anything but one grey or RGB picture of 8 bits, with or without alpha."""
     pages = getattr(picture, "n_frames", 1)
     if pages > 1 and picture.format != "MPO":
         raise _refuse(name, f"{pages} pages or frames")
@@ -524,12 +505,12 @@ def _check_kind(picture: Image.Image, data: bytes, name: str) -> None:
 def _check_mode(picture: Image.Image, name: str) -> None:
     if picture.mode not in ("L", "RGB", "LA", "RGBA"):
         raise _refuse(name, _REFUSED_MODES.get(picture.mode, f"a picture of Pillow's mode {picture.mode!r}"))
-    if picture.info.get("transparency") is not None:  # a colour that stands for "transparent", in PNG and GIF
+    if picture.info.get("transparency") is not None:  # a colour that means "transparent", in PNG and GIF
         raise _refuse(name, "a picture with a transparent colour")
 
 
 def bits(picture: Image.Image, data: bytes) -> int:
-    """Bits a sample as stored. Pillow hands out 16-bit RGB as 8 bits without a word, so its mode can't be asked."""
+    """The bits per sample in the file. Pillow's mode doesn't tell: it silently reads 16-bit RGB as 8 bits."""
     match picture.format:
         case "PNG":
             return data[24]  # IHDR comes first: signature 8, length 4, type 4, width 4, height 4, depth

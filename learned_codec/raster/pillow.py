@@ -1,4 +1,4 @@
-"""How pictures are opened by Pillow: of any size, and of formats that it has as plug-ins."""
+"""Opens pictures by Pillow: of any size, and also of formats for which it has plug-ins."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _JPEG_XL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 
 
 def identify(stream: BinaryIO) -> Any:
-    """As `PIL.Image.open`, but pictures may have any size: the limit of ours, `Limits.max_pixels`, is higher.
+    """Like `PIL.Image.open`, but without Pillow's limit on the size: `Limits.max_pixels` is higher.
 
-    (Pillow's is a setting of the process, meant for files from strangers.)
+    (Pillow's limit is a setting of the whole process.)
 
     Raises:
         PIL.UnidentifiedImageError: Pillow knows no such format.
-        MissingDependencyError: a plug-in would know it.
-        Exception: Pillow raises many kinds on damaged files.
+        MissingDependencyError: the format needs a plug-in that isn't installed.
+        Exception: Pillow raises many kinds for damaged files.
     """
     stream.seek(0)
     head = stream.read(32)
@@ -32,19 +32,19 @@ def identify(stream: BinaryIO) -> Any:
         plugin = "pillow_jxl.JpegXLImagePlugin"
         return _by_plugin(stream, "JPEG XL", "jxl", "pillow-jxl-plugin", plugin, "JXLImageFile")
     tried: set[str] = set()
-    for load in (Image.preinit, Image.init):  # first the usual formats, then all
+    for load in (Image.preinit, Image.init):  # loads the common formats, then all
         load()
         for name in [n for n in Image.ID if n not in tried]:
             tried.add(name)
             factory, accept = Image.OPEN[name]
             try:
                 accepted = accept is None or accept(head[:16])
-                if accepted and not isinstance(accepted, str):  # a text says why not
+                if accepted and not isinstance(accepted, str):  # a string is the reason why not
                     stream.seek(0)
                     return factory(stream, "")
-            except (SyntaxError, IndexError, TypeError, struct.error):  # what a plug-in says to "not mine after all"
+            except (SyntaxError, IndexError, TypeError, struct.error):  # the plug-in doesn't know the file after all
                 continue
-    raise UnidentifiedImageError("in no format that is known")
+    raise UnidentifiedImageError("unknown format")
 
 
 def _by_plugin(stream: BinaryIO, format: str, extra: str, package: str, module: str, name: str) -> Any:
@@ -52,7 +52,7 @@ def _by_plugin(stream: BinaryIO, format: str, extra: str, package: str, module: 
         found = importlib.import_module(module)
     except ImportError as error:
         raise MissingDependencyError(
-            f"a {format} picture, which Pillow reads with {package}: pip install 'learned-codec[{extra}]'"
+            f"to read {format} pictures, Pillow needs {package}: pip install 'learned-codec[{extra}]'"
         ) from error
     stream.seek(0)
     return getattr(found, name)(stream)

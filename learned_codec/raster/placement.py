@@ -1,4 +1,4 @@
-"""The metadata of an image, for a window of it or some of its bands."""
+"""The metadata of a window, or of some of the bands, of an image."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from . import metadata as meta
 
 
 def of_window(metadata: dict[str, Any], window: tuple[int, int, int, int], size: tuple[int, int]) -> dict[str, Any]:
-    """The metadata (see `metadata.py`) for a window (row, column, height, width) of an image of `size` that has it.
+    """The metadata (see `metadata.py`) for a window (row, column, height, width) of an image of `size`.
 
-    The transform, the ground control points and the RPCs move, statistics of the whole image are left out; everything
-    else stays. Raises `CorruptDataError`.
+    The transform, the ground control points and the RPCs are shifted. Statistics of the whole image are left out.
+    Raises `CorruptDataError`.
     """
     found = copy.deepcopy(metadata)
     row, column, *window_size = window
@@ -29,7 +29,7 @@ def of_window(metadata: dict[str, Any], window: tuple[int, int, int, int], size:
         found["transform"] = [a, b, c, d, e, f]
         if not (math.isfinite(c) and math.isfinite(f)):
             del found["transform"]
-            meta.lose(f"pixels of {a:g} × {e:g} have no place in a window at row {row}, column {column}")
+            meta.lose(f"the transform (pixels of {a:g} × {e:g}) isn't finite at row {row}, column {column}: not kept")
     if "gcps" in found:
         points = meta.sequence(meta.mapping(found["gcps"], "metadata.gcps").get("points"), "metadata.gcps.points")
         for point in points:
@@ -42,13 +42,13 @@ def of_window(metadata: dict[str, Any], window: tuple[int, int, int, int], size:
             try:
                 rpcs[key] = repr(float(str(rpcs[key]).split()[0]) - start)
             except (KeyError, ValueError, IndexError):
-                found.pop("rpcs", None)  # half a model of the sensor is worse than none
+                found.pop("rpcs", None)  # half of a sensor model is worse than none
                 break
     return found
 
 
 def only_bands(metadata: dict[str, Any], indices: list[int]) -> dict[str, Any]:
-    """The metadata for some bands, by their indices from 0 without an alpha band, which comes last then."""
+    """The metadata for some bands. Indices count from 0, without the alpha band, which comes last in the result."""
     if not isinstance(metadata.get("bands"), list):
         return metadata
     bands = list(metadata["bands"])

@@ -1,4 +1,4 @@
-"""What a PNG says beside its pixels and Pillow doesn't carry from file to file: texts, and what its colours mean."""
+"""Chunks of a PNG that Pillow doesn't copy: texts, and the meaning of its colours."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from . import metadata as meta
 START = b"\x89PNG\r\n\x1a\n"
 _AFTER_HEADER = 33  # the signature and IHDR
 
-# What colours mean, beside an ICC profile: code points, "sRGB", gamma, primaries, mastering display, light levels.
+# The meaning of colours, beside an ICC profile: code points, sRGB, gamma, primaries, mastering display, light levels.
 _COLOUR = ("cICP", "sRGB", "gAMA", "cHRM", "mDCV", "cLLI")
 _TEXTS = ("tEXt", "zTXt", "iTXt")
-# Texts that hold something else, which has a key of its own or describes another file.
+# Texts that are kept under keys of their own, or that describe another file.
 _NO_TEXTS = ("XML:com.adobe.xmp", "Raw profile type ")
 _LARGEST = 2**22
 
-# In sRGB's own gamma and primaries there is no news.
+# The gamma and primaries of sRGB: they add no information.
 _PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 _SRGB = {"gAMA": struct.pack(">I", 45455), "cHRM": struct.pack(">8I", *_PRIMARIES)}
 
 
 def beside(stream: BinaryIO) -> dict[str, Any]:
-    """The metadata `text` and `png` of a PNG, whose pixels aren't read. The stream stays where it is."""
+    """The metadata `text` and `png` of a PNG, without reading its pixels. The stream keeps its position."""
     before = stream.tell()
     texts: list[list[str]] = []
     colour: dict[str, str] = {}
@@ -41,7 +41,7 @@ def beside(stream: BinaryIO) -> dict[str, Any]:
 
 
 def _chunks(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """The kinds that are wanted here, whole; of a damaged file, those before the damage."""
+    """The chunks of the wanted kinds. In a damaged file, those before the damage."""
     stream.seek(len(START))
     while len(head := stream.read(8)) == 8:
         (length,) = struct.unpack_from(">I", head)
@@ -56,7 +56,7 @@ def _chunks(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
 
 
 def _text(kind: str, payload: bytes) -> tuple[str, str] | None:
-    """A keyword and its text; None if they make no sense, or take too much room."""
+    """A keyword and its text; None if they are invalid or too large."""
     key, _, rest = payload.partition(b"\0")
     try:
         if kind == "tEXt":
@@ -82,12 +82,12 @@ def _inflated(data: bytes) -> bytes:
 
 
 def texts(metadata: dict[str, Any]) -> list[tuple[str, str]]:
-    """Keywords and texts of metadata. Raises `CorruptDataError`."""
+    """The keywords and texts in metadata. Raises `CorruptDataError`."""
     found = []
     for item in meta.sequence(metadata.get("text", []), "metadata.text"):
         key, text = (meta.text(part, "metadata.text") for part in meta.sequence(item, "metadata.text", 2))
         if not _is_keyword(key):
-            raise CorruptDataError(f"metadata.text: {key!r} is no keyword")
+            raise CorruptDataError(f"metadata.text: {key!r} is not a keyword")
         found.append((key, text))
     return found
 
@@ -97,19 +97,19 @@ def _is_keyword(key: str) -> bool:
 
 
 def colour(metadata: dict[str, Any]) -> list[tuple[str, bytes]]:
-    """The chunks that say what colours mean. Raises `CorruptDataError`."""
+    """The chunks in metadata for the meaning of colours. Raises `CorruptDataError`."""
     found = meta.mapping(metadata.get("png", {}), "metadata.png")
     return [(kind, meta.raw(found[kind], f"metadata.png.{kind}")) for kind in _COLOUR if kind in found]
 
 
 def is_plain(chunks: list[tuple[str, bytes]]) -> bool:
-    """Do they say no more than "sRGB", for which everybody takes a picture that says nothing?"""
+    """Whether the chunks mean sRGB, which is also the meaning of a picture without such chunks."""
     said = dict(chunks)
     return "cICP" not in said and ("sRGB" in said or all(_SRGB.get(kind) == payload for kind, payload in chunks))
 
 
 def with_chunks(data: bytes, metadata: dict[str, Any]) -> bytes:
-    """A PNG with the texts and the meaning of colours of metadata. Raises `CorruptDataError`."""
+    """Add the texts and the meaning of colours in metadata to a PNG. Raises `CorruptDataError`."""
     added = list(colour(metadata))
     for key, text in texts(metadata):
         keyword = key.encode("latin-1") + b"\0"

@@ -1,4 +1,4 @@
-"""Is this radar backscatter, and in which unit? Only where the file says so."""
+"""Whether a file declares its samples as radar backscatter, and in which unit."""
 
 import re
 from collections.abc import Iterator
@@ -26,22 +26,23 @@ _RADARS = re.compile(
     r"cosmo-?skymed|capella|iceye|umbra|saocom(-?1[ab])?|nisar|airsar|uavsar|kompsat-?5)\b",
     re.IGNORECASE,
 )
-# A formula, or decibels of something else: "100*dB", "dB = DN/100", "0.01 dB", "dB(A)".
+# Formulas, and decibels of something else: "100*dB", "dB = DN/100", "0.01 dB", "dB(A)".
 _NOT_PLAIN_DECIBELS = re.compile(r"[*×^=+]|log|round|(?<![a-z_\d.])\d[\d.]*\s*db|\bdb\s*\(", re.IGNORECASE)
 
 
 def radar_unit(metadata: dict[str, Any], dtype: np.dtype[Any]) -> Unit | None:
-    """The unit of radar backscatter in which the samples are stored, or None: not radar, or not said, or not plainly.
+    """The unit of radar backscatter of the samples; None if the file doesn't declare one clearly.
 
-    What counts as saying so is a tag UNIT, UNITS or UNITTYPE of a band or the file, or a band's unit or description;
-    what bands say goes before what the file says, all bands must agree, and only what comes before the first semicolon
-    counts. In such a text
+    The unit is taken from a tag UNIT, UNITS or UNITTYPE of a band or the file, or from a band's unit or description.
+    Bands come before the file, all bands must agree, and only the text before the first semicolon counts. In such a
+    text
 
-    - "dB" or "decibel" means "db", for floating-point samples without a scale or offset. A formula (`uint16 =
+    - "dB" or "decibel" means "db" for floating-point samples without a scale or offset. A formula (`uint16 =
       round(100*dB)+10000`) means None: its result is not in decibels.
-    - "amplitude" means "amplitude", "power" and "intensity" mean "power", if there also is a sign of radar: a tag POL
-      or POLARISATION, a tag SENSOR, PLATFORM, … that names a SAR, a band named VV, VH, HV or HH, or sigma0, gamma0 or
-      beta0 in one of the texts. (Tides have amplitudes, and lamps intensities.) A scale is fine, an offset isn't.
+    - "amplitude" means "amplitude", and "power" and "intensity" mean "power", if there is also a sign of radar, as
+      tides have amplitudes and lamps intensities. A sign is a tag POL or POLARISATION, a tag SENSOR, PLATFORM, … with
+      the name of a SAR, a band named VV, VH, HV or HH, or sigma0, gamma0 or beta0 in one of the texts. There may be a
+      scale, but no offset.
 
     Args:
         metadata: of a raster, as `learned_codec.raster.metadata` describes it.
@@ -88,7 +89,7 @@ def _split(text: str) -> list[str]:
 
 
 def _said(texts: list[str]) -> set[Unit | None]:
-    """The units that texts state; {None} for what only looks like one."""
+    """The units in texts; {None} for text that only looks like a unit."""
     units: set[Unit | None] = set()
     for text in texts:
         clause = text.split(";")[0]

@@ -33,6 +33,7 @@ from learned_codec.errors import (
 from learned_codec.raster.exif import upright_exif
 from learned_codec.raster.files import open_sink, open_source
 from learned_codec.raster.pictures import output_format, read_image, write_image
+from learned_codec.raster.sink_spec import SinkSpec
 from learned_codec.values.sources import PixelSource, PlaneKind
 
 
@@ -341,12 +342,14 @@ def save(
     with open_sink(
         path,
         output_format(path),
-        height=height,
-        width=width,
-        bands=len(bands),
-        dtype=bands.dtype,
-        plane=kind or (None if plane is None else "alpha"),
-        **options,
+        SinkSpec(
+            height=height,
+            width=width,
+            bands=len(bands),
+            dtype=bands.dtype,
+            plane=kind or (None if plane is None else "alpha"),
+            **options,
+        ),
     ) as sink:
         for top in range(0, height, 2):
             rows = slice(top, min(top + 2, height))
@@ -554,12 +557,12 @@ def test_exif_that_makes_no_sense(rgb: np.ndarray, tmp_path: Path) -> None:
 def test_an_unfinished_picture_is_not_written(rgb: np.ndarray, tmp_path: Path) -> None:
     with (
         pytest.raises(ZeroDivisionError),
-        open_sink(tmp_path / "a.png", "png", height=5, width=7, bands=3, dtype=np.uint8),
+        open_sink(tmp_path / "a.png", "png", SinkSpec(height=5, width=7, bands=3, dtype=np.uint8)),
     ):
         _ = 1 / 0
     with (
         pytest.raises(InvalidInputError, match=r"shape \(3, 5, 7\)"),
-        open_sink(tmp_path / "a.png", "png", height=5, width=7, bands=3, dtype=np.uint8) as sink,
+        open_sink(tmp_path / "a.png", "png", SinkSpec(height=5, width=7, bands=3, dtype=np.uint8)) as sink,
     ):
         sink.write(slice(0, 5), slice(0, 7), rgb, None)
     assert list(tmp_path.iterdir()) == []

@@ -20,6 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from learned_codec.errors import MetadataLostWarning
 from learned_codec.raster import directories
 from learned_codec.raster.files import open_sink, open_source
+from learned_codec.raster.sink_spec import SinkSpec
 from tests import geotiffs
 
 WORLD = "10\n0.5\n-0.5\n-10\n400005\n5799995\n"
@@ -66,13 +67,15 @@ def to_tiff(path: Path | io.BytesIO, again: Path) -> dict[str, Any]:
         with open_sink(
             again,
             "tif",
-            height=source.height,
-            width=source.width,
-            bands=source.bands,
-            dtype=source.dtype,
-            nodata=source.nodata,
-            plane=source.plane,
-            metadata=source.metadata,
+            SinkSpec(
+                height=source.height,
+                width=source.width,
+                bands=source.bands,
+                dtype=source.dtype,
+                nodata=source.nodata,
+                plane=source.plane,
+                metadata=source.metadata,
+            ),
         ) as sink:
             plane = None if source.plane is None else source.read_plane(*whole)
             sink.write(*whole, source.read(*whole), plane)
@@ -199,7 +202,7 @@ def test_a_place_beside_a_format_that_gdal_does_not_know(tmp_path: Path) -> None
     path = tmp_path / "a.avif"
     Image.fromarray(texture(3, "uint8")).save(path)
     path.with_suffix(".wld").write_text(WORLD)
-    with pytest.warns(MetadataLostWarning, match="a.avif: the files beside it"):
+    with pytest.warns(MetadataLostWarning, match="a.avif: files beside it"):
         to_tiff(path, tmp_path / "again.tif")
 
 
@@ -218,7 +221,7 @@ def test_premultiplied_alpha(tmp_path: Path, bands: int, extension: str) -> None
         shape = {"height": 48, "width": 64, "bands": bands, "dtype": "uint8", "plane": "alpha"}
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always", MetadataLostWarning)
-            with open_sink(again, extension, metadata=source.metadata, **shape) as sink:
+            with open_sink(again, extension, SinkSpec(metadata=source.metadata, **shape)) as sink:
                 sink.write(*whole, source.read(*whole), source.read_plane(*whole))
     if extension == "tif":
         assert not told

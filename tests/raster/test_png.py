@@ -19,6 +19,7 @@ from learned_codec.errors import CorruptDataError, MetadataLostWarning
 from learned_codec.raster import metadata as meta
 from learned_codec.raster import png
 from learned_codec.raster.files import open_sink, open_source
+from learned_codec.raster.sink_spec import SinkSpec
 
 GAMMA, SRGB_GAMMA = struct.pack(">I", 100000), struct.pack(">I", 45455)
 CICP = bytes([9, 16, 0, 1])  # BT.2020, PQ
@@ -44,7 +45,7 @@ def save(source: io.BytesIO, path: Path) -> dict[str, Any]:
     with open_source(source) as opened:
         whole = slice(0, opened.height), slice(0, opened.width)
         shape = {"height": opened.height, "width": opened.width, "bands": 1, "dtype": opened.dtype}
-        with open_sink(path, path.suffix, metadata=opened.metadata, **shape) as sink:
+        with open_sink(path, path.suffix, SinkSpec(metadata=opened.metadata, **shape)) as sink:
             sink.write(*whole, opened.read(*whole), None)
         return opened.metadata
 
@@ -168,7 +169,7 @@ def test_texts_that_make_no_sense(tmp_path: Path, metadata: dict[str, Any], form
     shape = {"height": 2, "width": 2, "bands": 1, "dtype": "uint8"}
     with (
         pytest.raises(CorruptDataError, match="metadata"),
-        open_sink(tmp_path / "a", format, metadata=metadata, **shape) as sink,
+        open_sink(tmp_path / "a", format, SinkSpec(metadata=metadata, **shape)) as sink,
     ):
         sink.write(slice(0, 2), slice(0, 2), np.zeros((1, 2, 2), np.uint8), None)
 
