@@ -321,13 +321,14 @@ def test_transforms_do_not_see_the_tiles(picture: np.ndarray, bands: int) -> Non
     """Analysis and synthesis of the same latents are the same whole and in parts."""
     from learned_codec import codec
     from learned_codec.tiling.encoder import ImageEncoder
+    from learned_codec.tiling.masking import MaskedSource
     from learned_codec.tiling.synthesis import Decoded, synthesise
     from learned_codec.values.arrays import ArraySource
     from learned_codec.values.transform import PLAIN, ValueTransform
 
     card = registry.default(bands)
     model = registry.load(card.name)
-    source = ArraySource(picture[..., :bands])
+    source = MaskedSource(ArraySource(picture[..., :bands]))
     transform = ValueTransform(PLAIN, source.dtype, bands)
     headers = {
         tile: codec.Header(
@@ -342,7 +343,7 @@ def test_transforms_do_not_see_the_tiles(picture: np.ndarray, bands: int) -> Non
     }
     latents = []
     for header in headers.values():
-        found = [tile.latents[0] for tile in ImageEncoder(source, header, transform, None, model, None, None)._tiles()]
+        found = [tile.latents[0] for tile in ImageEncoder(source, header, transform, model, None, None)._tiles()]
         rows, columns = header.tile_grid
         latents.append(np.concatenate([np.concatenate(found[r * columns : (r + 1) * columns], 1) for r in range(rows)]))
     assert np.abs(latents[0] - latents[1]).max() < 1e-5
@@ -426,7 +427,7 @@ def test_unknown_models() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mask", "error"), [(b"mask", CorruptDataError), (b"\7\0", UnsupportedVersionError), (b"", CorruptDataError)]
+    ("mask", "error"), [(b"\1ask", CorruptDataError), (b"\7\0", UnsupportedVersionError), (b"", CorruptDataError)]
 )
 def test_masks_are_not_ignored(mask: bytes, error: type[Exception]) -> None:
     container = bitstream.read(learned_codec.encode(np.zeros((8, 8), np.uint8)))
