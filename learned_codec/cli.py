@@ -224,12 +224,16 @@ def selftest(ctx: click.Context, device: str | None, as_json: bool) -> None:
 
     with progress_bar("testing") as progress:
         results = tests.run(progress, device)
+    right = all(ok for _, ok in results)
+    speed = tests.speed(device) if right and device is not None else {}
     if as_json:
-        click.echo(json.dumps({"versions": tests.versions(), "results": dict(results)}))
+        click.echo(json.dumps({"versions": tests.versions(), "results": dict(results), "speed": speed}))
     else:
         for name, ok in results:
             click.echo(f"{'ok    ' if ok else 'FAILED'}  {name}")
-    ctx.exit(0 if all(ok for _, ok in results) else EXIT_FOUND_WRONG)
+        for name, value in speed.items():
+            click.echo(f"{value:8.1f}  {name}" if name.endswith("ms") else f"{value:8.2f}  {name}, megapixels a second")
+    ctx.exit(0 if right else EXIT_FOUND_WRONG)
 
 
 @main.command()

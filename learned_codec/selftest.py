@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import platform
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache, partial
@@ -21,10 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import learned_codec
+from learned_codec import demo
 from learned_codec.errors import LearnedCodecError
 from learned_codec.models import registry
+from learned_codec.models.config import BLOCK, step_of_quality
 from learned_codec.models.engine import Engine, engine_for
 from learned_codec.models.model import Model
+from learned_codec.options import DEFAULT_QUALITY
+
+_SIDE = 1024
 
 Result = tuple[str, bool]
 """What was tried, and whether it came out right."""
@@ -47,6 +53,43 @@ def run(progress: Callable[[int, int], None] | None = None, device: str | None =
         if progress is not None:
             progress(number + 1, len(cases))
     return results
+
+
+def speed(device: str) -> dict[str, float]:
+    """How fast a device codes: "encode" and "decode" in megapixels a second, then their parts in ms a megapixel.
+
+    It takes a drawn RGB image of 1024 x 1024 pixels, the default model and quality, and the best of four runs.
+    Raises what `learned_codec.encode` raises for the device.
+    """
+    image = demo.landscape(_SIDE, _SIDE)
+    pixels = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / np.float32(255)
+    model = registry.load(registry.default(3), device)
+    step, size = step_of_quality(DEFAULT_QUALITY, model.max_step), (_SIDE // BLOCK, _SIDE // BLOCK)
+    latents = model.analyse(pixels)
+    coded = model.code(latents, step)
+    payload, file = coded.encoder.finish(), learned_codec.encode(image, device=device)
+    megapixels = _SIDE**2 / 1e6
+    calls: dict[str, Callable[[], Any]] = {
+        "encode": lambda: learned_codec.encode(image, device=device),
+        "decode": lambda: learned_codec.decode(file, device=device),
+        "encode: transform, ms": lambda: model.analyse(pixels),
+        "encode: entropy model, ms": lambda: model.code(latents, step),
+        "encode: entropy coder, ms": coded.encoder.finish,
+        "decode: entropy model and coder, ms": lambda: model.decode(payload, step, *size),
+        "decode: transform, ms": lambda: model.synthesise(coded.decoded, step, refined=False),
+        "decode: transform and refinement, ms": lambda: model.synthesise(coded.decoded, step),
+    }
+    seconds = {name: min(_seconds(call) for _ in range(4)) for name, call in calls.items()}
+    return {
+        name: 1000 * taken / megapixels if name.endswith("ms") else megapixels / taken
+        for name, taken in seconds.items()
+    }
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def versions() -> dict[str, str]:

@@ -530,6 +530,17 @@ def test_selftest() -> None:
     assert said["versions"]["learned_codec"] == learned_codec.__version__
 
 
+def test_selftest_of_a_device_tells_its_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learned_codec.selftest.run", lambda *_: [("first", True)])
+    monkeypatch.setattr("learned_codec.selftest._SIDE", 64)
+    lines = run("selftest", "--device", "cpu").stdout.splitlines()[1:]
+    assert len(lines) == 8
+    assert all(float(line.split()[0]) >= 0 for line in lines)
+    speed = json.loads(run("selftest", "--device", "cpu", "--json").stdout)["speed"]
+    assert speed["encode"] > 0
+    assert speed["decode: transform, ms"] > 0
+
+
 def test_selftest_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("learned_codec.selftest.run", lambda *_: [("first", True), ("second", False)])
     result = run("selftest")

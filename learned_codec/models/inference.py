@@ -65,7 +65,7 @@ class Refinement:
     """The residual network on decoded pixels."""
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
-        self._config, self._engine = config, engine
+        self._config = config
         outputs, width = config.bands * PATCH**2, config.refinement_width
         parameters = Parameters(tensors, "synthesis.refinement")
         weight, self._enter_bias = parameters.pointwise("enter", width, outputs)
@@ -75,15 +75,17 @@ class Refinement:
         self._blocks = [_Block(parameters, f"blocks.{i}", width) for i in range(config.refinement_blocks)]
         self.leave = parameters.pointwise("leave", outputs, width)
         self.adaptations = parameters.get("adaptations", config.adaptations, outputs, width)
-        self._inputs = [
+        inputs = [
             Input(config.bands),
             Input(phases**2, channels_last=True, stride=PATCH),
             Input(width, VECTOR),
             Input(1, VECTOR),
         ]
-        self._plain = engine.build(self._network, self._inputs, exact=False)
-        self._adapted: Program | None = None
-        self._seen: Program | None = None
+        adapted = [*inputs, Input(1, (outputs, width))]
+        self._plain, self._adapted = (
+            [engine.build(self._network, inputs, exact=fine) for fine in (False, True)] for inputs in (inputs, adapted)
+        )
+        self._seen = engine.build(lambda ops, x: [self._features(ops, *x)], inputs[:3], exact=False)
 
     def correction(
         self,
@@ -92,14 +94,17 @@ class Refinement:
         log2_scale: float,
         adaptation: Sequence[int] = (),
         inner: tuple[slice, slice] | None = None,
+        *,
+        fine: bool = False,
     ) -> Array:
         """What to add to (bands, H, W) decoded pixels around zero, H and W multiples of 16.
 
         `bias` (width,) and `log2_scale` are those of the level. `adaptation` says how much of each of the first
-        `adaptations` is added to the last layer's weights. With `inner`, only these rows and columns come back.
+        `adaptations` is added to the last layer's weights. With `inner`, only these rows and columns come back. `fine`
+        asks for float32, whose differences between machines 16 bits hardly show.
         """
         vectors = bias[:, None, None], np.full((1, 1, 1), 2.0**log2_scale, np.float32)
-        program, weights = self._program(adaptation)
+        program, weights = self._program(adaptation, fine)
         reach = self._config.refinement_blocks * PATCH
         along = [
             list(_parts(length, part or slice(0, length), reach))
@@ -113,22 +118,16 @@ class Refinement:
                 result[:, rows, columns] = found[:, taken_rows, taken_columns]
         return result
 
-    def _program(self, adaptation: Sequence[int]) -> tuple[Program, list[Array]]:
+    def _program(self, adaptation: Sequence[int], fine: bool) -> tuple[Program, list[Array]]:
         """The program that computes the correction with an adaptation, and its last inputs."""
         if not any(adaptation):
-            return self._plain, []
-        if self._adapted is None:
-            outputs, width = self.leave[0].shape
-            inputs = [*self._inputs, Input(1, (outputs, width))]
-            self._adapted = self._engine.build(self._network, inputs, exact=False)
+            return self._plain[fine], []
         amounts = np.array(adaptation, np.float32)
         weight = self.leave[0] + np.tensordot(amounts, self.adaptations[: len(amounts)], 1)
-        return self._adapted, [weight[None]]
+        return self._adapted[fine], [weight[None]]
 
     def features(self, planes: Array, bias: Array) -> Array:
         """(bands, H, W) decoded pixels -> the input of the last layer, (width, H/4, W/4)."""
-        if self._seen is None:
-            self._seen = self._engine.build(lambda ops, x: [self._features(ops, *x)], self._inputs[:3], exact=False)
         (found,) = self._seen(planes, _phases(planes), bias[:, None, None])
         return found
 

@@ -103,18 +103,20 @@ class Model:
         inner: tuple[slice, slice] | None = None,
         *,
         refined: bool = True,
+        fine: bool = False,
     ) -> Array:
         """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped.
 
         `adaptation` is that of this image, as in its file. With `inner`, only these rows and columns come back. Unless
-        `refined`, the pixels are those before the refinement, which takes a third of the time.
+        `refined`, the pixels are those before the refinement, which takes a third of the time. For more than 8 bits the
+        refinement must be `fine`, in float32.
         """
         planes = self.linear(decoded * self.step_size(step), shape)
         if not refined:
             planes += np.float32(0.5)
             return planes if inner is None else planes[:, *inner]
         bias, (log2_scale,) = self.at("refinement_bias", step), self.at("refinement_scale", step)
-        pixels = self.refinement.correction(planes, bias, float(log2_scale), adaptation, inner)
+        pixels = self.refinement.correction(planes, bias, float(log2_scale), adaptation, inner, fine=fine)
         pixels += np.float32(0.5)
         pixels += planes if inner is None else planes[:, *inner]
         return pixels

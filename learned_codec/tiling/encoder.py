@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,7 @@ class ImageEncoder:
         self.source, self.header, self.transform, self.layout = source, header, transform, source.layout
         self.model, self.optimiser, self.progress, self.threads = model, optimiser, progress, threads
         self.proof = Proof(source, header)
-        self.complaints: dict[bytes, list[str]] = {}  # by the files written so far
+        self._complaints: dict[bytes, Callable[[], list[str]]] = {}  # by the files written so far
         self.extremes = Extremes(header.bands, transform.dtype)  # of the values analysed so far
         self.distortion_weight = 1.0 if transform.unit is None else SPECKLE_DISTORTION_WEIGHT
 
@@ -96,7 +96,7 @@ class ImageEncoder:
             else:
                 data = self._search(Goal.bpp(value) if control == "bpp" else Goal.psnr(value))
         self._counter.finish()
-        if complaints := self.complaints[data]:
+        if complaints := self._complaints[data]():
             others = f"; so do {len(complaints) - 1} more bands" if len(complaints) > 1 else ""
             warnings.warn(complaints[0] + others, DistortionWarning, stacklevel=4)
         return data
@@ -232,7 +232,10 @@ class ImageEncoder:
             both = [join_payload(*parts) for parts in zip(sides, payloads, shown, strict=True)]
             data = bitstream.write(header, both, metadata=self.metadata, mask=self.layout.to_bytes())
         widths = np.array(self.transform.widths or (255.0,) * header.bands)
-        self.complaints[data] = self.proof.complaints(self.model, header, crops, adaptations[:components], widths)
+        # Only the file that is chosen needs to be looked at.
+        self._complaints[data] = partial(
+            self.proof.complaints, self.model, header, crops, adaptations[:components], widths
+        )
         return File(data, adaptations)
 
     # -- rate control -------------------------------------------------------------------------------------------------

@@ -115,6 +115,7 @@ def _jobs(
     step_y, step_x = grid.steps(header)
     (across,) = grid.ranges(width, grid.latents_along(width) * BLOCK, columns_wanted)
     tile_columns = [index for index, _, _ in grid.overlaps(across, step_x)]
+    fine = transform.dtype != np.uint8
     found: Rows = {}  # only rows that the halo reaches
     blank: Blank = {}
     for rows in grid.ranges(height, step_y, rows_wanted):
@@ -140,8 +141,9 @@ def _jobs(
                 here: Window = here,
                 shape: Shape | None = shape,
             ) -> tuple[slice, slice, NDArray[Any]]:
+                to_pixels = partial(model.synthesise, step=header.quality_step, shape=shape, refined=refined, fine=fine)
                 planes = [
-                    _pixels(model, latents, header.quality_step, adaptation, shape, inner, blank, refined=refined)
+                    _pixels(to_pixels, model.config.bands, latents, adaptation, inner, blank, reuse=shape is None)
                     for latents, adaptation in zip(components, adaptations, strict=True)
                 ]
                 return *here, transform.from_model(np.concatenate(planes))
@@ -199,24 +201,23 @@ def _component(
 
 
 def _pixels(
-    model: Model,
+    synthesise: Callable[..., NDArray[np.float32]],
+    bands: int,
     latents: NDArray[np.float32] | None,
-    step: int,
     adaptation: Sequence[int],
-    shape: Shape | None,
     inner: Window,
     blank: Blank,
     *,
-    refined: bool,
+    reuse: bool,
 ) -> NDArray[np.float32]:
     """The pixels of one component in a region without its halo, (bands of the model, h, w)."""
     if latents is None:
-        return np.zeros((model.config.bands, *(part.stop - part.start for part in inner)), np.float32)
-    if shape is not None or latents.any():
-        return model.synthesise(latents, step, adaptation, shape, inner, refined=refined)
+        return np.zeros((bands, *(part.stop - part.start for part in inner)), np.float32)
+    if not reuse or latents.any():
+        return synthesise(latents, adaptation=adaptation, inner=inner)
     key = latents.shape, tuple(adaptation)
     known = blank.get(key)
     if known is None:
         blank.clear()
-        known = blank[key] = model.synthesise(latents, step, adaptation, refined=refined)
+        known = blank[key] = synthesise(latents, adaptation=adaptation)
     return known[:, *inner]
