@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 import learned_codec
 from learned_codec.codec import encode_source
 from learned_codec.errors import CorruptDataError, InvalidInputError
+from learned_codec.integrations.missing import missing
 from learned_codec.values.arrays import ArraySource
-from learned_codec.values.voids import voids
 
 
 class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
@@ -54,8 +54,8 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
     def encode(self, buf: Any) -> bytes:
         """A chunk, (…, H, W) with up to 256 bands, of a dtype that `learned_codec.encode` takes, in any byte order.
 
-        Without `nodata`, a value that is far from all others (-9999, the end of a type …) is kept exactly, too: what
-        stands for missing values in an array isn't told to its codec.
+        Without `nodata`, a lowest or highest value that lies apart from all others (-9999, the end of a type …) is kept
+        exactly, too: what stands for missing values in an array isn't told to its codec.
 
         Raises what `learned_codec.encode` raises, and `InvalidInputError` for a chunk of less than two dimensions.
         """
@@ -63,7 +63,7 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
         if chunk.ndim < 2:
             raise InvalidInputError(f"a chunk of shape {chunk.shape} has no rows and columns")
         planes = np.ascontiguousarray(chunk.reshape(-1, *chunk.shape[-2:]))
-        nodata = _missing(planes) if self.nodata is None else self.nodata
+        nodata = missing(planes) if self.nodata is None else self.nodata
         source = ArraySource(planes if chunk.ndim > 2 else planes[0], planar=chunk.ndim > 2, nodata=nodata)
         order = "F" if chunk.flags.f_contiguous and not chunk.flags.c_contiguous else "C"
         form = {"dtype": chunk.dtype.str, "order": order, "shape": list(chunk.shape)}
@@ -91,13 +91,6 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
 
     def _settings(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if value is not None}
-
-
-def _missing(planes: NDArray[Any]) -> float | None:
-    """The value of a chunk, of all bands together, that stands for none."""
-    values = planes[np.isfinite(planes)] if planes.dtype.kind == "f" else planes
-    found = voids(values, few=1)
-    return found[0][0] if found else None
 
 
 def _as_it_was(chunk: NDArray[Any], form: Any) -> NDArray[Any]:

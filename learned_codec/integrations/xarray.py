@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -52,7 +51,7 @@ class LciBackend(BackendEntrypoint):
         Raises what `learned_codec.open` raises.
         """
         with learned_codec.open(filename_or_obj) as reader:
-            tile = learned_codec.inspect(_head(filename_or_obj)).tile_size
+            tile = learned_codec.inspect(filename_or_obj).tile_size
             shape, dtype = (reader.bands, reader.height, reader.width), reader.dtype
             metadata, nodata = reader.metadata, reader.nodata
         if masked and dtype.kind != "f":
@@ -97,11 +96,6 @@ class _Windows(BackendArray):
             values = np.ma.filled(values.astype(self.dtype), np.nan)
         values = values[:, rows - top][:, :, columns - left]
         return values[kept]
-
-
-def _head(source: Any) -> Any:
-    """What `inspect` takes."""
-    return Path(source).read_bytes() if isinstance(source, str | os.PathLike) else source
 
 
 def _coordinates(metadata: dict[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from zarr.storage import StorePath
 
 import learned_codec
 from learned_codec.errors import InvalidInputError
+from learned_codec.integrations.missing import missing
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
@@ -52,7 +53,8 @@ class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         effort: 0 to 3.
         model: a model's name.
         keep_fill_value: the array's fill value counts as nodata: it comes back exactly, and no other value becomes it.
-            (NaN and infinity come back exactly in any case.)
+            In chunks without it, so does a lowest or highest value that lies apart from all others, such as the
+            `_FillValue` of xarray. (NaN and infinity come back exactly in any case.)
     """
 
     quality: float | None = None
@@ -122,10 +124,10 @@ class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         chunk = chunk.astype(chunk.dtype.newbyteorder("="), copy=False)
         planes = np.ascontiguousarray(chunk.reshape(-1, *chunk.shape[-2:]) if chunk.ndim > 2 else chunk)
         settings = {key: value for key, value in asdict(self).items() if value is not None}
-        if settings.pop("keep_fill_value") and fill_value is not None:
+        if settings.pop("keep_fill_value"):
             value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
-            if (planes == value).any():
-                settings["nodata"] = value
+            # Where xarray wrote the array, another value stands for "missing", in an attribute.
+            settings["nodata"] = value if value is not None and (planes == value).any() else missing(planes)
         return learned_codec.encode(planes, planar=planes.ndim > 2, **settings)
 
 

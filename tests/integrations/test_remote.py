@@ -99,3 +99,11 @@ def test_other_file_systems() -> None:
     with fsspec.open("memory://folder/x.lci", "wb") as file:
         file.write(data)
     np.testing.assert_array_equal(learned_codec.decode("memory://folder/x.lci"), learned_codec.decode(data))
+
+
+def test_xarray_reads_no_more_than_a_window_needs(server: Server) -> None:
+    xarray = pytest.importorskip("xarray")
+    with xarray.open_dataset(server.url) as dataset:
+        window = dataset["band_data"][0, 128:160, 128:160].values
+    assert np.abs(window.astype(int) - learned_codec.decode(server.data)[128:160, 128:160]).max() <= 1
+    assert sum(last + 1 - first for first, last in server.asked) < len(server.data)

@@ -12,6 +12,7 @@ from learned_codec.errors import InvalidInputError
 
 zarr = pytest.importorskip("zarr", minversion="3.0")
 from learned_codec.integrations.zarr import Lci  # noqa: E402 - needs zarr
+from tests.full_disk import files_of_at_most  # noqa: E402
 from tests.integrations.test_numcodecs import chunk  # noqa: E402
 
 
@@ -117,3 +118,56 @@ def test_chunks_are_files() -> None:
     create(store, values, (2, 64, 64), quality=70)
     (data,) = (value.to_bytes() for key, value in store._store_dict.items() if "c/" in key)
     assert data == learned_codec.encode(values, planar=True, quality=70)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        {"dtype": "int16", "scale_factor": 1e-4, "_FillValue": -9999},
+        {"dtype": "int16", "scale_factor": 1e-4, "_FillValue": -32768},
+        {"dtype": "uint16", "scale_factor": 1e-4, "_FillValue": 65535},
+        {"dtype": "uint16", "scale_factor": 1e-4, "add_offset": 0.01, "_FillValue": 0},
+        {"dtype": "float32", "_FillValue": -9999.0},
+        {"dtype": "float32", "_FillValue": np.nan},
+    ],
+    ids=str,
+)
+def test_missing_values_of_xarray(tmp_path: Path, encoding: dict[str, Any], zarr_format: int) -> None:
+    """Codecs aren't told what stands for them. In each chunk there are none, few, or many."""
+    xarray = pytest.importorskip("xarray")
+    from learned_codec.integrations.numcodecs import Lci as Compressor
+
+    values = np.broadcast_to(chunk(1, 64, 64) / 1e4, (2, 64, 64)).astype(np.float32)
+    values[:, :10, :20] = values[0, 30:34, 30:50] = np.nan
+    codec: dict[str, Any] = {"compressors": Compressor(quality=90)}
+    if zarr_format == 3:
+        codec = {"compressors": None, "serializer": Lci(quality=90)}
+    settings = encoding | codec | {"chunks": (2, 32, 32)}
+    xarray.Dataset({"a": (("band", "y", "x"), values)}).to_zarr(
+        tmp_path / "a.zarr", zarr_format=zarr_format, encoding={"a": settings}, consolidated=False
+    )
+    with xarray.open_zarr(tmp_path / "a.zarr", consolidated=False) as found:
+        again = found["a"].values
+    np.testing.assert_array_equal(np.isnan(again), np.isnan(values))
+    assert np.nanmax(np.abs(again - values)) < 0.3 * np.nanstd(values)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_full_disk_leaves_the_old_chunk(tmp_path: Path, zarr_format: int) -> None:
+    from learned_codec.integrations.numcodecs import Lci as Compressor
+
+    codec: dict[str, Any] = {"compressors": Compressor(quality=60)}
+    if zarr_format == 3:
+        codec = {"compressors": None, "serializer": Lci(quality=60)}
+    old, new = chunk(64, 64), chunk(64, 64)[::-1] + 5000
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=old.shape, chunks=old.shape, dtype=old.dtype, zarr_format=zarr_format, **codec
+    )
+    array[...] = old
+    before = array[...]
+    size = len(learned_codec.encode(new))
+    for limit in (0, size // 2, size - 1):
+        with files_of_at_most(limit), pytest.raises(OSError, match="too large"):
+            array[...] = new
+        np.testing.assert_array_equal(zarr.open_array(tmp_path / "a.zarr", mode="r")[...], before)
