@@ -348,7 +348,7 @@ def other_holes(bands: int, height: int, width: int, shares: list[float], seed: 
 @given(
     dtype=st.sampled_from(DTYPES),
     bands=st.integers(2, 6),
-    shares=st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.6, 1.0]), min_size=6, max_size=6),
+    shares=st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.6, 0.9, 0.95, 1.0]), min_size=6, max_size=6),
     seed=st.integers(0, 99),
     quality=st.sampled_from([30, 60, 90]),
     tile=st.sampled_from([None, 64]),

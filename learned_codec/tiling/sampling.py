@@ -18,6 +18,9 @@ MAX_SAMPLES = 2**22
 """The most values sampled; beyond, every n-th pixel is taken. Choosing a transform takes about 30 bytes for each
 value."""
 
+SCATTER_WINDOWS = 8
+"""About as many windows show how scattered holes are."""
+
 
 def samples(source: MaskedSource) -> Samples:
     """Samples of a source's values, for its ranges and the correlation of its bands.
@@ -41,6 +44,24 @@ def lies_in_areas(source: MaskedSource, band: int, value: float) -> bool:
         beside = there[:-2, 1:-1] | there[2:, 1:-1] | there[1:-1, :-2] | there[1:-1, 2:]
         count, joined = count + int(there.sum()), joined + int((there[1:-1, 1:-1] & beside).sum())
     return 2 * joined > count
+
+
+def scatter(source: MaskedSource) -> float:
+    """How far holes lie scattered over the valid pixels: 0 for none or large ones, up to 1 for single pixels far apart.
+
+    If each pixel is missing by chance, this is the squared share of missing pixels, as a mean over the bands.
+    """
+    edges, ends = np.zeros(source.bands), np.zeros(source.bands)
+    windows = list(_sample_windows(source.height, source.width)) if source.layout is not None else []
+    for rows, columns in windows[:: max(1, len(windows) // SCATTER_WINDOWS)]:
+        valid = source.read(rows, columns).valid
+        if valid is None:
+            valid = np.ones((source.bands, rows.stop - rows.start, columns.stop - columns.start), bool)
+        for axis in (1, 2):
+            one, other = np.swapaxes(valid, 1, axis)[:, 1:], np.swapaxes(valid, 1, axis)[:, :-1]
+            edges += (one != other).sum((1, 2))
+            ends += one.sum((1, 2)) + other.sum((1, 2))
+    return float(np.square(edges[ends > 0] / ends[ends > 0]).mean()) if ends.any() else 0.0
 
 
 def _samples_in(source: MaskedSource, windows: list[Window]) -> Samples:

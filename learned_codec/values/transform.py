@@ -53,6 +53,9 @@ MATRIX_ONE: dict[np.dtype[Any], int] = {np.dtype(np.int8): 127, np.dtype(np.int1
 UNITS: tuple[Unit | None, ...] = (None, "power", "amplitude", "db")  # the index is the code in the file
 _UNIT, _OWN_SCALES = 0b011, 0b100  # bits of the parameters' first byte: the unit; whether each band has a scale
 
+LIKE_COLOURS = 0.9
+"""How red, green and blue are correlated, as a rule. Where one of them is missing, the others tell its detail."""
+
 NARROW = 32
 """8-bit pictures store bounds only if the values of each band span less than this. Others would gain nothing."""
 
@@ -158,7 +161,9 @@ class ValueTransform:
         if self.code == SCALED:
             return self._scaled(values, valid)
         unit: NDArray[np.float32] = np.divide(values, 255, dtype=np.float32)
-        planes = unit if valid is None else fill_bands(unit, valid, None)
+        planes = (
+            unit if valid is None else fill_bands(unit, valid, LIKE_COLOURS + (1 - LIKE_COLOURS) * np.eye(len(unit)))
+        )
         return np.repeat(planes, model_bands, 0) if self.code == GREY else planes
 
     def _scaled(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
