@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import click
 
 import learned_codec
+from learned_codec.bounded.header import said_of
 from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError, MissingDependencyError
 from learned_codec.files import IMAGE_SUFFIXES
 from learned_codec.options import DEFAULT_QUALITY, EFFORTS, one_rate
@@ -69,10 +70,12 @@ def main() -> None:
     """
 
 
-@main.command(epilog="\b\nProfiles:\n" + "".join(f"  {n:<8}{p.purpose}\n" for n, p in PROFILES.items()))
+@main.command(epilog="\b\nProfiles:\n" + "".join(f"  {n:<11}{p.purpose}\n" for n, p in PROFILES.items()))
 @click.argument("src", nargs=-1, required=True)
 @click.argument("dst")
 @rate_options
+@click.option("--max-error", type=float, multiple=True, help="At most this error of any value; once, or for each band.")
+@click.option("--lossless", is_flag=True, help="Every value as it was: --max-error 0.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), help="Settings for a product, below.")
 @click.option("--kind", type=click.Choice(["sar"]), help="Radar backscatter, coded in dB.")
 @click.option(
@@ -99,6 +102,8 @@ def encode(
     quality: float | None,
     bpp: float | None,
     psnr: float | None,
+    max_error: tuple[float, ...],
+    lossless: bool,
     profile: str | None,
     kind: str | None,
     unit: str | None,
@@ -112,7 +117,10 @@ def encode(
 
     A SRC that is a folder stands for all images in it, whose folders DST then has too.
     """
-    rate = _rate(quality, bpp, psnr, default=profile is None)
+    if lossless and max_error:
+        raise click.UsageError("--lossless is --max-error 0, so they exclude each other.")
+    bounds = 0.0 if lossless else max_error[0] if len(max_error) == 1 else max_error or None
+    rate = _rate(quality, bpp, psnr, bounds, default=profile is None)
     given = {"profile": profile, "kind": kind or ("sar" if unit else None), "unit": unit, **others}
     options = rate | {name: value for name, value in given.items() if value is not None} | {"overwrite": overwrite}
     tasks = _tasks(src, dst, options, IMAGE_SUFFIXES, "lci", skip_existing=skip_existing)
@@ -328,9 +336,20 @@ def compare(image: Path, as_json: bool, **options: Any) -> None:
     click.echo(json.dumps(found.to_dict()) if as_json else found.report())
 
 
-def _rate(quality: float | None, bpp: float | None, psnr: float | None, *, default: bool = True) -> dict[str, float]:
+def _rate(
+    quality: float | None,
+    bpp: float | None,
+    psnr: float | None,
+    max_error: float | tuple[float, ...] | None = None,
+    *,
+    default: bool = True,
+) -> dict[str, Any]:
     """The one rate control that was given, or the default, as keyword arguments for `encode`."""
     given = {"quality": quality, "bpp": bpp, "psnr": psnr}
+    if max_error is not None:
+        if set(given.values()) != {None}:
+            raise click.UsageError("--max-error and --lossless exclude --quality, --bpp and --psnr.")
+        return {"max_error": max_error}
     if not default and set(given.values()) == {None}:
         return {}
     try:
@@ -507,10 +526,14 @@ def _name(argument: str) -> str:
 
 
 def _summary(info: Any) -> str:
+    if info.max_error is not None:
+        return f"{_size(info)}, {said_of(info.max_error)}"
     model = (
         f"the weights {info.weights_id}" if info.model is None else f"quality {info.quality:.4g}, model {info.model}"
     )
-    return (
-        f"{info.width} × {info.height} pixels, {info.bands} × {info.dtype}, {info.bytes:,} bytes, {info.bpp:.3f} bpp, "
-        f"{model}"
-    )
+    return f"{_size(info)}, {model}"
+
+
+def _size(info: Any) -> str:
+    size = f"{info.width} × {info.height} pixels, {info.bands} × {info.dtype}"
+    return f"{size}, {info.bytes:,} bytes, {info.bpp:.3f} bpp"

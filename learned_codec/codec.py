@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from learned_codec import bitstream, options
 from learned_codec.bitstream import TILE_UNIT, Header
 from learned_codec.bitstream.metadata import number_to_json
+from learned_codec.bounded.header import NO_MODEL, bounds_of, is_bounded, said_of
 from learned_codec.errors import BitstreamError, InputWarning, InvalidInputError, UnknownModelError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
@@ -32,7 +34,7 @@ from learned_codec.tiling.masking import MaskedSource
 from learned_codec.tiling.progress import Progress, Telling
 from learned_codec.tiling.sampling import lies_in_areas
 from learned_codec.tiling.sampling import samples as take_samples
-from learned_codec.values.arrays import ArraySource
+from learned_codec.values.arrays import BOUNDED_DTYPES, ArraySource
 from learned_codec.values.choose import Samples, choose, guess_unit
 from learned_codec.values.constants import Constant
 from learned_codec.values.mask import MaskSpec, holds
@@ -70,12 +72,15 @@ class Info:
     Attributes:
         width, height: in pixels.
         bands: how many the image has; a mask or an alpha channel isn't counted.
-        dtype: of the samples: "uint8", "uint16", "int16" or "float32".
+        dtype: of the samples: "uint8", "uint16", "int16" or "float32"; with a `max_error` also "int8", "bool",
+            "uint32" or "int32".
         layout: of the array that `decode` returns: "HW", "HWC" or "CHW".
         unit: "power", "amplitude" or "db" for radar backscatter, else None.
-        model: the model's name; None if it isn't installed here.
-        weights_id: identifies the model's weights, in hexadecimal digits.
+        model: the model's name; None if it isn't installed here, and where there is none.
+        weights_id: identifies the model's weights, in hexadecimal digits; zeros where there is no model.
         quality: 1 to 100; above 100 if a bpp or psnr asked for more; None if the model isn't installed here.
+        max_error: the most by which a valid value of each band differs from the original, in the image's own units; 0
+            is lossless. None where a model coded the image, whose error has no bound.
         tile_size: pixels a side of a tile; None if one tile holds the image.
         tiles: how many there are.
         bytes: the size of the file.
@@ -94,6 +99,7 @@ class Info:
     model: str | None
     weights_id: str
     quality: float | None
+    max_error: tuple[float, ...] | None
     tile_size: int | None
     tiles: int
     bytes: int
@@ -104,7 +110,9 @@ class Info:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return asdict(self) | {"nodata": None if self.nodata is None else number_to_json(self.nodata)}
+        bounds = None if self.max_error is None else list(self.max_error)
+        nodata = None if self.nodata is None else number_to_json(self.nodata)
+        return asdict(self) | {"max_error": bounds, "nodata": nodata}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,7 @@ def encode(
     quality: float | None = None,
     bpp: float | None = None,
     psnr: float | None = None,
+    max_error: float | Sequence[float] | None = None,
     model: ModelName | None = None,
     planar: bool = False,
     nodata: float | None = None,
@@ -162,6 +171,10 @@ def encode(
             smallest file already has more. The peak is 255 for uint8 and 65535 for 16 bits. For float32 and radar it
             is the robust range of the values; radar counts in dB, and bands of unlike ranges count by their own. As a
             rule this takes two codings and decodings.
+        max_error: the most by which any valid value of a band may differ from the original, in the array's own units:
+            one number, or one for each band; 0 is lossless. No model takes part, so every machine decodes the same
+            values, and more dtypes can be coded: int8, bool, uint32 and int32 too, but not float64. It can't go with
+            quality, bpp, psnr or model; `kind`, `unit`, `effort` and `device` make no difference.
         model: a model's name (see `list_models`), or the path of weights of your own, which decoders then need too
             (`register_model`). By default three bands of uint8 use the RGB model; other images use the one-band model,
             once for each spectral component.
@@ -207,7 +220,8 @@ def encode(
             raise InvalidInputError("a Pillow image says itself what its bands are: no planar, mask or nodata")
         source = source_of(image)
     else:
-        source = ArraySource(image, planar=planar, mask=mask, nodata=nodata)  # type: ignore[arg-type]  # or a number
+        bounded = max_error is not None
+        source = ArraySource(image, planar=planar, mask=mask, nodata=nodata, bounded=bounded)  # type: ignore[arg-type]  # or a number
         layout = source.layout
     return encode_source(
         source,
@@ -215,6 +229,7 @@ def encode(
         quality=quality,
         bpp=bpp,
         psnr=psnr,
+        max_error=max_error,
         model=model,
         kind=kind,
         unit=unit,
@@ -233,6 +248,7 @@ def encode_source(
     quality: float | None = None,
     bpp: float | None = None,
     psnr: float | None = None,
+    max_error: float | Sequence[float] | None = None,
     model: ModelName | None = None,
     kind: str | None = None,
     unit: str | None = None,
@@ -249,9 +265,14 @@ def encode_source(
     `nodata_is_border`, the source's nodata counts only in areas that reach the image's edge. All other arguments, and
     the errors, are those of `encode`.
     """
-    rate = options.one_rate({"quality": quality, "bpp": bpp, "psnr": psnr})
+    rates = {"quality": quality, "bpp": bpp, "psnr": psnr}
     effort = options.checked_effort(effort)
     used, telling = checked_threads(threads), Telling(progress)
+    if max_error is not None:
+        bounds = options.checked_bounds(max_error, source.bands, rates | {"model": model})
+        with telling as tell:
+            return _encode_bounded(source, layout, bounds, tile_size, used, tell)
+    rate = options.one_rate(rates)
     dtype = source.dtype
     if dtype == np.float64:
         dtype = np.dtype(np.float32)
@@ -259,17 +280,7 @@ def encode_source(
     radar = _radar(kind, unit, source.unit)
     plain = dtype == np.uint8 and not radar
     card = registry.by_name(model) if model is not None else registry.default(3 if plain and source.bands == 3 else 1)
-    header = Header(
-        width=source.width,
-        height=source.height,
-        bands=source.bands,
-        dtype=dtype.name,  # type: ignore[arg-type]  # the source has checked it
-        layout=layout or ("HW" if source.bands == 1 else "HWC"),  # type: ignore[arg-type]  # one of three
-        weights_id=bytes.fromhex(card.weights_id),
-        quality_step=0,
-        tile_code=_tile_code(tile_size, source.height, source.width, source.bands),
-    )
-    header.validate(Limits())  # what no decoder would accept by default is better not written
+    header = _header(source, layout, dtype, bytes.fromhex(card.weights_id), tile_size)
     from learned_codec.tiling.encoder import ImageEncoder
     from learned_codec.tiling.parallel import shared
 
@@ -286,15 +297,63 @@ def encode_source(
         samples = take_samples(masked)
     known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
     transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels)
-    metadata = dict(source.metadata)
-    if source.nodata is not None:  # kept even if no pixel of this image has it
-        metadata["nodata"] = number_to_json(source.nodata)
+    metadata = _metadata(source)
     workers, each = shared(used, header.tile_count)
     loaded = registry.load(card, device, each)
     optimiser = registry.optimiser(loaded, card, effort) if effort else None
     with telling as tell:
         job = ImageEncoder(masked, header, transform, loaded, optimiser, tell, workers)
         return job.run(*rate, metadata)
+
+
+def _encode_bounded(
+    source: PixelSource,
+    layout: str | None,
+    bounds: tuple[float, ...],
+    tile_size: int | None,
+    threads: int,
+    progress: Progress | None,
+) -> bytes:
+    """The file of an image with a bound for each band; the other arguments as `encode_source` has checked them."""
+    from learned_codec.tiling.bounded import BoundedEncoder
+    from learned_codec.tiling.parallel import shared
+
+    if source.dtype.name not in BOUNDED_DTYPES:
+        raise InvalidInputError(
+            f"{', '.join(BOUNDED_DTYPES)} can be encoded with max_error, not {source.dtype}; a file can be read as "
+            "another with dtype="
+        )
+    if source.dtype.kind == "b" and source.nodata is not None:
+        raise InvalidInputError(f"booleans have no value to spare for nodata: {source.nodata!r}")
+    header = _header(source, layout, source.dtype, NO_MODEL, tile_size)
+    workers, _ = shared(threads, header.tile_count)
+    job = BoundedEncoder(source, header, bounds, _mask_layout(source, source.dtype), progress, workers)
+    return job.run(_metadata(source))
+
+
+def _header(
+    source: PixelSource, layout: str | None, dtype: np.dtype[Any], weights_id: bytes, tile_size: int | None
+) -> Header:
+    """All of a header that doesn't depend on the pixels. Raises `LimitError`."""
+    header = Header(
+        width=source.width,
+        height=source.height,
+        bands=source.bands,
+        dtype=dtype.name,  # type: ignore[arg-type]  # the source has checked it
+        layout=layout or ("HW" if source.bands == 1 else "HWC"),  # type: ignore[arg-type]  # one of three
+        weights_id=weights_id,
+        quality_step=0,
+        tile_code=_tile_code(tile_size, source.height, source.width, source.bands),
+    )
+    header.validate(Limits())  # what no decoder would accept by default is better not written
+    return header
+
+
+def _metadata(source: PixelSource) -> dict[str, Any]:
+    metadata = dict(source.metadata)
+    if source.nodata is not None:  # kept even if no pixel of this image has it
+        metadata["nodata"] = number_to_json(source.nodata)
+    return metadata
 
 
 def decode(
@@ -363,6 +422,7 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
         if container.header.tile_count == 1:  # only the tile's own checksum covers its length
             container.check_end()
     header, size = container.header, container.size
+    bounds = bounds_of(header) if is_bounded(header) else None
     try:
         card = registry.by_id(header.weights_id)
     except UnknownModelError:
@@ -380,6 +440,7 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
         quality=quality_of_step(header.quality_step, card.max_step)
         if card and header.quality_step <= card.top_step
         else None,
+        max_error=bounds,
         tile_size=header.tile_code * TILE_UNIT or None,
         tiles=header.tile_count,
         bytes=size,
@@ -418,7 +479,8 @@ def _report(container: bitstream.Container) -> Report:
         container.check_end()
     except BitstreamError as error:
         return Report(False, (), count, str(error))
-    return Report(True, (), count, f"{count} tiles, all whole")
+    bound = f", {said_of(bounds_of(container.header))}" if is_bounded(container.header) else ""
+    return Report(True, (), count, f"{count} tiles, all whole{bound}")
 
 
 def _voids(source: MaskedSource, samples: Samples, *, declared: bool) -> list[Constant]:

@@ -17,6 +17,7 @@ Every error is a `LearnedCodecError`, and also the built-in error that a caller 
     │   └── WeightsError(ValueError)           a weights file that is damaged or breaks the exactness bound
     ├── FileError(OSError)                     the destination exists, the source can't be read
     ├── MissingDependencyError(ImportError)    names the extra to install
+    ├── BoundError(RuntimeError)               a decoder would miss the max_error, by a defect of ours
     ├── ProcessLostError(RuntimeError)         a process that did part of the work was killed
     └── TrainingError(RuntimeError)            training can't go on
 
@@ -34,6 +35,7 @@ from typing import Self
 
 __all__ = [
     "BitstreamError",
+    "BoundError",
     "CorruptDataError",
     "DistortionWarning",
     "FileError",
@@ -146,6 +148,10 @@ class FileError(LearnedCodecError, OSError):
 
 class MissingDependencyError(LearnedCodecError, ImportError):
     """An optional dependency isn't installed; the message names the extra that brings it."""
+
+
+class BoundError(LearnedCodecError, RuntimeError):
+    """What a decoder would see isn't within the asked-for bound, by a defect of this library. Nothing was written."""
 
 
 class ProcessLostError(LearnedCodecError, RuntimeError):

@@ -12,7 +12,7 @@ ready. File objects aren't closed.
 Threads may call these functions at the same time, with different destinations.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,6 +53,7 @@ def encode_file(
     quality: float | None = None,
     bpp: float | None = None,
     psnr: float | None = None,
+    max_error: float | Sequence[float] | None = None,
     model: "ModelName | None" = None,
     profile: str | None = None,
     nodata: float | None = None,
@@ -80,6 +81,7 @@ def encode_file(
         quality: 1 to 100, as for `encode`.
         bpp: bits per pixel, as for `encode`.
         psnr: dB, as for `encode`.
+        max_error: the most by which a value may differ, as for `encode`; 0 is lossless, also for classes.
         model: a model's name or the path of its weights, as for `encode`.
         profile: settings for a product, see `learned_codec.profiles`. The other arguments, and what the file itself
             declares, go before the profile.
@@ -96,7 +98,8 @@ def encode_file(
             default it is the file's own type. But with a warning, float64 becomes float32, and int8 and integers of 32
             and 64 bits become a type of 16 bits if they fit.
         overwrite: replace an existing destination.
-        force: encode rasters of classes and colour tables too. Lossy coding changes the class of some pixels.
+        force: encode rasters of classes and colour tables too. Lossy coding changes the class of some pixels. With a
+            `max_error` of 0, which doesn't, they are accepted anyway.
 
     Returns:
         What `inspect` returns for the file.
@@ -115,14 +118,17 @@ def encode_file(
 
     usual = {} if profile is None else options_of(profile)
     usual_nodata = usual.pop("nodata", None)
-    if bpp is not None or psnr is not None:
-        usual.pop("quality", None)
-    given: dict[str, Any] = {"quality": quality, "bpp": bpp, "psnr": psnr, "model": model, "kind": kind, "unit": unit}
+    rates = {"quality": quality, "bpp": bpp, "psnr": psnr, "max_error": max_error}
+    if any(rate is not None for rate in rates.values()):
+        usual = {name: value for name, value in usual.items() if name not in rates}
+    given: dict[str, Any] = {**rates, "model": model, "kind": kind, "unit": unit}
     given |= {"tile_size": tile_size, "effort": effort, "device": device, "threads": threads, "progress": progress}
     options = usual | {name: value for name, value in given.items() if value is not None}
+    bounded = "max_error" in options
+    exact = bounded and all(bound == 0 for bound in _listed(options["max_error"]))
     _check_name(dst)
     with atomic_write(dst, overwrite=overwrite) as stream:  # before the work, so that a refusal comes first
-        with _opened(src, force=force, dtype=dtype) as source:
+        with _opened(src, force=force or exact, dtype=dtype, bounded=bounded) as source:
             by_profile = _declare(source, nodata, usual_nodata)
             # Inside a radar image, zeros are dark ground.
             border = by_profile and options.get("kind") == "sar"
@@ -131,16 +137,20 @@ def encode_file(
     return codec.inspect(data)
 
 
+def _listed(bounds: Any) -> list[Any]:
+    return list(bounds) if isinstance(bounds, Iterable) else [bounds]
+
+
 @contextmanager
-def _opened(src: "Source | PixelSource", *, force: bool, dtype: str | None) -> "Iterator[PixelSource]":
+def _opened(src: "Source | PixelSource", *, force: bool, dtype: str | None, bounded: bool) -> "Iterator[PixelSource]":
     from learned_codec.raster.convert import convert
     from learned_codec.raster.files import open_source
     from learned_codec.values.sources import PixelSource
 
     if isinstance(src, PixelSource):
-        yield convert(src, dtype, "the source")
+        yield convert(src, dtype, "the source", bounded=bounded)
         return
-    with reading(src) as readable, open_source(readable, force=force, dtype=dtype) as source:
+    with reading(src) as readable, open_source(readable, force=force, dtype=dtype, bounded=bounded) as source:
         yield source
 
 
@@ -161,7 +171,8 @@ def decode_file(
 ) -> None:
     """Decode an LCI file into an image file.
 
-    A GeoTIFF gets everything that the original had beside its pixels; a picture gets what its format can hold. GeoTIFFs
+    A GeoTIFF gets everything that the original had beside its pixels; a picture gets what its format can hold. Booleans
+    become 0 and 1 of uint8. GeoTIFFs
     are written window by window, so memory is bounded by tiles, not by the image.
 
     Args:
@@ -216,7 +227,7 @@ def decode_file(
                 height=height,
                 width=width,
                 bands=len(indices),
-                dtype=reader.dtype,
+                dtype="uint8" if reader.dtype.kind == "b" else reader.dtype,
                 nodata=reader.nodata,
                 plane=reader.plane,
                 metadata=metadata,
@@ -228,7 +239,8 @@ def decode_file(
             for part in reader.parts((row, column, height, width), tell):
                 rows = slice(part.rows.start - row, part.rows.stop - row)
                 columns = slice(part.columns.start - column, part.columns.stop - column)
-                sink.write(rows, columns, part.values[indices], part.plane)
+                values = part.values[indices]
+                sink.write(rows, columns, values.view("uint8") if values.dtype.kind == "b" else values, part.plane)
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,6 +34,27 @@ def one_rate(given: Mapping[str, object]) -> tuple[str, float]:
     if value <= 0:
         raise InvalidInputError(f"{name} must be above 0, not {value}")
     return name, float(value)
+
+
+def checked_bounds(max_error: object, bands: int, others: Mapping[str, object]) -> tuple[float, ...]:
+    """The bound of each band, from one for all or one for each.
+
+    Raises `InvalidInputError` unless it is that, and where one of the `others` is given, which choose a loss instead.
+    """
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise InvalidInputError(f"max_error codes without a model, so it can't go with {' and '.join(given)}")
+    if isinstance(max_error, Sequence | np.ndarray) and not isinstance(max_error, str) and np.ndim(max_error) == 1:
+        found: list[Any] = list(max_error)
+    else:
+        found = [max_error] * bands
+    if len(found) != bands:
+        raise InvalidInputError(f"max_error must be one number, or one for each of {bands} bands, not {len(found)}")
+    for value in found:
+        known = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        if not known or not np.isfinite(value) or value < 0:
+            raise InvalidInputError(f"max_error must be a number of 0 or more, not {value!r}")
+    return tuple(float(value) for value in found)
 
 
 def checked_effort(effort: object) -> int:

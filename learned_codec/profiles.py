@@ -33,6 +33,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         ),
         "aerial": Profile("Aerial and satellite images of 8 bits", MappingProxyType({"quality": 60.0})),
         "photo": Profile("Photographs for the screen", MappingProxyType({"quality": 50.0})),
+        "classes": Profile("Maps of classes, masks, counts: every value as it was", MappingProxyType({"max_error": 0})),
+        "elevation": Profile("Elevation in metres, each within 0.1 m", MappingProxyType({"max_error": 0.1})),
     }
 )
 

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from learned_codec import bitstream, options, windows
 from learned_codec.bitstream.metadata import number_of_json
+from learned_codec.bounded.header import is_bounded, said_of
 from learned_codec.errors import FileError, InvalidInputError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.models.config import HALO
 from learned_codec.models.device import checked_threads
 from learned_codec.streams import Openable, is_path, name_of, opened
+from learned_codec.tiling.bounded import BoundedDecoder
 from learned_codec.tiling.decoder import Block, ImageDecoder
 from learned_codec.tiling.grid import tiles_of
 from learned_codec.tiling.parallel import shared
@@ -53,7 +55,7 @@ class Reader:
     Attributes:
         height, width: in pixels.
         bands: how many the image has; a mask or an alpha channel isn't counted.
-        dtype: the numpy dtype of the image: uint8, uint16, int16 or float32.
+        dtype: the numpy dtype of the image.
         shape: the shape of the array that `decode` returns; `ndim` is its length.
         descriptions: the name of each band; None for a band without one.
         nodata: the value of pixels that have none; None if no value stands for that.
@@ -76,8 +78,11 @@ class Reader:
         header = container.header
         self.container, self._file, self._device, self._threads = container, file, device, threads
         self._reopen, self.name, self._process = reopen, name, os.getpid()
-        self._card = registry.by_id(header.weights_id)
-        self._decoding = ImageDecoder(container, self._card, lenient=lenient)
+        self._decoding: BoundedDecoder | ImageDecoder
+        if is_bounded(header):
+            self._decoding = BoundedDecoder(container, lenient=lenient)
+        else:
+            self._decoding = ImageDecoder(container, registry.by_id(header.weights_id), lenient=lenient)
         self.height, self.width, self.bands = header.height, header.width, header.bands
         self.dtype = np.dtype(header.dtype)
         size = header.height, header.width
@@ -218,8 +223,14 @@ class Reader:
         named = f"{self.name}{state}: " if self.name else ""
         return (
             f"<{named}{self.width} × {self.height} pixels, {self.bands} × {self.dtype}, "
-            f"{self.container.size:,} bytes, model {self._card.name}>"
+            f"{self.container.size:,} bytes, {self._how()}>"
         )
+
+    def _how(self) -> str:
+        """How the image was coded."""
+        if isinstance(self._decoding, BoundedDecoder):
+            return said_of(self._decoding.bounds)
+        return f"model {self._decoding.card.name}"
 
     def _repr_html_(self) -> str:
         """For notebooks: the line of `repr` and a picture of the image, or of the middle of a large image."""
@@ -295,10 +306,15 @@ class Reader:
         self._check_open()
         checked_progress(progress)
         wanted = slice(row, row + height), slice(column, column + width)
-        needed = len(tiles_of(self.container.header, wanted, HALO))
-        workers, each = shared(checked_threads(self._threads), needed)
-        model = registry.load(self._card, self._device, each)
-        for block in self._decoding.blocks(model, wanted, progress, workers, factor):
+        threads = checked_threads(self._threads)
+        blocks: Iterator[Block]
+        if isinstance(self._decoding, BoundedDecoder):
+            blocks = self._decoding.blocks(wanted, progress, threads, factor)
+        else:
+            workers, each = shared(threads, len(tiles_of(self.container.header, wanted, HALO)))
+            model = registry.load(self._decoding.card, self._device, each)
+            blocks = self._decoding.blocks(model, wanted, progress, workers, factor)
+        for block in blocks:
             yield block.crop(*(cells(part, factor) for part in wanted))
 
     def close(self) -> None:

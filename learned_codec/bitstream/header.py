@@ -3,12 +3,12 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, get_args
 
-from learned_codec.errors import CorruptDataError, InvalidInputError, TruncatedError, UnsupportedVersionError
+from learned_codec.errors import CorruptDataError, InvalidInputError, TruncatedError
 from learned_codec.limits import BLOCK, Limits
 
 from . import varint
 
-DType = Literal["uint8", "uint16", "int16", "float32"]
+DType = Literal["uint8", "uint16", "int16", "float32", "int8", "bool", "uint32", "int32"]
 Layout = Literal["HW", "HWC", "CHW"]
 
 DTYPES: tuple[DType, ...] = get_args(DType)  # the index is the code in the file
@@ -190,8 +190,6 @@ class Header:
     @classmethod
     def _parse(cls, payload: bytes) -> "Header":
         form = payload[0]
-        if form & _DTYPE >= len(DTYPES):
-            raise UnsupportedVersionError(f"format 0x{form:02x} in HEAD needs a later version of this library")
         shape = (form & _SHAPE) >> 3
         width, at = varint.decode(payload, 1)
         height, at = varint.decode(payload, at)

@@ -41,13 +41,14 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
         quality: float | None = None,
         bpp: float | None = None,
         psnr: float | None = None,
+        max_error: float | None = None,
         nodata: float | None = None,
         kind: str | None = None,
         unit: str | None = None,
         effort: int = 0,
         model: str | None = None,
     ) -> None:
-        self.quality, self.bpp, self.psnr = quality, bpp, psnr
+        self.quality, self.bpp, self.psnr, self.max_error = quality, bpp, psnr, max_error
         self.nodata, self.kind, self.unit = nodata, kind, unit
         self.effort, self.model = effort, model
 
@@ -63,8 +64,10 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
         if chunk.ndim < 2:
             raise InvalidInputError(f"a chunk of shape {chunk.shape} has no rows and columns")
         planes = np.ascontiguousarray(chunk.reshape(-1, *chunk.shape[-2:]))
-        nodata = missing(planes) if self.nodata is None else self.nodata
-        source = ArraySource(planes if chunk.ndim > 2 else planes[0], planar=chunk.ndim > 2, nodata=nodata)
+        bounded = self.max_error is not None
+        nodata = missing(planes) if self.nodata is None and not bounded else self.nodata
+        planar = chunk.ndim > 2
+        source = ArraySource(planes if planar else planes[0], planar=planar, nodata=nodata, bounded=bounded)
         order = "F" if chunk.flags.f_contiguous and not chunk.flags.c_contiguous else "C"
         form = {"dtype": chunk.dtype.str, "order": order, "shape": list(chunk.shape)}
         if order == "F" or chunk.dtype != source.dtype or not chunk.dtype.isnative:
@@ -99,7 +102,7 @@ def _as_it_was(chunk: NDArray[Any], form: Any) -> NDArray[Any]:
         return chunk
     try:
         dtype, order, shape = np.dtype(form["dtype"]), form["order"], tuple(map(int, form["shape"]))
-        if dtype.kind not in "uif" or dtype.itemsize > 8 or math.prod(shape) != chunk.size or min(shape) < 1:
+        if dtype.kind not in "uifb" or dtype.itemsize > 8 or math.prod(shape) != chunk.size or min(shape) < 1:
             raise ValueError("it isn't that of the pixels")
         return np.asarray(chunk.reshape(shape).astype(dtype), order=order)
     except (TypeError, ValueError, KeyError) as error:

@@ -22,7 +22,7 @@ from learned_codec.values.reduce import reducing_factor
 
 FORMAT, MIME = "LCI", "image/x-lci"
 MAGIC = b"\x89LCI"
-OPTIONS = ("quality", "bpp", "psnr", "effort", "model", "threads")
+OPTIONS = ("quality", "bpp", "psnr", "max_error", "effort", "model", "threads")
 _MODES = {("uint8", 1, False): "L", ("uint8", 1, True): "LA", ("uint8", 3, False): "RGB", ("uint8", 3, True): "RGBA",
           ("uint16", 1, False): "I;16", ("float32", 1, False): "F"}  # fmt: skip
 
@@ -90,7 +90,7 @@ class LciImageFile(ImageFile.ImageFile):
 
 
 def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:  # noqa: ARG001 - Pillow's
-    """What `image.save("x.lci", …)` does; its options are `quality`, `bpp`, `psnr`, `effort`, `model` and `threads`.
+    """What `image.save("x.lci", …)` does; its options are those in `OPTIONS`, of `encode_file`.
 
     Raises what `learned_codec.encode_file` raises.
     """

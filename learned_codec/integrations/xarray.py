@@ -55,7 +55,7 @@ class LciBackend(BackendEntrypoint):
             shape, dtype = (reader.bands, reader.height, reader.width), reader.dtype
             metadata, nodata = reader.metadata, reader.nodata
         if masked and dtype.kind != "f":
-            dtype = np.dtype(np.float32)  # which holds all of 8 and 16 bits
+            dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)  # which hold all of its values
         lazy = indexing.LazilyIndexedArray(_Windows(filename_or_obj, shape, dtype, masked))
         attributes: dict[str, Any] = dict(metadata.get("tags", {}).get("", {}))
         encoding: dict[str, Any] = {"dtype": str(dtype)}

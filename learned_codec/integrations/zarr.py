@@ -27,13 +27,13 @@ from zarr.storage import StorePath
 import learned_codec
 from learned_codec.errors import InvalidInputError
 from learned_codec.integrations.missing import missing
+from learned_codec.values.arrays import BOUNDED_DTYPES, DTYPES
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
 
 NAME = "learned_codec.lci"
-DTYPES = ("uint8", "uint16", "int16", "float32")
 
 SMALL = 2**16
 """Bytes of a chunk up to which it is read as a whole: a second request takes longer than to read so many."""
@@ -48,7 +48,8 @@ class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     read by the tiles that it touches.
 
     Attributes:
-        quality, bpp, psnr: the rate; at most one of them.
+        quality, bpp, psnr, max_error: the rate; at most one of them. A `max_error` of 0 is lossless, and takes more
+            dtypes.
         kind, unit: for radar.
         effort: 0 to 3.
         model: a model's name.
@@ -60,6 +61,7 @@ class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     quality: float | None = None
     bpp: float | None = None
     psnr: float | None = None
+    max_error: float | None = None
     kind: str | None = None
     unit: str | None = None
     effort: int = 0
@@ -85,8 +87,9 @@ class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:  # noqa: ARG002 - zarr's
         """Raise `InvalidInputError` for an array that can't be coded, before it is created."""
         kind = dtype.to_native_dtype()
-        if kind.newbyteorder("=").name not in DTYPES:
-            raise InvalidInputError(f"arrays of {', '.join(DTYPES)} can be encoded, not of {kind}")
+        known = DTYPES if self.max_error is None else BOUNDED_DTYPES
+        if kind.newbyteorder("=").name not in known:
+            raise InvalidInputError(f"arrays of {', '.join(known)} can be encoded, not of {kind}")
         if len(shape) < 2:
             raise InvalidInputError(f"an array of shape {shape} has no rows and columns")
 
@@ -124,10 +127,13 @@ class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         chunk = chunk.astype(chunk.dtype.newbyteorder("="), copy=False)
         planes = np.ascontiguousarray(chunk.reshape(-1, *chunk.shape[-2:]) if chunk.ndim > 2 else chunk)
         settings = {key: value for key, value in asdict(self).items() if value is not None}
-        if settings.pop("keep_fill_value"):
+        if settings.pop("keep_fill_value") and chunk.dtype.kind != "b":
             value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
             # Where xarray wrote the array, another value stands for "missing", in an attribute.
-            settings["nodata"] = value if value is not None and (planes == value).any() else missing(planes)
+            if value is not None and (planes == value).any():
+                settings["nodata"] = value
+            elif self.max_error is None:
+                settings["nodata"] = missing(planes)
         return learned_codec.encode(planes, planar=planes.ndim > 2, **settings)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.errors import InputWarning, InvalidInputError
-from learned_codec.values.arrays import DTYPES
+from learned_codec.values.arrays import BOUNDED_DTYPES, DTYPES
 from learned_codec.values.mask import holds
 from learned_codec.values.sources import PixelSource
 
@@ -72,17 +72,24 @@ class ConvertedSource:
         return self._source.read_plane(rows, columns)
 
 
-def convert(source: PixelSource, dtype: str | None, name: str) -> PixelSource:
+def convert(source: PixelSource, dtype: str | None, name: str, *, bounded: bool = False) -> PixelSource:
     """A source whose samples have a dtype of the codec: `dtype`, or by default one that holds all values.
 
     By default, float64 becomes float32. For other dtypes, all values are read first. A warning names the new dtype.
+    With a `bounded` error more dtypes are kept, and float64 becomes float32 only if `dtype` says so.
 
     Raises:
         InvalidInputError: the codec has no such dtype, or it doesn't hold all values that were read.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise InvalidInputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-    wanted = dtype or (_fitting(source, name) if source.dtype.name in WIDER else source.dtype.name)
+    known = BOUNDED_DTYPES if bounded else DTYPES
+    if dtype is not None and dtype not in known:
+        raise InvalidInputError(f"dtype must be one of {', '.join(known)}, not {dtype!r}")
+    if bounded and dtype is None and source.dtype == np.float64:
+        raise InvalidInputError(
+            f"{name}: float64 samples, which max_error can't bound; dtype='float32' (--dtype float32) rounds them first"
+        )
+    other = source.dtype.name not in known and source.dtype.name in WIDER
+    wanted = dtype or (_fitting(source, name, known) if other else source.dtype.name)
     if wanted == source.dtype.name:
         return source
     if source.plane == "alpha" and wanted not in ("uint8", "uint16"):
@@ -95,7 +102,7 @@ def convert(source: PixelSource, dtype: str | None, name: str) -> PixelSource:
     return converted
 
 
-def _fitting(source: PixelSource, name: str) -> str:
+def _fitting(source: PixelSource, name: str, known: tuple[str, ...]) -> str:
     if source.dtype == np.float64:
         return "float32"
     rows = max(1, _STRIP // (source.width * source.bands))
@@ -105,11 +112,12 @@ def _fitting(source: PixelSource, name: str) -> str:
         least, most = int(values.min()), int(values.max())
         low, high = (least, most) if low is None or high is None else (min(low, least), max(high, most))
     needed = [v for v in (low, high, source.nodata) if v is not None]
-    fitting = next((k for k in ("int16", "uint16") if all(holds(np.dtype(k), v) for v in needed)), None)
+    candidates = [k for k in ("int16", "uint16", "int32", "uint32") if k in known]
+    fitting = next((k for k in candidates if all(holds(np.dtype(k), v) for v in needed)), None)
     if fitting is None:
         nodata = "" if source.nodata is None else f" and nodata {source.nodata:g}"
         raise InvalidInputError(
-            f"{name}: a raster of {source.dtype} samples from {low} to {high}{nodata}, which doesn't fit 16 bits; "
-            "use dtype='float32' (--dtype float32) to store floating-point numbers"
+            f"{name}: a raster of {source.dtype} samples from {low} to {high}{nodata}, which fits none of "
+            f"{', '.join(candidates)}; use dtype='float32' (--dtype float32) to store floating-point numbers"
         )
     return fitting

@@ -38,7 +38,7 @@ _GDAL_TAGS = {33550, 33920, 33922, 34264, 34735, 42112, 42113, 50844}
 
 @contextmanager
 def open_source(
-    source: str | Path | BinaryIO, *, force: bool = False, dtype: str | None = None
+    source: str | Path | BinaryIO, *, force: bool = False, dtype: str | None = None, bounded: bool = False
 ) -> Iterator[PixelSource]:
     """Open an image file for reading.
 
@@ -51,6 +51,7 @@ def open_source(
         source: a path, a name that GDAL knows (see `is_gdal_name`), or a binary file object, which isn't closed.
         force: also read rasters of classes. Lossy coding changes the class of some pixels.
         dtype: read the samples as this dtype of the codec, see `convert`.
+        bounded: they will be coded with a bounded error, as more dtypes can be.
 
     Raises:
         FileError: the file can't be opened or read.
@@ -59,7 +60,7 @@ def open_source(
     named = isinstance(source, (str, os.PathLike))
     name = str(source) if named else str(getattr(source, "name", "") or "input")
     with _opened(source, name, force=force) as opened:
-        yield convert(opened, dtype, name)
+        yield convert(opened, dtype, name, bounded=bounded)
 
 
 def _opened(source: Any, name: str, *, force: bool) -> AbstractContextManager[PixelSource]:

@@ -19,7 +19,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
-from learned_codec.values.arrays import DTYPES
+from learned_codec.values.arrays import BOUNDED_DTYPES
 from learned_codec.values.mask import holds
 from learned_codec.values.sources import PlaneKind
 
@@ -30,6 +30,8 @@ from .exif import add_to_tiff
 from .gdal import quiet, small_cache
 from .neighbours import SIDECAR
 from .sink_spec import SinkSpec
+
+WRITABLE = tuple(name for name in BOUNDED_DTYPES if name != "bool")
 
 _TILE = 256  # pixels per side
 # With more bands than this, each band has tiles of its own: tiles with all bands would be too large a unit to read.
@@ -111,8 +113,8 @@ def open_sink(path: Path, spec: SinkSpec) -> Iterator[GeoTiffSink]:
 
     Args:
         path: replaced if it exists. After an exception it is incomplete, and the caller must delete it.
-        spec: the image, of uint8, uint16, int16 or float32. Alpha becomes an alpha band (in uint16, 255 becomes 65535),
-            and a mask becomes an internal mask.
+        spec: the image, of any dtype that can be coded, but bool. Alpha becomes an alpha band (in uint16, 255 becomes
+            65535), and a mask becomes an internal mask.
 
     Raises:
         CorruptDataError: metadata or nodata are invalid.
@@ -120,8 +122,8 @@ def open_sink(path: Path, spec: SinkSpec) -> Iterator[GeoTiffSink]:
         FileError: the file can't be written.
     """
     kind, bands, nodata, plane = np.dtype(spec.dtype), spec.bands, spec.nodata, spec.plane
-    if kind.name not in DTYPES:
-        raise InvalidInputError(f"a GeoTIFF of {kind} samples; {', '.join(DTYPES)} are accepted")
+    if kind.name not in WRITABLE:
+        raise InvalidInputError(f"a GeoTIFF of {kind} samples; {', '.join(WRITABLE)} are accepted")
     if plane == "alpha" and kind.name not in ("uint8", "uint16"):
         raise InvalidInputError(f"{kind} samples with an alpha band; uint8 and uint16 can have one")
     if nodata is not None and not holds(kind, nodata):

@@ -54,30 +54,116 @@ class Block:
         return Block(slice(top, bottom), slice(left, right), self.values[:, y, x], plane)
 
 
-class ImageDecoder:
-    """Decodes one file. Threads may share it.
+class TileDecoder:
+    """What decoding has in common for all files: tiles that may be damaged, and masks.
 
     With `lenient`, a damaged tile is no error. Its index is added to `damaged`, and its pixels get the fill value:
     nodata if the file has one, else NaN or 0.
     """
 
-    def __init__(self, container: Container, card: ModelCard, *, lenient: bool = False) -> None:
-        header = container.header
-        self.container, self.header, self.card, self.lenient = container, header, card, lenient
-        self.transform = ValueTransform.of_header(header, card.bands)
+    def __init__(self, container: Container, *, lenient: bool) -> None:
+        self.container, self.header, self.lenient = container, container.header, lenient
+        self.dtype = np.dtype(container.header.dtype)
         self.layout = None if container.mask is None else MaskSpec.from_bytes(container.mask)
         if self.layout is not None:
-            self.layout.check(self.transform.dtype)
-        if header.quality_step > card.top_step:
-            raise CorruptDataError(f"quality step {header.quality_step} is above the model's highest, {card.top_step}")
-        self.adaptations = split_adaptation(header.adaptation, card.adaptations, self.transform.components)
+            self.layout.check(self.dtype)
         self.damaged: set[int] = set()
 
     @property
     def fill_value(self) -> float:
         """The value of pixels that could not be decoded."""
         fills = () if self.layout is None else self.layout.fills
-        return fills[0] if fills else np.nan if self.transform.dtype.kind == "f" else 0
+        return fills[0] if fills else np.nan if self.dtype.kind == "f" else 0
+
+    def planes(self, window: Window) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
+        """The plane in a window, without decoding pixels: yields rows, columns and values, tile by tile.
+
+        With `lenient`, damaged tiles are left out; else they raise `CorruptDataError`.
+        """
+        if self.layout is None:
+            return
+        for index in tiles_of(self.header, window):
+            box = self.header.tile_box(index)
+            rows = slice(max(window[0].start, box.row), min(window[0].stop, box.row + box.height))
+            columns = slice(max(window[1].start, box.col), min(window[1].stop, box.col + box.width))
+            try:
+                side, _, _ = split_payload(bytes(self.container.tile(index)))
+                plane = self.layout.unpack(side, self.header.bands, box.height, box.width).plane
+            except BitstreamError as error:
+                self._damage(index, error)
+                continue
+            if plane is not None:
+                yield (
+                    rows,
+                    columns,
+                    plane[rows.start - box.row : rows.stop - box.row, columns.start - box.col : columns.stop - box.col],
+                )
+
+    # -- tiles --------------------------------------------------------------------------------------------------------
+
+    def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, memoryview | BitstreamError]]:
+        """The indices of tiles with their payloads, or with the error from reading them."""
+        fetched = 0
+        for done, index in enumerate(wanted):
+            if done == fetched:
+                fetched += self.container.fetch(wanted[done:])
+            try:
+                yield index, self.container.tile(index)
+            except BitstreamError as error:
+                yield index, error
+
+    def _damage(self, index: int, error: BitstreamError) -> None:
+        if not self.lenient:
+            raise CorruptDataError(_named(index, self.header, error), tiles=(index,)) from error
+        self.damaged.add(index)
+
+    def _finish(self, values: NDArray[Any], rows: slice, columns: slice, sides: Sides, factor: int) -> Block:
+        """Reduce the (bands, h, w) values of a rectangle, put masked values back, and fill lost tiles.
+
+        Removes the rectangle's tiles from `sides`: no other rectangle has pixels of them, and no cell those of two.
+        """
+        plane = None
+        inside = cells(rows, factor), cells(columns, factor)
+        found = values
+        if factor > 1:
+            size = (part.stop - part.start for part in inside)
+            found = np.empty((len(values), *size), values.dtype)
+        if self.layout is not None and self.layout.plane is not None:
+            plane = np.zeros(found.shape[1:], np.uint8)
+        for index in tiles_of(self.header, (rows, columns)):
+            box, side = self.header.tile_box(index), sides.pop(index)
+            top, bottom = max(rows.start, box.row), min(rows.stop, box.row + box.height)
+            left, right = max(columns.start, box.col), min(columns.stop, box.col + box.width)
+            here = slice(top - rows.start, bottom - rows.start), slice(left - columns.start, right - columns.start)
+            there = cells(here[0], factor), cells(here[1], factor)
+            if side is None:
+                found[:, *there] = self.fill_value
+                continue
+            side = side.crop(slice(top - box.row, bottom - box.row), slice(left - box.col, right - box.col))
+            if factor > 1:
+                if self.layout is not None:  # constants are values like others
+                    self.layout.restore(values[:, *here], side)
+                    side = self.layout.with_fills_alone(side)
+                found[:, *there] = reduced(values[:, *here], MaskSpec.valid(side, len(values)), factor)
+                side = reduced_side(side, None if self.layout is None else self.layout.plane, factor)
+            if self.layout is not None:
+                self.layout.restore(found[:, *there], side)
+                if plane is not None and side.plane is not None:
+                    plane[there] = side.plane
+        return Block(*inside, found, plane)
+
+
+class ImageDecoder(TileDecoder):
+    """Decodes one file of a model. Threads may share it."""
+
+    def __init__(self, container: Container, card: ModelCard, *, lenient: bool = False) -> None:
+        header = container.header
+        self.card = card
+        self.transform = ValueTransform.of_header(header, card.bands)
+        super().__init__(container, lenient=lenient)
+        if header.quality_step > card.top_step:
+            raise CorruptDataError(f"quality step {header.quality_step} is above the model's highest, {card.top_step}")
+        self.adaptations = split_adaptation(header.adaptation, card.adaptations, self.transform.components)
 
     def blocks(
         self,
@@ -121,43 +207,6 @@ class ImageDecoder:
             for rows, columns, values in parts:
                 yield self._finish(values, rows, columns, sides, factor)
 
-    def planes(self, window: Window) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
-        """The plane in a window, without decoding pixels: yields rows, columns and values, tile by tile.
-
-        With `lenient`, damaged tiles are left out; else they raise `CorruptDataError`.
-        """
-        if self.layout is None:
-            return
-        for index in tiles_of(self.header, window):
-            box = self.header.tile_box(index)
-            rows = slice(max(window[0].start, box.row), min(window[0].stop, box.row + box.height))
-            columns = slice(max(window[1].start, box.col), min(window[1].stop, box.col + box.width))
-            try:
-                side, _, _ = split_payload(bytes(self.container.tile(index)))
-                plane = self.layout.unpack(side, self.header.bands, box.height, box.width).plane
-            except BitstreamError as error:
-                self._damage(index, error)
-                continue
-            if plane is not None:
-                yield (
-                    rows,
-                    columns,
-                    plane[rows.start - box.row : rows.stop - box.row, columns.start - box.col : columns.stop - box.col],
-                )
-
-    # -- tiles --------------------------------------------------------------------------------------------------------
-
-    def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, memoryview | BitstreamError]]:
-        """The indices of tiles with their payloads, or with the error from reading them."""
-        fetched = 0
-        for done, index in enumerate(wanted):
-            if done == fetched:
-                fetched += self.container.fetch(wanted[done:])
-            try:
-                yield index, self.container.tile(index)
-            except BitstreamError as error:
-                yield index, error
-
     def _tile(self, model: Model, index: int, read: memoryview | BitstreamError) -> tuple[Decoded, Side | None]:
         """A tile's decoded latents and its unpacked mask or plane; None for that of a lost tile."""
         header, side, valid, shown = self.header, Side(None, None), None, True
@@ -187,46 +236,6 @@ class ImageDecoder:
         except BitstreamError as error:
             self._damage(index, error)
             return Decoded((), lost=True), None
-
-    def _damage(self, index: int, error: BitstreamError) -> None:
-        if not self.lenient:
-            raise CorruptDataError(_named(index, self.header, error), tiles=(index,)) from error
-        self.damaged.add(index)
-
-    def _finish(self, values: NDArray[Any], rows: slice, columns: slice, sides: Sides, factor: int) -> Block:
-        """Reduce the (bands, h, w) values of a rectangle, put masked values back, and fill lost tiles.
-
-        Removes the rectangle's tiles from `sides`: no other rectangle has pixels of them, and no cell those of two.
-        """
-        plane = None
-        inside = cells(rows, factor), cells(columns, factor)
-        found = values
-        if factor > 1:
-            size = (part.stop - part.start for part in inside)
-            found = np.empty((len(values), *size), values.dtype)
-        if self.layout is not None and self.layout.plane is not None:
-            plane = np.zeros(found.shape[1:], np.uint8)
-        for index in tiles_of(self.header, (rows, columns)):
-            box, side = self.header.tile_box(index), sides.pop(index)
-            top, bottom = max(rows.start, box.row), min(rows.stop, box.row + box.height)
-            left, right = max(columns.start, box.col), min(columns.stop, box.col + box.width)
-            here = slice(top - rows.start, bottom - rows.start), slice(left - columns.start, right - columns.start)
-            there = cells(here[0], factor), cells(here[1], factor)
-            if side is None:
-                found[:, *there] = self.fill_value
-                continue
-            side = side.crop(slice(top - box.row, bottom - box.row), slice(left - box.col, right - box.col))
-            if factor > 1:
-                if self.layout is not None:  # constants are values like others
-                    self.layout.restore(values[:, *here], side)
-                    side = self.layout.with_fills_alone(side)
-                found[:, *there] = reduced(values[:, *here], MaskSpec.valid(side, len(values)), factor)
-                side = reduced_side(side, None if self.layout is None else self.layout.plane, factor)
-            if self.layout is not None:
-                self.layout.restore(found[:, *there], side)
-                if plane is not None and side.plane is not None:
-                    plane[there] = side.plane
-        return Block(*inside, found, plane)
 
 
 def _named(index: int, header: Header, error: BitstreamError) -> str:

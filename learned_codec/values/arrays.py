@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from learned_codec.errors import InputWarning, InvalidInputError
 
 from .sources import PlaneKind, Unit
-from .transform import MAX_BANDS
+from .transform import MAX_BANDS, MODELLED
 from .voids import declared
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-DTYPES = ("uint8", "uint16", "int16", "float32")
+DTYPES = MODELLED
+
+BOUNDED_DTYPES = (*MODELLED, "int8", "bool", "uint32", "int32")
+"""What can be coded with a bounded error."""
 
 FEW_BANDS = 16
 """If the first axis of an array is this short and the others are longer, it is most likely the axis of bands."""
@@ -32,6 +35,7 @@ class ArraySource:
         planar: whether a 3-D array is (C, H, W).
         mask: (H, W) bool or uint8, nonzero where a pixel exists. It is kept exactly.
         nodata: the value of pixels that don't exist. By default the attribute `_FillValue` of a zarr or xarray array.
+        bounded: it will be coded with a bounded error, as more dtypes can be, but not float64.
 
     Raises:
         InvalidInputError: such an array can't be encoded.
@@ -47,6 +51,7 @@ class ArraySource:
         planar: bool = False,
         mask: NDArray[Any] | None = None,
         nodata: float | None = None,
+        bounded: bool = False,
     ) -> None:
         self.metadata: dict[str, Any] = {}
         array = _to_numpy(image)
@@ -55,7 +60,7 @@ class ArraySource:
             if mask is not None:
                 raise InvalidInputError("a masked array has a mask of its own: `mask` can't be given as well")
             array, mask = _unmask(array, planar)
-        array = _known_dtype(array)
+        array = _known_dtype(array, bounded=bounded)
         if array.ndim not in (2, 3) or (planar and array.ndim != 3):
             wanted = "(C, H, W)" if planar else "(H, W) or (H, W, C)"
             raise InvalidInputError(f"the array must be {wanted}, not of shape {array.shape}")
@@ -119,16 +124,19 @@ def _to_numpy(image: Any) -> NDArray[Any]:
         raise InvalidInputError(f"{type(image).__name__} is not an array: {error}") from error
 
 
-def _known_dtype(array: NDArray[Any]) -> NDArray[Any]:
+def _known_dtype(array: NDArray[Any], *, bounded: bool) -> NDArray[Any]:
     native = array.dtype.newbyteorder("=")
-    if native.name in DTYPES:
+    if native.name in (BOUNDED_DTYPES if bounded else DTYPES):
         return array.astype(native, copy=False)
+    if bounded:
+        raise InvalidInputError(f"{', '.join(BOUNDED_DTYPES)} can be encoded with max_error, not {array.dtype}")
     if native == np.float64:
         if array.size and array.ndim in (2, 3) and np.abs(np.nan_to_num(array, posinf=0, neginf=0)).max() > 3e38:
             raise InvalidInputError("float64 is stored as float32, which ends at 3.4e38; the array has larger values")
         warnings.warn("float64 is stored as float32", InputWarning, stacklevel=4)
         return array.astype(np.float32)
-    raise InvalidInputError(f"{', '.join(DTYPES)} (and float64 as float32) can be encoded, not {array.dtype}")
+    exactly = ", but with max_error" if native.name in BOUNDED_DTYPES else ""
+    raise InvalidInputError(f"{', '.join(DTYPES)} (and float64 as float32) can be encoded, not {array.dtype}{exactly}")
 
 
 def _unmask(array: np.ma.MaskedArray[Any, Any], planar: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:

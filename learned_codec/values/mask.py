@@ -190,6 +190,8 @@ def holds(dtype: np.dtype[Any], value: float) -> bool:
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             return not np.isfinite(value) or bool(np.isfinite(dtype.type(value)))
+    if dtype.kind == "b":
+        return value in (0, 1)
     limits = np.iinfo(dtype)
     return float(value).is_integer() and bool(limits.min <= value <= limits.max)
 

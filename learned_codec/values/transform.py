@@ -44,6 +44,9 @@ SCALED = 2
 MAX_BANDS = 256
 """The most bands. The spectral transform's time grows with their square."""
 
+MODELLED = ("uint8", "uint16", "int16", "float32")
+"""The dtypes that models code."""
+
 KNEE = 1.5
 """Values further than this from the middle of the range, in widths of the range, are compressed."""
 
@@ -271,7 +274,10 @@ class ValueTransform:
         fits = {
             PLAIN: header.dtype == "uint8" and header.bands == model_bands,
             GREY: header.dtype == "uint8" and header.bands == 1 < model_bands,
-            SCALED: header.transform != SCALED and header.bands <= MAX_BANDS and model_bands == 1,
+            SCALED: header.transform != SCALED
+            and header.bands <= MAX_BANDS
+            and model_bands == 1
+            and header.dtype in MODELLED,
         }
         if not fits.get(code, False):
             raise UnsupportedVersionError(

@@ -12,7 +12,23 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 def seeds() -> list[bytes]:
     """Bytes of good files, in an order that never changes."""
     files = [path.read_bytes() for path in sorted(GOLDEN.glob("codec/*.lci"))]
-    return [data for data in files if len(data) < 5000] + [_masked(number) for number in range(6)]
+    bounded = [path.read_bytes() for path in sorted(GOLDEN.glob("bounded/*.lci"))]
+    kept = [data for data in files + bounded if len(data) < 5000]
+    return kept + [_masked(number) for number in range(6)] + [_bounded(number) for number in range(3)]
+
+
+def _bounded(number: int) -> bytes:
+    rng = np.random.default_rng(number)
+    y, x = np.mgrid[:64, :48]
+    values = 100 + 40 * np.sin(x / 9) + y + rng.normal(0, 3, x.shape)
+    if number == 0:
+        return learned_codec.encode(values.astype(np.uint8), max_error=1)
+    if number == 1:
+        values = values.astype(np.float32)
+        values[:9, :9] = np.nan
+        return learned_codec.encode(np.stack([values, values * 2], -1), max_error=0.5)
+    hole = x + 2 * y < 70
+    return learned_codec.encode(np.where(hole, -1, values).astype(np.int16), nodata=-1, max_error=0, mask=x > 5)
 
 
 def _masked(number: int) -> bytes:

@@ -19,6 +19,7 @@ from learned_codec.selftest import make_vector
 
 VECTORS = Path(learned_codec.__file__).parent / "models" / "golden.json"
 FILES = Path(__file__).parent / "codec"
+BOUNDED = Path(__file__).parent / "bounded"
 
 
 def main() -> None:
@@ -49,6 +50,7 @@ def main() -> None:
             Image.fromarray(decoded[..., 0] if one_band else decoded).save(FILES / f"{card.name}-{name}.png")
         if card.bands == 1:
             make_rasters(card.name)
+    make_bounded()
     VECTORS.write_text(json.dumps(vectors, indent=1) + "\n")
 
 
@@ -67,6 +69,38 @@ def make_rasters(name: str) -> None:
         data = learned_codec.encode(image, model=name, **options)
         (FILES / f"{name}-{kind}.lci").write_bytes(data)
         np.savez_compressed(FILES / f"{name}-{kind}.npz", learned_codec.decode(data))
+
+
+def make_bounded() -> None:
+    """Files with a bounded error, of every dtype and every way of coding a band, if there are none yet."""
+    if BOUNDED.exists():
+        return
+    BOUNDED.mkdir()
+    picture = landscape(96, 176)
+    rng = np.random.default_rng(1)
+    wide = picture[..., 1].astype(np.int64)
+    height = (picture[..., 0] * 3.7 + rng.normal(0, 0.3, wide.shape)).astype(np.float32)
+    height[:20, :30] = np.nan
+    cases = {
+        "colour": (picture, {"max_error": 0}),
+        "tiles": (picture, {"max_error": [1, 2, 3], "tile_size": 64}),
+        "classes": (wide // 40 * 10, {"max_error": 0}),
+        "noise": (rng.integers(-(2**31), 2**31, (40, 50)).astype(np.int32), {"max_error": 0}),
+        "sparse": ((wide * 17 + rng.integers(0, 3, wide.shape) * 34).astype(np.uint16), {"max_error": 0}),
+        "nodata": (np.where(wide < 90, 0, wide * 200 - 20000).astype(np.int16), {"max_error": 40, "nodata": 0}),
+        "grid": (height, {"max_error": 0.25}),
+        "decimals": (np.rint(np.abs(height) * 100).astype(np.float32) / np.float32(100), {"max_error": 0}),
+        "floats": (height, {"max_error": 0}),
+        "bits": (rng.random((33, 40)) < 0.1, {"max_error": 0}),
+        "counts": ((wide**3).astype(np.uint32), {"max_error": 0}),
+        "bytes": ((wide - 128).astype(np.int8), {"max_error": 1}),
+        "pixel": (np.full((1, 1), 77, np.uint8), {"max_error": 0}),
+    }
+    for name, (image, options) in cases.items():
+        values = image.astype(np.uint8) if name == "classes" else image
+        data = learned_codec.encode(values, **options)  # type: ignore[arg-type]  # each has its own
+        (BOUNDED / f"{name}.lci").write_bytes(data)
+        np.savez_compressed(BOUNDED / f"{name}.npz", learned_codec.decode(data))
 
 
 if __name__ == "__main__":

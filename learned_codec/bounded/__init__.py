@@ -1,0 +1,12 @@
+"""Images with a bounded error, down to none: tiles of samples into bytes and back. No networks, no engine.
+
+    payload = encode_tile(values, valid, bounds)
+    values = decode_tile(payload, shape, dtype, valid)
+
+A tile is coded from coarse to fine: what is known so far predicts the pixels between (`lattice`, `predictor`), and what
+the prediction misses is coded in whole steps. All of this is integer arithmetic, so every machine decodes the same.
+"""
+
+from .tile import decode_tile, encode_tile
+
+__all__ = ["decode_tile", "encode_tile"]

@@ -1,0 +1,144 @@
+"""The order in which a plane is coded: from one pixel down to all, each level halving the distance in three passes.
+
+Level l has every 2^l-th row and column. Of a level's pixels, those of even row and column are the level above it. The
+passes add those of odd row and column, then of even row and odd column, then of odd row and even column; each pixel is
+predicted from what lies around it, on all sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Plane = NDArray[np.floating]
+"""Integers in float32 or float64."""
+
+Phase = tuple[int, int]
+"""The parity of row and column."""
+
+Offset = tuple[int, int]
+
+MARGIN = 2
+"""Pixels of the own phase that the neighbours of a pixel reach beyond it."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The pixels of one phase, and where their neighbours lie in their own plane, the four nearest first."""
+
+    phase: Phase
+    known: tuple[Phase, ...]
+    own: tuple[Offset, ...]
+
+
+PASSES = (
+    Pass(
+        (1, 1),
+        ((0, 0),),
+        ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -3), (-1, 3), (1, -3), (1, 3), (-3, -1), (-3, 1), (3, -1), (3, 1)),
+    ),
+    Pass(
+        (0, 1),
+        ((0, 0), (1, 1)),
+        ((0, -1), (0, 1), (-1, 0), (1, 0), (0, -3), (0, 3), (-2, -1), (-2, 1), (2, -1), (2, 1), (-1, -2), (-1, 2),
+         (1, -2), (1, 2)),
+    ),
+    Pass(
+        (1, 0),
+        ((0, 0), (1, 1), (0, 1)),
+        ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1), (-2, -1), (-2, 1), (2, -1), (2, 1),
+         (-1, -2), (-1, 2), (1, -2), (1, 2)),
+    ),
+)  # fmt: skip
+
+NEAREST = 4
+
+AROUND = ((-1, 0), (0, -1), (0, 1), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
+"""Where the neighbours in another plane lie, of which everything is known."""
+
+
+def levels_of(height: int, width: int) -> int:
+    """How many levels there are above the one of all pixels, up to that of a single pixel."""
+    return (max(height, width) - 1).bit_length()
+
+
+def size_at(length: int, level: int) -> int:
+    """How many of so many rows or columns are in a level."""
+    return -(-length >> level)
+
+
+class Level:
+    """One level of a plane on its way, by phases, each with its edges repeated all around.
+
+    A phase without pixels, at the edge of the smallest planes, stands for the phase (0, 0).
+    """
+
+    def __init__(self, height: int, width: int, dtype: np.dtype[np.floating]) -> None:
+        self.shape = height, width
+        self._dtype = dtype
+        self._phases: dict[Phase, Plane] = {}
+
+    def size(self, phase: Phase) -> tuple[int, int]:
+        """Rows and columns of a phase."""
+        return (self.shape[0] + 1 - phase[0]) // 2, (self.shape[1] + 1 - phase[1]) // 2
+
+    def put(self, phase: Phase, values: Plane) -> None:
+        """The values of a phase, as many as it has."""
+        self._phases[phase] = _framed(values, self.size((0, 0)))
+
+    def neighbours(self, phase: Phase, offset: Offset, rows: slice) -> Plane:
+        """The values so far from the pixels of some rows of a phase; a view."""
+        y, x = phase[0] + offset[0], phase[1] + offset[1]
+        found = self._phases.get((y & 1, x & 1))
+        if found is None:
+            found = self._phases[0, 0]
+        top, left = MARGIN + (y >> 1), MARGIN + (x >> 1)
+        height, width = self.size(phase)
+        return found[top : top + height, left : left + width][rows]
+
+    def whole(self) -> Plane:
+        """All phases in their places."""
+        result = np.empty(self.shape, self._dtype)
+        for (y, x), framed in self._phases.items():
+            height, width = self.size((y, x))
+            result[y::2, x::2] = framed[MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+        return result
+
+    def crop(self, top: int, height: int) -> Level:
+        """Some rows, from an even one on; what lies around them is still there."""
+        level = Level(height, self.shape[1], self._dtype)
+        rows = slice(top // 2, top // 2 + level.size((0, 0))[0] + 2 * MARGIN)
+        level._phases = {phase: framed[rows] for phase, framed in self._phases.items()}
+        return level
+
+    @classmethod
+    def of(cls, plane: Plane) -> Level:
+        """A plane that is known."""
+        level = cls(plane.shape[0], plane.shape[1], plane.dtype)
+        for phase in ((0, 0), (1, 1), (0, 1), (1, 0)):
+            if 0 not in level.size(phase):
+                level.put(phase, plane[phase[0] :: 2, phase[1] :: 2])
+        return level
+
+
+def _framed(values: Plane, size: tuple[int, int]) -> Plane:
+    """With the last rows and columns repeated up to a margin around (h, w)."""
+    height, width = values.shape
+    result = np.empty((size[0] + 2 * MARGIN, size[1] + 2 * MARGIN), values.dtype)
+    inside = result[MARGIN : MARGIN + height]
+    inside[:, MARGIN : MARGIN + width] = values
+    inside[:, :MARGIN] = values[:, :1]
+    inside[:, MARGIN + width :] = values[:, -1:]
+    result[:MARGIN] = inside[:1]
+    result[MARGIN + height :] = inside[-1:]
+    return result
+
+
+def coarse_to_fine(height: int, width: int) -> Iterator[tuple[int, Sequence[Pass]]]:
+    """The levels below the highest one, with the passes that have pixels there."""
+    for level in reversed(range(levels_of(height, width))):
+        h, w = size_at(height, level), size_at(width, level)
+        yield level, [p for p in PASSES if h > p.phase[0] and w > p.phase[1]]

@@ -1,0 +1,57 @@
+"""Planes of few levels in large areas, such as maps of classes: numbers of levels, compressed as text is (LZMA)."""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.errors import CorruptDataError
+
+AS_IT_IS, LEFT, ABOVE = range(3)
+"""What is written of a pixel: its number, or how that differs from the one on its left or above it."""
+
+DICTIONARY = 2**22
+
+
+def _filters() -> list[dict[str, int]]:
+    chain = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": DICTIONARY, "lc": 0, "pb": 0, "nice_len": 273}
+    return [chain]
+
+
+def compress(numbers: NDArray[np.int64], count: int) -> bytes:
+    """(h, w) numbers of levels below `count`, at most 2^16."""
+    dtype = _dtype(count)
+    plane = numbers.astype(dtype)
+    candidates = [plane, np.diff(plane, axis=1, prepend=dtype(0)), np.diff(plane, axis=0, prepend=dtype(0))]
+    sizes = [len(zlib.compress(candidate.tobytes(), 1)) for candidate in candidates]
+    kind = int(np.argmin(sizes))
+    data = candidates[kind].astype(np.dtype(dtype).newbyteorder("<")).tobytes()
+    return bytes([kind]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_filters())
+
+
+def decompress(data: bytes, shape: tuple[int, int], count: int) -> NDArray[np.int64]:
+    """The inverse of `compress`. Raises `CorruptDataError`; takes no more memory than the plane."""
+    dtype = np.dtype(_dtype(count))
+    size = shape[0] * shape[1] * dtype.itemsize
+    if not data or data[0] > ABOVE:
+        raise CorruptDataError("a listed plane makes no sense")
+    try:
+        unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_filters())
+        found = unpacker.decompress(data[1:], size + 1)
+    except lzma.LZMAError as error:
+        raise CorruptDataError(f"a listed plane can't be unpacked: {error}") from error
+    if len(found) != size or not unpacker.eof or unpacker.unused_data:
+        raise CorruptDataError("a listed plane doesn't have as many values as the tile")
+    plane = np.frombuffer(found, dtype.newbyteorder("<")).reshape(shape)
+    if data[0] != AS_IT_IS:
+        plane = np.add.accumulate(plane, axis=1 if data[0] == LEFT else 0, dtype=dtype)
+    if plane.max() >= count:
+        raise CorruptDataError("a listed plane has a level that there isn't")
+    return plane.astype(np.int64)
+
+
+def _dtype(count: int) -> type[np.uint8 | np.uint16]:
+    return np.uint8 if count <= 2**8 else np.uint16

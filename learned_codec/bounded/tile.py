@@ -1,0 +1,213 @@
+"""A tile of numbers as a payload: a description of each band, and its residuals."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.bitstream import varint
+from learned_codec.errors import CorruptDataError
+from learned_codec.values.inpaint import fill
+
+from . import listing
+from .description import Band, pack, unpack
+from .fit import order_of
+from .numbers import Mapping, numbers_of
+from .planes import Levels, decode_plane, encode_plane
+from .residuals import ResidualDecoder, ResidualEncoder
+
+COUNTABLE = 2**17
+"""Ranges up to which levels are counted; beyond, only where a sample shows few."""
+
+FEW = 512
+
+SPARSE = 0.6
+"""Levels that occur as a share of the range, from which on they are numbered."""
+
+EVEN = 0.4
+"""Pixels like the one on their left, as a share, from which on a plane may be better listed."""
+
+MOST_LEVELS = 2**16
+
+
+@dataclass
+class _Source:
+    """A band on its way: its numbers from 0 to `top`, and what has been found out about it."""
+
+    mapping: Mapping
+    numbers: NDArray[np.int64]
+    valid: NDArray[np.bool_] | None
+    error: int
+    lowest: int
+    top: int
+    levels: NDArray[np.int64] | None = None
+    listing: _Source | None = None
+    """The same without any error, where it may well be listed."""
+
+
+def encode_tile(
+    values: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    bounds: Sequence[float],
+    fills: Sequence[float] = (),
+) -> bytes:
+    """The payload of (bands, h, w) samples, of which those that aren't `valid` (bands, h, w) may become anything.
+
+    Every valid sample comes back within its band's bound; one that comes out equal to one of `fills` still does after
+    it was moved to the next value of its dtype.
+    """
+    sources = [
+        _source(band, None if valid is None or valid[k].all() else valid[k], float(bounds[k]), tuple(fills))
+        for k, band in enumerate(values)
+    ]
+    order = order_of([source.numbers for source in sources])
+    bands: list[Band] = []
+    streams: list[bytes] = []
+    known: list[Levels | None] = []
+    for number, wished in order:
+        source = sources[number]
+        places = tuple(place for place in wished if known[place] is not None)
+        band, stream, levels = _coded(number, source, places, bands, known)
+        bands.append(band)
+        streams.append(stream)
+        known.append(levels)
+    description = zlib.compress(pack(bands, [len(stream) for stream in streams]), 9)
+    return varint.encode(len(description)) + description + b"".join(streams)
+
+
+def _source(values: NDArray[Any], valid: NDArray[np.bool_] | None, bound: float, fills: tuple[float, ...]) -> _Source:
+    mapping, numbers, error = numbers_of(values, valid, bound, fills)
+    real = numbers.reshape(-1) if valid is None else numbers[valid]
+    if not real.size:
+        return _Source(mapping, np.zeros_like(numbers), valid, error, 0, 0)
+    lowest, highest = int(real.min()), int(real.max())
+    numbers = numbers - lowest
+    if valid is not None:
+        smooth = fill(np.where(valid, numbers, 0).astype(np.float32), valid)
+        numbers = np.where(valid, numbers, np.rint(smooth).astype(np.int64).clip(0, highest - lowest))
+    if highest - lowest <= 2 * error:  # one value serves all
+        middle = lowest + (highest - lowest) // 2
+        return _Source(mapping, np.zeros_like(numbers), valid, error, middle, 0)
+    found = _Source(mapping, numbers, valid, error, lowest, highest - lowest)
+    exact = replace(found, error=0)
+    _number_levels(exact)
+    if error == 0:
+        found = exact
+    if exact.levels is not None and len(exact.levels) <= FEW and _even(exact.numbers):
+        found.listing = exact
+    return found
+
+
+def _number_levels(source: _Source) -> None:
+    """Take numbers of levels for values, where few of the range occur."""
+    numbers, pixels = source.numbers, source.numbers.size
+    if source.top < COUNTABLE:
+        counts = np.bincount(numbers.reshape(-1), minlength=source.top + 1)
+        levels = np.flatnonzero(counts)
+        first, last = np.searchsorted(np.cumsum(counts), (0.05 * pixels, 0.95 * pixels))
+        share = np.count_nonzero(counts[first : last + 1]) / (last + 1 - first)
+    else:
+        if len(np.unique(numbers.reshape(-1)[:: max(1, pixels // 4096)])) > FEW:
+            return
+        levels, share = np.unique(numbers), 0.0
+    few = 16 * len(levels) < pixels * -np.log2(max(share, 0.5**8))
+    if (share <= SPARSE and few and len(levels) <= MOST_LEVELS) or (len(levels) <= FEW and _even(numbers)):
+        source.levels = levels
+        source.numbers = np.searchsorted(levels, numbers)
+        source.top = len(levels) - 1
+
+
+def _even(numbers: NDArray[np.int64]) -> bool:
+    """Whether many pixels are like the one on their left."""
+    rows = numbers[:: max(1, len(numbers) // 64)]
+    return bool(rows.shape[1] > 1 and (rows[:, 1:] == rows[:, :-1]).mean() > EVEN)
+
+
+def _coded(
+    number: int, source: _Source, places: tuple[int, ...], bands: Sequence[Band], known: Sequence[Levels | None]
+) -> tuple[Band, bytes, Levels | None]:
+    """A band's description, its stream, and what a decoder will know of it if it is predicted."""
+    band = Band(number, source.mapping, source.lowest, source.top, source.levels)
+    if source.top == 0:
+        return band, b"", None
+    references = [levels for levels in (known[place] for place in places) if levels is not None]
+    ranges = [source.top, *(bands[place].top for place in places)]
+    coder = ResidualEncoder()
+    model, levels, _ = encode_plane(source.numbers, source.valid, source.error, source.top, references, ranges, coder)
+    stream = coder.finish()
+    predicted = band.predicted(places, model)
+    exact = source.listing
+    if exact is not None:
+        listed = listing.compress(exact.numbers, exact.top + 1)
+        if len(listed) < len(stream) + predicted.size:
+            return Band(number, exact.mapping, exact.lowest, exact.top, exact.levels), listed, None
+    return predicted, stream, levels
+
+
+def decode_tile(
+    payload: bytes,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    valid: NDArray[np.bool_] | None,
+    allow: Callable[[int], None] | None = None,
+) -> NDArray[Any]:
+    """The (bands, h, w) samples of a payload.
+
+    `allow` is told how many samples are coded, which it may refuse. Raises `CorruptDataError`.
+    """
+    count, *size = shape
+    length, at = varint.decode(payload)
+    bands, lengths = unpack(payload[at : at + length], count, size[0] * size[1])
+    if allow is not None:
+        allow(size[0] * size[1] * sum(band.top > 0 for band in bands))
+    at += length
+    result = np.empty(shape, dtype)
+    known: list[Levels | None] = []
+    for place, (band, stream_length) in enumerate(zip(bands, lengths, strict=True)):
+        if at + stream_length > len(payload):
+            raise CorruptDataError("a tile ends within a band")
+        stream = payload[at : at + stream_length]
+        at += stream_length
+        real = None if valid is None or valid[band.number].all() else valid[band.number]
+        numbers, levels = _decoded(band, place, stream, (size[0], size[1]), real, bands, known)
+        known.append(levels)
+        result[band.number] = band.samples(numbers, dtype)
+    if at != len(payload):
+        raise CorruptDataError("bytes follow a tile's last band")
+    return result
+
+
+def _decoded(
+    band: Band,
+    place: int,
+    stream: bytes,
+    size: tuple[int, int],
+    valid: NDArray[np.bool_] | None,
+    bands: Sequence[Band],
+    known: Sequence[Levels | None],
+) -> tuple[NDArray[np.int64], Levels | None]:
+    """A band's numbers from 0 to `top`, and what is known of it for those after it."""
+    if band.top == 0:
+        if stream:
+            raise CorruptDataError("a band of one value has a stream")
+        return np.zeros(size, np.int64), None
+    if band.model is None:
+        if band.levels is None:
+            raise CorruptDataError("a listed band has no levels")
+        return listing.decompress(stream, size, band.top + 1), None
+    references = []
+    for other in band.references:
+        levels = known[other]
+        if levels is None:
+            raise CorruptDataError(f"band {place} refers to one that isn't predicted")
+        references.append(levels)
+    ranges = [band.top, *(bands[other].top for other in band.references)]
+    coder = ResidualDecoder(stream)
+    levels, numbers = decode_plane(band.model, size, valid, band.top, references, ranges, coder)
+    coder.finish()
+    return numbers.astype(np.int64), levels

@@ -1,0 +1,141 @@
+"""Images with a bounded error, tile by tile: no tile needs another, nor any network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec import bitstream
+from learned_codec.bitstream import Container, Header
+from learned_codec.bitstream.payload import join_payload, split_payload
+from learned_codec.bounded import decode_tile, encode_tile
+from learned_codec.bounded.header import NO_MODEL, TRANSFORM, bounds_of, parameters_of
+from learned_codec.errors import BitstreamError, BoundError, CorruptDataError
+from learned_codec.values.mask import MaskSpec, Side
+from learned_codec.values.sources import PixelSource
+
+from .decoder import Block, TileDecoder
+from .grid import Window, tiles_of
+from .parallel import Workers
+from .progress import Progress
+
+Coded = tuple[bytes, bytes, bool]
+"""A tile's side, its samples, and whether it has any."""
+
+
+class BoundedEncoder:
+    """One image on its way into bytes, every valid value within its band's bound."""
+
+    def __init__(
+        self,
+        source: PixelSource,
+        header: Header,
+        bounds: Sequence[float],
+        layout: MaskSpec | None,
+        progress: Progress | None,
+        threads: int = 1,
+    ) -> None:
+        self.source, self.bounds, self.layout = source, bounds, layout
+        self.header = replace(
+            header, weights_id=NO_MODEL, quality_step=0, transform=TRANSFORM, parameters=parameters_of(bounds)
+        )
+        self.progress, self.threads = progress, threads
+
+    def run(self, metadata: dict[str, Any]) -> bytes:
+        """The file. Raises `BoundError` where a decoder would miss a bound."""
+        coded: list[Coded] = []
+        with Workers(self.threads) as workers:
+            for tile in workers.map(lambda read: self._coded(*read), self._tiles()):
+                coded.append(tile)
+                if self.progress is not None:
+                    self.progress(len(coded), self.header.tile_count)
+        plain = self.layout is None or not (
+            self.source.nodata is not None or self.layout.plane or any(side for side, _, _ in coded)
+        )
+        if self.layout is None or plain:
+            return bitstream.write(self.header, [payload for _, payload, _ in coded], metadata=metadata)
+        joined = [join_payload(*tile) for tile in coded]
+        return bitstream.write(self.header, joined, metadata=metadata, mask=self.layout.to_bytes())
+
+    def _tiles(self) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8] | None]]:
+        """The samples of each tile, and its plane."""
+        for index in range(self.header.tile_count):
+            box = self.header.tile_box(index)
+            place = slice(box.row, box.row + box.height), slice(box.col, box.col + box.width)
+            plane = self.source.read_plane(*place).copy() if self.source.plane else None
+            yield self.source.read(*place).copy(), plane  # workers take it later
+
+    def _coded(self, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> Coded:
+        """A tile, once it has been decoded again and found to be within the bounds."""
+        side, valid, packed = Side(None, None), None, b""
+        fills: Sequence[float] = ()
+        if self.layout is not None:
+            side = self.layout.classify(values, plane)
+            valid = self.layout.valid(side, self.header.bands)
+            packed = self.layout.pack(side)
+            fills = [fill for fill in self.layout.fills if np.isfinite(fill)]
+        if valid is not None and not valid.any():
+            return packed, b"", False
+        payload = encode_tile(values, valid, self.bounds, fills)
+        decoded = decode_tile(payload, values.shape, values.dtype, valid)
+        if self.layout is not None:
+            self.layout.restore(decoded, side)
+        for band, bound in enumerate(self.bounds):
+            real = ... if valid is None else valid[band]
+            error = np.abs(decoded[band][real].astype(np.float64) - values[band][real].astype(np.float64))
+            if error.size and not error.max() <= bound:
+                raise BoundError(f"band {band + 1} would be decoded with an error of {error.max():g}, above {bound:g}")
+        return packed, payload, True
+
+
+class BoundedDecoder(TileDecoder):
+    """A file with a bounded error on its way into pixels; threads may share it."""
+
+    def __init__(self, container: Container, *, lenient: bool = False) -> None:
+        super().__init__(container, lenient=lenient)
+        self.bounds = bounds_of(container.header)
+        if self.dtype.kind == "b" and self.layout is not None and self.layout.fills:
+            raise CorruptDataError("MASK makes no sense: booleans have no value to spare")
+
+    def blocks(
+        self, window: Window | None = None, progress: Progress | None = None, threads: int = 1, factor: int = 1
+    ) -> Iterator[Block]:
+        """Decode the image, or the tiles that touch a window, with `threads`.
+
+        With a `factor`, of the image reduced by it (`values.reduce`). Raises `CorruptDataError`.
+        """
+        window = window or (slice(0, self.header.height), slice(0, self.header.width))
+        wanted = tiles_of(self.header, window)
+        with Workers(threads) as workers:
+            found = workers.map(lambda read: self._tile(*read, factor), self._read(wanted))
+            for done, block in enumerate(found, 1):
+                if progress is not None:
+                    progress(done, len(wanted))
+                yield block
+
+    def _tile(self, index: int, read: memoryview | BitstreamError, factor: int) -> Block:
+        box = self.header.tile_box(index)
+        shape = self.header.bands, box.height, box.width
+        side: Side | None = Side(None, None)
+        valid, shown = None, True
+        values: NDArray[Any] = np.zeros(shape, self.dtype)
+        try:
+            if isinstance(read, BitstreamError):
+                raise read
+            payload = bytes(read)
+            if self.layout is not None:
+                data, payload, shown = split_payload(payload)
+                side = self.layout.unpack(data, *shape)
+                valid = self.layout.valid(side, self.header.bands)
+            if shown:
+                limit = self.container.limits
+                values = decode_tile(payload, shape, self.dtype, valid, lambda n: limit.check_coded(n, len(payload)))
+        except BitstreamError as error:
+            self._damage(index, error)
+            side = None
+        rows, columns = slice(box.row, box.row + box.height), slice(box.col, box.col + box.width)
+        return self._finish(values, rows, columns, {index: side}, factor)
