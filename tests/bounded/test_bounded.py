@@ -368,7 +368,7 @@ def test_files_and_their_classes(tmp_path) -> None:
         with rasterio.open(tmp_path / "a.tif", "w", **form) as raster:
             raster.write(classes, 1)
             raster.write_colormap(1, {k: (10 * k, 0, 0, 255) for k in range(5)})
-        with pytest.raises(InvalidInputError, match="invent classes"):
+        with pytest.raises(InvalidInputError, match="raster of classes"):
             learned_codec.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", max_error=1)
         info = learned_codec.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", profile="classes")
         assert info.max_error == (0.0,)
