@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import learned_codec
+from learned_codec.errors import ModelError
 from learned_codec.models.engine.forks import gate
 
 pytestmark = [
@@ -79,6 +80,36 @@ def test_with_effort(picture: np.ndarray) -> None:
     part = picture[:64, :64]
     coded = learned_codec.encode(part, effort=1)
     assert in_a_fork(lambda: learned_codec.encode(part, effort=1)) == coded
+
+
+def test_while_another_thread_encodes_with_effort(picture: np.ndarray, coded: bytes) -> None:
+    """The new process decodes, and encodes without effort; with effort there is an error and no hanging."""
+    pytest.importorskip("torch")
+    whole, stop, calls = learned_codec.decode(coded), threading.Event(), threading.Semaphore(0)
+
+    def work() -> None:
+        while not stop.is_set():
+            learned_codec.encode(picture, effort=2, tile_size=64, progress=lambda *_: calls.release())
+
+    def elsewhere() -> tuple[np.ndarray, str]:
+        try:
+            learned_codec.encode(picture[:64, :64], effort=1)
+        except ModelError as error:
+            return learned_codec.decode(coded), str(error)
+        return learned_codec.decode(coded), ""
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        calls.acquire()  # it is at work
+        found = []
+        while not (found and found[-1][1]):  # torch isn't at work all the time
+            found.append(in_a_fork(elsewhere))
+            np.testing.assert_array_equal(found[-1][0], whole)
+        assert "forked while another thread encoded with effort" in found[-1][1]
+    finally:
+        stop.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("kind", ["path", "bytes"])

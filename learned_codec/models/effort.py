@@ -23,6 +23,7 @@ from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, S
 
 from . import rdoq
 from .config import CONTEXT_STAGES, HYPER_STRIDE, LOG2_SCALES, QUALITY_STEPS
+from .engine.forks import gate
 from .entropy_model import CONTEXT_CLAMP, gaussian_bits, interpolate, optimised, scale_bins
 from .exact import groups_of
 from .model import Model
@@ -88,7 +89,12 @@ class Optimiser:
         were.
         """
         device = self.model.device.split(":")[0]
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+        with (
+            gate().optimising(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast(device, enabled=False),
+        ):
             region = _Region(self, pixels, latents, step, visible, distortion_weight, shape)
             move = best = before = torch.zeros_like(region.scaled)
             rate = torch.full_like(move, FIRST_MOVE)

@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from learned_codec.errors import InvalidInputError, MissingDependencyError, UnknownModelError, WeightsError
+from learned_codec.errors import InvalidInputError, MissingDependencyError, ModelError, UnknownModelError, WeightsError
 
 from .config import EXTRA_STEPS
 
@@ -157,11 +157,21 @@ def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) ->
 
 
 def optimiser(model: Model, card: ModelCard, effort: int) -> Optimiser:
-    """The optimiser of latents for a model with this card; `effort` is 1, 2 or 3. Raises `MissingDependencyError`."""
+    """The optimiser of latents for a model with this card; `effort` is 1, 2 or 3.
+
+    Raises `MissingDependencyError`, or `ModelError` where torch can't be used.
+    """
     try:
         from .effort import PASSES, Optimiser
     except ModuleNotFoundError as error:
         raise MissingDependencyError("effort from 1 on needs torch: pip install 'learned-codec[torch]'") from error
+    from .engine.forks import gate
+
+    if gate().torch_lost:
+        raise ModelError(
+            "this process was forked while another thread encoded with effort, and can't use torch: fork earlier, or "
+            "start processes by multiprocessing's 'spawn'"
+        )
     return Optimiser(model, _network(card.path, card.weights_id, model.device), PASSES[effort])
 
 

@@ -2,7 +2,8 @@
 
 A fork copies only the thread that calls it. Locks that other threads held stay held for ever. So a fork waits until no
 engine is working. In the new process, an engine uses one thread for each product: it would wait for its other threads,
-which weren't copied. Forks do not wait for torch (`effort`): that would take seconds.
+which weren't copied. Forks do not wait for torch (`effort`): that would take seconds. A process that is forked while
+torch is working can't use torch.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ class _Gate:
     def __init__(self) -> None:
         self.in_child = False
         """Whether this process was forked after an engine was used."""
+        self.torch_lost = False
+        """Whether it was forked while torch was working: what torch then held locked stays locked."""
         self._renew()
 
     def _renew(self) -> None:
-        self._condition, self._working, self._closing = threading.Condition(threading.Lock()), 0, False
+        self._condition, self._closing = threading.Condition(threading.Lock()), False
+        self._working = self._optimising = 0
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -40,6 +44,17 @@ class _Gate:
                 self._working -= 1
                 condition.notify_all()
 
+    @contextmanager
+    def optimising(self) -> Iterator[None]:
+        """A block that works with torch. Forks happen during it, but the new process is told."""
+        with self._condition:
+            self._optimising += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._optimising -= 1
+
     def close(self) -> None:
         """Wait until no block is at work, and let none begin."""
         self._condition.acquire()
@@ -54,10 +69,11 @@ class _Gate:
 
     def open_in_child(self) -> None:
         """Start afresh in the new process."""
-        self._renew()
         self.in_child = True
+        self.torch_lost = self.torch_lost or self._optimising > 0
+        self._renew()
         torch = sys.modules.get("torch")
-        if torch is not None:
+        if torch is not None and not self.torch_lost:
             torch.set_num_threads(1)
 
 
