@@ -5,8 +5,8 @@
     data = learned_codec.encode(image, quality=60)  # (H, W) or (H, W, 3) uint8 -> bytes
     image = learned_codec.decode(data)
 
-Every public name is imported when it is first used, so that `import learned_codec` costs milliseconds: programs that
-only look at a header, and plug-in systems that import everything they find, never pay for torch or GDAL.
+Every public name is imported when it is first used. So `import learned_codec` takes milliseconds, and programs that
+don't need torch or GDAL never import them.
 """
 
 from importlib import import_module
@@ -57,7 +57,7 @@ __all__ = [
     "register_model",
 ]
 
-# Public name -> the module it lives in; the same names as under TYPE_CHECKING, which is for type checkers and editors.
+# Public name -> its module. The names under TYPE_CHECKING are the same, for type checkers and editors.
 _HOME = {
     "Info": "learned_codec.codec",
     "DistortionWarning": "learned_codec.errors",
@@ -90,7 +90,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value  # the next access doesn't come through here
+    globals()[name] = value  # so that the next access doesn't call this function
     return value
 
 

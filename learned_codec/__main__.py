@@ -1,4 +1,4 @@
-"""`python -m learned_codec`: the command line, where no script directory is on the PATH."""
+"""`python -m learned_codec`: the command line, also if `learned-codec` is not on the PATH."""
 
 from learned_codec.cli import main
 

@@ -1,8 +1,8 @@
-"""Files that appear whole or not at all.
+"""Writes files that appear whole or not at all.
 
-What is written is written elsewhere (see `staging`), brought to the disk, and looked at again; then it is renamed. So a
-full disk, a crash or a signal leaves the file that was there, or none. A process that is killed may leave a hidden
-folder, which the next one that writes into the same folder removes.
+Content is written to another file (see `staging`), flushed to the disk and read back; then that file is renamed. So
+after a full disk, a crash or a signal, there is the old file or none. A killed process may leave a hidden folder. The
+next process that writes into the same folder removes it.
 """
 
 import errno
@@ -20,17 +20,17 @@ from learned_codec.staging import staged
 from learned_codec.streams import Destination, check_file_object, is_path, name_of, our_errors
 
 _CHUNK = 2**20
-"""Bytes that are written, or compared, at a time."""
+"""Bytes that are written or compared at once."""
 
 
 class Writable(Protocol):
-    """What takes bytes."""
+    """An object to which bytes can be written."""
 
     def write(self, data: bytes, /) -> object: ...  # noqa: D102 - Python's
 
 
 class _Parts:
-    """Keeps what is written to it; `bytes` without a copy."""
+    """Keeps the bytes that are written to it, without a copy."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -42,9 +42,9 @@ class _Parts:
 
 @contextmanager
 def atomic_write(dst: Destination, *, overwrite: bool = False) -> Iterator[Writable]:
-    """What is written inside the block becomes `dst` when it ends well, and vanishes when it doesn't.
+    """Bytes written inside the block become `dst` when it ends without an exception; else they are dropped.
 
-    As `atomic_path`, for who has bytes. They are in memory until the end.
+    Like `atomic_path`, but for bytes. They are in memory until the end.
     """
     content = _Parts()
     if is_path(dst):
@@ -59,10 +59,10 @@ def atomic_write(dst: Destination, *, overwrite: bool = False) -> Iterator[Writa
 
 @contextmanager
 def atomic_path(dst: Destination, *, overwrite: bool = False) -> Iterator[Path]:
-    """The path of an empty file whose content becomes `dst` when the block ends well, and vanishes when it doesn't.
+    """The path of an empty file. It becomes `dst` when the block ends without an exception; else it is removed.
 
-    A path is written elsewhere and then renamed, so no reader ever sees half of it. A file object, or a path that is a
-    device or a pipe, gets everything at the end.
+    It is renamed to `dst`, so no other process can read half of it. If `dst` is a file object, a device or a pipe, the
+    content is copied to it at the end.
 
     Raises:
         FileError: `dst` exists and `overwrite` is false, or can't be written.
@@ -78,7 +78,7 @@ def atomic_path(dst: Destination, *, overwrite: bool = False) -> Iterator[Path]:
             path = Path(dst)
             special = path.exists() and not path.is_file() and not path.is_dir()
             device = stack.enter_context(path.open("wb", buffering=0)) if special else None
-            path = Path(os.path.realpath(path))  # a symbolic link stays one
+            path = Path(os.path.realpath(path))  # so that a symbolic link isn't replaced
         if device is None:
             yield stack.enter_context(_renamed(path, name, overwrite=overwrite))
         else:  # renaming onto /dev/stdout or a named pipe would destroy it
@@ -86,7 +86,7 @@ def atomic_path(dst: Destination, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def write_whole(path: Path, parts: Iterable[bytes | memoryview], name: str) -> None:
-    """Fill the file `path`, bring it to the disk, and see that it is there. `name` stands in messages.
+    """Write the file `path`, flush it to the disk, and read it back. `name` is its name in messages.
 
     Raises `FileError`.
     """
@@ -108,11 +108,11 @@ def _renamed(path: Path, name: str, *, overwrite: bool) -> Iterator[Path]:
             if path.is_dir():
                 raise FileError(f"{name}: is a directory")
             if path.exists() and not overwrite:
-                raise FileError(f"{name}: exists; say overwrite to replace it")
+                raise FileError.existing(name)
             content = stack.enter_context(staged(path.parent))
         yield content
         with our_errors(name):
-            _sync(content)  # or a power cut could leave the name with nothing behind it
+            _sync(content)  # or a power cut could leave the new name with an empty file
             _publish(content, path, name, overwrite=overwrite)
             _sync_folder(path.parent)
 
@@ -129,7 +129,7 @@ def _passed_on(stream: Any, name: str) -> Iterator[Path]:
 
 
 def _pass_on(parts: Iterable[bytes], stream: Any, name: str) -> None:
-    """Give all to a user's file object, which may raise anything. Raises `FileError`."""
+    """Write all parts to a user's file object. Raises `FileError`, whatever the object raises."""
     try:
         _write_all(parts, stream)
         if hasattr(stream, "flush"):
@@ -155,16 +155,16 @@ def _chunks(parts: Iterable[bytes | memoryview]) -> Iterator[bytes]:
 
 
 def _publish(content: Path, path: Path, name: str, *, overwrite: bool) -> None:
-    """Give the finished file its name; without `overwrite`, even a file that appeared meanwhile is left alone."""
+    """Give the finished file its name. Without `overwrite`, a file that appeared meanwhile is not replaced."""
     if not overwrite:
         try:
             os.link(content, path)  # fails where `path` exists, which a rename wouldn't
             return
         except FileExistsError:
-            raise FileError(f"{name}: exists; say overwrite to replace it") from None
+            raise FileError.existing(name) from None
         except OSError:  # a file system without hard links
             if path.exists():
-                raise FileError(f"{name}: exists; say overwrite to replace it") from None
+                raise FileError.existing(name) from None
     content.replace(path)
 
 
@@ -174,7 +174,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk, where folders can be; the file is whole in any case."""
+    """Flush the new name to the disk, where the system allows that for folders. The file is whole in any case."""
     if sys.platform == "win32":
         return
     with suppress(OSError):

@@ -1,11 +1,11 @@
-"""The command line. It only calls the public API, so that whatever it does can be done from Python.
+"""The command line. It only calls the public API, so everything it does can also be done from Python.
 
 Exit codes:
     0  done, and nothing wrong
     1  `check` or `selftest` found something wrong
     2  the command was used wrongly
-    3  an error, told in one line: a file that is damaged, foreign or unreadable, a rate out of reach, a limit …
-  130  interrupted; by another signal, 128 and its number
+    3  an error, printed as one line: a damaged, foreign or unreadable file, a rate out of reach, a limit …
+  130  interrupted; by another signal, 128 plus its number
 
 Results go to standard output, everything else (progress, warnings, errors) to standard error.
 """
@@ -55,8 +55,10 @@ def machine_options(command: _F) -> _F:
     return command
 
 
-jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Files at a time.")
-skip_option = click.option("--skip-existing", is_flag=True, help="Leave out what is done: go on after an interruption.")
+jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Files at once.")
+skip_option = click.option(
+    "--skip-existing", is_flag=True, help="Skip files that exist, to go on after an interruption."
+)
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an existing destination.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -81,16 +83,16 @@ def main() -> None:
 @click.option(
     "--unit", type=click.Choice(["power", "amplitude", "db"]), help="Of radar.  [default: the file's, or a guess]"
 )
-@click.option("--nodata", type=float, help="The value of pixels that don't exist, where the file doesn't say it.")
-@click.option("--dtype", help="Store a raster's samples as this: int16, float32 …  [default: its own, if it can be]")
+@click.option("--nodata", type=float, help="The value of pixels that don't exist, if the file doesn't declare one.")
+@click.option("--dtype", help="Store a raster's samples as int16, float32 …  [default: its own, if possible]")
 @click.option("--force", is_flag=True, help="Encode rasters of classes, too.")
-@click.option("--tile-size", type=int, help="Pixels a side of the tiles.  [default: 1024, less for many bands]")
+@click.option("--tile-size", type=int, help="Pixels per side of a tile.  [default: 1024, less for many bands]")
 @click.option(
     "--effort",
     type=click.IntRange(EFFORTS[0], EFFORTS[-1]),
     help="0 is fast, 3 makes the smallest files, slowly.  [default: 0]",
 )
-@click.option("--model", help="A model's name, or the path of one of your own.  [default: by bands and type]")
+@click.option("--model", help="A model's name, or the path of your own.  [default: by bands and dtype]")
 @jobs_option
 @skip_option
 @overwrite_option
@@ -115,7 +117,7 @@ def encode(
 ) -> None:
     """Encode the image SRC (GeoTIFF, PNG, JPEG …) into the LCI file DST, or several into the folder DST.
 
-    A SRC that is a folder stands for all images in it, whose folders DST then has too.
+    If SRC is a folder, all images in it are encoded, and its subfolders are made in DST.
     """
     if lossless and max_error:
         raise click.UsageError("--lossless is --max-error 0, so they exclude each other.")
@@ -126,7 +128,7 @@ def encode(
     tasks = _tasks(src, dst, options, IMAGE_SUFFIXES, "lci", skip_existing=skip_existing)
 
     def report(name: str, info: Any) -> None:
-        # Where the file itself goes to standard output, what is said of it can't.
+        # If the file itself goes to standard output, the summary can't.
         click.echo(json.dumps(info.to_dict()) if as_json else line(f"{_name(name)}: {_summary(info)}"), err=dst == "-")
 
     _run_all(tasks, "encoding", _encode_one, jobs, report)
@@ -136,10 +138,10 @@ def encode(
 @click.argument("src", nargs=-1, required=True)
 @click.argument("dst")
 @click.option(
-    "--format", help="png, tif, webp …  [default: by DST's extension; png on standard output; tif of several]"
+    "--format", help="png, tif, webp …  [default: DST's extension; png on standard output; tif for several files]"
 )
-@click.option("--window", type=int, nargs=4, help="ROW COLUMN HEIGHT WIDTH: decode only that.")
-@click.option("--bands", help="Only these, counted from 1 or by name: 4,3,2 or B04,B03.")
+@click.option("--window", type=int, nargs=4, help="ROW COLUMN HEIGHT WIDTH: decode only this part.")
+@click.option("--bands", help="Decode only these bands, by number from 1 or by name: 4,3,2 or B04,B03.")
 @click.option("--overviews", is_flag=True, help="Build the overviews that the original had.")
 @click.option(
     "--errors", type=click.Choice(["raise", "fill"]), help="Stop at a damaged tile, or fill it.  [default: raise]"
@@ -164,10 +166,10 @@ def decode(
 ) -> None:
     """Decode the LCI file SRC into the image DST (GeoTIFF, PNG …, by its extension), or several into the folder DST.
 
-    A SRC that is a folder stands for all LCI files in it, whose folders DST then has too.
+    If SRC is a folder, all LCI files in it are decoded, and its subfolders are made in DST.
     """
     limits = learned_codec.Limits()
-    if max_pixels is not None:  # who asks for more pixels means all their bands
+    if max_pixels is not None:  # with room for three bands of them
         limits = replace(limits, max_pixels=max_pixels, max_samples=max(limits.max_samples, 3 * max_pixels))
     options = {"limits": limits, "window": window, "bands": _band_list(bands), "format": format}
     options |= {name: value for name, value in others.items() if value is not None} | (
@@ -181,7 +183,7 @@ def decode(
 @click.argument("file", nargs=-1, required=True)
 @json_option
 def info(file: tuple[str, ...], as_json: bool) -> None:
-    """Say what LCI files, or those in a folder, hold, from their heads alone."""
+    """Describe LCI files, or all in a folder, from their headers alone."""
 
     def show(name: str, found: Any) -> None:
         values = found.to_dict()
@@ -207,7 +209,7 @@ def info(file: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @click.pass_context
 def check(ctx: click.Context, file: tuple[str, ...], as_json: bool) -> None:
-    """Say whether LCI files, or those in a folder, are whole, and which tiles are damaged (exit code 1) if not."""
+    """Check that LCI files, or all in a folder, are whole. Names damaged tiles (exit code 1)."""
     found = []
 
     def show(name: str, report: Any) -> None:
@@ -269,7 +271,7 @@ def train(
     device: str,
     compile: bool,
 ) -> None:
-    """Train a model as RECIPE.toml says; or without one, train the model --start on with all images below --data."""
+    """Train a model by RECIPE.toml. Without a recipe, train the model --start further on all images below --data."""
     try:
         from learned_codec.training import trainer
     except ModuleNotFoundError as error:
@@ -302,7 +304,7 @@ def demo(
     threads: int | None,
     device: str,
 ) -> None:
-    """Encode and decode IMAGE (or a made-up landscape), beside JPEG 2000 and JPEG at equal bytes."""
+    """Compare this codec with JPEG 2000 and JPEG at equal bytes, on IMAGE or an artificial landscape."""
     from learned_codec import demo as demonstration
     from learned_codec.raster.pictures import read_image
 
@@ -317,16 +319,16 @@ def demo(
 
 @main.command()
 @click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--max-bytes", type=click.IntRange(min=1), help="Of our file, instead of a quality.")
+@click.option("--max-bytes", type=click.IntRange(min=1), help="The most bytes of our file, instead of a quality.")
 @click.option("--quality", type=float, help=f"1 to 100.  [default: {DEFAULT_QUALITY:g}]")
-@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="A PNG of its middle, side by side.")
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="A PNG for a side-by-side picture.")
 @click.option("--kind", type=click.Choice(["sar"]), help="Radar backscatter, coded in dB.")
-@click.option("--nodata", type=float, help="The value of pixels that don't exist, where the file doesn't say it.")
+@click.option("--nodata", type=float, help="The value of pixels that don't exist, if the file doesn't declare one.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads to use.")
 @overwrite_option
 @json_option
 def compare(image: Path, as_json: bool, **options: Any) -> None:
-    """Say what IMAGE takes today, as an LCI file, and as a JPEG 2000 file of the same size."""
+    """Show the size and error of IMAGE as an LCI file, and as a JPEG 2000 file of the same size."""
     from learned_codec import savings
 
     if options["max_bytes"] is not None and options["quality"] is not None:
@@ -344,7 +346,7 @@ def _rate(
     *,
     default: bool = True,
 ) -> dict[str, Any]:
-    """The one rate control that was given, or the default, as keyword arguments for `encode`."""
+    """The rate or bound that was given, or the default rate, as keyword arguments for `encode`."""
     given = {"quality": quality, "bpp": bpp, "psnr": psnr}
     if max_error is not None:
         if set(given.values()) != {None}:
@@ -382,7 +384,7 @@ def _tasks(
     *,
     skip_existing: bool,
 ) -> list[Task]:
-    """Each source with where it goes: to `dst`, or of several, or if `dst` is a folder, into that."""
+    """Each source with its destination: `dst`, or a file in it if it is a folder or there are several sources."""
     if len(sources) == 1 and not _is_folder(dst) and not (Path(sources[0]).is_dir() and not Path(dst).suffix):
         pairs = [(sources[0], dst)]  # some formats are folders, and become a file
     else:
@@ -423,7 +425,7 @@ def _into_folder(
 
 
 def _files_in(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """All files in a folder and in those within it that have such a name, but for hidden ones. Raises `FileError`."""
+    """All files in a folder and its subfolders with one of the suffixes, except hidden ones. Raises `FileError`."""
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -435,7 +437,7 @@ def _files_in(folder: Path, suffixes: Iterable[str]) -> list[Path]:
 
 def _encode_one(task: Task, progress: Callable[[int, int], None] | None = None) -> Any:
     source, target, options = task
-    with warnings_in_lines():  # also where this is a process of its own
+    with warnings_in_lines():  # also if this is a process of its own
         return learned_codec.encode_file(_source(source), _destination(target), progress=progress, **options)
 
 
@@ -455,7 +457,10 @@ def _run_all(
     jobs: int,
     report: Callable[[str, Any], None] | None,
 ) -> None:
-    """Do all tasks. Of a single one an error is an error; of several, the others are done, and what failed is told."""
+    """Do all tasks.
+
+    The error of a single one is raised. Of several, the others are done, and errors are printed at the end.
+    """
     if len(tasks) == 1:
         with progress_bar(label) as progress:
             result = function(tasks[0], progress)
@@ -474,23 +479,23 @@ def _run_all(
 
 
 def _each(tasks: list[Task], function: Callable[..., Any], jobs: int) -> Iterator[tuple[Task, Any]]:
-    """Each task with its result or its error, as they come; in processes if there are several jobs."""
+    """Each task with its result or its error, as they finish; in processes if `jobs` is more than 1."""
     from learned_codec.jobs import attempt, each
 
     if jobs == 1:
         return ((task, attempt(function, task)) for task in tasks)
-    # Together they use the processors that there are.
+    # All jobs together use all cores.
     threads = max(1, (os.cpu_count() or 1) // jobs)
     return each(function, [(s, t, {"threads": threads, **options}) for s, t, options in tasks], jobs)
 
 
 def _names(files: tuple[str, ...]) -> list[str]:
-    """The files that are meant, and those in the folders that are meant."""
+    """The given files, and those in the given folders."""
     return [str(f) for name in files for f in (_files_in(Path(name), LCI) if Path(name).is_dir() else [name])]
 
 
 def _look_at(names: list[str], function: Callable[[Any], Any], show: Callable[[str, Any], None]) -> None:
-    """What a function says of LCI files, of which it reads what it needs. Errors as in `_run_all`."""
+    """Show the result of a function for LCI files. Errors are treated as in `_run_all`."""
     failed = []
     for name in names:
         try:
@@ -501,11 +506,11 @@ def _look_at(names: list[str], function: Callable[[Any], Any], show: Callable[[s
             failed.append((name, error))
         else:
             show(name, found)
-    _tell(failed, len(names), "of the others it is said above")
+    _tell(failed, len(names), "the others are printed above")
 
 
 def _tell(failed: list[tuple[str, LearnedCodecError]], total: int, others: str) -> None:
-    """Say which files failed and why, and end if any did."""
+    """Print which files failed and why, and exit if any did."""
     for name, error in failed:
         click.echo(f"error: {line(error if name in str(error) else f'{name}: {error}')}", err=True)
     if failed:

@@ -208,7 +208,7 @@ def encode(
 
     Warns:
         RateWarning: the psnr is above the best that the model reaches on this image; the file has that best.
-        DistortionWarning: a band's error is out of all proportion to the quality.
+        DistortionWarning: a band's error is much larger than usual at the quality.
         InputWarning: the input may mean something else than it was taken for.
     """
     source: PixelSource

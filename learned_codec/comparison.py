@@ -1,4 +1,4 @@
-"""Pictures beside each other, each under its label."""
+"""Draws pictures side by side, each under its label."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from PIL import Image, ImageDraw, ImageFont
 Pixels = NDArray[np.uint8]
 
 LABEL_HEIGHT, GAP = 28, 6
-"""Pixels above a picture, and between two of them."""
+"""Pixels for a label above a picture, and between two pictures."""
 
 
 def side_by_side(panels: Sequence[tuple[str, Pixels]], *, columns: int | None = None, zoom: int = 1) -> Pixels:
-    """One picture (H, W) or (H, W, 3) of labels and pictures of one size, along rows.
+    """One picture, (H, W) or (H, W, 3), of labels and pictures. All pictures have the same size.
 
-    `columns` a row, by default all in one; each pixel `zoom` times.
+    `columns` is how many are in a row, by default all. Pixels are enlarged `zoom` times.
     """
     columns = columns or len(panels)
     height, width = (zoom * length for length in panels[0][1].shape[:2])

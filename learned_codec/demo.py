@@ -1,7 +1,7 @@
-"""The demonstration behind `learned-codec demo`: one picture, our file, and JPEG 2000 and JPEG of the same size.
+"""The demonstration of `learned-codec demo`: one picture as our file, and as JPEG 2000 and JPEG of the same size.
 
-It calls only the public API. Without a picture it makes one: `landscape` draws sky, ridges and water from fractal
-noise, which has detail at every scale, as photographs do.
+It calls only the public API. Without a picture, `landscape` draws one: sky, ridges and water from fractal noise, which
+has detail at every scale, as photographs do.
 """
 
 import io
@@ -24,7 +24,7 @@ from learned_codec.raster.pictures import write_image
 Pixels = NDArray[np.uint8]
 
 _PANEL_HEIGHT, _PANEL_WIDTH = 512, 768
-"""Panels of the comparison show the middle of a picture, at most so much of it."""
+"""The most pixels of a panel. Panels show the middle of a picture."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Result:
-    """What `run` measured, and where it left the files."""
+    """The measurements of `run`, and the paths of its files."""
 
     width: int
     height: int
@@ -50,11 +50,11 @@ class Result:
     files: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data for JSON."""
+        """The result as JSON values."""
         return asdict(self)
 
     def report(self) -> str:
-        """As a table for people."""
+        """The result as a table of text."""
         lines = [f"{self.width} × {self.height} pixels, {self.raw_bytes:,} bytes uncompressed", ""]
         lines.append(f"{'':14}{'bytes':>10}{'bpp':>8}{'PSNR':>10}{'encode':>10}{'decode':>10}")
         lines.extend(
@@ -75,21 +75,21 @@ def run(
     device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
-    """Encode and decode a picture, do the same with JPEG 2000 and JPEG at equal bytes, and save a comparison.
+    """Encode and decode a picture with this codec, JPEG 2000 and JPEG at equal bytes, and save a comparison.
 
     Args:
         picture: (H, W) or (H, W, 3), uint8.
-        out: a folder, made if need be, for `original.png`, `demo.lci`, `decoded.png` and `comparison.png`.
-        rate: the rate control for `encode`, such as `{"quality": 60}`.
+        out: a folder, made if needed, for `original.png`, `demo.lci`, `decoded.png` and `comparison.png`.
+        rate: the rate argument of `encode`, such as `{"quality": 60}`.
         overwrite: replace files of an earlier demonstration.
         threads: as for `encode` and `decode`.
-        device: likewise.
-        progress: likewise.
+        device: as for `encode` and `decode`.
+        progress: as for `encode`.
     """
     names = [out / name for name in ("original.png", "demo.lci", "decoded.png", "comparison.png")]
     existing = [str(path) for path in names if path.exists()]
-    if existing and not overwrite:  # before the work, not after it
-        raise FileError(f"{existing[0]}: exists; say overwrite to replace it")
+    if existing and not overwrite:  # fail before the work
+        raise FileError.existing(existing[0])
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -122,7 +122,7 @@ def run(
 
 
 def landscape(height: int = 512, width: int = 768, seed: int = 3) -> Pixels:
-    """A made-up picture (height, width, 3): clouds, five ridges that fade with distance, a lake that mirrors them."""
+    """An artificial picture (height, width, 3): clouds, five ridges, and a lake that mirrors them."""
     rng = np.random.default_rng(seed)
     shore = round(height * 0.66)
     down = np.linspace(0, 1, shore)[:, None]
@@ -142,7 +142,7 @@ def landscape(height: int = 512, width: int = 768, seed: int = 3) -> Pixels:
         colour = (haze + (hue - haze) * (0.25 + 0.75 * nearness)) * texture[..., None]
         scene = _blend(scene, colour, cover)
 
-    # The lake: the land upside down, pushed sideways by ripples that grow towards the viewer.
+    # The lake: the land upside down, shifted sideways by ripples that grow towards the viewer.
     lake_rows = np.arange(height - shore)
     depth = lake_rows / max(1, height - shore - 1)
     ripple = _noise(rng, height - shore, width, 1.3, stretch=8.0)
@@ -157,7 +157,7 @@ def landscape(height: int = 512, width: int = 768, seed: int = 3) -> Pixels:
 
 
 def _blend(below: ArrayLike, above: ArrayLike, cover: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The colours `above` over those `below`, as far as they cover (height, width)."""
+    """Blend the colours `above` over those `below`, by `cover` (height, width), 0 to 1."""
     start = np.asarray(below, np.float64)
     return start + (np.asarray(above, np.float64) - start) * cover[..., None]
 
@@ -165,7 +165,7 @@ def _blend(below: ArrayLike, above: ArrayLike, cover: NDArray[np.float64]) -> ND
 def _noise(
     rng: np.random.Generator, height: int, width: int, slope: float, *, stretch: float = 1.0
 ) -> NDArray[np.float64]:
-    """Fractal noise: amplitude falls as frequency^-slope; `stretch` draws it out sideways. Mean 0, deviation 1."""
+    """Fractal noise of mean 0 and deviation 1: amplitudes fall as frequency^-slope. `stretch` widens it sideways."""
     fy = np.fft.fftfreq(height)[:, None] * max(height, width)
     fx = np.fft.rfftfreq(width)[None, :] * max(height, width) * stretch
     spectrum = np.fft.rfft2(rng.standard_normal((height, width))) / np.maximum(1.0, np.hypot(fy, fx)) ** slope
@@ -176,7 +176,7 @@ def _noise(
 
 
 def _ridge(rng: np.random.Generator, width: int, slope: float) -> NDArray[np.float64]:
-    """A skyline. Twice the width is drawn and half is kept, for noise from a spectrum wraps around."""
+    """A skyline. Twice the width is drawn and half is kept, because noise from a spectrum wraps around."""
     return _noise(rng, 1, 2 * width, slope)[0, :width]
 
 
@@ -193,7 +193,7 @@ def _psnr(a: Pixels, b: Pixels) -> float:
 
 
 def _rival(name: str, encode: Callable[[Pixels, int], bytes], picture: Pixels, size: int) -> tuple[Contender, Pixels]:
-    """Run a codec of Pillow's at no more than `size` bytes; its encoding time includes the search for that size."""
+    """Run a codec of Pillow at no more than `size` bytes. The encoding time includes the search for that size."""
     start = time.perf_counter()
     data = encode(picture, size)
     middle = time.perf_counter()
@@ -209,7 +209,7 @@ def _save(picture: Pixels, format: str, **options: Any) -> bytes:
 
 
 def _jpeg(picture: Pixels, size: int) -> bytes:
-    """The best JPEG of at most `size` bytes, or the smallest there is if none is so small."""
+    """The best JPEG of at most `size` bytes, or else the smallest possible one."""
     low, high, best = 1, 100, _save(picture, "JPEG", quality=1, optimize=True)
     while low <= high:
         quality = (low + high) // 2
@@ -222,7 +222,10 @@ def _jpeg(picture: Pixels, size: int) -> bytes:
 
 
 def _jpeg2000(picture: Pixels, size: int) -> bytes:
-    """A JPEG 2000 codestream of at most `size` bytes: the 9/7 wavelet, and a ratio tightened until it fits."""
+    """A JPEG 2000 codestream of at most `size` bytes, by the 9/7 wavelet.
+
+    The compression ratio is raised until it fits.
+    """
     ratio, data = picture.nbytes / size, b""
     for _ in range(8):
         data = _save(
@@ -251,6 +254,6 @@ def _label(row: Contender) -> str:
 
 
 def _middle(picture: Pixels) -> Pixels:
-    """What the comparison shows of a picture, at its own resolution."""
+    """The middle of a picture, for the comparison."""
     top, left = (max(0, (n - most) // 2) for n, most in zip(picture.shape, (_PANEL_HEIGHT, _PANEL_WIDTH), strict=False))
     return picture[top : top + _PANEL_HEIGHT, left : left + _PANEL_WIDTH]

@@ -1,9 +1,9 @@
-"""Everything that this library raises on purpose.
+"""All errors and warnings of this library.
 
-Every error is a `LearnedCodecError`, and also the built-in error that a caller would expect in its place:
+Every error is a `LearnedCodecError`, and also the built-in error that a caller would expect:
 
     LearnedCodecError(Exception)
-    ├── InvalidInputError(ValueError)          what the caller passed: dtype, shape, NaN, a quality out of range
+    ├── InvalidInputError(ValueError)          an argument: dtype, shape, NaN, a quality out of range
     │   └── OutOfBoundsError(IndexError)       a subscript beyond the end of an axis
     ├── RateError(ValueError)                  a bpp below that of the smallest file; names both
     ├── LimitError(ValueError)                 a declared size over a limit; names value, limit and how to raise it
@@ -21,13 +21,13 @@ Every error is a `LearnedCodecError`, and also the built-in error that a caller 
     ├── ProcessLostError(RuntimeError)         a process that did part of the work was killed
     └── TrainingError(RuntimeError)            training can't go on
 
-and everything that it warns of is a `LearnedCodecWarning`:
+Every warning is a `LearnedCodecWarning`:
 
     LearnedCodecWarning(UserWarning)
-    ├── DistortionWarning                      a band's error is out of all proportion to the quality
-    ├── InputWarning                           the input may mean something else than it was taken for
-    ├── MetadataLostWarning                    something beside the pixels isn't kept
-    └── RateWarning                            a psnr above the best there is of an image; names both
+    ├── DistortionWarning                      a band's error is much larger than usual at the quality
+    ├── InputWarning                           the input may mean something else than this library assumes
+    ├── MetadataLostWarning                    some metadata isn't kept
+    └── RateWarning                            a psnr above the best possible one; names both
 """
 
 from collections.abc import Iterable
@@ -65,7 +65,7 @@ class LearnedCodecError(Exception):
 
 
 class InvalidInputError(LearnedCodecError, ValueError):
-    """The caller passed something that can't be coded: a dtype, a shape, a NaN, a quality out of range."""
+    """An argument can't be used: a dtype, a shape, a NaN, a quality out of range."""
 
 
 class OutOfBoundsError(InvalidInputError, IndexError):
@@ -73,7 +73,7 @@ class OutOfBoundsError(InvalidInputError, IndexError):
 
 
 class RateError(LearnedCodecError, ValueError):
-    """The asked-for bits per pixel are fewer than the smallest file of this image has."""
+    """The requested bits per pixel are fewer than those of the smallest file of this image."""
 
 
 class LimitError(LearnedCodecError, ValueError):
@@ -97,18 +97,18 @@ class BitstreamError(LearnedCodecError, ValueError):
 
 
 class NotLCIError(BitstreamError):
-    """The bytes don't begin as an LCI file does."""
+    """The bytes don't begin like an LCI file."""
 
 
 class TruncatedError(BitstreamError, EOFError):
-    """The bytes end before the file does."""
+    """The file ends too early."""
 
 
 class CorruptDataError(BitstreamError):
-    """The bytes were changed after they were written, or never made sense.
+    """The bytes were changed after they were written, or are invalid.
 
     Attributes:
-        tiles: the indices of the damaged tiles where only tiles are damaged; empty where it is the file as a whole.
+        tiles: the indices of the damaged tiles; empty if other parts of the file are damaged.
     """
 
     def __init__(self, message: str, *, tiles: Iterable[int] = ()) -> None:
@@ -136,10 +136,15 @@ class FileError(LearnedCodecError, OSError):
     """A file can't be read or written: the destination exists, the source isn't readable, the disk is full."""
 
     @classmethod
+    def existing(cls, name: str) -> Self:
+        """The destination `name` exists, and `overwrite` is false."""
+        return cls(f"{name}: exists; pass overwrite=True (--overwrite) to replace it")
+
+    @classmethod
     def of(cls, name: str, error: Exception) -> Self:
-        """What another error says of a file, with its `errno` if it has one."""
+        """A `FileError` with the message of another error, and its `errno` if it has one."""
         said = getattr(error, "strerror", None) or str(error)
-        if said in ("", name):  # no more than the name
+        if said in ("", name):  # the message is only the name
             said = "not found, or out of reach" if isinstance(error, FileNotFoundError) else type(error).__name__
         found = cls(f"{name}: {said}")
         found.errno = getattr(error, "errno", None)
@@ -163,20 +168,23 @@ class TrainingError(LearnedCodecError, RuntimeError):
 
 
 class LearnedCodecWarning(UserWarning):
-    """The base of every warning of this library: what comes out is right, but perhaps not what was wanted."""
+    """The base of every warning of this library: the result is right, but may not be what the user wants."""
 
 
 class DistortionWarning(LearnedCodecWarning):
-    """What a decoder will see was compared with the source: a band's error is out of all proportion to the quality."""
+    """A band's error is much larger than usual at this quality.
+
+    The encoder compared the decoded image with the source.
+    """
 
 
 class InputWarning(LearnedCodecWarning):
-    """The input may mean something else than it was taken for: its axes, a value that stands for none, opacity."""
+    """The input may mean something else than this library assumes: its axes, an undeclared nodata value, opacity."""
 
 
 class MetadataLostWarning(LearnedCodecWarning):
-    """The pixels are as they are, but something beside them that gives them meaning isn't kept."""
+    """The pixels are right, but some metadata isn't kept."""
 
 
 class RateWarning(LearnedCodecWarning):
-    """The asked-for PSNR is above the best that the model reaches on this image, which is what came out."""
+    """The requested PSNR is above the best that the model can reach on this image. The file has the best one."""

@@ -1,7 +1,7 @@
-"""A function of many arguments, some at a time, each in a process of its own: whatever becomes of a process.
+"""Runs a function for many arguments in several processes.
 
-A process that is killed costs the argument that it worked on. When the caller ends, in whatever way, all of them end,
-and clean up what they were at.
+If a process is killed, only its current argument is lost. When the calling process ends, however that happens, all
+others end as well and clean up.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from typing import Any, TypeVar
 from learned_codec.errors import LearnedCodecError, ProcessLostError
 
 PATIENCE = 3.0
-"""Seconds that a process has to clean up."""
+"""Seconds that a process gets to clean up."""
 
 _SPAWN = multiprocessing.get_context("spawn")
-"""A fork would copy other libraries' threads in the middle of what they do."""
+"""Processes are spawned: a fork would copy locks of other libraries' threads while they are held."""
 
 _T = TypeVar("_T")
 
 
 def each(function: Callable[[_T], Any], arguments: Sequence[_T], jobs: int) -> Iterator[tuple[_T, Any]]:
-    """Each argument with the result, or with the `LearnedCodecError`, as they come.
+    """Yield each argument with its result or its `LearnedCodecError`, in the order in which they finish.
 
-    `function` is one that a new process can import. Any other exception than ours comes as one of ours that names it.
+    A new process must be able to import `function`. Other exceptions are turned into a `LearnedCodecError` that names
+    them.
     """
     waiting = list(reversed(arguments))
     busy: dict[Any, tuple[_Worker, _T]] = {}
@@ -58,24 +59,27 @@ def each(function: Callable[[_T], Any], arguments: Sequence[_T], jobs: int) -> I
 
 
 def attempt(function: Callable[[_T], Any], argument: _T) -> Any:
-    """The result, or the `LearnedCodecError`. Any other exception comes as one of ours, lest it cost the others."""
+    """The result or the `LearnedCodecError` of a call.
+
+    Other exceptions are turned into one, so that other arguments go on.
+    """
     try:
         return function(argument)
     except LearnedCodecError as error:
         return error
     except MemoryError as error:
         return LearnedCodecError(f"not enough memory: {error}".removesuffix(": "))
-    except Exception as error:  # noqa: BLE001 - whatever nobody thought of
+    except Exception as error:  # noqa: BLE001 - a bug must not stop the other files
         return LearnedCodecError(f"unexpected {type(error).__name__}: {error}")
 
 
 class _Worker:
-    """A process that does one argument after another."""
+    """A process that works on one argument after another."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.connection, its = _SPAWN.Pipe()
         self.process = _SPAWN.Process(target=_serve, args=(function, its), daemon=True)
-        with _without_signals(signal.SIGINT):  # Ctrl-C is for this process alone, which then ends the others
+        with _without_signals(signal.SIGINT):  # Ctrl-C goes only to the calling process, which ends the others
             self.process.start()
         its.close()  # so that reading ends when the process does
 
@@ -104,7 +108,7 @@ class _Worker:
 
 @contextmanager
 def _without_signals(*numbers: signal.Signals) -> Iterator[None]:
-    """Processes and threads that are started inside the block don't get these signals; by default not any."""
+    """Processes and threads started inside the block don't get these signals; by default none at all."""
     if sys.platform == "win32":
         yield
         return
@@ -116,12 +120,12 @@ def _without_signals(*numbers: signal.Signals) -> Iterator[None]:
 
 
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
-    """What a process does: one argument after another, until there are no more."""
+    """The loop of a process: work on one argument after another, until the connection ends."""
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with _without_signals():  # they are for this thread alone
+    with _without_signals():  # signals go only to the main thread
         threading.Thread(target=_end_with_the_parent, daemon=True).start()
     while True:
         try:

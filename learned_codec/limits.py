@@ -1,7 +1,7 @@
-"""What a decoder accepts from a file it doesn't trust.
+"""Limits on what a file may declare, for files that can't be trusted.
 
-A header of 30 bytes can declare a picture of 10^18 pixels. Every declared size is compared with these limits before
-anything of that size is allocated.
+A header of 30 bytes can declare an image of 10^18 pixels. So every declared size is checked against these limits before
+memory of that size is allocated.
 """
 
 from dataclasses import dataclass, fields
@@ -17,25 +17,27 @@ BLOCK = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The largest file that is accepted; pass one with larger (or smaller) fields where a function takes `limits`.
+    """The largest file that is accepted.
+
+    For other limits, pass one with other fields to a function that takes `limits`.
 
         learned_codec.decode(data, limits=Limits(max_pixels=2**34))
 
-    A *sample* is one value of one band. Decoding works on whole blocks of 16 × 16 pixels, so it is *padded* samples
-    that cost memory and time: an image of 1 × 1000 pixels is coded as one of 16 × 1008.
+    A *sample* is one value of one band. Decoding works on whole blocks of 16 × 16 pixels, so *padded* samples cost
+    memory and time: an image of 1 × 1000 pixels is coded as one of 16 × 1008.
 
     Attributes:
-        max_pixels: height × width. 2^30 is 32768², 3 GiB as 8-bit RGB: above every camera and most single scenes.
+        max_pixels: height × width. 2^30 is 32768², or 3 GiB of 8-bit RGB: more than any camera and most satellite
+            scenes have.
         max_bands: bands. 4096: imaging spectrometers have hundreds, laboratory instruments a few thousand.
         max_samples: padded height × width × bands. 2^32 is 4 GiB of 8-bit values, or 16 GiB of float32: every RGB
             picture that `max_pixels` admits, a 4096² scene of 256 bands, and Sentinel-2's 10980² of 13 bands.
         max_tiles: tiles. 2^18 is `max_pixels` in the smallest tiles of 64².
         max_tile_pixels: padded height × width of one tile. 2^24 is 4096²: a tile is decoded as a whole, at up to 100
             bytes a sample.
-        max_tile_samples: the same times the bands, which are decoded together. 2^26 is 4096² of 4 bands, or 1024² of
-            64.
-        max_padding: padded samples for each sample, where there are more than `unchecked_samples`. 4: nothing but very
-            long and very thin images has more.
+        max_tile_samples: padded height × width × bands of one tile. 2^26 is 4096² of 4 bands, or 1024² of 64.
+        max_padding: padded samples per sample, in images of more than `unchecked_samples`. 4: only very long and thin
+            images have more.
         max_samples_per_byte: samples per byte of tiles. 2^20: a tile of 1024² × 13 without a single value takes some
             12 bytes.
         max_coded_samples_per_byte: padded samples per byte of a tile that has coded values, each of which costs about
@@ -71,7 +73,7 @@ class Limits:
                 raise InvalidInputError(f"Limits.{field.name} must be an integer of 0 or more, not {value!r}")
 
     def check(self, field: str, value: int, what: str) -> None:
-        """Raise `LimitError` if `value`, which the file declares for `what`, is over the limit called `field`."""
+        """Raise `LimitError` if `value`, declared by the file for `what`, is over the limit `field`."""
         self._check(field, value, getattr(self, field), what)
 
     def check_padding(self, samples: int, padded: int) -> None:
@@ -80,12 +82,12 @@ class Limits:
         self._check("max_padding", padded, allowed, f"{samples:,} samples in blocks of {BLOCK} × {BLOCK} pixels")
 
     def check_ratio(self, samples: int, tile_bytes: int) -> None:
-        """Raise `LimitError` if so many samples can't honestly come from so few bytes of tiles."""
+        """Raise `LimitError` if there are far more samples than `tile_bytes` bytes can hold."""
         allowed = max(self.unchecked_samples, self.max_samples_per_byte * tile_bytes)
         self._check("max_samples_per_byte", samples, allowed, f"samples from {tile_bytes:,} bytes of tiles")
 
     def check_coded(self, padded: int, tile_bytes: int) -> None:
-        """Raise `LimitError` if so many padded samples can't honestly be coded in a tile of so few bytes."""
+        """Raise `LimitError` if there are far more padded samples than a tile of `tile_bytes` bytes can hold."""
         allowed = self.max_coded_samples_per_byte * tile_bytes
         self._check("max_coded_samples_per_byte", padded, allowed, f"coded samples in a tile of {tile_bytes:,} bytes")
 

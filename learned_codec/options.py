@@ -1,4 +1,4 @@
-"""Arguments that several public functions and the command line share: what they may be."""
+"""Checks of arguments that several public functions and the command line share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ DEFAULT_QUALITY = 60.0
 EFFORTS = range(4)
 
 Errors = Literal["raise", "fill"]
-"""What a damaged tile is when a file is decoded: an error, or a rectangle of nodata, else NaN, else 0."""
+"""What happens at a damaged tile: an error, or the tile is filled with nodata, or else NaN or 0."""
 
 
 def one_rate(given: Mapping[str, object]) -> tuple[str, float]:
-    """The one rate that is given among `quality`, `bpp` and `psnr` (None: not given), and its value.
+    """The one argument among `quality`, `bpp` and `psnr` that is given (not None), and its value.
 
-    The default quality if there is none. Raises `InvalidInputError`.
+    If none is given, the default quality. Raises `InvalidInputError`.
     """
     asked = {name: value for name, value in given.items() if value is not None} or {"quality": DEFAULT_QUALITY}
     if len(asked) > 1:
@@ -58,14 +58,14 @@ def checked_bounds(max_error: object, bands: int, others: Mapping[str, object]) 
 
 
 def checked_effort(effort: object) -> int:
-    """The effort, if it is one. Raises `InvalidInputError`."""
+    """Check an effort. Raises `InvalidInputError`."""
     if isinstance(effort, bool) or effort not in EFFORTS:
         raise InvalidInputError(f"effort must be an integer from {EFFORTS[0]} to {EFFORTS[-1]}, not {effort!r}")
     return EFFORTS.index(effort)  # type: ignore[arg-type]  # that it is one of these
 
 
 def factor_of_scale(scale: object) -> int:
-    """The pixels per side that become one at a scale. Raises `InvalidInputError` unless it is one of `FACTORS`."""
+    """How many pixels per side become one at a scale. Raises `InvalidInputError` unless that is one of `FACTORS`."""
     if isinstance(scale, int | float | np.number):
         for factor in FACTORS:
             if scale == 1 / factor:
@@ -74,7 +74,7 @@ def factor_of_scale(scale: object) -> int:
 
 
 def lenient(errors: object) -> bool:
-    """Whether `errors` says "fill". Raises `InvalidInputError` unless it says that or "raise"."""
+    """Whether `errors` is "fill". Raises `InvalidInputError` unless it is "fill" or "raise"."""
     if errors not in ("raise", "fill"):
         raise InvalidInputError(f"errors must be 'raise' or 'fill', not {errors!r}")
     return errors == "fill"

@@ -1,4 +1,4 @@
-"""Settings that have proved themselves for common products; each is a set of arguments for `encode_file`."""
+"""Profiles: proven arguments of `encode_file` for common products."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from learned_codec.errors import InvalidInputError
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a profile is for, and its arguments; an argument that the user gives himself counts more.
+    """A profile: its purpose and its arguments. Arguments from the user override them.
 
-    Its `nodata` is for files that don't say themselves which pixels exist; of radar, it counts only at the border.
+    Its `nodata` is for files that don't declare which pixels exist. In radar images, it counts only at the border.
     """
 
     purpose: str
@@ -40,7 +40,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 
 
 def options_of(name: str) -> dict[str, Any]:
-    """The arguments of a profile. Raises `InvalidInputError`, which lists what there is."""
+    """The arguments of a profile. Raises `InvalidInputError`, which lists the profiles."""
     if name not in PROFILES:
-        raise InvalidInputError(f"no profile {name!r}; here are: {', '.join(PROFILES)}")
+        raise InvalidInputError(f"no profile {name!r}; profiles: {', '.join(PROFILES)}")
     return dict(PROFILES[name].options)

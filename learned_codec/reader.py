@@ -28,6 +28,7 @@ from learned_codec.tiling.grid import tiles_of
 from learned_codec.tiling.parallel import shared
 from learned_codec.tiling.progress import Progress, Telling
 from learned_codec.tiling.progress import checked as checked_progress
+from learned_codec.values.arrays import as_planes
 from learned_codec.values.mask import MaskSpec, holds
 from learned_codec.values.reduce import cells, reduced_plane, reducing_factor
 
@@ -247,7 +248,8 @@ class Reader:
         step = -(-max(height, width) // 256)
         middle = (self.height - height) // 2, (self.width - width) // 2, height, width
         bands = [1, 2, 3] if self.bands >= 3 else [1]
-        values = self._planar(self.read(middle, bands, (-(-height // step), -(-width // step)), masked=True))
+        shape = -(-height // step), -(-width // step)
+        values = as_planes(self.read(middle, bands, shape, masked=True), self.container.header.layout)
         planes = []
         for plane in np.ma.filled(values.astype(np.float32), np.nan):
             known = plane[np.isfinite(plane)]
@@ -257,12 +259,6 @@ class Reader:
         stream = io.BytesIO()
         Image.fromarray(levels[0] if len(bands) == 1 else levels.transpose(1, 2, 0)).save(stream, "PNG")
         return stream.getvalue()
-
-    def _planar(self, values: NDArray[Any]) -> NDArray[Any]:
-        """A result of `read`, as (bands, h, w)."""
-        if values.ndim == 2:
-            return values[None]
-        return values if self.container.header.layout == "CHW" else values.transpose(2, 0, 1)
 
     def __reduce__(self) -> tuple[Callable[[], Reader], tuple[()]]:
         if self._reopen is None:

@@ -1,7 +1,7 @@
-"""What this codec saves on a file of one's own, beside the file as it is and JPEG 2000: `learned-codec compare`.
+"""What this codec saves on a user's file, compared with the file as it is and with JPEG 2000.
 
-JPEG 2000 is GDAL's (OpenJPEG's 9/7 wavelet, one tile), at no more bytes than our file. It has neither NaN nor floats,
-so rasters of those are compared with the file as it is alone.
+This is `learned-codec compare`. JPEG 2000 is GDAL's (OpenJPEG, 9/7 wavelet, one tile), with no more bytes than our
+file. It can't store floats, so rasters of floats are compared only with the file as it is.
 """
 
 from __future__ import annotations
@@ -22,15 +22,20 @@ from learned_codec.atomic import atomic_write
 from learned_codec.comparison import side_by_side
 from learned_codec.errors import FileError, InvalidInputError
 from learned_codec.raster.files import open_source
+from learned_codec.values.arrays import as_planes
 from learned_codec.values.sources import PixelSource
 
 PANEL = 384
-"""Pixels a side of the middle of the image that the picture shows."""
+"""The picture shows the middle of the image, this many pixels per side."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way to keep the image. Errors are over valid values; `rmse` and `largest` are 0 where nothing is lost."""
+    """One way to store the image.
+
+    `bytes` is the size, `share` that of today's file. `rmse` and `largest` are errors of valid values, in their
+    units.
+    """
 
     name: str
     bytes: int
@@ -41,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Savings:
-    """What `compare` found: the image, the rows, and where it left the picture (None: nowhere)."""
+    """The result of `compare`: the image, the rows, and the path of the picture (None: none was asked for)."""
 
     width: int
     height: int
@@ -52,11 +57,11 @@ class Savings:
     note: str
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """The result as JSON values."""
         return asdict(self)
 
     def report(self) -> str:
-        """As a table for people."""
+        """The result as a table of text."""
         lines = [f"{self.width} × {self.height} pixels, {self.bands} × {self.dtype}", ""]
         lines.append(f"{'':22}{'bytes':>14}{'of today':>10}{'RMSE':>10}{'largest error':>15}")
         lines += [
@@ -78,25 +83,24 @@ def compare(
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Savings:
-    """Encode an image file, and say what that saves. The whole image is in memory.
+    """Encode an image file and report what that saves. The whole image is in memory.
 
     Args:
         src: an image file.
-        max_bytes: of our file; instead of a quality.
+        max_bytes: the most bytes of our file; instead of a quality.
         quality: as for `encode`.
-        picture: where a PNG of the middle of the image goes: the original, ours, JPEG 2000.
+        picture: the path for a PNG of the middle of the image: the original, ours, JPEG 2000.
         kind: as for `encode_file`.
-        nodata: likewise.
+        nodata: as for `encode_file`.
         overwrite: replace an existing picture.
         threads: as for `encode`.
-        progress: likewise.
+        progress: as for `encode`.
 
     Raises:
-        FileError: the file can't be read, or the picture exists.
-        As `encode_file`.
+        FileError: the file can't be read, or the picture exists. Also the errors of `encode_file`.
     """
     if picture is not None and picture.exists() and not overwrite:
-        raise FileError(f"{picture}: exists; say overwrite to replace it")
+        raise FileError.existing(str(picture))
     with open_source(src) as source:
         original, valid = _values(source)
         declared = source.nodata if nodata is None else nodata
@@ -113,9 +117,7 @@ def compare(
     learned_codec.encode_file(src, coded, **rate, **options)
     data = coded.getvalue()
     with learned_codec.open(data) as reader:
-        decoded = reader.read()
-        if reader.container.header.layout != "CHW":
-            decoded = decoded[None] if decoded.ndim == 2 else decoded.transpose(2, 0, 1)
+        decoded = as_planes(reader.read(), reader.container.header.layout)
     today = src.stat().st_size
     rows = [Row("as it is", today, 1.0, 0.0, 0.0), _row("learned_codec", len(data), today, original, decoded, valid)]
     panels = [("as it is", original), (f"learned_codec, {len(data):,} bytes", decoded)]
@@ -137,7 +139,7 @@ def compare(
 
 
 def _values(source: PixelSource) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """(bands, H, W) values, and which of them are there, but for nodata."""
+    """(bands, H, W) values, and which of them are valid, nodata not counted."""
     everything = slice(0, source.height), slice(0, source.width)
     values = np.array(source.read(*everything))
     valid = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
@@ -155,7 +157,10 @@ def _row(
 
 
 def _jpeg2000(planes: NDArray[Any], valid: NDArray[np.bool_], most: int) -> tuple[int, NDArray[Any]]:
-    """The size and the pixels of the best JPEG 2000 file of at most so many bytes; what isn't valid is each mean."""
+    """The size and pixels of the best JPEG 2000 file of at most `most` bytes.
+
+    Invalid values become their band's mean.
+    """
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
 
@@ -182,7 +187,10 @@ def _jpeg2000(planes: NDArray[Any], valid: NDArray[np.bool_], most: int) -> tupl
 
 
 def _shown(original: NDArray[Any], valid: NDArray[np.bool_]) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
-    """What makes a picture of the middle of (bands, H, W) values: three bands or one, stretched as the original is."""
+    """A function from (bands, H, W) values to a picture of their middle, with three bands or one.
+
+    All are stretched like the original.
+    """
     bands = [0, 1, 2] if len(original) >= 3 else [0]
     top, left = ((length - PANEL) // 2 if length > PANEL else 0 for length in original.shape[1:])
     here = slice(top, top + PANEL), slice(left, left + PANEL)

@@ -1,7 +1,7 @@
-"""Does this machine decode exactly what every other machine does? The golden vectors say.
+"""Checks with golden vectors that this machine decodes exactly the same symbols as all others.
 
-For each model there are payloads with the SHA-256 of the symbols behind them, made once. They are decoded here under
-everything that changes how sums are computed: each engine, one thread and several, and other devices.
+For each model there are payloads with the SHA-256 of their symbols, made once. They are decoded with each engine, with
+one thread and several, and on other devices: all that may change how sums are computed.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from learned_codec.options import DEFAULT_QUALITY
 _SIDE = 1024
 
 Result = tuple[str, bool]
-"""What was tried, and whether it came out right."""
+"""What was tried, and whether the result is right."""
 
 
 def run(progress: Callable[[int, int], None] | None = None, device: str | None = None) -> list[Result]:
-    """Decode every golden vector in every way there is on this machine; on `device` too, where one is named.
+    """Decode every golden vector with every engine of this machine, and on `device` if one is named.
 
-    A way that fails with an error of this library counts as wrong; nothing is raised.
+    An error of this library counts as a wrong result; it is not raised.
     """
     missing = {card.weights_id for card in registry.list_models()} - {vector["weights_id"] for vector in vectors()}
     cases = list(_cases(device))
@@ -93,7 +93,7 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def versions() -> dict[str, str]:
-    """Of this library and of what may matter to its arithmetic, and the machine."""
+    """The versions of this library and of packages that it computes with, and the machine."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"learned_codec": learned_codec.__version__, "python": platform.python_version()}
@@ -105,7 +105,10 @@ def versions() -> dict[str, str]:
 
 
 def vectors() -> list[dict[str, Any]]:
-    """The golden vectors: model, step, latent height and width, payload (base64), digest of what it decodes to."""
+    """The golden vectors.
+
+    Each has a model, a step, height and width in latents, a payload (base64), and the digest of the decoded latents.
+    """
     text = (resources.files("learned_codec") / "models" / "golden.json").read_text("utf-8")
     found: list[dict[str, Any]] = json.loads(text)
     return found
@@ -131,7 +134,7 @@ def make_vector(model: Model, name: str, pixels: NDArray[np.float32], step: int)
 
 
 def _engines(device: str | None) -> Iterator[tuple[str, Callable[[], Engine]]]:
-    """Ways to compute on this machine."""
+    """The engines of this machine, by name."""
     for threads in (1, 2):
         yield f"OpenVINO, {threads} thread{'s'[: threads - 1]}", partial(engine_for, "cpu", threads)
     if find_spec("torch") is not None:

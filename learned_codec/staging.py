@@ -1,14 +1,14 @@
-"""Where a file lies until it is whole: in a hidden folder beside its place, so that a rename can put it there.
+"""The place of a file until it is whole: a hidden folder beside its destination, from which it is renamed.
 
     FOLDER/.learned-codec-HOST-USER.part/TOKEN/content
     FOLDER/.learned-codec-HOST-USER.part/TOKEN/lock
 
-Whoever writes holds a lock on `lock`, and the system lets go of it however the process ends. So the next one who writes
-into FOLDER can tell what a killed process left from what a living one is at, and removes the former. Names are as long
-as they please: the hidden ones don't contain them.
+A writing process holds a lock on `lock`. The system releases it however the process ends. So the next process that
+writes into FOLDER can find and remove what killed processes left. Hidden names don't contain the file's name, which may
+be as long as the file system allows.
 
-Locks don't reach other hosts on every network file system; therefore each host looks after its own. Windows has no such
-locks: what a killed process leaves there, stays.
+On some network file systems, locks don't reach other hosts, so each host removes only its own files. Windows has no
+such locks: there, files of killed processes stay.
 """
 
 import atexit
@@ -27,7 +27,7 @@ if sys.platform != "win32":
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """The path of a new empty file, gone after the block if it is still there. Raises `OSError`."""
+    """The path of a new empty file. If it still exists after the block, it is removed. Raises `OSError`."""
     staging = folder / _name()
     _remove_abandoned(staging)
     places: list[Path] = []
@@ -80,12 +80,15 @@ def _remove(places: list[Path], owner: int) -> None:
         return
     for place in places:
         shutil.rmtree(place, ignore_errors=True)
-        with suppress(OSError):  # others are at work in it
+        with suppress(OSError):  # other processes use the folder
             place.parent.rmdir()
 
 
 def _hold(lock: int) -> bool:
-    """Lock it, unless another has. Where there are no locks all is well: then nobody removes anything either."""
+    """Lock the file, unless another process has locked it.
+
+    Without locks the result is true: then nothing is removed either.
+    """
     if sys.platform != "win32":
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,7 +114,7 @@ def _remove_if_abandoned(place: Path) -> None:
     try:
         lock = os.open(place / "lock", os.O_RDWR)
     except FileNotFoundError:
-        place.rmdir()  # whoever made it was killed at once, or makes another
+        place.rmdir()  # the process that made it was killed at once, or makes another one
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where a living process holds it

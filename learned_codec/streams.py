@@ -1,4 +1,4 @@
-"""Paths and file objects that users pass: told apart, named in messages, and with errors of ours."""
+"""Paths and file objects from users: told apart, named in messages, and with this library's errors."""
 
 import io
 import os
@@ -19,14 +19,14 @@ Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A path, or a binary file object that can be read."""
 
 Openable: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | SeekableFile"
-"""A path, bytes, or any object with `seek` and `read`, so also a remote file."""
+"""A path, a URL, bytes, or any object with `seek` and `read`, such as a remote file."""
 
 Destination: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A path, or a binary file object that can be written."""
 
 
 def is_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
-    """Whether it is a path, or else (raising `InvalidInputError`) at least no path that can't be used."""
+    """Whether `value` is a path. Raises `InvalidInputError` for a path that can't be used: bytes or an empty one."""
     if isinstance(value, os.PathLike) and not isinstance(value.__fspath__(), str):
         raise InvalidInputError(f"a path must be a str, not {value.__fspath__()!r}")
     if isinstance(value, str) and not value:
@@ -42,7 +42,7 @@ def check_file_object(value: object, method: str) -> None:
             "or decode a path with os.fsdecode(…)"
         )
     if hasattr(value, "dtypes") and hasattr(value, "block_shapes"):
-        raise InvalidInputError(f"{name_of(value, 'the dataset')}: a dataset of rasterio; pass its path, or its file")
+        raise InvalidInputError(f"{name_of(value, 'the dataset')}: a rasterio dataset; pass its path or file instead")
     if isinstance(value, io.TextIOBase):
         raise InvalidInputError(f"{name_of(value, 'the file')}: open in text mode; open it in binary mode")
     if not callable(getattr(value, method, None)):
@@ -50,7 +50,7 @@ def check_file_object(value: object, method: str) -> None:
 
 
 def name_of(value: object, default: str) -> str:
-    """What messages call it."""
+    """The name of a source or destination in messages."""
     if isinstance(value, str | os.PathLike):
         return os.fspath(value)
     name = getattr(value, "name", None)
@@ -59,7 +59,7 @@ def name_of(value: object, default: str) -> str:
 
 @contextmanager
 def our_errors(name: str) -> Iterator[None]:
-    """Inside the block, `OSError`, and what Python says of an impossible path, become a `FileError`."""
+    """Inside the block, `OSError`, and `ValueError` for an impossible path, become a `FileError`."""
     try:
         yield
     except FileError:
@@ -72,10 +72,10 @@ def our_errors(name: str) -> Iterator[None]:
 
 @contextmanager
 def reading(source: Source) -> Iterator[str | Path | BinaryIO]:
-    """A source to read from: a path as it is, or a file object that fails with `FileError` alone.
+    """A source to read from: a path as it is, or a file object whose errors are `FileError`.
 
-    Raises `InvalidInputError` if it is neither, and inside the block `FileError` wherever reading it failed, also if
-    who read it noticed something else.
+    Raises `InvalidInputError` if it is neither. If reading fails inside the block, the block raises that `FileError`,
+    even if the reader raised something else or took it for the file's end.
     """
     if is_path(source):
         yield source if isinstance(source, str) else Path(source)
@@ -93,11 +93,13 @@ def reading(source: Source) -> Iterator[str | Path | BinaryIO]:
 
 
 def opened(source: Openable) -> tuple[Any, BinaryIO | None]:
-    """Bytes or a seekable file to read a source from, and the file that was opened for it, which the caller closes.
+    """Bytes or a seekable file to read a source from, and the file that was opened for it, if any.
 
-    A URL is opened by fsspec, without a cache of its own: only what is asked for is requested.
+    The caller closes that file.
 
-    Of a pipe, all bytes are read. Raises `FileError` and `InvalidInputError`, and so does reading.
+    A URL is opened by fsspec without a cache, so only the needed bytes are requested.
+
+    All bytes of a pipe are read. Raises `FileError` and `InvalidInputError`, and so does reading later.
     """
     if is_path(source):
         name = name_of(source, "")
@@ -135,14 +137,14 @@ def _remote(url: str) -> BinaryIO:
 
 @contextmanager
 def readable(source: Openable) -> Iterator[Any]:
-    """What `opened` gives, closed after the block if it was opened here."""
+    """The result of `opened`; a file that it opened is closed after the block."""
     found, file = opened(source)
     with file or nullcontext():
         yield found
 
 
 class _Guarded:
-    """A user's file object whose errors are ours."""
+    """A user's file object whose errors become `FileError`."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

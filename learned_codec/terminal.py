@@ -1,4 +1,4 @@
-"""What a command does with its terminal and with signals: messages of one line, a bar, a clean end."""
+"""The terminal of a command: messages of one line, a progress bar, and a clean end on signals."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from learned_codec.errors import LearnedCodecError
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_SIGNAL = 3, 130, 128
 
 LONGEST = 1000
-"""Characters of a message; what a file says can be longer."""
+"""The most characters of a message. Texts from files can be longer."""
 
 
 class Group(click.Group):
-    """A group whose commands report our errors and warnings as one line each, and end cleanly on a signal."""
+    """A group of commands that print errors and warnings as one line each, and end cleanly on a signal."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""
         try:
             with warnings_in_lines(), _signals_as_exceptions():
                 return super().invoke(ctx)
-        except (LearnedCodecError, OSError) as error:  # OSError: of printing results
+        except (LearnedCodecError, OSError) as error:  # printing results raises OSError
             _give_up_standard_output()
             click.echo(f"error: {line(error)}", err=True)
             ctx.exit(EXIT_ERROR)
@@ -44,11 +44,11 @@ class Group(click.Group):
 
 
 def line(said: object, longest: int = LONGEST) -> str:
-    """One line, for a terminal, of text that may come from a file: without control characters, and not too long."""
+    """Text that may come from a file, as one line for a terminal: without control characters, and not too long."""
     text = str(said)
     if len(text) > longest:
         text = text[: longest - 3] + "..."
-    # Besides letters and the like, spaces are harmless; escape sequences, surrogates and changes of direction aren't.
+    # Printable characters and spaces are harmless. Escape sequences, surrogates and changes of direction are not.
     return " ".join("".join(c if c.isprintable() or c.isspace() else ascii(c)[1:-1] for c in text).split())
 
 
@@ -63,7 +63,7 @@ def warnings_in_lines() -> Iterator[None]:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A callback (done, total) behind a bar on standard error, shown only to a person and only if it takes a while."""
+    """A callback (done, total) that draws a bar on standard error: only on a terminal, and only after a second."""
     from tqdm import tqdm
 
     with tqdm(desc=label, disable=None, delay=1.0, leave=False, file=sys.stderr) as bar:
@@ -84,15 +84,15 @@ class _SignalError(BaseException):
 
 @contextmanager
 def _signals_as_exceptions() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, by an exception, so that nothing half stays behind."""
+    """Let SIGTERM and SIGHUP end the block by an exception, as Ctrl-C does, so that everything is cleaned up."""
 
     def end(number: int, _: object) -> None:
         raise _SignalError(number)
 
     before = {}
-    if threading.current_thread() is threading.main_thread():  # no other may
+    if threading.current_thread() is threading.main_thread():  # other threads can't set handlers
         numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        # What was to be ignored (nohup) stays so.
+        # Signals that are ignored (nohup) stay ignored.
         before = {n: signal.signal(n, end) for n in numbers if signal.getsignal(n) is signal.SIG_DFL}
     try:
         yield
@@ -102,9 +102,9 @@ def _signals_as_exceptions() -> Iterator[None]:
 
 
 def _give_up_standard_output() -> None:
-    """If nobody takes what was printed, don't try again at the end, where Python would complain once more."""
+    """If standard output is closed, drop the rest. Otherwise Python would report an error again at the end."""
     try:
         sys.stdout.flush()
     except OSError:
-        with suppress(OSError):  # it is no file
+        with suppress(OSError):  # it may not be a file
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What part of an image a caller means: windows, shapes and subscripts, checked and in whole pixels."""
+"""Checks windows, shapes and subscripts from callers, and brings them into whole pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WindowTuple: TypeAlias = tuple[int, int, int, int]
 
 
 class RasterioWindow(Protocol):
-    """What is used of `rasterio.windows.Window`."""
+    """The attributes of `rasterio.windows.Window` that are used."""
 
     @property
     def row_off(self) -> float: ...  # noqa: D102 - rasterio's
@@ -28,22 +28,22 @@ class RasterioWindow(Protocol):
 
 
 WindowLike: TypeAlias = WindowTuple | tuple[slice, slice] | tuple[tuple[int, int], tuple[int, int]] | RasterioWindow
-"""A window; or its first rows and columns and those after the last; or rasterio's."""
+"""A window as (row, column, height, width), as two ranges of rows and columns, or rasterio's."""
 
 Axis: TypeAlias = int | range | list[int]
-"""What is taken along an axis: one, which drops it, or several."""
+"""The indices to take along an axis. A single one drops the axis."""
 
 _ACCEPTED = "a window is (row, column, height, width), ((row, row), (column, column)) or rasterio's"
 
 
 def checked(window: Any, size: tuple[int, int], *, boundless: bool = False) -> WindowTuple:
-    """A window of an image of `size` (height, width), None being all of it.
+    """Check a window of an image of `size` (height, width). None is the whole image.
 
     Args:
         window: (row, column, height, width); or two ranges of rows and columns, as pairs or slices; or a rasterio
             `Window`.
-        size: of the image.
-        boundless: whether it may reach beyond the image.
+        size: the size of the image.
+        boundless: whether the window may reach beyond the image.
 
     Raises `InvalidInputError`.
     """
@@ -57,7 +57,7 @@ def checked(window: Any, size: tuple[int, int], *, boundless: bool = False) -> W
     if not (inside or (boundless and height > 0 and width > 0)):
         raise InvalidInputError(
             f"the window {(row, column, height, width)} isn't inside the image of {size[0]} rows and {size[1]} columns"
-            + ("" if boundless else "; boundless=True reads what is there")
+            + ("" if boundless else "; boundless=True reads the part inside")
         )
     return row, column, height, width
 
@@ -70,7 +70,7 @@ def inside(window: WindowTuple, size: tuple[int, int]) -> WindowTuple | None:
 
 
 def checked_shape(shape: Any) -> tuple[int, int]:
-    """(height, width) of what is wanted. Raises `InvalidInputError`."""
+    """Check an output shape, (height, width). Raises `InvalidInputError`."""
     try:
         height, width = map(whole, shape)
     except (TypeError, ValueError, OverflowError) as error:
@@ -81,16 +81,16 @@ def checked_shape(shape: Any) -> tuple[int, int]:
 
 
 def reduced(window: WindowTuple, factor: int) -> WindowTuple:
-    """The pixels of an image reduced by a factor that a window of the image touches."""
+    """The window in an image reduced by `factor` that a window of the full image touches."""
     row, column, height, width = window
     top, left = row // factor, column // factor
     return top, left, -(-(row + height) // factor) - top, -(-(column + width) // factor) - left
 
 
 def nearest(first: int, length: int, count: int, factor: int) -> NDArray[np.intp]:
-    """(count,) the nearest pixels to so many points spread over `length` pixels from `first` on.
+    """(count,) the pixels nearest to `count` points, spread over `length` pixels from `first` on.
 
-    They are those of an image reduced by a factor, counted from the first that has one of the pixels.
+    They are pixels of an image reduced by `factor`, counted from the first one that holds one of the points.
     """
     points = (np.arange(count) * length + length // 2) // count
     found: NDArray[np.intp] = (first + points.clip(max=length - 1)) // factor - first // factor
@@ -98,9 +98,11 @@ def nearest(first: int, length: int, count: int, factor: int) -> NDArray[np.intp
 
 
 def subscripts(key: Any, shape: Sequence[int]) -> list[Axis]:
-    """What `array[key]` takes along each axis of an array of `shape`: of integers, slices and one "...", or a list.
+    """The indices that `array[key]` takes along each axis of an array of `shape`.
 
-    Raises `OutOfBoundsError` where numpy raises `IndexError`, and `InvalidInputError` for what isn't understood here.
+    Keys are integers, slices, lists and one "...".
+
+    Raises `OutOfBoundsError` where numpy raises `IndexError`, and `InvalidInputError` for other keys.
     """
     keys = list(key) if isinstance(key, tuple) else [key]
     if sum(k is Ellipsis for k in keys) > 1 or len(keys) - (Ellipsis in map(_kind, keys)) > len(shape):
@@ -112,7 +114,7 @@ def subscripts(key: Any, shape: Sequence[int]) -> list[Axis]:
 
 
 def whole(value: Any) -> int:
-    """An integer, or a float that is one; anything else is a `TypeError`, `ValueError` or `OverflowError`."""
+    """A whole number as an integer. Raises `TypeError`, `ValueError` or `OverflowError` for anything else."""
     if isinstance(value, str | bytes) or int(value) != value:
         raise ValueError(f"{value!r} isn't an integer")
     return int(value)
@@ -129,7 +131,7 @@ def _numbers(window: Any, size: tuple[int, int]) -> Sequence[Any]:
 
 
 def _ends(part: Any, length: int) -> tuple[int, int]:
-    """The first, and the one after the last, of a slice or a pair; None is an end of the image."""
+    """The start and stop of a slice or a pair. None stands for an end of the image."""
     start, stop = (part.start, part.stop) if isinstance(part, slice) else part
     if isinstance(part, slice) and part.step not in (None, 1):
         raise ValueError(f"a window has no steps: {part!r}")
@@ -149,10 +151,10 @@ def _axis(key: Any, length: int) -> Axis:
     if isinstance(key, list | range | np.ndarray):
         numbers = np.asarray(key)
         if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
-            raise InvalidInputError(f"integers, slices and lists of integers are understood, not {key!r}")
+            raise InvalidInputError(f"a subscript consists of integers, slices and lists of integers, not {key!r}")
         return [_one(int(k), length) for k in numbers]
     if isinstance(key, bool | np.bool_) or not hasattr(key, "__index__"):
-        raise InvalidInputError(f"integers, slices and lists of integers are understood, not {key!r}")
+        raise InvalidInputError(f"a subscript consists of integers, slices and lists of integers, not {key!r}")
     return _one(key.__index__(), length)
 
 

@@ -432,7 +432,7 @@ def test_a_profile_says_nodata_where_the_file_does_not(tmp_path: Path) -> None:
     assert info.quality == pytest.approx(60, abs=0.1)
     info = files.encode_file(tmp_path / "a.tif", tmp_path / "b.lci", profile="s2-l2a", nodata=7, bpp=2)
     assert info.nodata == 7
-    with pytest.raises(InvalidInputError, match="no profile 's3'; here are: s1-grd"):
+    with pytest.raises(InvalidInputError, match="no profile 's3'; profiles: s1-grd"):
         files.encode_file(tmp_path / "a.tif", tmp_path / "c.lci", profile="s3")
 
 

@@ -1,1 +1,1 @@
-"""What other libraries call. Each module is imported by that library or by its name, and uses the public API alone."""
+"""Integrations into other libraries. Each module uses only the public API of this one."""

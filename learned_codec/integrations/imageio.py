@@ -28,7 +28,7 @@ NAME = "LCI"
 
 
 def register() -> None:
-    """Let imageio take this plug-in for `.lci`; a second call changes nothing."""
+    """Register this plug-in for `.lci` with imageio. A second call changes nothing."""
     known_plugins[NAME] = PluginConfig(NAME, "LciPlugin", __name__)
     extension = FileExtension(name="learned_codec image", extension=".lci", priority=[NAME])
     if ".lci" not in known_extensions:
@@ -37,7 +37,7 @@ def register() -> None:
 
 
 class LciPlugin(PluginV3):
-    """One image a file, as `learned_codec.decode` gives it."""
+    """Reads and writes `.lci` files of one image."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -46,30 +46,30 @@ class LciPlugin(PluginV3):
             self._data = request.get_file().read()
             try:
                 learned_codec.inspect(self._data)
-            except NotLCIError as error:  # how plug-ins say that a file is for another
+            except NotLCIError as error:  # tells imageio to try other plug-ins
                 raise InitializationError(str(error)) from None
 
     def read(self, *, index: Any = 0, **options: Any) -> NDArray[Any]:  # noqa: ARG002 - there is one image
-        """The image; `options` are those of `learned_codec.decode`."""
+        """Decode the image. `options` are those of `learned_codec.decode`."""
         return learned_codec.decode(self._data, **options)
 
     def iter(self, **options: Any) -> Iterator[NDArray[Any]]:
-        """The one image."""
+        """Yield the only image."""
         yield self.read(**options)
 
     def write(self, ndimage: Any, **options: Any) -> bytes | None:
-        """Encode an array; `options` are those of `learned_codec.encode`."""
+        """Encode an array. `options` are those of `learned_codec.encode`."""
         data = learned_codec.encode(np.asarray(ndimage), **options)
         self.request.get_file().write(data)
         return data if self.request.raw_uri == "<bytes>" else None
 
     def properties(self, index: Any = 0) -> ImageProperties:  # noqa: ARG002 - there is one image
-        """Shape and dtype, by the header alone."""
+        """Shape and dtype, from the header alone."""
         with learned_codec.open(self._data) as reader:
             planes = {"HW": (), "HWC": (reader.bands,), "CHW": ()}[reader.container.header.layout]
             first = (reader.bands,) if reader.container.header.layout == "CHW" else ()
             return ImageProperties((*first, reader.height, reader.width, *planes), reader.dtype)
 
     def metadata(self, index: Any = 0, exclude_applied: bool = True) -> dict[str, Any]:  # noqa: ARG002 - imageio's
-        """What `learned_codec.inspect` says."""
+        """The values of `learned_codec.inspect`."""
         return learned_codec.inspect(self._data).to_dict()

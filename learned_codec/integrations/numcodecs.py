@@ -1,4 +1,4 @@
-"""A codec for numcodecs: chunks of Zarr arrays (format 2) and of whatever else takes numcodecs, as LCI files.
+"""A codec for numcodecs: chunks of Zarr arrays (format 2), and of other users of numcodecs, as LCI files.
 
     import zarr
     from .numcodecs import Lci
@@ -6,7 +6,7 @@
     zarr.create_array("scene.zarr", shape=(4, 5000, 5000), chunks=(4, 1000, 1000), dtype="uint16", zarr_format=2,
                       compressors=Lci(quality=60))
 
-To read them, only this package must be installed: numcodecs finds the codec by its entry point.
+To read such arrays, it is enough to install this package: numcodecs finds the codec by its entry point.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from learned_codec.values.arrays import ArraySource
 
 
 class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
-    """Lossy, so for images: the last two dimensions of a chunk are rows and columns, all those before them bands.
+    """A lossy codec for images: the last two dimensions of a chunk are rows and columns, all before them are bands.
 
-    The settings are those of `learned_codec.encode`, and are stored with the array; none is needed to decode. NaN needs
-    no `nodata`. A chunk should have at least 64 x 64 pixels: for each there is a file of its own.
+    The settings are those of `learned_codec.encode`. They are stored with the array; decoding needs none of them. NaN
+    needs no `nodata`. Each chunk becomes a file, so it should have at least 64 x 64 pixels.
     """
 
     codec_id = "lci"
@@ -53,12 +53,12 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
         self.effort, self.model = effort, model
 
     def encode(self, buf: Any) -> bytes:
-        """A chunk, (…, H, W) with up to 256 bands, of a dtype that `learned_codec.encode` takes, in any byte order.
+        """Encode a chunk, (…, H, W) with up to 256 bands.
 
-        Without `nodata`, a lowest or highest value that lies apart from all others (-9999, the end of a type …) is kept
-        exactly, too: what stands for missing values in an array isn't told to its codec.
+        Without `nodata`, a lowest or highest value that lies apart from all others (-9999, the end of a dtype …) is
+        kept exactly: numcodecs doesn't tell codecs the array's fill value.
 
-        Raises what `learned_codec.encode` raises, and `InvalidInputError` for a chunk of less than two dimensions.
+        Raises the errors of `learned_codec.encode`, and `InvalidInputError` for a chunk of fewer than two dimensions.
         """
         chunk = ensure_ndarray(buf)
         if chunk.ndim < 2:
@@ -76,9 +76,9 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
         return encode_source(source, layout=source.layout, **settings)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The chunk, (H, W) or (bands, H, W); into `out`, of any shape of as many values, if it is given.
+        """Decode a chunk, (H, W) or (bands, H, W); into `out`, if given, of any shape with as many values.
 
-        Of a chunk whose values weren't in C order, or not of the machine's byte order, shape and dtype are its own.
+        A chunk that wasn't in C order or in the machine's byte order gets its own shape and dtype back.
         """
         data = ensure_bytes(buf)
         chunk = _as_it_was(learned_codec.decode(data), learned_codec.inspect(data).metadata.get("chunk"))
@@ -89,7 +89,7 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
         return out
 
     def get_config(self) -> dict[str, Any]:
-        """What `numcodecs.get_codec` makes the same codec of; settings that were not given are left out."""
+        """The configuration for `numcodecs.get_codec`. Settings that were not given are left out."""
         return {"id": self.codec_id} | self._settings()
 
     def _settings(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
 
 
 def _as_it_was(chunk: NDArray[Any], form: Any) -> NDArray[Any]:
-    """A decoded chunk as its bytes were. Raises `CorruptDataError`."""
+    """A decoded chunk in its original shape, order and dtype. Raises `CorruptDataError`."""
     if form is None:
         return chunk
     try:
@@ -106,4 +106,4 @@ def _as_it_was(chunk: NDArray[Any], form: Any) -> NDArray[Any]:
             raise ValueError("it isn't that of the pixels")
         return np.asarray(chunk.reshape(shape).astype(dtype), order=order)
     except (TypeError, ValueError, KeyError) as error:
-        raise CorruptDataError(f"a chunk's form makes no sense: {error}") from error
+        raise CorruptDataError(f"a chunk's stored shape or dtype is invalid: {error}") from error

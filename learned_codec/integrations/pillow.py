@@ -3,8 +3,8 @@
     import learned_codec.integrations.pillow
     from PIL import Image
 
-Importing this module registers the format; Pillow has no entry points. Pictures of modes L, LA, RGB, RGBA and I;16 can
-be saved, with their colour profile, EXIF and XMP; rasters of other kinds can't be Pillow's.
+Importing this module registers the format, as Pillow has no entry points. Pictures of modes L, LA, RGB, RGBA and I;16
+can be saved, with their colour profile, EXIF and XMP. Pillow has no modes for most other rasters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MODES = {("uint8", 1, False): "L", ("uint8", 1, True): "LA", ("uint8", 3, False
 
 
 class LciImageFile(ImageFile.ImageFile):
-    """An LCI file as a Pillow image; its pixels are decoded when they are first needed."""
+    """An LCI file as a Pillow image. Pixels are decoded when they are first needed."""
 
     format = FORMAT
     format_description = "learned_codec image"
@@ -37,11 +37,13 @@ class LciImageFile(ImageFile.ImageFile):
         self._scale = 1.0
         self._data: bytes | None = self.fp.read() if self.fp is not None else b""
         if not _accept(self._data):
-            raise SyntaxError("not an LCI file")  # how Pillow's plug-ins say so
+            raise SyntaxError("not an LCI file")  # tells Pillow to try other plug-ins
         with learned_codec.open(self._data) as reader:
             kind = reader.dtype.name, reader.bands, reader.plane is not None
             if kind not in _MODES:
-                raise InvalidInputError(f"Pillow has no mode for {reader.bands} bands of {reader.dtype}; decode it")
+                raise InvalidInputError(
+                    f"Pillow has no mode for {reader.bands} bands of {reader.dtype}; use learned_codec.decode"
+                )
             self._mode, self._size = _MODES[kind], (reader.width, reader.height)
             metadata = reader.metadata
         for key, name in (("icc", "icc_profile"), ("exif", "exif"), ("xmp", "xmp")):
@@ -74,7 +76,7 @@ class LciImageFile(ImageFile.ImageFile):
         return self.mode, (0, 0, width / factor, height / factor)
 
     def load(self) -> Any:
-        """Decode the pixels. Raises what `learned_codec.decode` raises."""
+        """Decode the pixels. Raises the errors of `learned_codec.decode`."""
         if self._data is not None:
             with learned_codec.open(self._data) as reader:
                 values = reader.read(scale=self._scale)
@@ -92,12 +94,12 @@ class LciImageFile(ImageFile.ImageFile):
 def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:  # noqa: ARG001 - Pillow's
     """What `image.save("x.lci", …)` does; its options are those in `OPTIONS`, of `encode_file`.
 
-    Raises what `learned_codec.encode_file` raises.
+    Raises the errors of `learned_codec.encode_file`.
     """
     options = {key: value for key, value in image.encoderinfo.items() if key in OPTIONS}
     beside = {key: image.encoderinfo.get(key, image.info.get(key)) for key in ("icc_profile", "exif", "dpi")}
     stream = io.BytesIO()
-    # PNG holds all that is kept beside the pixels, and `encode_file` knows what of it to take.
+    # `encode_file` keeps metadata, so the picture goes to it as a PNG, which can hold all of it.
     image.save(stream, "PNG", compress_level=0, **{key: value for key, value in beside.items() if value})
     learned_codec.encode_file(io.BytesIO(stream.getvalue()), cast(BinaryIO, file), **options)
 

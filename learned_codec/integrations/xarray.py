@@ -3,11 +3,11 @@
     import xarray
     from learned_codec.integrations.xarray import to_lci
 
-    scene = xarray.open_dataset("scene.lci", chunks={})  # the engine is found by itself; chunks={} are the file's tiles
+    scene = xarray.open_dataset("scene.lci", chunks={})  # finds the engine; with chunks={}, chunks are the file's tiles
     to_lci(scene["band_data"] * 2, "again.lci", quality=60)
 
-A dataset has one variable, `band_data` (band, y, x), whose windows are decoded when they are needed. Coordinates and
-the reference system are named as rioxarray names them (`x`, `y`, `spatial_ref`), so that `scene.rio` works on it.
+A dataset has one variable, `band_data` (band, y, x). Windows of it are decoded when they are needed. Coordinates and
+the reference system have rioxarray's names (`x`, `y`, `spatial_ref`), so `scene.rio` works.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from xarray.core import indexing
 
 import learned_codec
 from learned_codec.errors import InvalidInputError
+from learned_codec.values.arrays import as_planes
 
 VARIABLE = "band_data"
 
@@ -41,14 +42,14 @@ class LciBackend(BackendEntrypoint):
     def open_dataset(
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, masked: bool = False
     ) -> xarray.Dataset:
-        """A dataset whose windows are decoded when they are needed.
+        """Open a file as a dataset. Its windows are decoded when they are needed.
 
         Args:
-            filename_or_obj: a path, or whatever `learned_codec.open` takes.
-            drop_variables: names of variables that aren't wanted.
-            masked: what has no value is NaN; integers become float32, or float64 where float32 can't hold them.
+            filename_or_obj: a path, or anything else that `learned_codec.open` takes.
+            drop_variables: names of variables to leave out.
+            masked: pixels without a value become NaN; integers become float32.
 
-        Raises what `learned_codec.open` raises.
+        Raises the errors of `learned_codec.open`.
         """
         with learned_codec.open(filename_or_obj) as reader:
             tile = learned_codec.inspect(filename_or_obj).tile_size
@@ -71,7 +72,10 @@ class LciBackend(BackendEntrypoint):
 
 
 class _Windows(BackendArray):
-    """(bands, height, width) of a file that is opened for each window, so threads and processes may share it."""
+    """The (bands, height, width) values of a file.
+
+    It is opened for each window, so threads and processes may share this.
+    """
 
     def __init__(self, source: Any, shape: tuple[int, int, int], dtype: np.dtype[Any], masked: bool) -> None:
         self.source, self.shape, self.dtype, self.masked = source, shape, dtype, masked
@@ -80,7 +84,7 @@ class _Windows(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
     def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
-        """Of integers and slices."""
+        """Read the window of a key of integers and slices."""
         spans = [np.atleast_1d(np.arange(length)[part]) for part, length in zip(key, self.shape, strict=True)]
         kept = tuple(slice(None) if isinstance(part, slice) else 0 for part in key)  # an integer drops its dimension
         if not all(span.size for span in spans):
@@ -90,8 +94,7 @@ class _Windows(BackendArray):
         window = top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1
         with learned_codec.open(self.source) as reader:
             values = reader.read(window, [int(band) + 1 for band in bands], masked=self.masked)
-            if reader.container.header.layout != "CHW":
-                values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+            values = as_planes(values, reader.container.header.layout)
         if self.masked:
             values = np.ma.filled(values.astype(self.dtype), np.nan)
         values = values[:, rows - top][:, :, columns - left]
@@ -110,7 +113,7 @@ def _coordinates(metadata: dict[str, Any], shape: tuple[int, int, int]) -> dict[
     if transform is not None:
         a, b, c, d, e, f = transform
         spatial["GeoTransform"] = " ".join(repr(float(x)) for x in (c, a, b, f, d, e))
-        if b == d == 0:  # of a turned grid, x depends on the row as well
+        if b == d == 0:  # in a rotated grid, x depends on the row as well
             found["x"] = c + a * (np.arange(shape[2]) + 0.5)
             found["y"] = f + e * (np.arange(shape[1]) + 0.5)
     if "crs" in metadata:
@@ -124,17 +127,17 @@ def _coordinates(metadata: dict[str, Any], shape: tuple[int, int, int]) -> dict[
 
 
 def to_lci(array: xarray.DataArray, path: str | os.PathLike[str], **options: Any) -> learned_codec.Info:
-    """Write an array (y, x) or (band, y, x) to an LCI file; dask's are computed region by region.
+    """Write an array (y, x) or (band, y, x) to an LCI file. A dask array is computed region by region.
 
-    The reference system, the coordinates, `_FillValue`, `units`, `long_name` and names of bands are kept where they
-    are where rioxarray has them.
+    The reference system, the coordinates, `_FillValue`, `units`, `long_name` and names of bands are kept, if they are
+    stored as rioxarray does it.
 
     Args:
         array: of a dtype that `learned_codec.encode` takes; its last two dimensions are rows and columns.
-        path: where the file goes.
+        path: the destination.
         options: those of `learned_codec.encode_file`.
 
-    Raises what that raises, and `InvalidInputError` for an array of other dimensions.
+    Raises the errors of `encode_file`, and `InvalidInputError` for an array of other dimensions.
     """
     return learned_codec.encode_file(_ArraySource(array), path, **options)
 
@@ -161,7 +164,7 @@ class _ArraySource:
         return np.asarray(self._array[:, rows, columns].values)
 
     def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:  # noqa: ARG002 - there is none
-        """There is none."""
+        """Raise `InvalidInputError`: there is no plane."""
         raise InvalidInputError("there is no mask")
 
     def _metadata(self) -> dict[str, Any]:

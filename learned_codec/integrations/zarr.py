@@ -1,4 +1,4 @@
-"""A serializer for Zarr 3: chunks of arrays, and inner chunks of shards, as LCI files.
+"""A serializer for Zarr format 3: chunks of arrays, and inner chunks of shards, as LCI files.
 
     import zarr
     from learned_codec.integrations.zarr import Lci
@@ -6,7 +6,7 @@
     zarr.create_array("scene.zarr", shape=(4, 5000, 5000), chunks=(4, 1000, 1000), dtype="uint16",
                       serializer=Lci(quality=60), compressors=None)
 
-To read them, only this package must be installed: Zarr finds the codec by its entry point, `learned_codec.lci`.
+To read such arrays, it is enough to install this package: Zarr finds the codec by its entry point, `learned_codec.lci`.
 `docs/integrations.md` specifies the configuration.
 """
 
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 NAME = "learned_codec.lci"
 
 SMALL = 2**16
-"""Bytes of a chunk up to which it is read as a whole: a second request takes longer than to read so many."""
+"""Chunks of up to this many bytes are read as a whole: a second request would take longer than reading them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
-    """Lossy, so for images: the last two dimensions of a chunk are rows and columns, all those before them bands.
+    """A lossy codec for images: the last two dimensions of a chunk are rows and columns, all before them are bands.
 
-    The settings are those of `learned_codec.encode`, and are stored with the array; none is needed to decode. A chunk
-    should have at least 64 x 64 pixels: for each there is a file of its own. A part of a chunk of several tiles is
-    read by the tiles that it touches.
+    The settings are those of `learned_codec.encode`. They are stored with the array; decoding needs none of them. Each
+    chunk becomes a file, so it should have at least 64 x 64 pixels. If a chunk has several tiles, only the tiles that a
+    selection touches are read.
 
     Attributes:
         quality, bpp, psnr, max_error: the rate; at most one of them. A `max_error` of 0 is lossless, and takes more
@@ -72,7 +72,7 @@ class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """The codec of an entry in `zarr.json`. Raises `InvalidInputError` for settings that it doesn't know."""
+        """The codec from an entry in `zarr.json`. Raises `InvalidInputError` for unknown settings."""
         settings = data.get("configuration", {})
         unknown = settings.keys() - {field.name for field in fields(cls)}
         if data.get("name") != NAME or unknown:
@@ -80,12 +80,12 @@ class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         return cls(**settings)
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry in `zarr.json`; settings that were not given are left out."""
+        """The entry for `zarr.json`. Settings that were not given are left out."""
         settings = {key: value for key, value in asdict(self).items() if value is not None}
         return {"name": NAME, "configuration": settings}
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:  # noqa: ARG002 - zarr's
-        """Raise `InvalidInputError` for an array that can't be coded, before it is created."""
+        """Raise `InvalidInputError` for an array that can't be coded, when it is created."""
         kind = dtype.to_native_dtype()
         known = DTYPES if self.max_error is None else BOUNDED_DTYPES
         if kind.newbyteorder("=").name not in known:
@@ -94,7 +94,7 @@ class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
             raise InvalidInputError(f"an array of shape {shape} has no rows and columns")
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
-        """Not known before a chunk is encoded."""
+        """The size is not known before a chunk is encoded."""
         raise NotImplementedError
 
     # -- chunks -------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
             if size > SMALL:
                 loop = asyncio.get_running_loop()
                 file = _Ranges(byte_getter, size, chunk_spec.prototype, loop)
-                # A thread of its own: stores on disk read in those of the loop, and this one waits for them.
+                # A thread of its own, as it waits for the store, and stores on disk use the loop's threads.
                 with ThreadPoolExecutor(1) as pool:
                     part = await loop.run_in_executor(pool, _read_part, file, selection, chunk_spec.shape)
                 return _as_buffer(part, chunk_spec)
@@ -143,7 +143,7 @@ def _as_buffer(values: NDArray[Any], chunk_spec: ArraySpec) -> NDBuffer:
 
 
 def _read_part(file: Any, selection: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A selection of a chunk: the smallest window around it is decoded."""
+    """Read a selection of a chunk, by decoding the smallest window around it."""
     selection = selection if isinstance(selection, tuple) else (selection,)
     if len(selection) != len(shape) or any(not isinstance(s, slice | int | np.ndarray | np.integer) for s in selection):
         return np.asarray(learned_codec.decode(file.read(-1)).reshape(shape)[selection])
@@ -160,7 +160,7 @@ def _read_part(file: Any, selection: Any, shape: tuple[int, ...]) -> NDArray[Any
 
 
 def _span(part: Any, length: int) -> tuple[int, int]:
-    """Where a selection along one axis begins, and how far it reaches."""
+    """The first index of a selection along one axis, and the length from it to the last."""
     chosen = np.arange(length)[part]
     return (int(chosen.min()), int(np.ptp(chosen)) + 1) if chosen.size else (0, 0)
 
@@ -175,7 +175,7 @@ def _moved(part: Any, start: int) -> Any:
 
 
 class _Ranges(io.RawIOBase):
-    """An object in a store as a file, for a thread beside the event loop: what is read is asked for there."""
+    """An object in a store as a file, for another thread than the event loop's, in which requests run."""
 
     def __init__(self, path: StorePath, size: int, prototype: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._path, self._size, self._prototype, self._loop = path, size, prototype, loop

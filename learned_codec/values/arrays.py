@@ -69,7 +69,7 @@ class ArraySource:
         if array.ndim == 3 and not planar:
             _check_axes(array.shape)
         self.layout = "HW" if array.ndim == 2 else "CHW" if planar else "HWC"
-        self.planes = array[None] if array.ndim == 2 else array if planar else array.transpose(2, 0, 1)
+        self.planes = as_planes(array, self.layout)
         self.bands, self.height, self.width = self.planes.shape
         self.dtype = array.dtype
         self.nodata = nodata
@@ -90,6 +90,13 @@ class ArraySource:
         if self._mask is None:
             raise InvalidInputError("there is no mask")
         return self._mask[rows, columns]
+
+
+def as_planes(values: NDArray[Any], layout: str) -> NDArray[Any]:
+    """An array of a layout, "HW", "HWC" or "CHW", as (bands, H, W); a view."""
+    if values.ndim == 2:
+        return values[None]
+    return values if layout == "CHW" else values.transpose(2, 0, 1)
 
 
 def _check_axes(shape: tuple[int, ...]) -> None:
