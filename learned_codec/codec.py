@@ -24,7 +24,7 @@ from learned_codec.bounded.header import NO_MODEL, bounds_of, is_bounded, said_o
 from learned_codec.errors import BitstreamError, InputWarning, InvalidInputError, UnknownModelError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
-from learned_codec.models.config import quality_of_step
+from learned_codec.models.config import quality_of_step, step_of_quality
 from learned_codec.models.device import checked_threads
 from learned_codec.models.registry import ModelCard, ModelName, list_models, register_model
 from learned_codec.reader import Reader, nodata_of
@@ -283,6 +283,7 @@ def encode_source(
     header = _header(source, layout, dtype, bytes.fromhex(card.weights_id), tile_size)
     from learned_codec.tiling.encoder import ImageEncoder
     from learned_codec.tiling.parallel import shared
+    from learned_codec.tiling.proof import usual_error
 
     masked = MaskedSource(source, _mask_layout(source, dtype))
     if nodata_is_border:
@@ -296,10 +297,14 @@ def encode_source(
     if chosen and masked.constants:
         samples = take_samples(masked)
     known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
-    transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels)
     metadata = _metadata(source)
     workers, each = shared(used, header.tile_count)
     loaded = registry.load(card, device, each)
+    # For a bpp or a psnr, the step is only found later.
+    usual = usual_error(
+        loaded, step_of_quality(rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY, card.max_step)
+    )
+    transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels, usual)
     optimiser = registry.optimiser(loaded, card, effort) if effort else None
     with telling as tell:
         job = ImageEncoder(masked, header, transform, loaded, optimiser, tell, workers)

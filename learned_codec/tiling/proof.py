@@ -95,7 +95,7 @@ class Proof:
         if transform.constant:
             return []
         errors, deviations = _errors(self._pairs(model, header, transform, crops, adaptations), transform)
-        promised = PROMISED * float(np.sqrt(np.mean(np.square(model.step_size(header.quality_step))))) * widths
+        promised = usual_error(model, header.quality_step) * widths
         advice = "encode it by itself" if transform.components > 1 else "take a model of one band"
         poor = (errors > OUT_OF_PROPORTION * promised) & (errors > LOST * deviations)
         return [
@@ -121,6 +121,11 @@ class Proof:
             original = self._source.read(*area.pixels).values
             inner = found[:, area.inner[0], area.inner[1]]
             yield transform.linear(original), transform.linear(inner), self._valid(area)
+
+
+def usual_error(model: Model, step: int) -> float:
+    """The RMSE that a quality step usually gives one band, as a share of its scale."""
+    return PROMISED * float(np.sqrt(np.mean(np.square(model.step_size(step)))))
 
 
 def _errors(

@@ -20,6 +20,9 @@ from .transform import GREY, MAX_BANDS, PLAIN, SCALED, ValueTransform, to_units
 FINEST, LARGEST = 1e-37, float(np.finfo(np.float32).max)
 """The least and the largest scale. Both can divide a float32."""
 
+ROUNDING = 12**-0.5
+"""The RMSE of rounding to integers."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -44,9 +47,15 @@ class Samples:
 
 
 def choose(
-    dtype: np.dtype[Any], bands: int, model_bands: int, unit: Unit | None, samples: Samples, pixels: int
+    dtype: np.dtype[Any],
+    bands: int,
+    model_bands: int,
+    unit: Unit | None,
+    samples: Samples,
+    pixels: int,
+    error: float = 0.0,
 ) -> ValueTransform:
-    """The transform for an image of `pixels` pixels.
+    """The transform for an image of `pixels` pixels, of which a band has the RMSE `error` as a share of its scale.
 
     Raises `InvalidInputError` if the model can't code such an image.
     """
@@ -64,7 +73,7 @@ def choose(
         widths = scales = np.full(bands, 255.0, np.float32)
         offsets = np.zeros(bands, np.float32)
     else:
-        widths, scales, offsets = _ranges(plain, linear, samples.valid)
+        widths, scales, offsets = _ranges(plain, linear, samples.valid, error)
     found = replace(
         plain, scales=tuple(scales.tolist()), offsets=tuple(offsets.tolist()), widths=tuple(widths.tolist())
     )
@@ -94,11 +103,13 @@ def _floor(unit: Unit | None, dtype: np.dtype[Any], samples: Samples) -> float:
 
 
 def _ranges(
-    transform: ValueTransform, linear: NDArray[np.float32], valid: NDArray[np.bool_] | None
+    transform: ValueTransform, linear: NDArray[np.float32], valid: NDArray[np.bool_] | None, error: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """(bands,) each: the width of each band's own range, its scale and its offset.
 
-    Bands with similar ranges share the widest one's scale. Constant bands don't count there.
+    Bands with similar ranges share the widest one's scale. Constant bands don't count there. Beside wider bands, a band
+    of few integers gets a scale at which the usual `error` (a share of the scale) is about that of rounding: a smaller
+    one would cost bits, and rounding would hide it.
     """
     ranges = np.array([_range(transform, values) for values in Samples(linear, valid).bands()])
     low, high = ranges.T
@@ -110,6 +121,8 @@ def _ranges(
     for group in np.unique(groups):
         members = np.flatnonzero(varies)[groups == group]
         scales[members] = widths[members].max()
+    if transform.dtype.kind != "f" and not transform.decibels and error:
+        scales = np.maximum(scales, min(ROUNDING / error, scales.max()))
     offsets = np.clip((low + high - scales) / 2, -LARGEST, LARGEST)
     return widths.astype(np.float32), scales.astype(np.float32), offsets.astype(np.float32)
 

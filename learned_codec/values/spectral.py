@@ -16,6 +16,10 @@ about 0.15 %."""
 NEGLIGIBLE = 1e-4
 """Components with a standard deviation below this share of the range are left out (80 dB down)."""
 
+LOOSE = 0.2
+"""A band whose correlation with each other band is at most this stays a component of its own. Mixed with a component of
+like variance, noise would be in both, and cost more than the correlation saves."""
+
 FEW = 64
 """If two bands have only this many valid pixels in common, their covariance counts half."""
 
@@ -45,7 +49,11 @@ def spectral_klt(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
 
     This is the Karhunen-Loeve transform over the bands. Each row's largest element is positive.
     """
-    _, vectors = np.linalg.eigh(covariance)
+    deviations = np.sqrt(np.maximum(np.diagonal(covariance), 0))
+    others = np.abs(covariance) * (1 - np.eye(len(covariance)))
+    alone = (others <= LOOSE * np.outer(deviations, deviations)).all(1)
+    kept = covariance * ~(alone[:, None] | alone) + np.diag(np.diagonal(covariance) * alone)
+    _, vectors = np.linalg.eigh(kept)
     rows = vectors.T[::-1]
     signs = np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(1)])
     result: NDArray[np.float64] = rows * signs[:, None]

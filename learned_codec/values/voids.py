@@ -19,8 +19,8 @@ GREAT_SHARE = 0.01
 connected."""
 
 APART, NEAR, LEVELS = 0.5, 0.1, 32
-"""With a great share, a value needs to lie outside by only 0.5 widths if the others have at least 32 levels. Zero, or
-an end of the dtype, needs only 0.1 widths if at most half of the pixels have it."""
+"""With a great share, a value needs to lie outside by only 0.5 widths. Zero, or an end of the dtype, needs only 0.1
+widths if at most half of the pixels have it. Both only if the others have at least 32 levels, or they may be classes."""
 
 FEW = 8
 """If fewer pixels than this have a value, they are taken for hot pixels."""
@@ -64,7 +64,7 @@ def _is_outside(value: Any, others: NDArray[Any], share: float) -> bool:
         return True
     ends = (0, np.iinfo(others.dtype).min, np.iinfo(others.dtype).max) if others.dtype.kind != "f" else (0,)
     levels = width if others.dtype.kind != "f" else np.inf
-    least = NEAR if value in ends and share <= 0.5 else APART if value in ends or levels >= LEVELS else FAR
+    least = FAR if levels < LEVELS else NEAR if value in ends and share <= 0.5 else APART
     return share >= GREAT_SHARE and gap > least * width
 
 

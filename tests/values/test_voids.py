@@ -83,6 +83,12 @@ def test_a_dark_background_is_measured(cells: int, seed: int, threshold: float) 
         assert voids((4000 * values).astype(np.uint16)) == []
 
 
+@QUICK
+@given(count=st.integers(2, 20), seed=st.integers(0, 99))
+def test_classes_are_measured(count: int, seed: int) -> None:
+    assert voids(np.random.default_rng(seed).binomial(count, 0.5, (64, 64)).astype(np.int16)) == []
+
+
 def test_a_bright_star_is_measured() -> None:
     """Saturated pixels, and around them all values down to the sky's."""
     y, x = np.mgrid[:128, :128]
