@@ -129,7 +129,7 @@ class Hollow:
         assert bytes(payload) == CODED
         return [np.zeros((height, width, 1), np.float32)] * components
 
-    def synthesise(self, area: np.ndarray, *_options: object, refined: bool = True) -> np.ndarray:  # noqa: ARG002
+    def synthesise(self, area: np.ndarray, *_options: object, **_named: object) -> np.ndarray:
         return np.full((self.config.bands, 16 * area.shape[0], 16 * area.shape[1]), 0.5, np.float32)
 
 
@@ -720,6 +720,7 @@ def test_encoding_onto_a_full_disk_leaves_the_old_file(small_disk: full_disk.Sma
 
 
 @pytest.mark.filterwarnings("ignore::learned_codec.errors.MetadataLostWarning")
+@pytest.mark.filterwarnings("ignore:.*say nodata=0:learned_codec.errors.InputWarning")
 @pytest.mark.parametrize(("what", "format"), WRITERS)
 def test_the_same_twice(tmp_path: Path, originals: dict[str, bytes], what: str, format: str) -> None:
     one, other = tmp_path / f"one.{format}", tmp_path / f"other.{format}"

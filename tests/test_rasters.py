@@ -112,7 +112,7 @@ def test_float64_is_float32_and_says_so() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert data == learned_codec.encode(image)
-        with pytest.raises(InvalidInputError, match="largest value is 3.4e38"):
+        with pytest.raises(InvalidInputError, match="ends at 3.4e38"):
             learned_codec.encode(np.full((4, 4), 1e39))
 
 
@@ -656,7 +656,7 @@ GREY = np.zeros((4, 6), np.uint8)
         (GREY, {"mask": np.ones((6, 4), bool)}, r"shape \(4, 6\), not bool of shape \(6, 4\)"),
         (GREY, {"mask": np.ones((4, 6), np.float32)}, "bool or uint8.*float32"),
         (GREY, {"mask": np.ones((4, 6, 1), bool)}, r"\(4, 6, 1\)"),
-        (np.ma.masked_array(GREY, True), {"mask": np.ones((4, 6), bool)}, "mask already"),
+        (np.ma.masked_array(GREY, True), {"mask": np.ones((4, 6), bool)}, "mask of its own"),
         (np.zeros((4, 4, 2), np.uint8), {"model": "rgb-1"}, "1 or 3 bands, not 2 bands"),
         (GREY, {"model": "rgb-1", "kind": "sar"}, "amplitude"),
         (np.zeros((4, 4, 3), np.uint16), {"model": "rgb-1"}, "uint8 of 1 or 3 bands, not 3 bands of uint16"),
