@@ -610,12 +610,24 @@ def test_pillow_images_say_themselves_what_they_are() -> None:
         learned_codec.encode(Image.new("RGB", (4, 4)), nodata=0)
 
 
-def test_opacity_as_a_band() -> None:
+@pytest.mark.parametrize("soft", [0, 2])
+def test_opacity_as_a_band(soft: int) -> None:
     pixels = scene("uint8", 60, 50, 4)
     pixels[3] = np.where(holes(60, 50), 255, 0)
-    with pytest.warns(learned_codec.InputWarning, match="band 4 is 0 or 255 everywhere.*`mask`") as caught:
+    pixels[3, :, 20 : 20 + soft] = 100
+    with pytest.warns(learned_codec.InputWarning, match="band 4 is 0 or 255 nearly.*`mask`.*fromarray") as caught:
         learned_codec.encode(pixels.transpose(1, 2, 0))
     assert caught[0].filename == __file__
+    data = learned_codec.encode(Image.fromarray(pixels.transpose(1, 2, 0)))
+    with learned_codec.open(data) as reader:
+        np.testing.assert_array_equal(reader.read_plane(), pixels[3])
+
+
+def test_bands_that_are_no_opacity() -> None:
+    pixels = scene("uint8", 60, 50, 4)
+    learned_codec.encode(pixels.transpose(1, 2, 0))
+    pixels[:, :55] = 0  # nothing was measured there
+    learned_codec.encode(pixels.transpose(1, 2, 0), nodata=0)
 
 
 @pytest.mark.parametrize("bands", [1, 3, 13])

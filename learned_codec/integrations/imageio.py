@@ -20,6 +20,7 @@ from imageio.config.plugins import PluginConfig
 from imageio.core.request import InitializationError, IOMode, Request
 from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 from numpy.typing import NDArray
+from PIL import Image
 
 import learned_codec
 from learned_codec.errors import NotLCIError
@@ -50,25 +51,39 @@ class LciPlugin(PluginV3):
                 raise InitializationError(str(error)) from None
 
     def read(self, *, index: Any = 0, **options: Any) -> NDArray[Any]:  # noqa: ARG002 - there is one image
-        """Decode the image. `options` are those of `learned_codec.decode`."""
-        return learned_codec.decode(self._data, **options)
+        """Decode the image, with its opacity, if it has one, as the last band.
+
+        `options` are those of `learned_codec.decode`. An image decoded at another `scale` comes without its opacity.
+        """
+        image = learned_codec.decode(self._data, **options)
+        with learned_codec.open(self._data, errors=options.get("errors", "raise")) as reader:
+            if reader.plane != "alpha" or image.shape[:2] != (reader.height, reader.width):
+                return image
+            opacity = reader.read_plane()
+        return np.concatenate([image if image.ndim == 3 else image[..., None], opacity[..., None]], 2)
 
     def iter(self, **options: Any) -> Iterator[NDArray[Any]]:
         """Yield the only image."""
         yield self.read(**options)
 
     def write(self, ndimage: Any, **options: Any) -> bytes | None:
-        """Encode an array. `options` are those of `learned_codec.encode`."""
-        data = learned_codec.encode(np.asarray(ndimage), **options)
+        """Encode an array. `options` are those of `learned_codec.encode`.
+
+        As everywhere in imageio, the last of 2 or 4 bands of uint8 is opacity. It is kept exactly.
+        """
+        image = np.asarray(ndimage)
+        opaque = image.ndim == 3 and image.dtype == np.uint8 and image.shape[2] in (2, 4)
+        data = learned_codec.encode(Image.fromarray(image) if opaque else image, **options)
         self.request.get_file().write(data)
         return data if self.request.raw_uri == "<bytes>" else None
 
     def properties(self, index: Any = 0) -> ImageProperties:  # noqa: ARG002 - there is one image
         """Shape and dtype, from the header alone."""
         with learned_codec.open(self._data) as reader:
-            planes = {"HW": (), "HWC": (reader.bands,), "CHW": ()}[reader.container.header.layout]
-            first = (reader.bands,) if reader.container.header.layout == "CHW" else ()
-            return ImageProperties((*first, reader.height, reader.width, *planes), reader.dtype)
+            shape = reader.shape
+            if reader.plane == "alpha":
+                shape = (reader.height, reader.width, reader.bands + 1)
+            return ImageProperties(shape, reader.dtype)
 
     def metadata(self, index: Any = 0, exclude_applied: bool = True) -> dict[str, Any]:  # noqa: ARG002 - imageio's
         """The values of `learned_codec.inspect`."""

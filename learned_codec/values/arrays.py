@@ -22,6 +22,9 @@ DTYPES = MODELLED
 BOUNDED_DTYPES = (*MODELLED, "int8", "bool", "uint32", "int32")
 """What can be coded with a bounded error."""
 
+OPACITY_SHARE = 0.9
+"""Opacity is 0 or 255 in at least this share of the pixels, as a rule; the rest are soft edges."""
+
 FEW_BANDS = 16
 """If the first axis of an array is this short and the others are longer, it is most likely the axis of bands."""
 
@@ -75,9 +78,10 @@ class ArraySource:
         self.nodata = nodata
         self._mask = None if mask is None else _known_mask(mask, (self.height, self.width))
         self.plane = None if self._mask is None else "mask"
-        if self._mask is None and self.dtype == np.uint8 and self.bands in (2, 4) and _is_bilevel(self.planes[-1]):
+        if self._mask is None and self.dtype == np.uint8 and self.bands in (2, 4) and _seems_opacity(self.planes):
             _warn(
-                f"band {self.bands} is 0 or 255 everywhere: if it is a mask, give it as `mask`, which is kept exactly",
+                f"band {self.bands} is 0 or 255 nearly everywhere, and is coded like the others. If it is a mask, give "
+                "it as `mask`; if it is opacity, encode PIL.Image.fromarray(image). Both are kept exactly",
                 2,
             )
 
@@ -112,8 +116,11 @@ def _check_axes(shape: tuple[int, ...]) -> None:
         _warn(f"{text}; if it is (C, H, W), pass planar=True", 3)
 
 
-def _is_bilevel(band: NDArray[np.uint8]) -> bool:
-    return bool(((band == 0) | (band == 255)).all() and band.min() < band.max())
+def _seems_opacity(planes: NDArray[np.uint8]) -> bool:
+    """Whether the last band is 0 or 255 nearly everywhere, and the first one isn't."""
+    first, last = (float(((band == 0) | (band == 255)).mean()) for band in planes[[0, -1]])
+    constant = planes[-1].min() == planes[-1].max()
+    return not constant and (last == 1 or (last >= OPACITY_SHARE and first < last / 2))
 
 
 def _warn(text: str, stacklevel: int) -> None:
