@@ -1,8 +1,8 @@
-"""The adaptations of the refinement to single images: what images want of its last layer, by principal components.
+"""Fits the adaptations of the refinement: the principal components of the best changes to its last layer.
 
-For every training image, the best change of the layer is linear least squares. Of these changes, measured by what they
-do to the error on average, the principal components become the weights file's `adaptations`: encoders choose how much
-of each.
+For each training image, the best change to the layer is a linear least-squares problem. The principal components of
+these changes, measured by their mean effect on the error, become the weights file's `adaptations`. Encoders choose how
+much of each to add.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from learned_codec.models.adaptation import Moments
 from learned_codec.models.model import Model
 
 DAMPING = 1.0
-"""Of the features' mean energy, relative to the error's: what an image hardly tells is no reason to change anything."""
+"""The damping of the least squares, relative to the error's energy: directions about which an image tells little stay
+unchanged."""
 
 AMOUNT = 0.01
-"""An amount of 1 changes an image by this part of its error, in amplitude: amounts are mostly below 10, and their
-rounding costs less than 0.001 dB."""
+"""An amount of 1 changes an image by this share of its error, in amplitude. Then amounts are mostly below 10, and
+rounding them costs less than 0.001 dB."""
 
 
 def principal(model: Model, images: Iterable[Tensor], seed: int = 0) -> Tensor | None:
-    """(adaptations, outputs, width) float32, most useful first, for (bands, H, W) images in [0, 1], sides of 16n.
+    """(adaptations, outputs, width) float32, most useful first.
 
-    Each image is coded at one quality step, drawn by `seed`. None without an image.
+    `images` are (bands, H, W) in [0, 1], with sides that are multiples of 16.
+
+    Each image is coded at one random quality step; `seed` fixes them. None if there are no images.
     """
     rng = np.random.default_rng(seed)
     found = []
@@ -53,6 +56,6 @@ def _components(found: list[Moments], count: int) -> NDArray[np.float64]:
         features = whitening @ m.features @ whitening.T + DAMPING * m.energy * np.eye(width)
         changes.append(np.linalg.solve(features, whitening @ m.errors.T).T.ravel())
     directions = np.linalg.svd(np.stack(changes), full_matrices=False)[2][:count]
-    result = np.zeros((count, outputs, width))  # fewer images than adaptations leave some empty
+    result = np.zeros((count, outputs, width))  # with fewer images than adaptations, the last ones are zero
     result[: len(directions)] = directions.reshape(-1, outputs, width) @ whitening * AMOUNT
     return result

@@ -1,8 +1,8 @@
-"""Images for training: decoded once into one flat array, from which every batch is gathered by index.
+"""Training images: decoded once into one flat array, from which batches are gathered by index.
 
-The choice of image, place and augmentation is drawn on the CPU from a generator seeded with (seed, step), so a batch
-depends on nothing but its number and a resumed run continues with the same data. All else runs on the device: on a GPU
-all pixels stay in its memory, and a batch is a few numbers that go there.
+Images, places and augmentations are drawn on the CPU by a generator seeded with (seed, step). So a batch depends only
+on its number, and a resumed run continues with the same data. The rest runs on the device: on a GPU, all pixels stay in
+its memory, and only a few numbers per batch are copied there.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from learned_codec.values.spectral import covariance, spectral_klt
 from .speckle import simulate
 
 MIN_SIDE = 192
-"""Smaller images are mirrored to this size, so that larger crops don't exclude them: radar chips are often small."""
+"""Smaller images are mirrored up to this size, so that larger crops can use them too: radar images are often small."""
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".avif", ".webp", ".tif", ".tiff"}
 
 
 def read_pixels(path: Path) -> NDArray[Any]:
-    """One image as (H, W, C) in its own dtype. TIFFs and 16-bit PNGs through rasterio, all else through Pillow.
+    """An image as (H, W, C) in its own dtype. TIFFs and 16-bit PNGs are read by rasterio, all others by Pillow.
 
-    Radar images, which name a polarisation in their tags, come in dB.
+    Radar images, which have a polarisation in their tags, become dB.
     """
     if path.suffix.lower() in {".tif", ".tiff"} or _is_16_bit_png(path):
         import rasterio
@@ -56,16 +56,16 @@ def read_pixels(path: Path) -> NDArray[Any]:
 
 
 def _is_16_bit_png(path: Path) -> bool:
-    """Whether Pillow would cut a PNG's colours to 8 bits: its header has the bit depth in byte 24."""
+    """Whether Pillow would reduce a PNG to 8 bits: byte 24 of the file is the bit depth."""
     with path.open("rb") as stream:
         head = stream.read(25)
     return head[:8] == b"\x89PNG\r\n\x1a\n" and head[24:] == b"\x10"
 
 
 def to_unit(pixels: NDArray[Any]) -> NDArray[Any]:
-    """8-bit pixels as they are; anything else affinely from its robust range to about [0, 1], float16.
+    """8-bit pixels unchanged; others as float16, scaled from their robust range to about [0, 1].
 
-    float16 has 11 bits near 1, an error 70 dB down: far below any distortion that is trained for.
+    float16 has 11 bits near 1, an error of -70 dB: far below any distortion in training.
     """
     if pixels.dtype == np.uint8:
         return pixels
@@ -76,10 +76,10 @@ def to_unit(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def to_bands(pixels: NDArray[Any], bands: int) -> list[NDArray[Any]]:
-    """Fit an image in its own units to a model of 3 bands or of 1: (H, W, bands), uint8 or float16 in about [0, 1].
+    """Images (H, W, bands) for a model of 1 or 3 bands, uint8 or float16 in about [0, 1], from one in its own units.
 
-    A model of 3 bands gets the first three (an alpha band is dropped); an empty list where there are fewer. A model of
-    1 band gets the spectral components that the codec would code, and one or two bands each by itself.
+    A model of 3 bands gets the first three (an alpha band is dropped), or an empty list if there are fewer. A model of
+    1 band gets the spectral components that the codec would code, and also one or two single bands.
     """
     if bands == 3:
         return [to_unit(pixels[..., :3])] if pixels.shape[2] >= 3 else []
@@ -92,7 +92,7 @@ def to_bands(pixels: NDArray[Any], bands: int) -> list[NDArray[Any]]:
 
 
 def to_decibels(pixels: NDArray[Any], unit: str) -> NDArray[np.float32]:
-    """(H, W, C) radar backscatter in dB; `unit` is what the file's tag UNIT says of its values.
+    """(H, W, C) radar backscatter in dB. `unit` is the file's tag UNIT.
 
     Pixels without a value (zero power, not finite, or below -90 dB) are filled from their neighbours.
     """
@@ -107,15 +107,16 @@ def to_decibels(pixels: NDArray[Any], unit: str) -> NDArray[np.float32]:
 
 
 def mirrored(image: NDArray[Any]) -> NDArray[Any]:
-    """An (H, W, C) image, continued in its mirror image up to MIN_SIDE pixels a side."""
+    """An (H, W, C) image, continued by its mirror image up to MIN_SIDE pixels per side."""
     padding = [(0, max(0, MIN_SIDE - side)) for side in image.shape[:2]]
     return np.pad(image, [*padding, (0, 0)], "symmetric") if any(after for _, after in padding) else image
 
 
 def find(root: Path, folders: tuple[str, ...], holdout: float) -> tuple[list[Path], list[Path]]:
-    """Training and validation files, in the folders named, or without a name anywhere below `root`.
+    """Training and validation files, in `folders`, or else anywhere below `root`.
 
-    A file is held out by a hash of its scene group, else of its name; one group at least, if there are several.
+    Files are held out by a hash of their scene group, or else of their name. If there are several groups, at least one
+    is.
     """
     shares: dict[Path, float] = {}
     anywhere = sorted({path.parent.relative_to(root).as_posix() for path in _pictures(root, "**/*")})
@@ -151,7 +152,7 @@ def _pictures(directory: Path, pattern: str) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """All pixels in one (P, bands) tensor, each image's offset, height and width, and which folder it came from."""
+    """All pixels in one (P, bands) tensor, with each image's offset, height, width and folder."""
 
     pixels: Tensor
     offsets: NDArray[np.int64]
@@ -179,13 +180,13 @@ def _to_float(pixels: Tensor) -> Tensor:
 def load(
     paths: list[Path], bands: int, simulated: tuple[str, ...] = (), progress: Callable[[int, int], None] | None = None
 ) -> Images:
-    """Decode every file, several at a time. All 8-bit images stay 8-bit; with any other all become float16 in [0, 1].
+    """Decode all files in parallel. If all are 8-bit, they stay 8-bit; otherwise all become float16 in [0, 1].
 
-    From images in the folders called in `simulated` come simulated radar images too, as if from one more folder each.
+    Images in the folders `simulated` also give simulated radar images; each such folder counts as one more folder.
     """
 
     def read(number: int) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-        """What a file holds, and what is simulated from it."""
+        """The images of a file, and those simulated from it."""
         path, scenes = paths[number], []
         try:
             pixels = read_pixels(path)
@@ -226,7 +227,7 @@ def load(
 
 
 def _in_parallel(function: Callable[[int], Any], count: int) -> Iterator[Any]:
-    """The function of 0 … count - 1, in order, on as many threads as there are processors."""
+    """Call the function with 0 … count - 1 on as many threads as there are cores. Yields results in order."""
     from rasterio.errors import NotGeoreferencedWarning
 
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -238,10 +239,10 @@ def _in_parallel(function: Callable[[int], Any], count: int) -> Iterator[Any]:
 
 
 class Sampler:
-    """Random crops with flips, transposes and box downscaling; images are drawn in proportion to their area.
+    """Random crops with flips, transposes and box downscaling. Images are drawn in proportion to their pixels.
 
-    With `shares`, so is each folder by its share. A share `contrast` of all crops has its contrast and brightness
-    changed, down to a 50th: so the model learns to code the weak components of a spectral transform, too.
+    With `shares`, folders are drawn by their shares. A share `contrast` of all crops has its contrast and brightness
+    changed, down to a 50th. So the model also learns to code the weak components of a spectral transform.
     """
 
     def __init__(
@@ -314,6 +315,9 @@ class Sampler:
         return torch.where(changed > 0, (batch - mean) * gain + middle, batch)
 
     def crops(self, count: int, side: int) -> Tensor:
-        """(count, bands, side, side) crops for the skeleton, like the batches but not part of their sequence."""
+        """(count, bands, side, side) crops for choosing the block transform.
+
+        They are like the batches, but drawn apart from them.
+        """
         steps = range(2**32, 2**32 + -(-count // 64))
         return torch.cat([self.batch(step, 64, side) for step in steps])[:count]

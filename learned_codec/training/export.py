@@ -1,7 +1,7 @@
 """From a checkpoint to a weights file: calibrate, quantise the entropy networks to integers, fit the scale tables.
 
-What is calibrated here (activation ranges, scale tables) is measured on training images; the card that goes beside the
-weights records what the integers cost against the floating-point path on held-out images.
+Activation ranges and scale tables are measured on training images. The card beside the weights records how many more
+bits the integers take than the floating-point networks, on held-out images.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ CLIP_QUANTILE = 0.9999
 
 
 TABLE_FITS = 2
-"""The optimised rounding depends on the tables, and the tables on what it makes: a second fit lets them settle."""
+"""RDOQ depends on the tables, and the tables on its symbols, so they are fitted twice."""
 
 
 class Ranges:
-    """The ranges of the entropy networks' activations, seen by hooks while calibration images pass."""
+    """The ranges of the entropy networks' activations, recorded by hooks while calibration images are coded."""
 
     def __init__(self, entropy: EntropyModel) -> None:
         self.seen: dict[str, list[float]] = {}
@@ -85,7 +85,7 @@ class Ranges:
 
 
 def quantise_layer(parts: list[tuple[Tensor, int]], bias: Tensor, output_bits: Tensor) -> dict[str, Tensor]:
-    """Integers for sum_i(weight_i * input_i) + bias, every output channel as precise as the exactness bound allows.
+    """Integers for sum_i(weight_i * input_i) + bias. Each output channel is as precise as the exactness bound allows.
 
     `parts` are (weight, fractional bits of its input); weights are (out, in) or (C, 1, 3, 3). `output_bits` (out,) are
     the fractional bits of each output.
@@ -140,7 +140,7 @@ def quantise_entropy(entropy: EntropyModel, ranges: Ranges) -> dict[str, Tensor]
         put(f"{name}.project", [(module.project, wide)], bits)
 
     hs = entropy.hyper_synthesis
-    # One format for the whole residual stream, so that sums need no rescaling.
+    # One number of fractional bits for all sums of residual blocks, so that they need no rescaling.
     stream = min(ranges.bits(n) for n in ("input", *(f"hyper_synthesis.{m}" for m in ("up1", "block", "up2"))))
     feature_bits = ranges.bits("hyper_synthesis")
     put("hyper_synthesis.up1", [(hs.up1.conv, stream)], stream)
@@ -173,7 +173,7 @@ def quantise_entropy(entropy: EntropyModel, ranges: Ranges) -> dict[str, Tensor]
 
 @torch.inference_mode()
 def build(network: Network, images: list[Tensor], tables: ScaleTables) -> bytes:
-    """The weights file of a trained network, its activation ranges calibrated on (bands, H, W) images in [0, 1]."""
+    """The weights file of a trained network, with activation ranges calibrated on (bands, H, W) images in [0, 1]."""
     network.eval()
     ranges = Ranges(network.entropy)
     for image in images:
@@ -195,7 +195,7 @@ def build(network: Network, images: list[Tensor], tables: ScaleTables) -> bytes:
 
 
 def histograms(model: Model, images: Iterable[Tensor]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
-    """How often each magnitude occurs in each scale bin, over all quality levels (for `fitted_tables`)."""
+    """How often each magnitude occurs in each scale bin, over all levels (for `fitted_tables`)."""
     reaches = model.coder_models.reaches
     counts = [np.zeros(int(reach) + 2) for reach in reaches]
     for image in images:
@@ -209,9 +209,9 @@ def histograms(model: Model, images: Iterable[Tensor]) -> list[np.ndarray[Any, n
 
 @torch.inference_mode()
 def exactness_cost(network: Network, exported: Weights, images: Iterable[Tensor]) -> float:
-    """What the integers cost: bits of the integer path over those of the floating-point path, minus one.
+    """What the integers cost: the bits of the integer networks relative to those of the floating-point ones, minus one.
 
-    Both code the same latents, plainly rounded, with the same scale tables, over all quality levels.
+    Both code the same latents, rounded to the nearest, with the same scale tables, at all levels.
     """
     model, tables = Model(exported), exported.scale_tables()
     exact = floating = 0.0
@@ -245,7 +245,10 @@ def adapted(exported: Weights, views: Iterable[Tensor], device: str = "cpu") -> 
 
 
 def write(exported: Weights, folder: Path, name: str, facts: dict[str, Any]) -> Path:
-    """Write a model to `folder/name.safetensors`, with `facts` in its card `folder/name.json`, over what is there."""
+    """Write a model to `folder/name.safetensors`, with `facts` in its card `folder/name.json`.
+
+    Replaces existing files.
+    """
     data = weights.to_bytes(exported.config, exported.tensors)
     path = folder / f"{name}.safetensors"
     card = {

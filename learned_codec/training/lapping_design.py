@@ -54,7 +54,7 @@ def pre_filter(correlation: Tensor) -> Tensor:
 
 
 def _butterflies(middle: Tensor) -> Tensor:
-    """Sums and differences of mirrored pixels; the differences go through `middle`; and back."""
+    """The filter: a butterfly of mirrored pixels, their differences times `middle`, and a butterfly again."""
     eye = torch.eye(len(middle), dtype=middle.dtype)
     flip = eye.flip(0)
     butterfly = torch.cat([torch.cat([eye, flip], 1), torch.cat([flip, -eye], 1)]) / 2**0.5
@@ -62,7 +62,7 @@ def _butterflies(middle: Tensor) -> Tensor:
 
 
 def _both_boundaries(matrix: Tensor) -> Tensor:
-    """(SUPPORT, SUPPORT): `matrix` over the two boundaries of the middle one of three blocks."""
+    """(SUPPORT, SUPPORT): `matrix` across the two boundaries of the middle block of three."""
     ends = torch.eye(BLOCK // 2, dtype=matrix.dtype)
     return _block_diagonal(ends, matrix, matrix, ends)
 
@@ -74,10 +74,12 @@ def _block_diagonal(*blocks: Tensor) -> Tensor:
 
 @torch.no_grad()
 def initialise(network: Network, images: Tensor) -> None:
-    """Make the skeleton a lapped DCT, for (N, bands, H, W) images in [0, 1], H and W multiples of 16 from 48 on.
+    """Make the block transform a lapped DCT.
 
-    Lapping, and which of the DCT's components become latents, are chosen for the images. The synthesis functions
-    have unit norm: an error in a latent is about as large in the pixels.
+    `images` are (N, bands, H, W) in [0, 1], with H and W multiples of 16, at least 48.
+
+    The lapped filter, and which components of the DCT become latents, are chosen for the images. The synthesis
+    functions have unit norm, so an error in a latent is about as large in the pixels.
     """
     with torch.enable_grad():
         matrix = pre_filter(autocorrelation(images - 0.5))
@@ -91,8 +93,8 @@ def initialise(network: Network, images: Tensor) -> None:
     energies = [F.conv2d(x[:, :, BLOCK:-BLOCK, BLOCK:-BLOCK], forward, stride=BLOCK).square() for x in filtered]
     variance = torch.cat([energy.mean((2, 3)) for energy in energies]).mean(0)
     order = torch.argsort(variance, descending=True)[: network.config.latents]
-    # Dealt out in turn: every channel group has strong and weak components, so that in each step of the context the
-    # groups known already tell of the others at the same position.
+    # Components are dealt out to the channel groups in turn, so every group has strong and weak ones. Then in each
+    # stage, the groups decoded before help to predict the others at the same position.
     order = order.reshape(-1, CONTEXT_STAGES).T.flatten()
     network.analysis.skeleton.weight.copy_(forward[order])
     network.synthesis.skeleton.weight.copy_(basis[order] / norms[order, None, None, None])

@@ -12,12 +12,12 @@ from .recipe import Loss
 
 
 def lagrangian(output: Output, target: Tensor, multiplier: Tensor, settings: Loss) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean over the batch of (lambda*distortion + bits/pixel), balanced over rates.
+    """The mean over the batch of (lambda*distortion + bits/pixel), balanced over rates.
 
-    With it come each image's bits per pixel and MSE, (B,) each, detached. `target` is (B, bands, H, W) in [0, 1],
-    `multiplier` (B,) lambda.
+    Also returns each image's bits per pixel and MSE, (B,) each, detached. `target` is (B, bands, H, W) in [0, 1];
+    `multiplier` (B,) is lambda.
 
-    Everything here is float32 whatever the network's precision: at high rate the error is smaller than a bf16 step.
+    All of this is float32, whatever the network's precision: at high rates, errors are smaller than a step of bf16.
     """
     pixels = target.shape[2] * target.shape[3]
     rate = (output.latent_bits + output.hyper_bits).float() / pixels

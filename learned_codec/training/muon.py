@@ -1,8 +1,8 @@
-"""Muon: momentum whose matrices are orthogonalised, so that a step moves all directions of a layer alike.
+"""Muon, an optimiser: the momentum of each matrix is orthogonalised, so a step is equally large in all its directions.
 
-K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; the factor that gives steps the size
-of AdamW's is of J. Liu et al., "Muon is scalable for LLM training", 2025. torch has it for matrices alone; this one
-takes the weights of 1x1 convolutions, and orthogonalises all of one shape at once.
+K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024; the factor that makes steps as large
+as AdamW's is from J. Liu et al., "Muon is scalable for LLM training", 2025. torch has Muon only for matrices; this one
+also takes weights of 1x1 convolutions, and orthogonalises all of one shape at once.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch import Tensor, nn
 
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the Newton–Schulz iteration's quintic; singular values end between about 0.7 and 1.2."""
+"""The coefficients of the Newton–Schulz iteration's quintic (Jordan). Singular values end between about 0.7 and 1.2."""
 
 ADAMW_RMS = 0.2
 """The usual root mean square of AdamW's steps, in learning rates."""
 
 
 class Muon(torch.optim.Optimizer):
-    """For weights of two or more dimensions, taken as (first, others) matrices.
+    """For weights of two or more dimensions, as matrices (first dimension, all others).
 
-    As torch's fused optimisers, it takes no step where `found_inf`, a tensor, is not zero: nobody waits for a device to
-    know whether the gradients are finite.
+    Like torch's fused optimisers, it takes no step if `found_inf`, a tensor, is not zero. So the program need not wait
+    for the device to know whether the gradients are finite.
     """
 
     found_inf: Tensor | None = None
@@ -61,7 +61,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrices: list[Tensor]) -> Tensor:
-    """(count, rows, columns) float32: about the nearest matrices of orthonormal rows or columns."""
+    """(count, rows, columns) float32: approximately the nearest matrices with orthonormal rows or columns."""
     stacked = torch.stack(matrices)
     x = stacked / stacked.norm(dim=(1, 2), keepdim=True).clamp(min=1e-12)
     x = x.bfloat16()

@@ -1,4 +1,4 @@
-"""What a training run is: a typed TOML file."""
+"""Recipes: the settings of a training run, as typed TOML files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from learned_codec.models.config import ModelConfig
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Which images.
+    """Which images to train with.
 
-    `folders` below the data directory, by default all images anywhere below it; `holdout`, the share kept for
-    validation (whole scene groups where a SOURCES.csv names them); `downscale`, the probabilities of box-downscaling by
-    1, 2, 3 …; `simulated`, those of the folders from which radar scenes are simulated, too (`speckle`; each counts as
-    one more folder, after the others); `shares`, how often each folder is drawn (by default as often as its area says);
-    `contrast`, the share of crops whose contrast and brightness are changed.
+    Attributes:
+        folders: below the data directory; by default all images anywhere below it.
+        holdout: the share kept for validation; whole scene groups, if a SOURCES.csv names them.
+        downscale: the probabilities of box-downscaling by 1, 2, 3 …
+        simulated: the folders from which radar scenes are simulated, too (`speckle`). Each counts as one more folder,
+            after the others.
+        shares: how often each folder is drawn; by default in proportion to its pixels.
+        contrast: the share of crops whose contrast and brightness are changed.
     """
 
     folders: tuple[str, ...] = ()
@@ -32,9 +35,9 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One stretch of the schedule, up to `until` (a fraction of the run): crops of `crop` pixels, `batch` of them.
+    """A part of the schedule, up to `until` (a fraction of the run), with `batch` crops of `crop` pixels per side.
 
-    With `optimise`, latents are rounded as the encoder does it, rate against distortion, instead of plainly.
+    With `optimise`, latents are rounded by RDOQ, as encoders do it, instead of to the nearest integer.
     """
 
     until: float
@@ -45,7 +48,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What is minimised beside the rate.
+    """The loss: what is minimised beside the rate.
 
     `mse` and `ms_ssim` are the weights of lambda*255^2*MSE and of lambda*`ms_ssim_scale`*(1 - MS-SSIM); each sample's
     loss is scaled by (lambda/0.01)^-`balance` so that no rate dominates.
@@ -140,7 +143,7 @@ def _build(kind: type[Any], values: dict[str, Any], where: str) -> Any:
 
 
 def load(path: str | Path) -> Recipe:
-    """Read a recipe; anything unknown or missing is a `TrainingError` that names it."""
+    """Read a recipe. Raises a `TrainingError` that names unknown or missing settings."""
     try:
         values = tomllib.loads(Path(path).read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -149,7 +152,7 @@ def load(path: str | Path) -> Recipe:
 
 
 def from_dict(values: dict[str, Any], where: str) -> Recipe:
-    """The inverse of `Recipe.to_dict`, also of what JSON or TOML makes of that; `where` names it in errors."""
+    """The inverse of `Recipe.to_dict`, also after JSON or TOML. `where` names the source in errors."""
     parts: dict[str, Any] = {}
     for key, kind in (("data", Data), ("model", ModelConfig), ("loss", Loss), ("optimiser", OptimiserSettings)):
         if key in values:
@@ -160,7 +163,7 @@ def from_dict(values: dict[str, Any], where: str) -> Recipe:
 
 
 def fine_tuning(name: str, model: ModelConfig) -> Recipe:
-    """To train a finished model on with images of one's own: small steps, smaller and smaller from the beginning."""
+    """The recipe to train a finished model further on a user's images: small steps that decay from the beginning."""
     return Recipe(
         name=name,
         minutes=20,
@@ -173,5 +176,5 @@ def fine_tuning(name: str, model: ModelConfig) -> Recipe:
 
 
 def replace_length(recipe: Recipe, minutes: float) -> Recipe:
-    """The same recipe, run for `minutes` by the clock."""
+    """The same recipe for a run of `minutes`."""
     return replace(recipe, minutes=minutes, steps=None)

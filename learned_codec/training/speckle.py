@@ -1,10 +1,10 @@
-"""Simulated Sentinel-1 IW GRDH scenes out of optical images, because little real SAR is free to train on.
+"""Simulates Sentinel-1 IW GRDH scenes from optical images, because little real SAR is free to train on.
 
 The optical image gives the reflectivity; speckle is the mean over a few looks of circular complex Gaussian fields,
-band-limited by the sensor's point spread (20 x 22 m at 10 m pixels). Real chips have, in homogeneous areas, an
-equivalent number of looks (ENL, mean^2 / variance of intensity) of 4.4 to 5.4 and an autocorrelation of about 0.7,
-0.25 and 0.05 at lags of one to three pixels; `tests/test_training.py` holds the simulation to these figures.
-Independent noise for every pixel would be far harder to compress than the real product.
+band-limited by the sensor's point spread (20 x 22 m at 10 m pixels). In homogeneous areas, real images have an
+equivalent number of looks (ENL, mean^2 / variance of intensity) of 4.4 to 5.4, and an autocorrelation of about 0.7,
+0.25 and 0.05 at lags of one to three pixels. `tests/training/test_training.py` checks the simulation against these
+figures. Independent noise for each pixel would be far harder to compress than real products.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 LOOKS = 5
 LOOK_CORRELATION = 0.15
-"""Neighbouring looks overlap in the spectrum: five of them are worth fewer independent ones."""
+"""The correlation of looks: neighbouring looks overlap in the spectrum, so five of them are worth fewer independent
+ones."""
 
 NOISE_DB = (-28.0, -22.0)
+"""The range of the sensor's noise in dB."""
+
 PERCENTILES = {"VV": (-22.0, -11.0, -3.0), "VH": (-28.0, -18.0, -10.0)}
-"""Backscatter in dB at the 1st, 50th and 99th percentile, of real chips by polarisation."""
+"""Backscatter in dB at the 1st, 50th and 99th percentiles of real images, by polarisation."""
 
 
 def simulate(band: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """(H, W) of any scale -> (H, W) simulated backscatter in dB."""
+    """(H, W) values of any scale -> (H, W) simulated backscatter in dB."""
     decibels = _reflectivity(_smooth(band, rng.uniform(0.6, 1.4)), rng)
     power = (10 ** (decibels / 10)).astype(np.float32)
     for _ in range(rng.poisson(band.size / 40_000)):  # point targets: buildings, ships
@@ -89,7 +92,7 @@ def _reflectivity(band: NDArray[np.float32], rng: np.random.Generator) -> NDArra
 
 
 def _resample(plane: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """As geocoding does it: not at all, or bilinearly or cubically onto a grid that is turned by a few degrees."""
+    """Resample as geocoding may do: not at all, or bilinearly or cubically onto a grid rotated by a few degrees."""
     order = int(rng.integers(3))
     if order == 0:
         return plane

@@ -1,9 +1,10 @@
-"""The training loop, readable in one sitting: batch, Lagrangian, step, average, log, checkpoint, export, validate.
+"""The training loop: batch, Lagrangian, step, average, log, checkpoint, export, validate.
 
-A batch, its quality levels and its noise depend on nothing but the recipe's seed and the step's number, so a run that
-is stopped and resumed takes the same steps as one that is not. (By the clock, the learning rate depends on the time.)
+A batch, its levels and its noise depend only on the recipe's seed and the number of the step. So a run that is stopped
+and resumed takes the same steps as one that is not. (If a recipe's length is in minutes, the learning rate depends on
+the time.)
 
-Between two looks at what the steps did, nothing waits for the device.
+Losses are read from the device only every few steps; between, nothing waits for it.
 """
 
 from __future__ import annotations
@@ -36,24 +37,24 @@ from .recipe import Recipe
 from .transplant import grow, to_one_band
 
 MAX_SKIPPED = 20
-"""So many steps in a row without a finite gradient stop the run: the weights are then beyond repair."""
+"""After this many steps in a row without finite gradients, the run stops: the weights are then beyond repair."""
 
 LOOK = 20
-"""Steps from one look at their losses to the next: a look waits for the device."""
+"""The losses are read every so many steps: reading waits for the device."""
 
 FINISHING, FINISHING_MOST = 0.15, 300.0
-"""The share of a run's minutes, and the most seconds, that are kept for what comes after the last step."""
+"""The share of a run's minutes, and the most seconds, that are kept for the work after the last step."""
 
 TRAINING_LEAST = 0.25
-"""The share of a run's minutes that are trained in any case, however long images take to read."""
+"""The least share of a run's minutes for training, however long it takes to read the images."""
 
 CALIBRATION_IMAGES = 16
 
 ADAPTATION_CROP = 256
-"""Pixels per side of the crops that the adaptations are fitted to, where there are images as large."""
+"""Pixels per side of the crops for fitting the adaptations, if images are large enough."""
 
 SKELETON_CROPS = 2400
-"""Crops of 128 pixels for which the lapping and the components of the skeleton are chosen."""
+"""How many crops of 128 pixels the lapped filter and the components of the block transform are chosen for."""
 
 
 def train(
@@ -67,18 +68,18 @@ def train(
     device: str = "cpu",
     compile: bool = False,
 ) -> Path:
-    """Train by a recipe and return the folder `out` with what came of it.
+    """Train by a recipe. Returns the folder `out` with the results.
 
-    That is the weights and their card (`NAME.safetensors`, `NAME.json`), `checkpoint.pt`, `log.jsonl` and TensorBoard's
-    events.
+    The results are the weights and their card (`NAME.safetensors`, `NAME.json`), `checkpoint.pt`, `log.jsonl` and
+    TensorBoard events.
 
-    `resume` continues the run in `out` exactly; `start` begins a new run from a model (its name, or the path of its
-    weights) or from another run's checkpoint; `minutes` replaces the recipe's length, that of the whole run.
+    `resume` continues the run in `out` exactly. `start` begins a new run from a model (its name, or the path of its
+    weights) or from another run's checkpoint. `minutes` replaces the recipe's length; it counts for the whole run.
 
-    Without a recipe, a run is resumed by its own, and a model is trained on by `recipe.fine_tuning`, with all images
-    below `data_dir`.
+    Without a recipe, a resumed run uses its own, and a model is trained further by `recipe.fine_tuning`, with all
+    images below `data_dir`.
 
-    Raises `TrainingError` on a bad recipe or data folder, and when the loss stays non-finite.
+    Raises `TrainingError` for a bad recipe or data folder, and if gradients are no longer finite.
     """
     begun = time.monotonic()
     checkpoint = Path(out) / "checkpoint.pt"
@@ -108,16 +109,16 @@ def train(
 
 
 def _network_to_start_from(start: str | Path) -> Network:
-    """The network of a checkpoint (its averaged weights), or of a model by its name or by its weights' path."""
+    """The network of a checkpoint (with averaged weights), or of a model by its name or the path of its weights."""
     if Path(start).suffix == ".pt":
         return network_of(Path(start))
     return network_of_weights(weights.read(registry.by_name(start).path))
 
 
 class Trainer:
-    """One run: the network, its average, the optimiser and where it stands.
+    """One run: the network, its averaged weights, the optimiser and the position in the schedule.
 
-    `begun` is when the run's minutes began, by `time.monotonic`; by default now.
+    `begun` is the start of the run's minutes, by `time.monotonic`; by default now.
     """
 
     def __init__(
@@ -149,26 +150,26 @@ class Trainer:
         self.forward = torch.compile(self.network) if compile else self.network
         self.step, self.skipped, self._in_a_row = 0, 0, 0
         self.elapsed = 0.0
-        """Seconds of training so far, of all sessions; `prepared`, those before the first step of the first one."""
+        """Seconds of training so far in all sessions. `prepared` are those before the first step of the first one."""
         self.prepared = 0.0
 
     # -- the schedule -------------------------------------------------------------------------------------------------
 
     @property
     def training_seconds(self) -> float:
-        """How long a run by the clock trains: what its minutes leave beside its preparation and its end."""
+        """The seconds that a run in minutes trains: its length without the preparation and the work at the end."""
         whole = 60 * (self.settings.minutes or 0.0)
         return max(whole - self.prepared - min(FINISHING * whole, FINISHING_MOST), TRAINING_LEAST * whole)
 
     @property
     def progress(self) -> float:
-        """How much of the training is done, 0 to 1."""
+        """The part of the training that is done, 0 to 1."""
         if self.settings.steps is not None:
             return min(1.0, self.step / self.settings.steps)
         return min(1.0, self.elapsed / self.training_seconds)
 
     def left(self) -> str:
-        """In words, what is left of the run."""
+        """The rest of the run in words."""
         if self.settings.steps is not None:
             return f"{self.step} of {self.settings.steps} steps are done, {self.settings.steps - self.step} are left"
         done, whole = self.elapsed / 60, self.training_seconds / 60
@@ -187,9 +188,9 @@ class Trainer:
     # -- one step -----------------------------------------------------------------------------------------------------
 
     def train_step(self) -> Tensor:
-        """Take one step. Returns its loss, bits/pixel and PSNR, and whether all was finite: else it did nothing.
+        """Take one step. Returns its loss, bits/pixel, PSNR, and whether all was finite: otherwise it changed nothing.
 
-        They are on the device, and nothing in here waits for it.
+        The results are on the device; nothing here waits for it.
         """
         settings = self.settings
         phase = settings.phase(self.progress)
@@ -284,7 +285,7 @@ class Trainer:
             self.save()
 
     def _look(self, steps: list[Tensor]) -> list[dict[str, float]]:
-        """What the steps since the last look said, those that were finite; `steps` is empty afterwards."""
+        """The means over the finite steps since the last call; `steps` is empty afterwards."""
         found = []
         for loss, bpp, psnr, finite in torch.stack(steps).tolist() if steps else []:
             self._in_a_row = 0 if finite else self._in_a_row + 1
@@ -300,9 +301,9 @@ class Trainer:
         return found
 
     def finish(self) -> None:
-        """Write the averaged weights as a model; then validate it, and fit its adaptations while there is time.
+        """Write the averaged weights as a model, then validate it and fit its adaptations if there is time.
 
-        The model is whole, and better each time, after every one of these.
+        After each of these three, there is a complete model.
         """
         network = network_of(self.checkpoint)
         images = _crops(self.sampler.images, CALIBRATION_IMAGES, 256)
@@ -318,7 +319,10 @@ class Trainer:
         export.write(export.adapted(exported, self._views(), self.device), self.folder, name, facts)
 
     def _views(self) -> Iterator[Tensor]:
-        """Crops for the adaptations, like those of the batches but not part of their sequence, while there is time."""
+        """Crops for the adaptations, until time is up.
+
+        They are like those of the batches, but drawn apart from them.
+        """
         images = self.sampler.images
         largest = int(np.minimum(images.heights, images.widths).max())
         side = min(ADAPTATION_CROP, largest // BLOCK * BLOCK)
@@ -332,7 +336,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _log(self) -> Iterator[Any]:
-        """A function that writes a row to the log and to TensorBoard."""
+        """Inside the block, a function that writes a row to the log and to TensorBoard."""
         board = _tensorboard(self.folder)
 
         def write(row: dict[str, Any]) -> None:
@@ -355,7 +359,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[Network]:
-        """The network with the averaged weights, in evaluation mode; the training weights come back afterwards."""
+        """Inside the block, the network has the averaged weights and is in evaluation mode."""
         training = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.network.load_state_dict(self.average)
         self.network.eval()
@@ -366,7 +370,7 @@ class Trainer:
             self.network.train()
 
     def validate(self) -> dict[str, Any]:
-        """Rate (bpp) and PSNR (dB) at each quality level, the mean over held-out images, latents really rounded."""
+        """Rate (bpp) and PSNR (dB) at each level: means over held-out images, with rounded latents."""
         if self.validation is None:
             return {"event": "validation", "step": self.step}
         crops = [c.to(self.device) for c in _crops(self.validation, self.settings.validation_images, 512)]
@@ -389,7 +393,7 @@ class Trainer:
         return self.folder / "checkpoint.pt"
 
     def save(self) -> None:
-        """Write the checkpoint atomically: a run killed at any moment leaves the last whole one."""
+        """Write the checkpoint atomically: a run that is killed leaves the last complete one."""
         state = {
             "network": self.network.state_dict(),
             "average": self.average,
@@ -404,7 +408,7 @@ class Trainer:
         save_checkpoint(state, self.checkpoint)
 
     def restore(self) -> None:
-        """Go on with the run in the folder, and say what is left of it."""
+        """Continue the run in the folder, and print what is left of it."""
         state = load_checkpoint(self.checkpoint, self.device)
         before, now = json.loads(state["recipe"]), json.loads(json.dumps(self.settings.to_dict()))
         # A run may be made longer or shorter, and be looked after differently; anything else would be another run.
@@ -433,9 +437,9 @@ class Trainer:
         tqdm.write(f"resumed: {self.left()}", file=sys.stderr)
 
     def begin(self, origin: Network | None = None) -> None:
-        """A new run, from a network if there is one.
+        """A new run, from a network if one is given.
 
-        A model of one band can start from one of three bands, too, and a larger one from a smaller.
+        A one-band model can also start from a three-band one, and a larger model from a smaller one.
         """
         if origin is None or origin.config != self.settings.model:
             made = Network(self.settings.model)
@@ -457,9 +461,9 @@ class Trainer:
 
 
 def optimisers(network: Network, options: recipe.OptimiserSettings) -> list[torch.optim.Optimizer]:
-    """What trains a network: each group of parameters has its `rate`, relative to the schedule's.
+    """The optimisers of a network. Each group of parameters has a `rate`, relative to the schedule's.
 
-    Those whose rate is 0 are frozen here, which also saves their gradients, and so is the skeleton: it stays a DCT,
+    Parameters with rate 0 are frozen, which also saves their gradients. So is the block transform: it stays a DCT,
     which the codec computes row by row and column by column.
     """
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
@@ -503,7 +507,7 @@ def evaluate(network: Network, images: list[Tensor], level: float, optimise: boo
 
 
 def _crops(images: data.Images, count: int, most: int) -> list[Tensor]:
-    """The middles of up to `count` images, at most `most` pixels a side and multiples of 64."""
+    """The middles of up to `count` images, at most `most` pixels per side, sides multiples of 64."""
     found = []
     for index in np.linspace(0, len(images) - 1, min(count, len(images))).astype(int):
         image = images.image(int(index)).cpu()

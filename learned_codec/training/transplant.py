@@ -1,8 +1,9 @@
-"""A model out of another, so that its training need not begin at nothing: of one band out of three, or a larger one.
+"""Starts a model from another one: a one-band model from a three-band one, or a larger model from a smaller.
 
-For one band, the grey components of the three-band skeleton become the skeleton, with every weight that belongs to
-them; what the networks learned of structure, scale and context stays. On grey images the two then nearly agree. A
-larger model codes more components of its blocks, or has more quality levels; what the smaller one codes it codes alike.
+For one band, the grey components of the three-band block transform become the block transform, with all weights that
+belong to them. The networks keep what they learned of structure, scale and context, and on grey images the two models
+nearly agree. A larger model codes more components or has more levels; it codes what the smaller one codes in the same
+way.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from learned_codec.models.transforms import separable_basis
 def to_one_band(source: Network, target: Network) -> None:
     """Fill `target`, an initialised one-band network, from `source`, a three-band one of the same widths.
 
-    `target` may have more quality levels at the upper end, their Lagrangian multipliers in the same ratio; it must have
-    all 256 components of the block as latents.
+    `target` may have more levels at the upper end, with Lagrangian multipliers in the same ratio. It must have all 256
+    components of a block as latents. Raises `TrainingError`.
     """
     config = target.config
     if (source.config.bands, config.bands, config.latents) != (3, 1, BLOCK * BLOCK):
@@ -46,10 +47,10 @@ def to_one_band(source: Network, target: Network) -> None:
 
 @torch.no_grad()
 def grow(source: Network, target: Network) -> None:
-    """Fill `target`, an initialised network, from `source`, whose bands and widths it has.
+    """Fill `target`, an initialised network, from `source`, which has the same bands and widths.
 
-    It may code more components of its blocks (those of the greatest variance that the source leaves out), and have more
-    quality levels at the upper end, their Lagrangian multipliers in the same ratio.
+    `target` may code more components (those of greatest variance that the source leaves out), and have more levels at
+    the upper end, with Lagrangian multipliers in the same ratio. Raises `TrainingError`.
     """
     config = target.config
     if source.config.bands != config.bands or source.config.latents > config.latents:
@@ -61,7 +62,8 @@ def grow(source: Network, target: Network) -> None:
     known = set(_likeness(source).argmax(1).tolist())
     components = _likeness(target).argmax(1).tolist()
     by_variance = torch.argsort(target.entropy.log2_sigma, descending=True).tolist()
-    # A component may look like two latents of a trained skeleton: then more are left over than there is room for.
+    # In a trained block transform, two latents may be most like the same component. Then more components are left over
+    # than needed.
     spare = iter([latent for latent in by_variance if components[latent] not in known])
     size, old_size = config.latents // CONTEXT_STAGES, source.config.latents // CONTEXT_STAGES
     chosen, fresh = torch.full((config.latents,), -1), torch.zeros(config.latents, dtype=torch.long)
@@ -80,7 +82,7 @@ def grow(source: Network, target: Network) -> None:
 
 
 def _transferred(source: Network, target: Network, chosen: Tensor, apart: tuple[str, ...]) -> dict[str, Tensor]:
-    """The target's state with the source's, by `chosen` latents; what begins as in `apart` is left as it is."""
+    """The target's state, with the source's for `chosen` latents. Names that begin with one of `apart` are left out."""
     state = target.state_dict()
     per_latent = _Channels(chosen, source.config.latents)
     for name, value in source.state_dict().items():
@@ -97,13 +99,13 @@ def _transferred(source: Network, target: Network, chosen: Tensor, apart: tuple[
 
 
 def _likeness(network: Network) -> Tensor:
-    """(latents, components) how much a skeleton's latents are like the components of the DCT."""
+    """(latents, components): how similar each latent's weights are to each component of the DCT."""
     forward = network.analysis.skeleton.weight.flatten(1)
     return (torch.nn.functional.normalize(forward, dim=1) @ separable_basis(network.config.bands).flatten(1).T).abs()
 
 
 def _rescale(state: dict[str, Tensor]) -> None:
-    """Latents to the scale of an orthonormal transform of one band: three equal bands have 1.73 times its norm."""
+    """Scale latents to an orthonormal transform of one band: three equal bands have sqrt(3) times its norm."""
     norm = 3**0.5
     state["analysis.skeleton.weight"] = state["analysis.skeleton.weight"] / norm
     state["synthesis.skeleton.weight"] = state["synthesis.skeleton.weight"] * norm
@@ -118,13 +120,13 @@ def _check_levels(source: ModelConfig, target: ModelConfig) -> None:
 
 
 def _levels(table: Tensor, count: int) -> Tensor:
-    """A table by level, continued in a straight line."""
+    """A table by level, extrapolated linearly to more levels."""
     further = torch.arange(1, count - len(table) + 1, device=table.device)[:, None]
     return torch.cat([table, table[-1] + further * (table[-1] - table[-2])])
 
 
 class _Channels:
-    """Picks the target's latents from any axis of the source's tensors that runs over latents, once or twice."""
+    """Picks the target's latents along axes of the source's tensors that have latents, once or twice."""
 
     def __init__(self, chosen: Tensor, latents: int) -> None:
         self.chosen, self.latents = chosen, latents
@@ -136,7 +138,7 @@ class _Channels:
         index = torch.cat([self.chosen.clamp(min=0) + part * self.latents for part in range(times)])
         missing = (self.chosen < 0).repeat(times)
         taken = value.index_select(axis, index)
-        # Latents that the source has not: what the rest of its kind have on average, or no influence.
+        # Latents that the source doesn't have get the mean of the others, or no influence.
         shape = [1] * value.ndim
         shape[axis] = -1
         gaps = missing.reshape(shape)
@@ -148,9 +150,9 @@ class _Channels:
 
 
 def _components(source: Network) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """The one-band skeleton, (forward, inverse), each (256, 1, 16, 16), and the source's latent for each component.
+    """The one-band block transform, forward and inverse (256, 1, 16, 16), and the source's latent of each component.
 
-    Channel groups keep their members, and are filled up with the components that the source has not.
+    Channel groups keep their members, and are filled up with components that the source lacks.
     """
     basis = separable_basis(1).flatten(1)
     forward = source.analysis.skeleton.weight.sum(1)  # what it makes of three equal bands
