@@ -93,7 +93,7 @@ def fit(
     for level in range(count):
         place = slice(None, None, 1 << level), slice(None, None, 1 << level)
         real = None if valid is None else valid[place]
-        found.append(_fit_level(known[place], plane[place], real, [r[level] for r in references]))
+        found.append(_fit_level(known[place], plane[place], real, [r[level] for r in references], error))
     weights = [weights for passes in found for weights in passes]
     try:
         dtype_for(weights, ranges)
@@ -111,7 +111,11 @@ def plain(step: Pass, references: int) -> Weights:
 
 
 def _fit_level(
-    known: Plane, targets: NDArray[np.int64], valid: NDArray[np.bool_] | None, references: Sequence[Known]
+    known: Plane,
+    targets: NDArray[np.int64],
+    valid: NDArray[np.bool_] | None,
+    references: Sequence[Known],
+    error: int,
 ) -> list[Weights]:
     """The weights of a level's passes, by a few stretches of rows."""
     whole, width = Level.of(known), known.shape[1]
@@ -122,7 +126,7 @@ def _fit_level(
         others = [Known(r.values.crop(top, height), r.errors.crop(top, height)) for r in references]
         rows = slice(top, top + height)
         stretches.append((own, others, targets[rows], None if valid is None else valid[rows]))
-    return [_fit(step, stretches) for step in PASSES]
+    return [_fit(step, stretches, error) for step in PASSES]
 
 
 def _stretches(height: int, width: int) -> list[tuple[int, int]]:
@@ -136,7 +140,7 @@ def _stretches(height: int, width: int) -> list[tuple[int, int]]:
 Stretch = tuple[Known, list[Known], NDArray[np.int64], NDArray[np.bool_] | None]
 
 
-def _fit(step: Pass, stretches: Sequence[Stretch]) -> Weights:
+def _fit(step: Pass, stretches: Sequence[Stretch], error: int) -> Weights:
     """The weights of one pass at one level; notes in the stretches how far off they are there."""
     references = len(stretches[0][1])
     found, place = [], (slice(step.phase[0], None, 2), slice(step.phase[1], None, 2))
@@ -153,7 +157,11 @@ def _fit(step: Pass, stretches: Sequence[Stretch]) -> Weights:
     if wanted.size < 2 * len(features):
         return plain(step, references)
     values = _least_squares(features, wanted)
-    weights = Weights(values, _scale(activities, np.abs(wanted - values @ features / (1 << FRACTION_BITS))))
+    # What is coded is the logarithm of errors, so they count in proportion to how large they are around there.
+    scale = _scales(activities, np.abs(wanted - values @ features / (1 << FRACTION_BITS))) @ activities
+    share = 1 / (scale + 0.3 * scale.mean() + 0.5 + 2 * error)
+    values = _least_squares(features * share, wanted * share)
+    weights = Weights(values, _rounded(_scales(activities, np.abs(wanted - values @ features / (1 << FRACTION_BITS)))))
     for (own, *_), (told, _, target, _) in zip(stretches, found, strict=True):
         off = np.abs(target - values @ told / (1 << FRACTION_BITS))
         own.errors.put(step.phase, off.reshape(own.errors.size(step.phase)))
@@ -171,13 +179,18 @@ def _least_squares(features: Plane, wanted: Plane) -> NDArray[np.int16]:
     return rounded
 
 
-def _scale(activities: Plane, off: Plane) -> NDArray[np.uint8]:
-    """uint8 (activities,): weights by which activities tell a Laplace's scale, as likely as can be."""
+def _scales(activities: Plane, off: Plane) -> NDArray[np.float64]:
+    """(activities,): weights by which activities tell a Laplace's scale, as likely as can be."""
     known, target = activities + 1e-3, off + 0.05
-    weights = np.full(len(known), target.mean() / known.mean() / len(known))
+    weights: NDArray[np.float64] = np.full(len(known), target.mean() / known.mean() / len(known))
     for _ in range(ROUNDS):
         scale = weights @ known
         weights *= (known @ (target / scale**2)) / (known @ (1 / scale))
+    return weights
+
+
+def _rounded(weights: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """uint8, the largest of them 255."""
     rounded: NDArray[np.uint8] = np.rint(weights * (255 / weights.max())).astype(np.uint8)
     return rounded
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +25,12 @@ def compress(numbers: NDArray[np.int64], count: int) -> bytes:
     dtype = _dtype(count)
     plane = numbers.astype(dtype)
     candidates = [plane, np.diff(plane, axis=1, prepend=dtype(0)), np.diff(plane, axis=0, prepend=dtype(0))]
-    sizes = [len(zlib.compress(candidate.tobytes(), 1)) for candidate in candidates]
-    kind = int(np.argmin(sizes))
-    data = candidates[kind].astype(np.dtype(dtype).newbyteorder("<")).tobytes()
-    return bytes([kind]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_filters())
+    order = np.dtype(dtype).newbyteorder("<")
+    found = [
+        bytes([kind]) + lzma.compress(candidate.astype(order).tobytes(), lzma.FORMAT_RAW, filters=_filters())
+        for kind, candidate in enumerate(candidates)
+    ]
+    return min(found, key=len)
 
 
 def decompress(data: bytes, shape: tuple[int, int], count: int) -> NDArray[np.int64]:

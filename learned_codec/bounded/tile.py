@@ -26,8 +26,8 @@ COUNTABLE = 2**17
 
 FEW = 512
 
-SPARSE = 0.6
-"""Levels that occur as a share of the range, from which on they are numbered."""
+LEVEL_BITS = 12
+"""What a level must save to be numbered: it takes less, but numbers are predicted less well than values."""
 
 EVEN = 0.4
 """Pixels like the one on their left, as a share, from which on a plane may be better listed."""
@@ -109,14 +109,18 @@ def _number_levels(source: _Source) -> None:
     if source.top < COUNTABLE:
         counts = np.bincount(numbers.reshape(-1), minlength=source.top + 1)
         levels = np.flatnonzero(counts)
-        first, last = np.searchsorted(np.cumsum(counts), (0.05 * pixels, 0.95 * pixels))
-        share = np.count_nonzero(counts[first : last + 1]) / (last + 1 - first)
+        counts = counts[levels]
     else:
         if len(np.unique(numbers.reshape(-1)[:: max(1, pixels // 4096)])) > FEW:
             return
-        levels, share = np.unique(numbers), 0.0
-    few = 16 * len(levels) < pixels * -np.log2(max(share, 0.5**8))
-    if (share <= SPARSE and few and len(levels) <= MOST_LEVELS) or (len(levels) <= FEW and _even(numbers)):
+        levels, counts = np.unique(numbers, return_counts=True)
+    if len(levels) > MOST_LEVELS:
+        return
+    # A residual can be as many times smaller as levels are apart.
+    gaps = np.diff(levels)
+    apart = np.sqrt(np.append(gaps, gaps[-1]) * np.append(gaps[0], gaps))
+    saved = float((counts * np.log2(apart)).sum())
+    if saved > LEVEL_BITS * len(levels) or (len(levels) <= FEW and _even(numbers)):
         source.levels = levels
         source.numbers = np.searchsorted(levels, numbers)
         source.top = len(levels) - 1
