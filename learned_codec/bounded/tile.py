@@ -117,9 +117,9 @@ def _number_levels(source: _Source) -> None:
     if len(levels) > MOST_LEVELS:
         return
     # A residual can be as many times smaller as levels are apart.
-    gaps = np.diff(levels)
-    apart = np.sqrt(np.append(gaps, gaps[-1]) * np.append(gaps[0], gaps))
-    saved = float((counts * np.log2(apart)).sum())
+    gaps = np.log2(np.diff(levels))
+    apart = (np.append(gaps, gaps[-1]) + np.append(gaps[0], gaps)) / 2
+    saved = float((counts * apart).sum())
     if saved > LEVEL_BITS * len(levels) or (len(levels) <= FEW and _even(numbers)):
         source.levels = levels
         source.numbers = np.searchsorted(levels, numbers)
