@@ -3,8 +3,8 @@
     payload = encode_tile(values, valid, bounds)
     values = decode_tile(payload, shape, dtype, valid)
 
-A tile is coded from coarse to fine: what is known so far predicts the pixels between (`lattice`, `predictor`), and what
-the prediction misses is coded in whole steps. All of this is integer arithmetic, so every machine decodes the same.
+A tile is coded from coarse to fine. Known pixels predict those between them (`lattice`, `predictor`), and the residuals
+are coded in whole steps. All of this is integer arithmetic, so every machine decodes the same.
 """
 
 from .tile import decode_tile, encode_tile

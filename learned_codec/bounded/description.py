@@ -1,4 +1,4 @@
-"""The description of a tile's bands: all that their residuals are not, as bytes that zlib makes short."""
+"""The description of a tile's bands: everything except their residuals, compressed by zlib."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Band:
     model: PlaneModel | None = None
 
     def predicted(self, references: tuple[int, ...], model: PlaneModel) -> Band:
-        """The same, predicted."""
+        """The description of the band as a predicted one."""
         return replace(self, references=references, model=model)
 
     @property
@@ -60,7 +60,7 @@ class Band:
         return len(zlib.compress(_pack_band(self, 0)))
 
     def samples(self, numbers: NDArray[np.int64], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-        """What coded numbers mean. Raises `CorruptDataError`."""
+        """The meaning of coded numbers. Raises `CorruptDataError`."""
         return self.mapping.samples((numbers if self.levels is None else self.levels[numbers]) + self.lowest, dtype)
 
 
@@ -121,7 +121,7 @@ def unpack(data: bytes, count: int, pixels: int) -> tuple[list[Band], list[int]]
 
 
 class _Cursor:
-    """Bytes that are read one after another."""
+    """Reads bytes one after another."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self.at = data, 0

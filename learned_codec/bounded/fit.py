@@ -1,4 +1,4 @@
-"""The encoder's part of prediction: which planes help each other, and the weights that suit a plane."""
+"""The encoder's part of prediction: which planes predict each other, and the weights for a plane."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .predictor import (
 )
 
 SAMPLES = 2**13
-"""Pixels of a pass that weights are fitted to."""
+"""Weights are fitted to at most this many pixels of a pass."""
 
 ENOUGH = 2**13
 """Pixels of a plane for each pixel of the coarsest level that has weights of its own."""
@@ -29,7 +29,7 @@ ENOUGH = 2**13
 MOST_SETS = 4
 
 FEW = 2**11
-"""Planes of fewer pixels aren't worth the bytes of fitted weights."""
+"""In planes of fewer pixels, fitted weights aren't worth their bytes."""
 
 STRETCHES = 4
 """Parts of a plane that these are in."""
@@ -38,21 +38,21 @@ RIDGE = 1e-4
 ROUNDS = 12
 
 HELPFUL = 0.3
-"""The correlation from which on a plane is worth being a reference."""
+"""The least correlation of a plane that is used as a reference."""
 
 Chosen = list[tuple[int, tuple[int, ...]]]
 """Planes in the order of coding: the index of each, and its references' places in that order."""
 
 
 def order_of(planes: Sequence[NDArray[np.int64]]) -> Chosen:
-    """The order in which planes are coded, and which of those before help each."""
+    """The order in which planes are coded, and for each the references among those before it."""
     if len(planes) == 1:
         return [(0, ())]
     rows = max(1, planes[0].shape[0] * planes[0].shape[1] // 2**15)
     slopes = np.array([np.diff(plane[::rows].astype(np.float64), axis=1).reshape(-1) for plane in planes])
     if not slopes.size:
         return [(number, ()) for number in range(len(planes))]
-    # What stands far out would decide alone.
+    # Outliers would dominate the fit.
     size = np.abs(slopes).mean(1, keepdims=True) + 1e-9
     slopes = np.tanh(slopes / (4 * size))
     norms = np.sqrt((slopes**2).sum(1)) + 1e-9

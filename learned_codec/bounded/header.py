@@ -1,4 +1,4 @@
-"""What HEAD says of an image with a bounded error: a transform of its own, and the bounds."""
+"""The fields of HEAD for an image with a bounded error: a transform code of its own, and the bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from learned_codec.errors import CorruptDataError
 TRANSFORM = 3 | HAS_PARAMETERS
 
 NO_MODEL = bytes(WEIGHTS_ID_SIZE)
-"""In place of the id of a model's weights."""
+"""The weights id of such images, which have no model."""
 
 
 def is_bounded(header: Header) -> bool:
@@ -22,7 +22,7 @@ def is_bounded(header: Header) -> bool:
 
 
 def parameters_of(bounds: Sequence[float]) -> bytes:
-    """The parameters in HEAD: one bound where all bands have the same."""
+    """The parameters in HEAD: the bounds, or a single one if all bands have the same."""
     return np.array(bounds[:1] if len(set(bounds)) == 1 else bounds, "<f8").tobytes()
 
 

@@ -61,17 +61,17 @@ AROUND = ((-1, 0), (0, -1), (0, 1), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
 def levels_of(height: int, width: int) -> int:
-    """How many levels there are above the one of all pixels, up to that of a single pixel."""
+    """How many levels there are above the one with all pixels, up to the one with a single pixel."""
     return (max(height, width) - 1).bit_length()
 
 
 def size_at(length: int, level: int) -> int:
-    """How many of so many rows or columns are in a level."""
+    """How many of a number of rows or columns are in a level."""
     return -(-length >> level)
 
 
 class Level:
-    """One level of a plane on its way, by phases, each with its edges repeated all around.
+    """One level of a plane while it is coded, by phases. Each phase has its edges repeated all around.
 
     A phase without pixels, at the edge of the smallest planes, stands for the phase (0, 0).
     """
@@ -86,7 +86,7 @@ class Level:
         return (self.shape[0] + 1 - phase[0]) // 2, (self.shape[1] + 1 - phase[1]) // 2
 
     def put(self, phase: Phase, values: Plane) -> None:
-        """The values of a phase, as many as it has."""
+        """The values of a phase, without the repeated edges."""
         self._phases[phase] = _framed(values, self.size((0, 0)))
 
     def neighbours(self, phase: Phase, offset: Offset, rows: slice) -> Plane:
@@ -100,7 +100,7 @@ class Level:
         return found[top : top + height, left : left + width][rows]
 
     def whole(self) -> Plane:
-        """All phases in their places."""
+        """The whole level, from its phases."""
         result = np.empty(self.shape, self._dtype)
         for (y, x), framed in self._phases.items():
             height, width = self.size((y, x))

@@ -1,4 +1,4 @@
-"""Planes of few levels in large areas, such as maps of classes: numbers of levels, compressed as text is (LZMA)."""
+"""Planes of few levels in large areas, such as maps of classes: the numbers of levels, compressed by LZMA."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from learned_codec.errors import CorruptDataError
 
 AS_IT_IS, LEFT, ABOVE = range(3)
-"""What is written of a pixel: its number, or how that differs from the one on its left or above it."""
+"""What is written for a pixel: its number, or the difference from the one on its left or above it."""
 
 DICTIONARY = 2**22
 

@@ -1,7 +1,7 @@
 """Samples of any dtype as integers, and back: each way within a bound.
 
-Integers and booleans are what they are. Floats lie on a grid of so many steps to the bound, or where the bound is
-finer than floats are, they are numbered in their order.
+Integers and booleans stay as they are. Floats are put on a grid with several steps to the bound. If the bound is finer
+than the spacing of floats, they are numbered in their order.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ FINE = 3
 """Grid steps on each side of a value that the bound leaves free, where the grid isn't too fine for that."""
 
 STEPS = tuple(sorted([*(2.0**-k for k in range(24)), 0.1, 0.01, 0.001, 0.0001], reverse=True))
-"""Steps that floats often are whole multiples of."""
+"""Floats are often whole multiples of these steps."""
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """How integers mean samples: their kind, and the step of a grid (0 for other kinds)."""
+    """How samples are mapped to integers: the kind, and the step of a grid (0 for other kinds)."""
 
     kind: int
     step: float = 0.0

@@ -19,7 +19,7 @@ Levels = dict[int, Known]
 
 @dataclass(frozen=True)
 class PlaneModel:
-    """What a decoder must know of a plane beside its residuals.
+    """What a decoder needs of a plane beside its residuals.
 
     Attributes:
         error: the most by which a decoded value may differ.
@@ -35,7 +35,7 @@ class PlaneModel:
 
 
 class _Plane:
-    """A plane on its way, one level at a time."""
+    """A plane while it is coded, one level at a time."""
 
     def __init__(self, height: int, width: int, first: int, dtype: np.dtype[np.floating]) -> None:
         self.height, self.width, self.dtype = height, width, dtype
@@ -122,7 +122,7 @@ def decode_plane(
     ranges: Sequence[int],
     coder: ResidualDecoder,
 ) -> tuple[Levels, Plane]:
-    """What `encode_plane` coded. Raises `CorruptDataError`."""
+    """Decode a plane of `encode_plane`. Raises `CorruptDataError`."""
     dtype = dtype_for([w for passes in model.weights for w in passes], ranges)
     found = _Plane(*shape, model.first, dtype)
     for level, passes in coarse_to_fine(*shape):

@@ -1,7 +1,7 @@
-"""What a pixel's surroundings say of it: a prediction, and a context that tells how far off that may be.
+"""Predicts a pixel from its surroundings, with a context that estimates the error of the prediction.
 
-Both are sums of integers with integer weights, held in floating-point numbers large enough for every partial sum, so
-they come out the same in any order, on any machine.
+Both are sums of integers times integer weights, in floating-point numbers that hold every partial sum exactly. So the
+results are the same in any order, on any machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FRACTION_BITS = 8
 """Of weights."""
 
 STRIP = 2**14
-"""Pixels that are predicted at once: their features fit into a processor's cache."""
+"""How many pixels are predicted at once: their features fit into a processor's cache."""
 
 TELLING = 1 + 4
 """Features of a reference, its first ones, whose magnitudes count in the context."""
@@ -36,7 +36,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Known:
-    """One level of a plane, its values less their lowest, and how far each was from its prediction."""
+    """One level of a plane: its values minus the lowest one, and the residuals of the known ones."""
 
     values: Level
     errors: Level

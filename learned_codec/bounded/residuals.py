@@ -1,6 +1,6 @@
-"""Residuals into bytes and back: each under the table of its context, with the ANS coder (constriction).
+"""Entropy coding of residuals, each with the table of its context, by constriction's ANS coder.
 
-Groups come back in the order in which they were pushed. In a group, residuals stand context by context.
+Groups are decoded in the order in which they were pushed. In a group, residuals are sorted by context.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RAW_BITS = 16
 """Low bits of a residual are coded in letters of at most so many."""
 
 COMFORTABLE = 20
-"""The mean magnitude from which on a residual's lowest bits are coded as they are."""
+"""From this mean magnitude on, the lowest bits of residuals are not entropy-coded."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _best(residuals: NDArray[np.int64]) -> tuple[int, int, int]:
 
 
 class ResidualEncoder:
-    """Collects groups; `finish` codes them (an ANS coder is a stack, so it works from the end)."""
+    """Collects groups. `finish` codes them from the last to the first, as an ANS coder is a stack."""
 
     def __init__(self) -> None:
         self._groups: list[tuple[NDArray[np.int64], list[tuple[int, int]], Tables]] = []
@@ -103,7 +103,7 @@ class ResidualEncoder:
         self._groups.append((residuals, runs, chosen))
 
     def finish(self) -> bytes:
-        """All groups: little-endian, without the zero bytes at the end."""
+        """The payload of all groups: little-endian words, with zero bytes removed at the end."""
         coder = constriction.stream.stack.AnsCoder()
         for group in reversed(self._groups):
             _encode(coder, *group)
@@ -139,9 +139,9 @@ def _encode(coder: Any, residuals: NDArray[np.int64], runs: list[tuple[int, int]
 
 
 class ResidualDecoder:
-    """Takes the groups of a `ResidualEncoder` back.
+    """Decodes the groups of a `ResidualEncoder`.
 
-    Damage is not always noticed here (checksums are the container's part), but never costs more than the residuals
+    It does not notice all damage; the container's checksums do. A damaged payload never yields more residuals than
     asked for.
     """
 
@@ -189,13 +189,13 @@ class ResidualDecoder:
                 mine += self._coder.decode(_raw(min(RAW_BITS, shift - start)), count) * 2.0**start
 
     def finish(self) -> None:
-        """Raise `CorruptDataError` unless all is used up."""
+        """Raise `CorruptDataError` unless the payload ends exactly here."""
         if not self._coder.is_empty():
             raise CorruptDataError("an entropy-coded payload does not end where its residuals do")
 
 
 def _raw(bits: int) -> Any:
-    """Letters of so many bits, all alike."""
+    """The model of letters of a number of bits, all equally likely."""
     return constriction.stream.model.Uniform(1 << bits)
 
 

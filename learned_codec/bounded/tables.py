@@ -1,4 +1,4 @@
-"""Probability tables of residuals: four shapes at 64 scales, made of integers, so that they are the same everywhere.
+"""Probability tables of residuals: four shapes at 64 scales, computed with integers, so they are the same everywhere.
 
 Of a table of reach r, letter k <= 2r is the residual k - r, and the last letter, 2r + 1, is the escape.
 """
@@ -51,7 +51,10 @@ def model_of(shape: int, scale: int) -> Any:
 
 @lru_cache(maxsize=1)
 def costs() -> NDArray[np.float32]:
-    """(SHAPES * SCALES, MAX_REACH + 2): bits of a residual of each magnitude; the last is what is beyond all reach."""
+    """(SHAPES * SCALES, MAX_REACH + 2): the bits of a residual of each magnitude.
+
+    The last entry is for all magnitudes beyond.
+    """
     found = np.empty((SHAPES * SCALES, MAX_REACH + 2), np.float32)
     for number in range(SHAPES * SCALES):
         bits = TOTAL_BITS - np.log2(counts_of(*divmod(number, SCALES)))
@@ -63,7 +66,7 @@ def costs() -> NDArray[np.float32]:
 
 ESCAPE_LETTERS, ESCAPE_LETTER_BITS = 2, 18
 ESCAPE_BITS = ESCAPE_LETTERS * ESCAPE_LETTER_BITS
-"""An escaped residual follows as so many plain bits."""
+"""The bits of an escaped residual, which is not entropy-coded."""
 
 
 def _weights(shape: int, scale: int) -> list[int]:

@@ -30,14 +30,14 @@ LEVEL_BITS = 12
 """What a level must save to be numbered: it takes less, but numbers are predicted less well than values."""
 
 EVEN = 0.4
-"""Pixels like the one on their left, as a share, from which on a plane may be better listed."""
+"""If at least this share of pixels equals the one on their left, listing the plane is tried."""
 
 MOST_LEVELS = 2**16
 
 
 @dataclass
 class _Source:
-    """A band on its way: its numbers from 0 to `top`, and what has been found out about it."""
+    """A band while it is coded: its numbers from 0 to `top`, and its properties."""
 
     mapping: Mapping
     numbers: NDArray[np.int64]
@@ -56,10 +56,10 @@ def encode_tile(
     bounds: Sequence[float],
     fills: Sequence[float] = (),
 ) -> bytes:
-    """The payload of (bands, h, w) samples, of which those that aren't `valid` (bands, h, w) may become anything.
+    """The payload of (bands, h, w) samples. Those that aren't `valid` (bands, h, w) may change to any value.
 
-    Every valid sample comes back within its band's bound; one that comes out equal to one of `fills` still does after
-    it was moved to the next value of its dtype.
+    Every valid sample decodes within its band's bound, even if it is moved to the next value of its dtype because it
+    equals one of `fills`.
     """
     sources = [
         _source(band, None if valid is None or valid[k].all() else valid[k], float(bounds[k]), tuple(fills))
@@ -127,7 +127,7 @@ def _number_levels(source: _Source) -> None:
 
 
 def _even(numbers: NDArray[np.int64]) -> bool:
-    """Whether many pixels are like the one on their left."""
+    """Whether many pixels equal the one on their left."""
     rows = numbers[:: max(1, len(numbers) // 64)]
     return bool(rows.shape[1] > 1 and (rows[:, 1:] == rows[:, :-1]).mean() > EVEN)
 
@@ -162,7 +162,7 @@ def decode_tile(
 ) -> NDArray[Any]:
     """The (bands, h, w) samples of a payload.
 
-    `allow` is told how many samples are coded, which it may refuse. Raises `CorruptDataError`.
+    `allow` is called with the number of coded samples, and may raise an error. Raises `CorruptDataError`.
     """
     count, *size = shape
     length, at = varint.decode(payload)

@@ -1,4 +1,4 @@
-"""The value of a chunk that stands for "no value". Codecs of arrays aren't told it."""
+"""Finds the value in a chunk that most likely means "no value", which array libraries don't tell their codecs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 APART = 0.1
-"""A lowest or highest value that is this far from all others, in widths of their range, is taken for missing. It comes
-back exactly then, which costs next to nothing if it was measured after all."""
+"""A lowest or highest value this far from all others, in widths of their range, counts as missing and is kept exactly.
+If it was measured after all, that costs next to nothing."""
 
 
 def missing(values: NDArray[Any]) -> float | None:
-    """The lowest or highest value, if it lies apart from all others; None if neither does. Not NaN or infinity."""
+    """The lowest or highest finite value, if it lies apart from all others; else None."""
     known = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not known.size or known.min() == known.max():
         return None

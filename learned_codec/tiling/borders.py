@@ -1,4 +1,4 @@
-"""The border of an image that has one exact value: whether there is one, and whether it pays to keep it."""
+"""Finds borders of one exact value, and decides whether it pays to keep them exactly."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ from .grid import Window
 from .masking import MaskedSource, Part
 
 LEAST_SHARE, MOST = 0.02, 4
-"""A border's value has at least this share of the pixels along the image's edge; at most so many are looked at."""
+"""A border's value is that of at least this share of the pixels along the image's edge. At most this many values are
+tried."""
 
 WINDOW, EVERY = 1024, 16
-"""Pixels a side that are looked at at once, and of which every so many lines at first."""
+"""Pixels per side that are read at once; and in the first check, one line of so many."""
 
 MASK_BYTES = 40
-"""What a file takes that has a mask, beside what says where it is."""
+"""The bytes that a mask adds to a file, its planes not counted."""
 
 LEAST_JUMP, MOST_JUMP = 2 / 255, 1 / 4
-"""Where values go over into a border's smoothly, they are a clipped sky or a night: their step is below the first share
-of the range. A step beyond the second is as costly to code as one of that."""
+"""Steps between a border and the image, as shares of the range. If they are below the first one, values change
+smoothly, as at a clipped sky or a night sky: that is not a border. Steps beyond the second one cost as much as that
+one."""
 
 BITS_PER_JUMP = 16.0
-"""What a pair of pixels with a step of all the range between them saves where it isn't coded, by training photographs
-with and without frames."""
+"""The bits saved if a step as large as the range isn't coded, for each pair of pixels, by training photographs with and
+without frames."""
 
 
 def border_constants(source: MaskedSource, widths: NDArray[np.float64]) -> list[Constant]:
-    """The values of areas at an image's edge that are better kept exactly than coded.
+    """The values of areas at the image's edge for which it is better to keep them exactly than to code them.
 
     `widths` (bands,) are those of the values' ranges.
     """
@@ -96,7 +98,7 @@ def _parts(source: MaskedSource) -> Iterator[Part]:
 
 
 def _stands_out(source: MaskedSource, constant: Constant, widths: NDArray[np.float64]) -> bool:
-    """Whether values step to and from long runs of the constant rather than go over into them, along some lines."""
+    """Whether there are steps at the ends of long runs of the constant, along some lines, and not smooth changes."""
     count, total = 0, 0.0
     for part in _parts(source):
         for lines in (part.values[:, ::EVERY], part.values[:, :, ::EVERY].swapaxes(1, 2)):
@@ -119,7 +121,7 @@ def _runs(bits: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _saved(source: MaskedSource, widths: NDArray[np.float64]) -> float:
-    """Bits that steps which needn't be coded save, less those that say where the constant is."""
+    """The bits saved by steps that needn't be coded, minus those of the mask."""
     saved, size = 0.0, MASK_BYTES
     for part in _parts(source):
         if part.side.classes is None:
@@ -134,7 +136,7 @@ def _saved(source: MaskedSource, widths: NDArray[np.float64]) -> float:
 
 
 def _frame(source: MaskedSource, constant: Constant) -> Constant | None:
-    """The constant in the lines of pixels along the image's edge that have nothing else; None if there are none."""
+    """The constant as a frame: the lines along the image's edge that have no other value; None if there are none."""
     rows, columns = _within(source, constant, 0), _within(source, constant, 1)
     if rows.start >= rows.stop or (rows, columns) == (slice(0, source.height), slice(0, source.width)):
         return None  # nothing else is in the image, or no line is whole
@@ -142,7 +144,7 @@ def _frame(source: MaskedSource, constant: Constant) -> Constant | None:
 
 
 def _within(source: MaskedSource, constant: Constant, axis: int) -> slice:
-    """Along an axis, from the first line of pixels to the last that isn't all the constant."""
+    """Along an axis, the range from the first to the last line of pixels that has another value than the constant."""
     length = (source.height, source.width)[axis]
 
     def whole(line: int) -> bool:

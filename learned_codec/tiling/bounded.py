@@ -28,7 +28,7 @@ Coded = tuple[bytes, bytes, bool]
 
 
 class BoundedEncoder:
-    """One image on its way into bytes, every valid value within its band's bound."""
+    """Encodes one image, with every valid value within its band's bound."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class BoundedEncoder:
         self.progress, self.threads = progress, threads
 
     def run(self, metadata: dict[str, Any]) -> bytes:
-        """The file. Raises `BoundError` where a decoder would miss a bound."""
+        """The file. Raises `BoundError` if a decoded value would exceed its bound."""
         coded: list[Coded] = []
         with Workers(self.threads) as workers:
             for tile in workers.map(lambda read: self._coded(*read), self._tiles()):
@@ -70,7 +70,7 @@ class BoundedEncoder:
             yield self.source.read(*place).copy(), plane  # workers take it later
 
     def _coded(self, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> Coded:
-        """A tile, once it has been decoded again and found to be within the bounds."""
+        """Encode a tile, decode it again, and check that it is within the bounds."""
         side, valid, packed = Side(None, None), None, b""
         fills: Sequence[float] = ()
         if self.layout is not None:
@@ -93,7 +93,7 @@ class BoundedEncoder:
 
 
 class BoundedDecoder(TileDecoder):
-    """A file with a bounded error on its way into pixels; threads may share it."""
+    """Decodes a file with a bounded error. Threads may share it."""
 
     def __init__(self, container: Container, *, lenient: bool = False) -> None:
         super().__init__(container, lenient=lenient)

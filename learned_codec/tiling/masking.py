@@ -1,4 +1,4 @@
-"""A source with its masks: which of its values are coded, and which are kept exactly."""
+"""A source with its masks: which values are coded, and which are kept exactly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Part:
 
 
 class MaskedSource:
-    """A source, which of its pixels have no value, and which values are kept exactly beside the coded ones.
+    """A source with the pixels that have no value and the values that are kept exactly.
 
     Attributes:
         layout: what masks there may be; None for none.
@@ -52,12 +52,12 @@ class MaskedSource:
         self._margin = MARGIN if border or any(constant.border for constant in constants) else 0
 
     def keeping(self, constants: Sequence[Constant]) -> MaskedSource:
-        """The same with further constants."""
+        """The source with further constants."""
         constants = *self.constants, *constants
         return MaskedSource(self.source, self.layout, constants, border=self._border)
 
     def read(self, rows: slice, columns: slice) -> Part:
-        """The part of the image in rows and columns that have a start and a stop."""
+        """The part of the image in `rows` and `columns`, which have a start and a stop."""
         if self.layout is None:
             return Part(self.source.read(rows, columns), Side(None, None), None)
         plane = self.source.read_plane(rows, columns) if self.source.plane else None

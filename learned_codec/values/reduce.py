@@ -1,6 +1,6 @@
-"""Images at a fraction of their size: each of their pixels is the mean of the valid ones in a square cell.
+"""Reduced images: each pixel is the mean of the valid pixels in a square cell.
 
-Cells begin at the image's corner; the last ones of a row or a column are cut by its edge.
+Cells begin at the image's upper left corner. The image's edge may cut the last cells of a row or column.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .mask import VALID, MaskSpec, Side
 from .sources import PlaneKind
 
 FACTORS = (1, 2, 4, 8, 16)
-"""Pixels per side of a cell. No block of a transform lies in two cells of up to 16."""
+"""Pixels per side of a cell. As blocks have 16 pixels per side, no cell lies in two blocks."""
 
 
 def reducing_factor(size: Sequence[int], shape: Sequence[int]) -> int:
@@ -25,12 +25,12 @@ def reducing_factor(size: Sequence[int], shape: Sequence[int]) -> int:
 
 
 def cells(pixels: slice, factor: int) -> slice:
-    """The cells that a range of pixels touches."""
+    """The range of cells that a range of pixels touches."""
     return slice(pixels.start // factor, -(-pixels.stop // factor))
 
 
 def reduced(values: NDArray[Any], valid: NDArray[np.bool_] | None, factor: int) -> NDArray[Any]:
-    """(bands, H, W) values -> the means of the cells' valid ones, (bands, h, w) in their dtype; the mean of none is 0.
+    """(bands, H, W) values -> means of the valid values of each cell, (bands, h, w), same dtype; 0 without any.
 
     `valid` (bands, H, W), None where all are.
     """
@@ -42,9 +42,9 @@ def reduced(values: NDArray[Any], valid: NDArray[np.bool_] | None, factor: int) 
 
 
 def reduced_plane(plane: NDArray[np.uint8], kind: PlaneKind | None, factor: int) -> NDArray[np.uint8]:
-    """An (H, W) plane's cells: of a mask, one is there if any of its pixels is; of an alpha channel, it is their mean.
+    """Reduce an (H, W) plane. A mask's cell exists if any of its pixels does; an alpha channel's cell is their mean.
 
-    That is rounded up, so that it is visible if any pixel is.
+    The mean is rounded up, so that a cell is visible if any of its pixels is.
     """
     found = _over_cells(np.maximum, plane[None], factor)
     if kind == "alpha":
@@ -54,7 +54,7 @@ def reduced_plane(plane: NDArray[np.uint8], kind: PlaneKind | None, factor: int)
 
 
 def reduced_side(side: Side, kind: PlaneKind | None, factor: int) -> Side:
-    """The side of reduced values: a cell has a value where any of its pixels has, and else the first class in it."""
+    """The `Side` of reduced values: a cell has a value if any of its pixels has one, and else the first class in it."""
     plane = None if side.plane is None else reduced_plane(side.plane, kind, factor)
     classes = None
     if side.classes is not None:

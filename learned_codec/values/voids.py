@@ -20,7 +20,7 @@ connected."""
 
 APART, NEAR, LEVELS = 0.5, 0.1, 32
 """With a great share, a value needs to lie outside by only 0.5 widths. Zero, or an end of the dtype, needs only 0.1
-widths if at most half of the pixels have it. Both only if the others have at least 32 levels, or they may be classes."""
+widths if at most half of the pixels have it. Both only if the others have at least 32 levels: they may be classes."""
 
 FEW = 8
 """If fewer pixels than this have a value, they are taken for hot pixels."""

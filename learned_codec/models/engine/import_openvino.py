@@ -1,7 +1,7 @@
-"""Imports OpenVINO without its telemetry, and without its converter, which takes longer to import than all else in it.
+"""Imports OpenVINO without its telemetry and its converter, which takes longer to import than everything else.
 
-On import, OpenVINO tells its makers that it was imported: over the network, from a process that it forks in a thread.
-Nothing of this library uses a network. Without the package `openvino_telemetry`, OpenVINO is silent.
+When OpenVINO is imported, it reports that over the network, from a process that it forks in a thread. This library
+never uses a network. Without the package `openvino_telemetry`, OpenVINO reports nothing.
 """
 
 import sys
@@ -15,7 +15,7 @@ _TELEMETRY, _CONVERTER = "openvino_telemetry", "openvino.tools.ovc"
 
 @contextmanager
 def _hidden(name: str) -> Iterator[None]:
-    """Inside the block a module seems not to be installed, unless it was imported already."""
+    """Inside the block, a module can't be imported, unless it was imported before."""
     hidden = name not in sys.modules
     if hidden:
         sys.modules[name] = None  # type: ignore[assignment]  # how Python is told that there is none
