@@ -68,8 +68,8 @@ def main() -> None:
 )
 @click.option("--fresh", is_flag=True, help="Measure every cell again, whatever the cache holds.")
 @click.option("--jobs", type=click.IntRange(1), default=environment.cores, show_default="cores")
-@click.option("--points", type=click.IntRange(2), help="Only so many settings of each ladder.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
+@click.option("--points", type=click.IntRange(2), help="The most settings of each ladder.")
+@click.option("--limit", type=click.IntRange(1), help="The most images.")
 @click.option("--quick", is_flag=True, help="The built-in images, 5 settings: under two minutes on two cores.")
 @click.option("--report/--no-report", "with_report", default=True, show_default=True, help="Figures and HTML page.")
 @click.option("--speed", "speed_file", type=_FILE, help="A speed.json to show in the report.")
@@ -147,7 +147,7 @@ def sar_command(dataset: Path, names: list[str] | None, out: Path, patch: int) -
 
 @main.command("eo")
 @click.option("--dataset", required=True, help="A directory of rasters.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many scenes.")
+@click.option("--limit", type=click.IntRange(1), help="The most scenes.")
 @click.option("--out", type=_OUT, default="benchmark-results", show_default=True)
 def eo_command(dataset: str, limit: int | None, out: Path) -> None:
     """Earth observation: bytes a scene, PSNR at 0.1 and 1 bit per pixel and band, and what analysts check."""

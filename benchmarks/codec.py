@@ -1,4 +1,4 @@
-"""What every codec of the benchmarks is: from an array to bytes and back, at a setting, nothing converted silently."""
+"""The base class of the benchmarks' codecs: an array to bytes and back at a setting, without silent conversions."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Codec(ABC):
 
     @abstractmethod
     def version(self) -> str:
-        """The version of what does the work. Raises ImportError, with the reason, if it cannot run here."""
+        """The version of the underlying library. Raises ImportError, with the reason, if it cannot run here."""
 
     @abstractmethod
     def accepts(self, dtype: npt.DTypeLike, bands: int) -> bool:
-        """Whether it codes such an image as it is, without conversion."""
+        """Whether it codes images of this dtype and number of bands without conversion."""
 
     @abstractmethod
     def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
@@ -68,14 +68,14 @@ class Codec(ABC):
     def decode(self, data: bytes, threads: int = 1) -> Array: ...
 
     def decode_valid(self, data: bytes) -> tuple[Array, Array | None]:
-        """The image, and which of its pixels the file says are valid; None if it says nothing."""
+        """The image, and which of its pixels are valid; None if the file has no mask."""
         return self.decode(data), None
 
     def encode_valid(self, image: Array, setting: float, valid: Array | None, threads: int = 1) -> bytes:
-        """Encodes an image of which only the pixels that `valid` marks count.
+        """Encodes an image in which only the pixels of `valid` count.
 
-        A codec without masks gets the others as the mean of each band, which costs it next to nothing, and isn't
-        charged for a mask.
+        For a codec without masks, the other pixels become the mean of each band, which costs next to nothing; no mask
+        is counted in its bytes.
         """
         return self.encode(fill_with_mean(image, valid), setting, threads)
 

@@ -27,7 +27,7 @@ _QUICK: tuple[tuple[str, tuple[int, int, int, int]], ...] = (
 _MOSAIC = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png", "ihc.png")
 
 
-#: Below so many pixels a side a file is mostly headers, and no metric with a window means much.
+#: Smaller images (pixels per side) are left out: their files are mostly headers, and metrics with windows mean little.
 MIN_SIDE = 32
 
 
@@ -36,12 +36,12 @@ class DatasetError(ValueError):
 
 
 class UnfitError(DatasetError):
-    """An image whose rate and distortion would say nothing; a run lists it, with this reason, and goes on."""
+    """An image whose rate and distortion would be meaningless. A run lists it, with this reason, and goes on."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image: its name, where it is, and the part of it that is meant."""
+    """One image: its name, its path, and the part of it to use."""
 
     name: str
     path: str
@@ -72,7 +72,7 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Group:
-    """Images whose figures may stand in one table: `title` for people, `slug` for file names."""
+    """Images whose figures may be in one table: `title` for people, `slug` for file names."""
 
     slug: str
     title: str

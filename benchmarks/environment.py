@@ -1,4 +1,4 @@
-"""What a measurement ran on: versions, processor, time. No host or path names."""
+"""The environment of a measurement: versions, processor, time. No host or path names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What GeoTIFF itself offers: lossless ZSTD and DEFLATE behind a predictor, and LERC with a bounded error."""
+"""The codecs of GeoTIFF itself: lossless ZSTD and DEFLATE with a predictor, and LERC with a bounded error."""
 
 from __future__ import annotations
 

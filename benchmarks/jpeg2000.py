@@ -126,7 +126,7 @@ class Jpeg2000Psnr(_Glymur):
 
 @contextmanager
 def gdal(threads: int) -> Iterator[None]:
-    """GDAL on so many threads, silent about arrays that have no place on Earth."""
+    """GDAL with a number of threads, and without warnings about arrays without a georeference."""
     rasterio = importlib.import_module("rasterio")
     unplaced = importlib.import_module("rasterio.errors").NotGeoreferencedWarning
     with warnings.catch_warnings(), rasterio.Env(GDAL_NUM_THREADS=str(threads)):

@@ -1,4 +1,4 @@
-"""What a user waits for: the first image of a fresh process, and a window of a large scene."""
+"""Times that users wait: for the first image of a new process, and for a window of a large scene."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def _name_ends(axes: Any, ends: Sequence[tuple[float, float, str, str, float]], 
 
 
 def _grid(panels: int, columns: int = 3) -> tuple[Any, list[Any]]:
-    """A figure of so many small panels."""
+    """A figure of `count` small panels."""
     matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("Agg")
     pyplot = importlib.import_module("matplotlib.pyplot")

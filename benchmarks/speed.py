@@ -116,7 +116,7 @@ def perform(task: Task) -> dict[str, float]:
 
 
 def child_environment(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a measuring process inherits: so many threads everywhere, and this package on its path."""
+    """The environment of a measuring process: the number of threads everywhere, and this package on its path."""
     environ = {**os.environ, **(more or {})}
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         environ[name] = str(threads)
@@ -200,7 +200,7 @@ def calibrate(image: Array, chosen: Sequence[Codec], bpp: float, threads: int, t
 
 
 def shape_of(megapixels: float) -> tuple[int, int]:
-    """A 3:4 image of so many megapixels."""
+    """A 3:4 image of a number of megapixels."""
     height = round((megapixels * 1e6 * 0.75) ** 0.5)
     return height, round(megapixels * 1e6 / height)
 

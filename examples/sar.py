@@ -1,4 +1,4 @@
-"""What the codec does to backscatter and its speckle at several rates: a table, and a picture.
+"""The effect of the codec on backscatter and speckle at several rates: a table and a picture.
 
 python examples/sar.py [FOLDER] [SIZE]
 

@@ -1,9 +1,9 @@
-"""Made-up scenes for the examples: one landscape, as Sentinel-1 and as Sentinel-2 might see it, and its map of classes.
+"""Artificial scenes: a landscape as Sentinel-1 and Sentinel-2 might measure it, and its map of classes.
 
 python examples/scenes.py [FOLDER] [SIZE]
 
 writes s1.tif (power), s1-db.tif (the same in dB), s2.tif, s2-west.tif (the same place, another swath) and classes.tif.
-Nothing in them was ever measured: they show what the codec does and how to call it, not how well it does on real data.
+Nothing in them was measured. They show how to call the codec and what it does, not how good it is on real data.
 """
 
 import sys

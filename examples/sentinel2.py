@@ -1,4 +1,4 @@
-"""What the codec does to a multi-band reflectance image at several rates: tables, and a picture.
+"""The effect of the codec on a multi-band reflectance image at several rates: tables and a picture.
 
 python examples/sentinel2.py [FOLDER] [SIZE]
 
@@ -21,7 +21,7 @@ PEAK = 65535.0
 
 
 def psnr(error: NDArray[Any]) -> float:
-    """Of an error in digital numbers, against the full range of uint16."""
+    """The PSNR of an error in digital numbers, for the full range of uint16."""
     return float(20 * np.log10(PEAK / np.sqrt(np.mean(error**2))))
 
 

@@ -25,7 +25,7 @@ class PlaneModel:
         error: the most by which a decoded value may differ.
         first: the value of the first pixel.
         weights: of each set, those of its three passes. Level l has set l, and the last set all above.
-        tables: likewise.
+        tables: of each set, those of its three passes.
     """
 
     error: int

@@ -22,7 +22,7 @@ CONTEXTS = 128
 MAX_SHIFT = 32
 
 RAW_BITS = 16
-"""Low bits of a residual are coded in letters of at most so many."""
+"""Low bits of a residual are coded in letters of at most this many bits."""
 
 COMFORTABLE = 20
 """From this mean magnitude on, the lowest bits of residuals are not entropy-coded."""

@@ -63,7 +63,7 @@ _BIN_SHIFT = 5  # 256ths of an octave to 8ths
 _BIN_OFFSET = (1 << (_BIN_SHIFT - 1)) - round(SCALE_LOG2_MIN * (1 << LOG2_BITS))  # a rounding half; bin 0's scale
 
 SMALL = 16
-"""Up to so many latents along a side, networks run at just that length."""
+"""Sides of up to this many latents are not rounded up when the networks run."""
 
 PHASES = 4
 """Positions in a 2 x 2 neighbourhood, row by row. In one stage, each position has another group of channels."""

@@ -22,7 +22,8 @@ MOST_BLOCKS = 48
 many."""
 
 COARSE = 4
-"""Where the refinement takes parts, their sides are multiples of so many blocks: each size takes time to compile."""
+"""If the refinement takes an image in parts, their sides are multiples of this many blocks: each new size must be
+compiled."""
 
 
 class Parameters:
@@ -185,8 +186,8 @@ class HyperAnalysis:
 def _parts(length: int, inner: slice, reach: int) -> Iterator[tuple[slice, slice, slice]]:
     """The `inner` pixels of an axis in parts, all of the same size, each with the pixels that its output depends on.
 
-    Those are `reach` more on both sides, where the axis has so many. Yields three slices: the part, counted from the
-    start of `inner`; the pixels that the network takes, whole blocks, on the axis; and the part in these.
+    Those are `reach` more on both sides, as far as the axis goes. Yields three slices: the part, counted from the start
+    of `inner`; the pixels that the network takes, whole blocks, on the axis; and the part in these.
     """
     halo = -(-reach // BLOCK)
     blocks, first, last = length // BLOCK, inner.start // BLOCK, -(-inner.stop // BLOCK)

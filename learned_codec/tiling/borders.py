@@ -21,7 +21,7 @@ LEAST_SHARE, MOST = 0.02, 4
 tried."""
 
 WINDOW, EVERY = 1024, 16
-"""Pixels per side that are read at once; and in the first check, one line of so many."""
+"""Pixels per side that are read at once. The first check takes only every 16th line."""
 
 MASK_BYTES = 40
 """The bytes that a mask adds to a file, its planes not counted."""

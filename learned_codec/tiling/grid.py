@@ -96,7 +96,7 @@ def span(width: int, tile: int, bands: int = 3) -> int:
 def tiles_of(header: Header, window: Window, halo: int = 0) -> list[int]:
     """The indices of the tiles that a window touches.
 
-    With `halo`, its blocks and so many latent positions around them count.
+    With `halo`, its blocks and that many latent positions around them count.
     """
     found = []
     step_y, step_x = steps(header)

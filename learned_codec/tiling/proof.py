@@ -26,7 +26,7 @@ SIDE, MARGIN = 3, 1
 block."""
 
 PIXELS_PER_AREA, MOST_AREAS = 2**18, 16
-"""One area for so many pixels of the image, and the most areas. More take longer than they are worth."""
+"""The pixels of the image for each area, and the most areas: more would take too long."""
 
 PROMISED = 0.35
 """The usual RMSE of one band, as a share of the root mean square of the step sizes: 0.31 to 0.45 by quality, measured

@@ -40,7 +40,7 @@ MAX_SKIPPED = 20
 """After this many steps in a row without finite gradients, the run stops: the weights are then beyond repair."""
 
 LOOK = 20
-"""The losses are read every so many steps: reading waits for the device."""
+"""Steps between two reads of the losses: reading waits for the device."""
 
 FINISHING, FINISHING_MOST = 0.15, 300.0
 """The share of a run's minutes, and the most seconds, that are kept for the work after the last step."""

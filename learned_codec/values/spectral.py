@@ -51,7 +51,7 @@ def spectral_klt(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     deviations = np.sqrt(np.maximum(np.diagonal(covariance), 0))
     others = np.abs(covariance) * (1 - np.eye(len(covariance)))
-    alone = (others <= LOOSE * np.outer(deviations, deviations)).all(1)
+    alone: NDArray[np.bool_] = np.all(others <= LOOSE * np.outer(deviations, deviations), axis=1)
     kept = covariance * ~(alone[:, None] | alone) + np.diag(np.diagonal(covariance) * alone)
     _, vectors = np.linalg.eigh(kept)
     rows = vectors.T[::-1]

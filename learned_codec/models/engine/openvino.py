@@ -24,7 +24,7 @@ MAX_SIDE = 1 << 16
 """The most positions along an axis, more than any tile has. Without a limit, products of sizes overflow in OpenVINO."""
 
 MOST_SIZES = 4
-"""So many sizes of a network's inputs have a graph of their own, the first that come."""
+"""The first sizes of a network's inputs have graphs of their own, up to this number."""
 
 _IN_A_FORK = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}
 """Settings in a forked process. More threads weren't copied by the fork, and OpenVINO would wait for them."""
