@@ -177,7 +177,7 @@ def encode(
             quality, bpp, psnr or model; `kind`, `unit`, `effort` and `device` make no difference.
         model: a model's name (see `list_models`), or the path of weights of your own, which decoders then need too
             (`register_model`). By default three bands of uint8 use the RGB model; other images use the one-band model,
-            once for each spectral component.
+            once for each spectral component, and so do coloured details that the RGB model can't reproduce.
         planar: the array is (C, H, W).
         nodata: the value of pixels that have none, in any band. Such pixels come back exactly and cost almost nothing;
             so do NaN and infinity. A valid pixel never comes back as nodata.
@@ -281,7 +281,7 @@ def encode_source(
     plain = dtype == np.uint8 and not radar
     card = registry.by_name(model) if model is not None else registry.default(3 if plain and source.bands == 3 else 1)
     header = _header(source, layout, dtype, bytes.fromhex(card.weights_id), tile_size)
-    from learned_codec.tiling.encoder import ImageEncoder
+    from learned_codec.tiling.encoder import FallsShortError, ImageEncoder
     from learned_codec.tiling.parallel import shared
     from learned_codec.tiling.proof import usual_error
 
@@ -306,9 +306,24 @@ def encode_source(
     )
     transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels, usual)
     optimiser = registry.optimiser(loaded, card, effort) if effort else None
+    strict = model is None and card.bands > 1
     with telling as tell:
-        job = ImageEncoder(masked, header, transform, loaded, optimiser, tell, workers)
-        return job.run(*rate, metadata)
+        job = ImageEncoder(masked, header, transform, loaded, optimiser, tell, workers, strict=strict)
+        try:
+            return job.run(*rate, metadata)
+        except FallsShortError:
+            pass
+    return encode_source(
+        source,
+        layout=layout,
+        quality=quality,
+        psnr=psnr,
+        model=registry.default(1).name,
+        tile_size=tile_size,
+        effort=effort,
+        device=device,
+        threads=threads,
+    )
 
 
 def _encode_bounded(

@@ -53,6 +53,19 @@ class Area:
     inner: Window
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """The result of a comparison.
+
+    Attributes:
+        worst: the largest RMSE of a band, as a multiple of what the quality usually gives.
+        complaints: one sentence for each band whose error is out of all proportion.
+    """
+
+    worst: float
+    complaints: list[str]
+
+
 class Proof:
     """Areas of an image: spread evenly, and chosen so that every band has values in some of them."""
 
@@ -78,14 +91,14 @@ class Proof:
                 found.append((area, Decoded([x[area.latents].copy() for x in decoded.components], visible)))
         return found
 
-    def complaints(
+    def verdict(
         self,
         model: Model,
         header: Header,
         crops: Sequence[tuple[Area, Decoded]],
         adaptations: Sequence[Sequence[int]],
         widths: NDArray[np.float64],
-    ) -> list[str]:
+    ) -> Verdict:
         """The warnings for a file with this header, one sentence for each band with too large an error.
 
         `widths` (bands,) are the ranges of the bands. Coded alone, a band would have an error in proportion to its
@@ -93,17 +106,18 @@ class Proof:
         """
         transform = ValueTransform.of_header(header, model.config.bands)
         if transform.constant:
-            return []
+            return Verdict(0.0, [])
         errors, deviations = _errors(self._pairs(model, header, transform, crops, adaptations), transform)
         promised = usual_error(model, header.quality_step) * widths
         advice = "encode it by itself" if transform.components > 1 else "take a model of one band"
         poor = (errors > OUT_OF_PROPORTION * promised) & (errors > LOST * deviations)
-        return [
+        complaints = [
             f"band {band + 1} comes back with an error (RMSE) of {errors[band]:.3g}, while its values have a deviation "
             f"of {deviations[band]:.3g}; at this quality an error of about {promised[band]:.2g} is usual; ask for a "
             f"higher quality, or {advice}"
             for band in np.flatnonzero(poor)
         ]
+        return Verdict(float((errors / promised).max()), complaints)
 
     def _pairs(
         self,
