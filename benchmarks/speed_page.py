@@ -83,7 +83,8 @@ def page(result: Mapping[str, Any], label: Label) -> str:
         parts += [
             "## By processor feature",
             "learned_codec on one thread, with oneDNN and torch limited to these instructions by their own switches "
-            "(`ONEDNN_MAX_CPU_ISA`, `ATEN_CPU_CAPABILITY`).",
+            "(`ONEDNN_MAX_CPU_ISA`, `ATEN_CPU_CAPABILITY`). With AVX2, OpenVINO fuses no elementwise operations: "
+            "what fuses them doesn't know that switch.",
             by_feature(result),
         ]
     parts += [f"left out: {s['codec']} ({s['reason']})" for s in result["skipped"]]
