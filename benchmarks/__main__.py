@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks rd|sar|speed|complexity|report|picture|training|table`."""
+"""The command line: `python -m benchmarks rd|sar|bounded|speed|complexity|report|picture|training|table`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from . import (
+    bounded,
     codecs,
     complexity,
     datasets,
@@ -57,6 +58,15 @@ _codecs = click.option("--codecs", "names", callback=_names, help="Comma-separat
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Rate, distortion, time, memory and complexity of this codec and its peers."""
+
+
+@main.command("bounded")
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@click.option("--out", type=_OUT, default="benchmark-results", show_default=True)
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many images of each group.")
+def bounded_command(data: Path, out: Path, limit: int | None) -> None:
+    """Bytes without loss and within bounds, of the folders kodak, optical_test and sar_test in --data."""
+    click.echo(bounded.table(bounded.run(data, out, _command(), limit)))
 
 
 @main.command("rd")
