@@ -49,8 +49,8 @@ def unrefined(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole images come without the refinement, too."""
     whole = Model.synthesise
 
-    def synthesise(self: Model, *arguments: Any, refined: bool = True) -> Any:  # noqa: ARG001 - whatever it is
-        return whole(self, *arguments, refined=False)
+    def synthesise(self: Model, *arguments: Any, **options: Any) -> Any:
+        return whole(self, *arguments, **options | {"refined": False})
 
     monkeypatch.setattr(Model, "synthesise", synthesise)
 
