@@ -365,7 +365,7 @@ def _header(
         quality_step=0,
         tile_code=_tile_code(tile_size, source.height, source.width, source.bands),
     )
-    header.validate(Limits())  # what no decoder would accept by default is better not written
+    header.validate(Limits())  # don't write a file that decoders refuse by default
     return header
 
 

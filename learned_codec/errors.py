@@ -156,7 +156,7 @@ class MissingDependencyError(LearnedCodecError, ImportError):
 
 
 class BoundError(LearnedCodecError, RuntimeError):
-    """What a decoder would see isn't within the asked-for bound, by a defect of this library. Nothing was written."""
+    """A decoded value would exceed the requested bound: a defect of this library. Nothing was written."""
 
 
 class ProcessLostError(LearnedCodecError, RuntimeError):

@@ -68,7 +68,7 @@ def encode_file(
     overwrite: bool = False,
     force: bool = False,
 ) -> "Info":
-    """Encode an image file: a picture (PNG, JPEG, WebP, AVIF …) or a raster (GeoTIFF, whatever rasterio opens).
+    """Encode an image file: a picture (PNG, JPEG, WebP, AVIF …) or a raster (GeoTIFF and all that rasterio opens).
 
     What belongs to the image beside its pixels is kept (see `learned_codec.raster.metadata`); nodata, masks and alpha
     are kept exactly. Rasters are read window by window, so memory is bounded by tiles, not by the image. The coded
@@ -83,8 +83,8 @@ def encode_file(
         psnr: dB, as for `encode`.
         max_error: the most by which a value may differ, as for `encode`; 0 is lossless, also for classes.
         model: a model's name or the path of its weights, as for `encode`.
-        profile: settings for a product, see `learned_codec.profiles`. The other arguments, and what the file itself
-            declares, go before the profile.
+        profile: settings for a product, see `learned_codec.profiles`. Other arguments, and declarations of the file,
+            override the profile.
         nodata: the value of pixels that don't exist, if the file doesn't declare it. If the file declares another
             value, this one is used, with a `MetadataLostWarning`.
         kind: "sar" for radar backscatter, if the file doesn't declare it.
@@ -171,9 +171,8 @@ def decode_file(
 ) -> None:
     """Decode an LCI file into an image file.
 
-    A GeoTIFF gets everything that the original had beside its pixels; a picture gets what its format can hold. Booleans
-    become 0 and 1 of uint8. GeoTIFFs
-    are written window by window, so memory is bounded by tiles, not by the image.
+    A GeoTIFF gets all metadata of the original; a picture gets what its format can hold. Booleans become 0 and 1 of
+    uint8. GeoTIFFs are written window by window, so memory is bounded by tiles, not by the image.
 
     Args:
         src: the LCI file: a path or a binary file object.
@@ -217,7 +216,8 @@ def decode_file(
         metadata = of_window(reader.metadata, chosen_window, (reader.height, reader.width))
         if bands is not None:
             metadata = only_bands(metadata, indices)
-        # What is entered first ends last: a crash may leave an image without its sidecar, never a sidecar alone.
+        # The sidecar appears after the image: a crash may leave an image without its sidecar, but never a sidecar
+        # alone.
         sidecar = stack.enter_context(_beside(named, chosen, metadata, overwrite=overwrite))
         path = stack.enter_context(atomic_path(dst, overwrite=overwrite))
         with open_sink(

@@ -129,11 +129,11 @@ class Reader:
                 (first column, last column + 1)), or a rasterio `Window`.
             bands: one band, counted from 1 or by name, or several; by default all. For one band, the result has no
                 axis of bands.
-            out_shape: (height, width) of the result: the window is reduced or enlarged to it by the nearest pixel.
-                Where it is halved at least, that is a pixel of the smallest reduced image (see `scale`) that is large
-                enough.
-            scale: 1, or 1/2, 1/4, 1/8 or 1/16 for the image reduced to that, as `decode` does it. Of a window, all of
-                its pixels come that the window touches.
+            out_shape: (height, width) of the result: the window is reduced or enlarged to it by the nearest pixel. If
+                it is at most half as large as the window, pixels are those of the smallest reduced image (see `scale`)
+                that is large enough.
+            scale: 1, or 1/2, 1/4, 1/8 or 1/16 to read the reduced image, as `decode` does. The result has all of its
+                pixels that the window touches.
             masked: return a masked array, as `decode` does.
             boundless: let the window reach beyond the image. Pixels out there have the fill value, and are masked in
                 a masked array.
@@ -271,8 +271,9 @@ class Reader:
     def read_plane(self, window: WindowLike | None = None, *, scale: float = 1) -> NDArray[np.uint8]:
         """The mask (0 or 255) or the alpha channel beside the bands, in a window: (h, w) uint8.
 
-        `scale` is that of `read`: of a mask, a pixel is there if any is in its square; of an alpha channel, it is their
-        mean, rounded up. Raises `InvalidInputError` if the file has neither, and the errors of `read`.
+        `scale` is that of `read`. Then a pixel of a mask exists if any pixel in its square does, and a pixel of an
+        alpha channel is their mean, rounded up. Raises `InvalidInputError` if the file has neither, and the errors of
+        `read`.
         """
         if self.plane is None:
             raise InvalidInputError("the file has neither a mask nor an alpha channel")
@@ -297,7 +298,7 @@ class Reader:
         yield from self._blocks(self.checked_window(window), progress)
 
     def _blocks(self, window: WindowTuple, progress: Progress | None, factor: int = 1) -> Iterator[Block]:
-        """What the image, reduced by a factor, has of a window of the whole one."""
+        """The blocks of the image, reduced by `factor`, that a window of the full image touches."""
         row, column, height, width = window
         self._check_open()
         checked_progress(progress)
@@ -366,7 +367,7 @@ class Reader:
 
     def _masked(self, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> NDArray[Any]:
         layout = self._decoding.layout
-        if layout is None and self.dtype.kind == "f":  # what was lost is NaN
+        if layout is None and self.dtype.kind == "f":  # lost pixels are NaN
             layout = MaskSpec((np.nan,))
         valid = None if layout is None else layout.valid(layout.classify(values, plane), len(values))
         mask: Any = np.ma.nomask if valid is None else ~valid
@@ -461,7 +462,7 @@ def open(
 
 
 def _again(source: Openable, found: Any) -> Openable:
-    """A source that another process can open, whatever its working folder; a file object stays itself."""
+    """A source that another process can open from any working folder. A file object stays the same."""
     if isinstance(found, bytes | bytearray | memoryview):
         return found
     if is_path(source):

@@ -35,9 +35,9 @@ class Band:
     Attributes:
         number: of the band in the image.
         mapping: how its numbers mean samples.
-        lowest: what stands for 0.
+        lowest: the number that becomes 0.
         top: the largest of the coded numbers, which are from 0 on.
-        levels: what the coded numbers count, ascending from 0; None where they count everything.
+        levels: the values of the coded numbers, ascending from 0; None if numbers are values.
         references: places, among the bands before it, of those that help to predict it.
         model: what predicts it; None for a band of one value and for a listed one.
     """

@@ -1,8 +1,8 @@
 """The order in which a plane is coded: from one pixel down to all, each level halving the distance in three passes.
 
-Level l has every 2^l-th row and column. Of a level's pixels, those of even row and column are the level above it. The
-passes add those of odd row and column, then of even row and odd column, then of odd row and even column; each pixel is
-predicted from what lies around it, on all sides.
+Level l has every 2^l-th row and column. The pixels of even row and column are the level above. The passes add those of
+odd row and column, then of even row and odd column, then of odd row and even column; each pixel is predicted from its
+neighbours on all sides.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Level:
         return result
 
     def crop(self, top: int, height: int) -> Level:
-        """Some rows, from an even one on; what lies around them is still there."""
+        """Some rows, from an even one on, with their surroundings."""
         level = Level(height, self.shape[1], self._dtype)
         rows = slice(top // 2, top // 2 + level.size((0, 0))[0] + 2 * MARGIN)
         level._phases = {phase: framed[rows] for phase, framed in self._phases.items()}

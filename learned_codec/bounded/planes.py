@@ -76,9 +76,9 @@ def encode_plane(
     ranges: Sequence[int],
     coder: ResidualEncoder,
 ) -> tuple[PlaneModel, Levels, Plane]:
-    """Code a plane of values from 0 to `top`; returns its model, and what a decoder will know of it.
+    """Code a plane of values from 0 to `top`; returns its model, and the decoded plane by level and whole.
 
-    `valid` says which values count. `ranges` are what values can differ by, here and in each reference.
+    Only `valid` values count. `ranges` are the largest differences of values, here and in each reference.
     """
     weights = fit(plane, valid, error, top, references, ranges)
     dtype = dtype_for([w for passes in weights for w in passes], ranges)

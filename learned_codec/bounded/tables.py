@@ -1,6 +1,6 @@
 """Probability tables of residuals: four shapes at 64 scales, computed with integers, so they are the same everywhere.
 
-Of a table of reach r, letter k <= 2r is the residual k - r, and the last letter, 2r + 1, is the escape.
+In a table of reach r, letter k <= 2r is the residual k - r, and the last letter, 2r + 1, is the escape.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def _even(numbers: NDArray[np.int64]) -> bool:
 def _coded(
     number: int, source: _Source, places: tuple[int, ...], bands: Sequence[Band], known: Sequence[Levels | None]
 ) -> tuple[Band, bytes, Levels | None]:
-    """A band's description, its stream, and what a decoder will know of it if it is predicted."""
+    """A band's description, its stream, and the plane as decoded if it is predicted."""
     band = Band(number, source.mapping, source.lowest, source.top, source.levels)
     if source.top == 0:
         return band, b"", None
@@ -195,7 +195,7 @@ def _decoded(
     bands: Sequence[Band],
     known: Sequence[Levels | None],
 ) -> tuple[NDArray[np.int64], Levels | None]:
-    """A band's numbers from 0 to `top`, and what is known of it for those after it."""
+    """A band's numbers from 0 to `top`, and the plane as a reference for later bands."""
     if band.top == 0:
         if stream:
             raise CorruptDataError("a band of one value has a stream")

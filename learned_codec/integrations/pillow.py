@@ -60,10 +60,9 @@ class LciImageFile(ImageFile.ImageFile):
         mode: str | None,  # noqa: ARG002 - Pillow's
         size: tuple[int, int] | None,
     ) -> tuple[str, tuple[int, int, float, float]] | None:
-        """Have the image decoded at 1/2 … 1/16 of its size, the smallest that is not below `size`, as `thumbnail` does.
+        """Decode at 1/2 … 1/16 of the size: the smallest that is at least `size`. `thumbnail` calls this.
 
-        Returns the mode, which stays what it is whatever `mode` says, and the box of the whole image; None if nothing
-        changes.
+        Returns the mode, which never changes, and the box of the whole image; None if nothing changes.
         """
         if self._data is None or size is None or self._scale != 1:
             return None

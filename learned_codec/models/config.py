@@ -1,4 +1,4 @@
-"""What a model is made of: one frozen dataclass, saved beside the weights."""
+"""The configuration of a model: one frozen dataclass, stored in the weights file."""
 
 from __future__ import annotations
 

@@ -441,7 +441,7 @@ def _usual(length: int) -> int:
 def inside(size: tuple[int, int], height: int, width: int, stride: int = 1) -> Array:
     """(1, …, …) 1 inside height x width latents and 0 beyond, at positions that are `stride` latents apart.
 
-    Times this, activations beyond the region are what a network sees beyond a border: zero.
+    Multiplied by this, activations beyond the region become zero, as beyond the border of a convolution.
     """
     result = np.zeros((1, size[0] // stride, size[1] // stride), np.float32)
     result[:, : height // stride, : width // stride] = 1

@@ -153,7 +153,7 @@ def _look_at_picture(stream: BinaryIO, head: bytes, name: str, path: Path | None
         return True, {}
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001  # Pillow raises many kinds on damaged files; whoever reads it says what is wrong
+    except Exception:  # noqa: BLE001  # Pillow raises many kinds on damaged files; reading it will name the damage
         return False, {}
     with opened as picture:
         deep = picture.mode.startswith(("I", "F")) or (

@@ -7,7 +7,7 @@ from pathlib import Path
 from . import metadata as meta
 
 SIDECAR = ".aux.xml"
-"""What GDAL adds to a file's name for the file with what its format can't hold."""
+"""The suffix of GDAL's file for metadata that the format can't hold."""
 
 
 def may_place(path: Path) -> bool:

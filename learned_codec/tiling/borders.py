@@ -55,7 +55,7 @@ def border_constants(source: MaskedSource, widths: NDArray[np.float64]) -> list[
 
 
 def border_of(source: MaskedSource, equal: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> Border:
-    """Where the border is, of what is `equal`: (bands, h, w) values -> (1 or bands, h, w)."""
+    """Where the border is: (bands, h, w) `equal` values -> (1 or bands, h, w)."""
     rows = []
     for top in range(0, source.height, WINDOW):
         row = []
@@ -106,7 +106,7 @@ def _stands_out(source: MaskedSource, constant: Constant, widths: NDArray[np.flo
             if not equal.any():
                 continue
             for run, values in ((equal, lines), (equal[:, ::-1], lines[:, :, ::-1])):
-                # What lies in front of a line is most often beyond the image, and doesn't end a run.
+                # The pixels in front of a line are mostly beyond the image, and don't end a run.
                 run = np.pad(run, ((0, 0), (SIDE - 1, 0)), constant_values=True)
                 rows, columns = np.nonzero(_runs(run)[:, :-1] & ~run[:, SIDE:])
                 jumps = _jumps(values[:, rows, columns], values[:, rows, columns + 1], widths)

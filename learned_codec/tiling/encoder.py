@@ -72,7 +72,7 @@ Offer = tuple[float, bytes]
 
 
 class FallsShortError(Exception):
-    """The model can't reach what was asked for; another may. Never leaves this library."""
+    """The model can't reach the goal, but another may. Caught inside this library."""
 
 
 class ImageEncoder:

@@ -20,7 +20,7 @@ class Part:
 
     Attributes:
         values: (bands, h, w).
-        side: what a file has of it beside the coded values.
+        side: its masks and plane, as stored in a file.
         valid: (bands, h, w), which values are coded; None for all.
     """
 
@@ -69,7 +69,7 @@ class MaskedSource:
             inner = [slice(x.start - w.start, x.stop - w.start) for x, w in zip((rows, columns), wide, strict=True)]
             around = self.source.read(*wide)
             values, classes = (x[:, *inner] for x in (around, self._classes(around, wide)))
-            if plane is not None:  # what it hides becomes 0
+            if plane is not None:  # hidden pixels become 0
                 classes[(classes >= len(self.layout.fills)) & (plane == 0)] = VALID
             side = Side.of(classes, plane)
         return Part(values, side, self.layout.valid(side, self.bands))

@@ -23,7 +23,7 @@ def checked(progress: Any) -> Progress | None:
 
 
 class Telling:
-    """A block in which a user's callback may raise anything: it leaves the block as it was raised.
+    """A block in which a user's callback may raise anything; the exception leaves the block unchanged.
 
         with Telling(progress) as tell:
             ...
@@ -50,7 +50,7 @@ def _tell(progress: Progress, done: int, planned: int) -> None:
 
 
 class _StoppedError(BaseException):
-    """Carries what a callback raised."""
+    """Carries a callback's exception."""
 
     def __init__(self, by: StopIteration) -> None:
         self.by = by

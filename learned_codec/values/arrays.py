@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DTYPES = MODELLED
 
 BOUNDED_DTYPES = (*MODELLED, "int8", "bool", "uint32", "int32")
-"""What can be coded with a bounded error."""
+"""Dtypes that can be coded with a bounded error."""
 
 OPACITY_SHARE = 0.9
 """Opacity is 0 or 255 in at least this share of the pixels, as a rule; the rest are soft edges."""

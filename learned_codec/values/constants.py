@@ -1,4 +1,4 @@
-"""Areas of one exact value: the black frame of a photograph, the collar of a scene, voids that nobody declared."""
+"""Areas of one exact value: the black frame of a photograph, the collar of a scene, undeclared voids."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@
     everything else                                 radar as decibels; scaled by a robust range; outliers compressed;
                                                     several bands turned into spectral components
 
-Of the last kind, each component is coded by a one-band model. Bands with similar ranges have one scale, so they have
-the same error in the units of the data; others have scales of their own.
+Each component of the last kind is coded by a one-band model. Bands with similar ranges have one scale, so they have the
+same error in the units of the data; others have scales of their own.
 
 Decoded values lie within each band's bounds, the lowest and highest valid values of the source.
 """
@@ -65,7 +65,7 @@ NARROW = 32
 
 @dataclass(frozen=True)
 class ValueTransform:
-    """How values became what the model codes.
+    """The mapping between array values and the values that the model codes.
 
     Attributes:
         code: `PLAIN`, `GREY` or `SCALED`. Only `SCALED` uses the attributes below except `bounds`.

@@ -46,7 +46,7 @@ class _Gate:
 
     @contextmanager
     def optimising(self) -> Iterator[None]:
-        """A block that works with torch. Forks happen during it, but the new process is told."""
+        """A block that works with torch. Forks may happen during it; then the new process can't use torch."""
         with self._condition:
             self._optimising += 1
         try:

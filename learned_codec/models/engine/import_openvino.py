@@ -18,7 +18,7 @@ def _hidden(name: str) -> Iterator[None]:
     """Inside the block, a module can't be imported, unless it was imported before."""
     hidden = name not in sys.modules
     if hidden:
-        sys.modules[name] = None  # type: ignore[assignment]  # how Python is told that there is none
+        sys.modules[name] = None  # type: ignore[assignment]  # makes imports of it fail
     try:
         yield
     finally:

@@ -158,7 +158,7 @@ class _Program:
         return tuple(i.shape(height, width) for i in self._inputs)
 
     def _for(self, sizes: Sizes) -> _Compiled:
-        """What is compiled for inputs of these sizes."""
+        """The compiled graph for inputs of these sizes."""
         key = sizes if sizes in self._compiled or len(self._compiled) < MOST_SIZES else None
         found = self._compiled.get(key)
         if found is None:
@@ -172,7 +172,7 @@ class _Program:
 
 @contextmanager
 def _at_work() -> Iterator[None]:
-    """Inside the block no process is forked, and what the engine says to a lack of memory is a `MemoryError`."""
+    """Inside the block, no process is forked, and a lack of memory in the engine raises `MemoryError`."""
     try:
         with gate().working():
             yield
