@@ -13,6 +13,8 @@ from learned_codec.errors import FileError, InvalidInputError, MissingDependency
 if TYPE_CHECKING:
     from learned_codec.bitstream.source import SeekableFile
 
+_LINE = 2**16
+
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 Source: TypeAlias = str | os.PathLike[str] | BinaryIO
@@ -156,6 +158,13 @@ class _Guarded:
         if data is None or isinstance(data, str):
             raise self._failed(TypeError(f"read() gave {'text' if data else 'nothing'}, not bytes"))
         return data if isinstance(data, bytes) else bytes(data)
+
+    def readline(self, size: int = -1, /) -> bytes:
+        """A line of at most 64 KiB. Some of Pillow's formats are read by lines."""
+        start = self.tell()
+        line, end, _ = self.read(size if 0 <= size < _LINE else _LINE).partition(b"\n")
+        self.seek(start + len(line) + len(end))
+        return line + end
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         place = self._call("seek", offset, whence)

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from learned_codec.errors import FileError, MissingDependencyError
 from learned_codec.values.sources import PixelSink, PixelSource
 
-from . import directories, pictures, png
+from . import directories, pictures, png, webp
 from . import metadata as meta
 from .convert import convert
 from .exif import TAG_ORIENTATION, exif_of_tiff
@@ -150,7 +150,7 @@ def _look_at_picture(stream: BinaryIO, head: bytes, name: str, path: Path | None
     except MissingDependencyError as error:
         raise MissingDependencyError(f"{name}: {error}") from error
     except (UnidentifiedImageError, Image.DecompressionBombError):  # a limit of some plug-ins of Pillow's, as of WebP's
-        return True, {}
+        return True, webp.beside(stream)
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001  # Pillow raises many kinds on damaged files; reading it will name the damage

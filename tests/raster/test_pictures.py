@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from rasterio.errors import NotGeoreferencedWarning
 
+import learned_codec
 from learned_codec.errors import (
     CorruptDataError,
     FileError,
@@ -137,6 +138,23 @@ def test_any_size_whatever_the_limit_of_pillow(rgb: np.ndarray, format: str, mon
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     monkeypatch.setattr("learned_codec.raster.pictures._STRIP", 64)
     assert read_image(stream).shape == (45, 7, 3)
+
+
+def test_a_webp_that_pillow_finds_too_large_keeps_all_beside_it(
+    rgb: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    stream = stored(Image.fromarray(rgb.repeat(9, 0)), "WEBP", exif=exif, icc_profile=b"p" * 131, xmp=b"<x/>")
+    (tmp_path / "a.webp").write_bytes(stream.getvalue())
+    wanted = {}
+    for limit in (None, 100):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        for source in (tmp_path / "a.webp", io.BytesIO(stream.getvalue())):
+            learned_codec.encode_file(source, tmp_path / "a.lci", overwrite=True)
+            found = learned_codec.inspect(tmp_path / "a.lci").metadata
+            wanted = wanted or {key: found[key] for key in ("exif", "icc", "xmp")}
+            assert {key: found.get(key) for key in wanted} == wanted
 
 
 def test_more_pixels_than_a_decoder_accepts(rgb: np.ndarray) -> None:
