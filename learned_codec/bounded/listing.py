@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +15,32 @@ AS_IT_IS, LEFT, ABOVE = range(3)
 
 DICTIONARY = 2**22
 
+PROMISING = 2.0
+"""By how much LZMA may be better than zlib at its fastest."""
+
 
 def _filters() -> list[dict[str, int]]:
     chain = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": DICTIONARY, "lc": 0, "pb": 0, "nice_len": 273}
     return [chain]
 
 
-def compress(numbers: NDArray[np.int64], count: int) -> bytes:
-    """(h, w) numbers of levels below `count`, at most 2^16."""
+def compress(numbers: NDArray[np.int64], count: int, most: int) -> bytes | None:
+    """(h, w) numbers of levels below `count`, at most 2^16; None where that would hardly take less than `most` bytes.
+
+    LZMA is slow, so a fast compressor tells first whether it may do, and in which form.
+    """
     dtype = _dtype(count)
     plane = numbers.astype(dtype)
     candidates = [plane, np.diff(plane, axis=1, prepend=dtype(0)), np.diff(plane, axis=0, prepend=dtype(0))]
     order = np.dtype(dtype).newbyteorder("<")
+    raw = [candidate.astype(order).tobytes() for candidate in candidates]
+    sizes = [len(zlib.compress(data, 1)) for data in raw]
+    if min(sizes) > PROMISING * most:
+        return None
     found = [
-        bytes([kind]) + lzma.compress(candidate.astype(order).tobytes(), lzma.FORMAT_RAW, filters=_filters())
-        for kind, candidate in enumerate(candidates)
+        bytes([kind]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_filters())
+        for kind, data in enumerate(raw)
+        if sizes[kind] <= PROMISING * min(sizes)
     ]
     return min(found, key=len)
 

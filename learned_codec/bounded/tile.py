@@ -147,8 +147,9 @@ def _coded(
     predicted = band.predicted(places, model)
     exact = source.listing
     if exact is not None:
-        listed = listing.compress(exact.numbers, exact.top + 1)
-        if len(listed) < len(stream) + predicted.size:
+        size = len(stream) + predicted.size
+        listed = listing.compress(exact.numbers, exact.top + 1, size)
+        if listed is not None and len(listed) < size:
             return Band(number, exact.mapping, exact.lowest, exact.top, exact.levels), listed, None
     return predicted, stream, levels
 
