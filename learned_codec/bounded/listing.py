@@ -18,6 +18,9 @@ DICTIONARY = 2**22
 PROMISING = 2.0
 """By how much LZMA may be better than zlib at its fastest."""
 
+FLATTEST = 100
+"""How many bytes zlib makes one of at best, where LZMA has no such end: half of what it can."""
+
 
 def _filters() -> list[dict[str, int]]:
     chain = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": DICTIONARY, "lc": 0, "pb": 0, "nice_len": 273}
@@ -35,12 +38,13 @@ def compress(numbers: NDArray[np.int64], count: int, most: int) -> bytes | None:
     order = np.dtype(dtype).newbyteorder("<")
     raw = [candidate.astype(order).tobytes() for candidate in candidates]
     sizes = [len(zlib.compress(data, 1)) for data in raw]
-    if min(sizes) > PROMISING * most:
+    least = len(raw[0]) // FLATTEST
+    if min(sizes) > PROMISING * most + least:
         return None
     found = [
         bytes([kind]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_filters())
         for kind, data in enumerate(raw)
-        if sizes[kind] <= PROMISING * min(sizes)
+        if sizes[kind] <= PROMISING * min(sizes) + least
     ]
     return min(found, key=len)
 
