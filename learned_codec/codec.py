@@ -258,12 +258,13 @@ def encode_source(
     threads: int | None = None,
     progress: Progress | None = None,
     nodata_is_border: bool = False,
+    frames: int = 0,
 ) -> bytes:
     """Encode an image that is read rectangle by rectangle.
 
     `layout` is the layout of the array that the file decodes to: by default "HW" for one band, else "HWC". With
-    `nodata_is_border`, the source's nodata counts only in areas that reach the image's edge. All other arguments, and
-    the errors, are those of `encode`.
+    `nodata_is_border`, the source's nodata counts only in areas that reach the image's edge. `frames` are further
+    calls between this one and the user's, for warnings. All other arguments, and the errors, are those of `encode`.
     """
     rates = {"quality": quality, "bpp": bpp, "psnr": psnr}
     effort = options.checked_effort(effort)
@@ -308,7 +309,7 @@ def encode_source(
     optimiser = registry.optimiser(loaded, card, effort) if effort else None
     strict = model is None and card.bands > 1
     with telling as tell:
-        job = ImageEncoder(masked, header, transform, loaded, optimiser, tell, workers, strict=strict)
+        job = ImageEncoder(masked, header, transform, loaded, optimiser, tell, workers, strict=strict, frames=frames)
         try:
             return job.run(*rate, metadata)
         except FallsShortError:
@@ -323,6 +324,7 @@ def encode_source(
         effort=effort,
         device=device,
         threads=threads,
+        frames=frames + 1,
     )
 
 

@@ -169,8 +169,12 @@ def test_what_cannot_be_reached(picture: np.ndarray) -> None:
     assert bpp(best, image) > bpp(learned_codec.encode(image, quality=100), image)
     reached = psnr(image, learned_codec.decode(best))
     with pytest.warns(learned_codec.RateWarning, match=f"^99 dB.*{reached:.2f} dB") as caught:
-        assert learned_codec.encode(image, psnr=99) == best
+        assert learned_codec.encode(image, psnr=99, model="rgb-1") == best
     assert caught[0].filename == __file__
+    with pytest.warns(learned_codec.RateWarning, match="^301 dB") as caught:  # nor can the one-band model
+        other = learned_codec.encode(np.random.default_rng(0).integers(0, 256, image.shape, np.uint8), psnr=301)
+    assert caught[0].filename == __file__
+    assert learned_codec.inspect(other).model == "mono-1"
     with pytest.raises(RateError, match=f"^0.0001 bpp.*{bpp(smallest, image):.3g}"):
         learned_codec.encode(image, bpp=1e-4)
 

@@ -95,8 +95,9 @@ class ImageEncoder:
         threads: int = 1,
         *,
         strict: bool = False,
+        frames: int = 0,
     ) -> None:
-        self.strict = strict
+        self.strict, self.frames = strict, frames
         self.source, self.header, self.transform, self.layout = source, header, transform, source.layout
         self.model, self.optimiser, self.progress, self.threads = model, optimiser, progress, threads
         self.proof = Proof(source, header)
@@ -121,7 +122,7 @@ class ImageEncoder:
             raise FallsShortError
         if complaints := verdict.complaints:
             others = f"; so do {len(complaints) - 1} more bands" if len(complaints) > 1 else ""
-            warnings.warn(complaints[0] + others, DistortionWarning, stacklevel=4)
+            warnings.warn(complaints[0] + others, DistortionWarning, stacklevel=4 + self.frames)
         return data
 
     # -- analysis -----------------------------------------------------------------------------------------------------
@@ -317,7 +318,7 @@ class ImageEncoder:
                 raise FallsShortError
             best = max(values)
             text = f"{goal.asked:g} dB is out of reach: the best file of this image has {best:.2f} dB"
-            warnings.warn(text, RateWarning, stacklevel=6)
+            warnings.warn(text, RateWarning, stacklevel=6 + self.frames)
         return offers[values.index(best)][1]
 
     def _curve(self, goal: Goal, tiles: TileStore) -> Callable[[int], float]:
