@@ -110,6 +110,54 @@ class Reader:
         """The number of axes."""
         return len(self.shape)
 
+    # -- as rasterio's datasets have it --------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """The number of bands."""
+        return self.bands
+
+    @property
+    def crs(self) -> Any:
+        """The reference system, a rasterio `CRS`; None without one. Raises `CorruptDataError`."""
+        from learned_codec.raster.geotags import read_crs
+
+        said = self.metadata.get("crs")
+        return None if said is None else read_crs(said, "metadata.crs")
+
+    @property
+    def transform(self) -> Any:
+        """The `Affine` from (column, row) to coordinates; the identity without one. Raises `CorruptDataError`."""
+        from affine import Affine
+
+        from learned_codec.raster.geotags import read_transform
+
+        said = self.metadata.get("transform")
+        return Affine.identity() if said is None else read_transform(said, "metadata.transform")
+
+    @property
+    def bounds(self) -> Any:
+        """Left, bottom, right and top, a rasterio `BoundingBox`. Raises `CorruptDataError`."""
+        from rasterio.coords import BoundingBox
+        from rasterio.transform import array_bounds
+
+        return BoundingBox(*array_bounds(self.height, self.width, self.transform))
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """What `rasterio.open(…, "w", **profile)` needs to write such an image as a GeoTIFF."""
+        size = {"width": self.width, "height": self.height, "count": self.bands, "dtype": self.dtype.name}
+        return {"driver": "GTiff", **size, "nodata": self.nodata, "crs": self.crs, "transform": self.transform}
+
+    def index(self, x: float, y: float) -> tuple[int, int]:
+        """The row and column of the pixel at a place."""
+        from rasterio.transform import rowcol
+
+        row, column = rowcol(self.transform, x, y)
+        return int(row), int(column)
+
+    # -- pixels --------------------------------------------------------------------------------------------------------
+
     def read(
         self,
         window: WindowLike | None = None,

@@ -717,3 +717,17 @@ def test_the_only_tile_of_a_file() -> None:
     floats = learned_codec.encode(image.astype(np.float32))
     assert np.isnan(learned_codec.decode(flipped(floats, 0), errors="fill")).all()
     assert learned_codec.decode(flipped(floats, 0), errors="fill", masked=True).mask.all()
+
+
+def test_as_a_dataset_of_rasterio(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    profile = {"driver": "GTiff", "width": 50, "height": 40, "count": 2, "dtype": "uint16", "nodata": 0}
+    profile |= {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 399960, 0, -10, 5800020)}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile) as raster:
+        raster.write(np.random.default_rng(0).integers(500, 900, (2, 40, 50)).astype(np.uint16))
+    learned_codec.encode_file(tmp_path / "a.tif", tmp_path / "a.lci")
+    with rasterio.open(tmp_path / "a.tif") as raster, learned_codec.open(tmp_path / "a.lci") as reader:
+        for name in ("count", "crs", "transform", "bounds", "width", "height"):
+            assert getattr(reader, name) == getattr(raster, name)
+        assert reader.index(400001, 5799999) == raster.index(400001, 5799999)
+        assert reader.profile.items() <= dict(raster.profile).items()

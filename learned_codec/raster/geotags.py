@@ -317,7 +317,8 @@ def read_crs(value: Any, what: str) -> Any:
         raise CorruptDataError(f"{what}: not WKT: {error}") from None
 
 
-def _transform(value: Any, what: str) -> Affine:
+def read_transform(value: Any, what: str) -> Affine:
+    """A transform out of six numbers. Raises `CorruptDataError`."""
     return Affine(*(meta.real(x, f"{what}[{i}]") for i, x in enumerate(meta.sequence(value, what, 6))))
 
 
@@ -389,7 +390,7 @@ def _xmp(value: Any, what: str) -> str:
 
 _READERS: dict[str, Callable[[Any, str], Any]] = {
     "crs": read_crs,
-    "transform": _transform,
+    "transform": read_transform,
     "gcps": _points,
     "rpcs": _rpcs,
     "tags": _tags,
