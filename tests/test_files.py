@@ -129,8 +129,9 @@ class Hollow:
         assert bytes(payload) == CODED
         return [np.zeros((height, width, 1), np.float32)] * components
 
-    def synthesise(self, area: np.ndarray, *_options: object, **_named: object) -> np.ndarray:
-        return np.full((self.config.bands, 16 * area.shape[0], 16 * area.shape[1]), 0.5, np.float32)
+    def synthesise(self, area: np.ndarray, inner: tuple[slice, slice] | None = None, **_options: object) -> np.ndarray:
+        whole = np.full((self.config.bands, 16 * area.shape[0], 16 * area.shape[1]), 0.5, np.float32)
+        return whole if inner is None else whole[:, *inner]
 
 
 @pytest.fixture
