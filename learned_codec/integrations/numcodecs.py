@@ -65,7 +65,8 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
             raise InvalidInputError(f"a chunk of shape {chunk.shape} has no rows and columns")
         planes = np.ascontiguousarray(chunk.reshape(-1, *chunk.shape[-2:]))
         bounded = self.max_error is not None
-        nodata = missing(planes) if self.nodata is None and not bounded else self.nodata
+        # Without loss, such a value is kept anyway.
+        nodata = missing(planes) if self.nodata is None and self.max_error != 0 else self.nodata
         planar = chunk.ndim > 2
         source = ArraySource(planes if planar else planes[0], planar=planar, nodata=nodata, bounded=bounded)
         order = "F" if chunk.flags.f_contiguous and not chunk.flags.c_contiguous else "C"

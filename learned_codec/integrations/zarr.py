@@ -132,7 +132,7 @@ class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
             # Where xarray wrote the array, another value stands for "missing", in an attribute.
             if value is not None and (planes == value).any():
                 settings["nodata"] = value
-            elif self.max_error is None:
+            elif self.max_error != 0:  # which keeps it anyway
                 settings["nodata"] = missing(planes)
         return learned_codec.encode(planes, planar=planes.ndim > 2, **settings)
 

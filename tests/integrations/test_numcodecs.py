@@ -83,6 +83,37 @@ def test_any_byte_order_and_order_of_axes(
     assert np.abs(found.astype(float) - values.astype(float)).mean() < 20
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "?", "<u2", ">i2", "<u4", ">i4", "<f4", ">f4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_chunks_without_loss_are_exact(dtype: str, order: str) -> None:
+    rng = np.random.default_rng(3)
+    kind = np.dtype(dtype)
+    values = np.frombuffer(rng.bytes(2 * 3 * 40 * 50 * kind.itemsize), np.uint8)
+    values = values > 99 if dtype == "?" else values.view(kind)
+    values = np.asarray(values.reshape(2, 3, 40, 50), order=order)  # type: ignore[call-overload]
+    codec = numcodecs.get_codec({"id": "lci", "max_error": 0})
+    assert numcodecs.get_codec(codec.get_config()) == codec
+    decoded = np.asarray(codec.decode(codec.encode(values)))
+    found = decoded.view(kind).reshape(-1, order="A").reshape(values.shape, order=order)  # type: ignore[call-overload]
+    np.testing.assert_array_equal(found, values)
+    out = np.empty_like(values)
+    codec.decode(codec.encode(values), out=out)
+    np.testing.assert_array_equal(out, values)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "int32"])
+@pytest.mark.parametrize("settings", [{}, {"nodata": -9999}])
+def test_missing_values_are_exact_within_a_bound(dtype: str, settings: dict[str, Any]) -> None:
+    values = chunk(2, 50, 40, dtype=dtype)
+    gone = np.random.default_rng(4).random(values.shape) < 0.2
+    values[gone] = -9999
+    codec = numcodecs.get_codec({"id": "lci", "max_error": 7, **settings})
+    found = codec.decode(codec.encode(values))
+    np.testing.assert_array_equal(found == -9999, gone)
+    error = np.abs(found.astype(float) - values)
+    assert 3 < error.max() <= 7
+
+
 @pytest.mark.parametrize(
     "form",
     [

@@ -9,6 +9,7 @@ import pytest
 
 import learned_codec
 from learned_codec.errors import InvalidInputError
+from learned_codec.values.arrays import BOUNDED_DTYPES
 
 zarr = pytest.importorskip("zarr", minversion="3.0")
 from learned_codec.integrations.zarr import Lci  # noqa: E402 - needs zarr
@@ -151,6 +152,52 @@ def test_missing_values_of_xarray(tmp_path: Path, encoding: dict[str, Any], zarr
         again = found["a"].values
     np.testing.assert_array_equal(np.isnan(again), np.isnan(values))
     assert np.nanmax(np.abs(again - values)) < 0.3 * np.nanstd(values)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_missing_values_of_xarray_within_a_bound(tmp_path: Path, zarr_format: int) -> None:
+    xarray = pytest.importorskip("xarray")
+    from learned_codec.integrations.numcodecs import Lci as Compressor
+
+    values = chunk(2, 64, 64, dtype="float32")
+    values[:, :10, :20] = values[0, 30:34, 30:50] = np.nan
+    codec: dict[str, Any] = {"compressors": Compressor(max_error=7)}
+    if zarr_format == 3:
+        codec = {"compressors": None, "serializer": Lci(max_error=7)}
+    encoding = {"dtype": "float32", "_FillValue": -9999.0, "chunks": (2, 32, 32), **codec}
+    xarray.Dataset({"a": (("band", "y", "x"), values)}).to_zarr(
+        tmp_path / "a.zarr", zarr_format=zarr_format, encoding={"a": encoding}, consolidated=False
+    )
+    with xarray.open_zarr(tmp_path / "a.zarr", consolidated=False) as found:
+        again = found["a"].values
+    np.testing.assert_array_equal(np.isnan(again), np.isnan(values))
+    assert 3 < np.nanmax(np.abs(again - values)) <= 7
+
+
+@pytest.mark.parametrize("shards", [None, (2, 128, 128)])
+@pytest.mark.parametrize("dtype", BOUNDED_DTYPES)
+def test_arrays_within_a_bound(tmp_path: Path, dtype: str, shards: tuple[int, ...] | None) -> None:
+    values = chunk(2, 150, 130, dtype="float64") / 16
+    values = values > 60 if dtype == "bool" else values.astype(dtype)
+    fill_value = False if dtype == "bool" else 3
+    values[:, :70, :70] = fill_value
+    for bound in (0,) if dtype == "bool" else (0, 2):
+        path = tmp_path / f"{bound}.zarr"
+        create(path, values, (2, 64, 64), shards=shards, fill_value=fill_value, max_error=bound)
+        again = zarr.open_array(path, mode="r")
+        assert again.dtype == dtype
+        assert np.abs(again[...].astype(float) - values.astype(float)).max() <= bound
+        np.testing.assert_array_equal(again[:, :70, :70], values[:, :70, :70])
+        np.testing.assert_array_equal(again[1, 60:90, 3:120:5], again[...][1, 60:90, 3:120:5])
+
+
+def test_dtypes_without_a_bound_are_refused_at_once() -> None:
+    store = zarr.storage.MemoryStore()
+    with pytest.raises(InvalidInputError, match="not of float64"):
+        create(store, np.zeros((64, 64)), (64, 64), max_error=0)
+    with pytest.raises(InvalidInputError, match="not of int32"):
+        create(store, np.zeros((64, 64), np.int32), (64, 64), quality=60)
+    assert not store._store_dict
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
