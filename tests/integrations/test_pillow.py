@@ -52,6 +52,29 @@ def test_options_and_what_comes_along(tmp_path: Path) -> None:
         assert max(found.size) == 32
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("bound", [0, 3])
+def test_errors_are_bounded(mode: str, bound: int) -> None:
+    values = MODES[mode].astype(int)
+    stream = io.BytesIO()
+    Image.fromarray(MODES[mode]).save(stream, "LCI", max_error=bound)
+    with Image.open(stream) as found:
+        assert found.mode == mode
+        error = np.abs(np.asarray(found).astype(int) - values)
+    if mode.endswith("A"):
+        assert not error[..., -1].any()
+        error = error[values[..., -1] > 0]  # elsewhere nothing is seen
+    assert error.max() <= bound
+    assert learned_codec.inspect(stream.getvalue()).max_error == (bound,) * (3 if "RGB" in mode else 1)
+
+
+def test_a_bound_and_a_quality_exclude_each_other() -> None:
+    stream = io.BytesIO()
+    with pytest.raises(InvalidInputError, match="max_error .* quality"):
+        Image.fromarray(PICTURE).save(stream, "LCI", max_error=1, quality=60)
+    assert not stream.getvalue()
+
+
 def test_rasters_and_damage_are_told(tmp_path: Path) -> None:
     data = learned_codec.encode(np.zeros((70, 70, 5), np.uint16))
     with pytest.raises(InvalidInputError, match="5 bands of uint16"):
@@ -85,3 +108,21 @@ def test_imageio(tmp_path: Path) -> None:
         assert iio.immeta(tmp_path / "x.lci")["height"] == 70
     data = iio.imwrite("<bytes>", PICTURE, extension=".lci")
     np.testing.assert_array_equal(iio.imread(data, extension=".lci"), learned_codec.decode(data))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool", "int8", "uint16", "int32", "uint32", "float32"])
+@pytest.mark.parametrize("bound", [0, 3])
+def test_imageio_within_a_bound(tmp_path: Path, dtype: str, bound: int) -> None:
+    iio = pytest.importorskip("imageio.v3")
+    from learned_codec.integrations.imageio import register
+
+    register()
+    image = (PICTURE > 90) if dtype == "bool" else (PICTURE // 2).astype(dtype)
+    if dtype == "bool":
+        bound = 0
+    iio.imwrite(tmp_path / "x.lci", image, max_error=bound)
+    found = iio.imread(tmp_path / "x.lci")
+    assert (found.dtype, found.shape) == (image.dtype, image.shape)
+    assert np.abs(found.astype(float) - image.astype(float)).max() <= bound
+    assert iio.improps(tmp_path / "x.lci").dtype == dtype
+    assert iio.immeta(tmp_path / "x.lci")["max_error"] == [bound] * 3

@@ -9,6 +9,7 @@ import rasterio
 
 import learned_codec
 from learned_codec.errors import InvalidInputError
+from learned_codec.values.arrays import BOUNDED_DTYPES
 from tests.integrations.test_numcodecs import chunk
 
 xarray = pytest.importorskip("xarray")
@@ -107,6 +108,25 @@ def test_arrays_are_written(scene: Path, tmp_path: Path, chunks: dict[str, int] 
     for name in ("x", "y", "band_name"):
         np.testing.assert_array_equal(again[name], array[name])
     assert again.spatial_ref.attrs["crs_wkt"] == array.spatial_ref.attrs["crs_wkt"]
+
+
+@pytest.mark.parametrize("dtype", BOUNDED_DTYPES)
+@pytest.mark.parametrize("bound", [0, 2])
+def test_arrays_within_a_bound(tmp_path: Path, dtype: str, bound: int) -> None:
+    values = chunk(3, 70, 90, dtype="float64") / 16
+    if dtype == "bool":
+        values, bound, attributes = values > 60, 0, {}
+    else:
+        values, attributes = values.astype(dtype), {"_FillValue": 5}
+        values[:, 20:30] = 5
+    array = xarray.DataArray(np.moveaxis(values, 0, 2), dims=("y", "x", "band"), attrs=attributes)
+    info = to_lci(array.transpose("band", "y", "x"), tmp_path / "a.lci", max_error=bound, tile_size=64)
+    assert info.max_error == (bound,) * 3
+    found = xarray.open_dataset(tmp_path / "a.lci")["band_data"]
+    assert (found.dtype, found.attrs) == (dtype, attributes)
+    assert np.abs(found.values.astype(float) - values.astype(float)).max() <= bound
+    masked = xarray.open_dataset(tmp_path / "a.lci", masked=True)["band_data"]
+    np.testing.assert_array_equal(np.isnan(masked.values), values == 5 if attributes else np.zeros_like(values))
 
 
 def test_other_arrays(tmp_path: Path) -> None:
