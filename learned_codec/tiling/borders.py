@@ -26,6 +26,9 @@ WINDOW, EVERY = 1024, 16
 MASK_BYTES = 40
 """The bytes that a mask adds to a file, its planes not counted."""
 
+FRAME_BITS = 8 * 100
+"""What it may cost at most that lines of one value at the image's edge stay exactly as they are."""
+
 LEAST_JUMP, MOST_JUMP = 2 / 255, 1 / 4
 """Steps between a border and the image, as shares of the range. If they are below the first one, values change
 smoothly, as at a clipped sky or a night sky: that is not a border. Steps beyond the second one cost as much as that
@@ -41,16 +44,25 @@ def border_constants(source: MaskedSource, widths: NDArray[np.float64]) -> list[
 
     `widths` (bands,) are those of the values' ranges.
     """
-    found = []
+    choices = []
     for constant in _candidates(source):
         frame = _frame(source, constant)
-        choice, least = frame, 0.0 if frame is None else max(0.0, _saved(source.keeping([frame]), widths))
+        if frame is not None:
+            choices.append((_saved(source.keeping([frame]), widths), frame))
         if _stands_out(source, constant, widths):
             areas = replace(constant, border=border_of(source, constant.equal))
-            if _saved(source.keeping([areas]), widths) > least:
-                choice = areas
-        if choice is not None:
-            found.append(choice)
+            choices.append((_saved(source.keeping([areas]), widths), areas))
+    choices.sort(key=lambda choice: -choice[0])
+    found: list[Constant] = []
+    best = 0.0
+    for saved, choice in choices:
+        if any(choice.values is known.values for known in found):
+            continue
+        if found:  # a mask of several values takes many more bytes than one of a single value
+            saved = _saved(source.keeping([*found, choice]), widths)
+        # A frame that costs next to nothing is kept for its own sake.
+        if saved > best - (FRAME_BITS if choice.inside is not None else 0):
+            best, found = max(saved, best), [*found, choice]
     return found
 
 

@@ -532,7 +532,7 @@ def test_16_bit_pictures_are_read() -> None:
         ("a.png", 1, np.float32, None, "float32.*tif"),
         ("a.png", 5, np.uint8, None, "5 bands.*tif"),
         ("a.webp", 1, np.uint8, "alpha", "single-band"),
-        ("a.tif", 1, np.int32, None, "int32.*uint8, uint16, int16"),
+        ("a.tif", 1, np.int64, None, "int64.*uint8, uint16, int16"),
         ("a.tif", 1, np.float32, "alpha", "float32.*uint8 and uint16"),
     ],
 )
