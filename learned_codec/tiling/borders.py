@@ -15,6 +15,7 @@ from learned_codec.values.planes import pack_plane
 
 from .grid import Window
 from .masking import MaskedSource, Part
+from .sampling import squares
 
 LEAST_SHARE, MOST = 0.02, 4
 """A border's value is that of at least this share of the pixels along the image's edge. At most this many values are
@@ -102,11 +103,8 @@ def _line(source: MaskedSource, window: Window) -> NDArray[Any]:
 
 
 def _parts(source: MaskedSource) -> Iterator[Part]:
-    for top in range(0, source.height, WINDOW):
-        for left in range(0, source.width, WINDOW):
-            yield source.read(
-                slice(top, min(top + WINDOW, source.height)), slice(left, min(left + WINDOW, source.width))
-            )
+    for window in squares(source.height, source.width, WINDOW):
+        yield source.read(*window)
 
 
 def _stands_out(source: MaskedSource, constant: Constant, widths: NDArray[np.float64]) -> bool:

@@ -53,10 +53,8 @@ class BoundedEncoder:
                 coded.append(tile)
                 if self.progress is not None:
                     self.progress(len(coded), self.header.tile_count)
-        plain = self.layout is None or not (
-            self.source.nodata is not None or self.layout.plane or any(side for side, _, _ in coded)
-        )
-        if self.layout is None or plain:
+        masked = self.source.nodata is not None or self.source.plane or any(side for side, _, _ in coded)
+        if self.layout is None or not masked:
             return bitstream.write(self.header, [payload for _, payload, _ in coded], metadata=metadata)
         joined = [join_payload(*tile) for tile in coded]
         return bitstream.write(self.header, joined, metadata=metadata, mask=self.layout.to_bytes())

@@ -32,7 +32,7 @@ def samples(source: MaskedSource) -> Samples:
     whole = [(slice(0, source.height), slice(0, source.width))]
     if windows != whole and any(not values.size or (values == values[0]).all() for values in found.bands()):
         side = SAMPLE_WINDOW * SAMPLE_GRID
-        found = _samples_in(source, list(_windows(source.height, source.width, side)))
+        found = _samples_in(source, list(squares(source.height, source.width, side)))
     return found
 
 
@@ -83,7 +83,7 @@ def _samples_in(source: MaskedSource, windows: list[Window]) -> Samples:
     return Samples(values, None if real.all() else real)
 
 
-def _windows(height: int, width: int, side: int) -> Iterator[Window]:
+def squares(height: int, width: int, side: int) -> Iterator[Window]:
     """The whole image, in squares."""
     for top in range(0, height, side):
         for left in range(0, width, side):
