@@ -8,6 +8,9 @@ import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
 
+from learned_codec.raster.sink_spec import SinkSpec
+from learned_codec.values.sources import PixelSource
+
 DATA = Path(os.environ.get("LEARNED_CODEC_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FILES = sorted(
     path
@@ -49,6 +52,12 @@ def describe(path: Path) -> dict[str, Any]:
                 if tags := raster.tags(index, ns=namespace):
                     found[f"tags {index} {namespace}"] = tags
         return found
+
+
+def spec_of(source: PixelSource, **others: Any) -> SinkSpec:
+    """What a file must hold that is to be as a source."""
+    same = ("height", "width", "bands", "dtype", "nodata", "plane", "metadata")
+    return SinkSpec(**{name: getattr(source, name) for name in same} | others)
 
 
 def write(path: Path, bands: np.ndarray, **profile: Any) -> Any:

@@ -36,7 +36,7 @@ from learned_codec.raster.geotags import parse
 from learned_codec.raster.placement import of_window
 from learned_codec.raster.radar import radar_unit
 from learned_codec.raster.sink_spec import SinkSpec
-from tests.geotiffs import FILES, describe, write
+from tests.geotiffs import FILES, describe, spec_of, write
 
 UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
 
@@ -56,16 +56,7 @@ def copy(source: Any, path: Path, *, force: bool = False, overviews: bool = Fals
         with open_sink(
             path,
             path.suffix,
-            SinkSpec(
-                height=pixels.height,
-                width=pixels.width,
-                bands=pixels.bands,
-                dtype=pixels.dtype,
-                nodata=pixels.nodata,
-                plane=pixels.plane,
-                metadata=metadata,
-                overviews=overviews,
-            ),
+            spec_of(pixels, metadata=metadata, overviews=overviews),
         ) as sink:
             for top in range(0, pixels.height, tile):
                 for left in range(0, pixels.width, tile):

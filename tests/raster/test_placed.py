@@ -64,19 +64,7 @@ def save(path: Path, pixels: np.ndarray, orientation: int | None) -> None:
 def to_tiff(path: Path | io.BytesIO, again: Path) -> dict[str, Any]:
     with open_source(path) as source:
         whole = slice(0, source.height), slice(0, source.width)
-        with open_sink(
-            again,
-            "tif",
-            SinkSpec(
-                height=source.height,
-                width=source.width,
-                bands=source.bands,
-                dtype=source.dtype,
-                nodata=source.nodata,
-                plane=source.plane,
-                metadata=source.metadata,
-            ),
-        ) as sink:
+        with open_sink(again, "tif", geotiffs.spec_of(source)) as sink:
             plane = None if source.plane is None else source.read_plane(*whole)
             sink.write(*whole, source.read(*whole), plane)
         return source.metadata
