@@ -1,7 +1,7 @@
 """Lossless coding of planes of bytes: masks, alpha channels and classes.
 
-A plane of two levels is coded as areas whose edges move little from row to row, plus single pixels. A plane of more
-levels is coded by differences between neighbours, as it is usually smooth.
+A plane of two levels is coded as areas whose edges move little from row to row, plus single pixels. A plane of a few
+levels is coded as several of two. A plane of many is coded by differences between neighbours, as it is usually smooth.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from learned_codec.bitstream import varint
 from learned_codec.errors import CorruptDataError, TruncatedError
 
-_CONSTANT, _BILEVEL, _LEVELS, _REGIONS = range(4)
+_CONSTANT, _BILEVEL, _LEVELS, _REGIONS, _LAYERS = range(5)
 """Kinds of coded planes, the first byte (docs/format.md)."""
+
+MOST_LAYERS = 4
+"""A plane of at most this many levels and one more can be coded as layers of two levels."""
 
 MAX_EDGES = 16
 """With more edges per row than this, on average, a list of edges takes more bytes than a bitmap."""
@@ -25,23 +28,33 @@ MAX_EDGES = 16
 
 def pack_plane(plane: NDArray[np.uint8]) -> bytes:
     """Code a (H, W) uint8 plane: its kind, its levels, and its content, by the kind that takes the fewest bytes."""
-    low, high = int(plane.min()), int(plane.max())
-    if low == high:
-        return bytes([_CONSTANT, low])
-    if ((plane == low) | (plane == high)).all():
-        bits = plane == high
-        changed = bits.copy()
-        changed[1:] ^= bits[:-1]
-        packed = np.packbits(changed, axis=1).tobytes()
-        found = [bytes([_BILEVEL, low, high]) + _counted(zlib.compress(packed, 9))]
-        specks = _specks(bits)
-        regions = bits ^ specks
-        if (regions[:, 1:] != regions[:, :-1]).sum() <= MAX_EDGES * len(bits):
-            edges = zlib.compress(_edges(regions), 9)
-            found.append(bytes([_REGIONS, low, high]) + _gaps(np.flatnonzero(specks)) + _counted(edges))
-        return min(found, key=len)
+    counts = np.bincount(plane.reshape(-1), minlength=256)
+    levels = np.flatnonzero(counts).tolist()
+    if len(levels) == 1:
+        return bytes([_CONSTANT, levels[0]])
+    if len(levels) == 2:
+        return _packed_bits(plane == levels[1], *levels)
     left = np.diff(plane, axis=1, prepend=np.uint8(0)).tobytes()
-    return bytes([_LEVELS]) + _counted(zlib.compress(left, 9))
+    found = [bytes([_LEVELS]) + _counted(zlib.compress(left, 9))]
+    if len(levels) <= MOST_LAYERS + 1:
+        base, *others = sorted(levels, key=lambda level: -counts[level])
+        layers = [_packed_bits(plane == level, base, level) for level in others]
+        found.append(bytes([_LAYERS, len(layers)]) + b"".join(layers))
+    return min(found, key=len)
+
+
+def _packed_bits(bits: NDArray[np.bool_], unset: int, set_: int) -> bytes:
+    """A plane of two levels, those of bits that aren't set and that are."""
+    changed = bits.copy()
+    changed[1:] ^= bits[:-1]
+    packed = np.packbits(changed, axis=1).tobytes()
+    found = [bytes([_BILEVEL, unset, set_]) + _counted(zlib.compress(packed, 9))]
+    specks = _specks(bits)
+    regions = bits ^ specks
+    if (regions[:, 1:] != regions[:, :-1]).sum() <= MAX_EDGES * len(bits):
+        edges = zlib.compress(_edges(regions), 9)
+        found.append(bytes([_REGIONS, unset, set_]) + _gaps(np.flatnonzero(specks)) + _counted(edges))
+    return min(found, key=len)
 
 
 def unpack_plane(data: bytes, at: int, height: int, width: int) -> tuple[NDArray[np.uint8], int]:
@@ -53,22 +66,39 @@ def unpack_plane(data: bytes, at: int, height: int, width: int) -> tuple[NDArray
         if kind == _LEVELS:
             body, at = _inflated(data, at + 1, height * width)
             return np.cumsum(_rows(body, height, width), 1, np.uint8), at
-        low, high, at = data[at + 1], data[at + 2], at + 3
-        if kind == _BILEVEL:
-            row = -(-width // 8)
-            body, at = _inflated(data, at, height * row)
-            changed = np.unpackbits(_rows(body, height, row), axis=1, count=width)
-            bits = np.bitwise_xor.accumulate(changed, 0) > 0
-        elif kind == _REGIONS:
-            specks, at = _of_gaps(data, at, height * width)
-            body, at = _inflated(data, at, _most_edge_bytes(height, width))
-            bits = _of_edges(body, height, width)
-            bits.reshape(-1)[specks] ^= True
-        else:
-            raise CorruptDataError(f"a mask's plane of kind {kind}")
+        if kind != _LAYERS:
+            bits, unset, set_, at = _unpacked_bits(data, at, height, width)
+            return np.where(bits, np.uint8(set_), np.uint8(unset)), at
+        count, at = data[at + 1], at + 2
+        if not 2 <= count <= MOST_LAYERS:
+            raise CorruptDataError(f"a mask's plane has {count} layers; it can have 2 to {MOST_LAYERS}")
+        plane = np.zeros((height, width), np.uint8)
+        for layer in range(count):
+            bits, unset, set_, at = _unpacked_bits(data, at, height, width)
+            if layer == 0:
+                plane[:] = unset
+            plane[bits] = set_
     except (IndexError, zlib.error, TruncatedError) as error:
         raise CorruptDataError(f"a mask's plane is damaged: {error}") from error
-    return np.where(bits, np.uint8(high), np.uint8(low)), at
+    return plane, at
+
+
+def _unpacked_bits(data: bytes, at: int, height: int, width: int) -> tuple[NDArray[np.bool_], int, int, int]:
+    """The (height, width) bits of a plane of two levels, the levels of bits not set and set, and the position after."""
+    kind = data[at]
+    if kind not in (_BILEVEL, _REGIONS):
+        raise CorruptDataError(f"a mask's plane of kind {kind}")
+    unset, set_, at = data[at + 1], data[at + 2], at + 3
+    if kind == _BILEVEL:
+        row = -(-width // 8)
+        body, at = _inflated(data, at, height * row)
+        changed = np.unpackbits(_rows(body, height, row), axis=1, count=width)
+        return np.bitwise_xor.accumulate(changed, 0) > 0, unset, set_, at
+    specks, at = _of_gaps(data, at, height * width)
+    body, at = _inflated(data, at, _most_edge_bytes(height, width))
+    bits = _of_edges(body, height, width)
+    bits.reshape(-1)[specks] ^= True
+    return bits, unset, set_, at
 
 
 def _counted(stream: bytes) -> bytes:

@@ -189,6 +189,15 @@ def plane(data: Bytes, height: int, width: int) -> NDArray[np.uint8]:
     if kind == 2:
         left = np.frombuffer(_stream(data), np.uint8).reshape(height, width)
         return left.cumsum(1, np.uint8)
+    if kind == 4:
+        count = data.u8()
+        assert 2 <= count <= 4
+        result = None
+        for _ in range(count):
+            b_level = data.data[data.at + 2]
+            layer = plane(data, height, width)
+            result = layer if result is None else np.where(layer == b_level, layer, result)
+        return result
     a, b = data.u8(), data.u8()
     if kind == 1:
         rows = np.frombuffer(_stream(data), np.uint8).reshape(height, -1)

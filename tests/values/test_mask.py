@@ -125,7 +125,11 @@ def test_sides_come_back(drawn: tuple[MaskSpec, Side, int]) -> None:
 
 
 @QUICK
-@given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 19))))
+@given(
+    st.sampled_from([st.integers(0, 255), st.sampled_from([0, 1, 7, 255])]).flatmap(
+        lambda levels: arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 19)), elements=levels)
+    )
+)
 def test_any_plane_comes_back(plane: np.ndarray) -> None:
     layout = MaskSpec((), "alpha")
     found = layout.unpack(layout.pack(Side(None, plane)), 3, *plane.shape).plane
@@ -139,6 +143,15 @@ def test_a_mask_of_large_areas_costs_little() -> None:
     layout = MaskSpec((), "mask")
     assert len(layout.pack(Side(None, plane))) < 50
     assert len(layout.pack(Side(None, np.full_like(plane, 255)))) == 3
+
+
+def test_borders_of_several_values_cost_little() -> None:
+    plane = np.full((512, 768), 255, np.uint8)
+    plane[:, :3], plane[-2:], plane[100:140, 700:] = 0, 1, 2
+    layout = MaskSpec((0.0, 1.0, 2.0))
+    packed = layout.pack(Side(plane[None], None))
+    assert len(packed) < 80
+    np.testing.assert_array_equal(layout.unpack(packed, 3, 512, 768).classes, plane[None])  # type: ignore[arg-type]
 
 
 def test_single_pixels_cost_little() -> None:
@@ -177,7 +190,12 @@ def test_regions_with_single_pixels_come_back(seed: int, share: float, shape: tu
         (b"\3\0\xff\0" + stream(b"\2\3\1\0\0\1\0\1"), "in order"),
         (b"\3\0\xff\0" + stream(b"\0\3\0"), "bytes follow"),
         (b"\3\0\xff\0" + stream(b"\0\2"), "damaged"),
-        (b"\4\0\xff", "kind 4"),
+        (b"\4\1" + 1 * b"\1\0\xff" + stream(bytes(3)), "1 layers"),
+        (b"\4\5" + 5 * (b"\1\0\xff" + stream(bytes(3))), "5 layers"),
+        (b"\4\2\4\0\0", "kind 4"),
+        (b"\4\2\0\7", "kind 0"),
+        (b"\4\2\1\0\xff" + stream(bytes(3)), "damaged"),
+        (b"\5\0\xff", "kind 5"),
     ],
 )
 def test_damaged_planes_of_regions(data: bytes, words: str) -> None:
@@ -220,8 +238,9 @@ def test_a_bomb_takes_no_more_memory_than_the_tile() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(2**14, 16), (512, 512), (2**14, 1), (1, 2**18)])
+@pytest.mark.parametrize("layers", [1, 4])
 @pytest.mark.parametrize("kind", ["runs of a row", "one run", "specks"])
-def test_the_costliest_planes_take_little_for_each_pixel(height: int, width: int, kind: str) -> None:
+def test_the_costliest_planes_take_little_for_each_pixel(height: int, width: int, kind: str, layers: int) -> None:
     """Every row a run, every edge there may be, every pixel a speck: less than decoding a pixel, and 100 bytes."""
     specks, edges = b"\0", min(16, width)
     numbers = [edges, height] + [1 if row == 0 and edge else 0 for edge in range(edges) for row in range(height)]
@@ -230,7 +249,8 @@ def test_the_costliest_planes_take_little_for_each_pixel(height: int, width: int
     elif kind == "specks":
         specks = _gaps(np.arange(height * width))
         numbers = [0, height]
-    data = b"\0\3\0\xff" + specks + stream(b"".join(map(varint.encode, numbers)))
+    data = b"\3\0\xff" + specks + stream(b"".join(map(varint.encode, numbers)))
+    data = b"\0" + (data if layers == 1 else bytes([4, layers]) + layers * data)
     blocks = -(-height // 16) * -(-width // 16)
     start = time.process_time()
     plane = MaskSpec((), "mask").unpack(data, 1, height, width).plane
