@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
+from learned_codec.models.device import cores
+
 from . import (
     bounded,
     codecs,
     complexity,
     datasets,
-    environment,
     eo,
     latency,
     picture,
@@ -77,7 +78,7 @@ def bounded_command(data: Path, out: Path, limit: int | None) -> None:
     "--cache", type=_OUT, default=None, help="Where measured cells are kept.  [default: the user's cache folder]"
 )
 @click.option("--fresh", is_flag=True, help="Measure every cell again, whatever the cache holds.")
-@click.option("--jobs", type=click.IntRange(1), default=environment.cores, show_default="cores")
+@click.option("--jobs", type=click.IntRange(1), default=cores, show_default="cores")
 @click.option("--points", type=click.IntRange(2), help="The most settings of each ladder.")
 @click.option("--limit", type=click.IntRange(1), help="The most images.")
 @click.option("--quick", is_flag=True, help="The built-in images, 5 settings: under two minutes on two cores.")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
+
+from learned_codec.models.device import cores
 
 _PACKAGES = (
     "learned-codec", "numpy", "torch", "pillow", "glymur", "rasterio", "imagecodecs", "compressai", "bjontegaard",
@@ -22,10 +23,6 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe() -> dict[str, object]:

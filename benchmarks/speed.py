@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from learned_codec.models.device import cores
+
 from . import codecs, datasets, environment
 from .codec import Array, Codec, bands_of, setting_for_bytes
 
@@ -265,7 +267,7 @@ def run(
 
     Codecs that encode slowly (`Codec.slow`) are timed on fewer megapixels, once for each number of threads.
     """
-    threads = threads or sorted({1, environment.cores()})
+    threads = threads or sorted({1, cores()})
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     chosen, skipped = _choose(names or DEFAULT_PEERS)
     image = datasets.mosaic(*shape_of(megapixels))

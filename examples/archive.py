@@ -18,7 +18,7 @@ import rasterio
 import zarr
 
 import learned_codec
-from learned_codec.integrations.zarr import Lci
+from learned_codec.integrations.zarr import LciCodec
 
 
 def to_file(scene: Path, out: Path, quality: float) -> int:
@@ -42,7 +42,7 @@ def to_zarr(scene: Path, store: Path, quality: float) -> int:
             shape=values.shape,
             chunks=(values.shape[0], min(512, values.shape[1]), min(512, values.shape[2])),
             dtype=values.dtype,
-            serializer=Lci(quality=quality),
+            serializer=LciCodec(quality=quality),
             compressors=None,
             fill_value=raster.nodata or 0,
             dimension_names=("band", "y", "x"),

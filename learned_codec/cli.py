@@ -27,7 +27,7 @@ from learned_codec.files import IMAGE_SUFFIXES
 from learned_codec.options import DEFAULT_QUALITY, EFFORTS, one_rate
 from learned_codec.profiles import PROFILES
 from learned_codec.streams import our_errors
-from learned_codec.terminal import EXIT_ERROR, Group, line, progress_bar, warnings_in_lines
+from learned_codec.terminal import EXIT_ERROR, CommandGroup, line, progress_bar, warnings_in_lines
 
 EXIT_FOUND_WRONG = 1
 
@@ -63,7 +63,7 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace an ex
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-@click.group(cls=Group, epilog=__doc__ and "\b\n" + __doc__.split("\n\n")[1].replace("`", ""))
+@click.group(cls=CommandGroup, epilog=__doc__ and "\b\n" + __doc__.split("\n\n")[1].replace("`", ""))
 @click.version_option(learned_codec.__version__, prog_name="learned-codec")
 def main() -> None:
     """Encode images into small files, and decode them: pictures and rasters of any size, bands and type.

@@ -313,19 +313,20 @@ def encode_source(
         try:
             return job.run(*rate, metadata)
         except FallsShortError:
-            pass
-    return encode_source(
-        source,
-        layout=layout,
-        quality=quality,
-        psnr=psnr,
-        model=registry.default(1).name,
-        tile_size=tile_size,
-        effort=effort,
-        device=device,
-        threads=threads,
-        frames=frames + 1,
-    )
+            data = encode_source(
+                source,
+                layout=layout,
+                quality=quality,
+                psnr=psnr,
+                model=registry.default(1).name,
+                tile_size=tile_size,
+                effort=effort,
+                device=device,
+                threads=threads,
+                frames=frames + 1,
+            )
+        job.finish()
+    return data
 
 
 def _encode_bounded(

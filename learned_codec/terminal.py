@@ -20,7 +20,7 @@ LONGEST = 1000
 """The most characters of a message. Texts from files can be longer."""
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A group of commands that print errors and warnings as one line each, and end cleanly on a signal."""
 
     def invoke(self, ctx: click.Context) -> object:

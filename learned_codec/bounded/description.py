@@ -16,7 +16,7 @@ from learned_codec.errors import CorruptDataError, TruncatedError
 from .lattice import PASSES
 from .numbers import GRID, ORDERED, Mapping
 from .planes import PlaneModel
-from .predictor import Weights, activities_of, features_of
+from .predictor import PassWeights, activities_of, features_of
 from .residuals import CONTEXTS, MAX_SHIFT, Tables
 from .tables import SCALES, SHAPES
 
@@ -29,7 +29,7 @@ MAX_NUMBER = 2**34
 
 
 @dataclass(frozen=True)
-class Band:
+class CodedBand:
     """A band as coded.
 
     Attributes:
@@ -50,7 +50,7 @@ class Band:
     references: tuple[int, ...] = ()
     model: PlaneModel | None = None
 
-    def predicted(self, references: tuple[int, ...], model: PlaneModel) -> Band:
+    def predicted(self, references: tuple[int, ...], model: PlaneModel) -> CodedBand:
         """The description of the band as a predicted one."""
         return replace(self, references=references, model=model)
 
@@ -64,12 +64,12 @@ class Band:
         return self.mapping.samples((numbers if self.levels is None else self.levels[numbers]) + self.lowest, dtype)
 
 
-def pack(bands: Sequence[Band], lengths: Sequence[int]) -> bytes:
+def pack(bands: Sequence[CodedBand], lengths: Sequence[int]) -> bytes:
     """The bands in their order of coding, and how many bytes the stream of each has."""
     return b"".join(_pack_band(band, length) for band, length in zip(bands, lengths, strict=True))
 
 
-def _pack_band(band: Band, length: int) -> bytes:
+def _pack_band(band: CodedBand, length: int) -> bytes:
     form = band.mapping.kind | (NUMBERED if band.levels is not None else 0)
     form |= PREDICTED if band.model is not None else LISTED if band.top else 0
     out = bytearray(varint.encode(band.number))
@@ -94,7 +94,7 @@ def _pack_band(band: Band, length: int) -> bytes:
     return bytes(out)
 
 
-def unpack(data: bytes, count: int, pixels: int) -> tuple[list[Band], list[int]]:
+def unpack(data: bytes, count: int, pixels: int) -> tuple[list[CodedBand], list[int]]:
     """The inverse of `pack`, of a zlib stream. Raises `CorruptDataError`."""
     most = count * (24_000 + 5 * min(pixels, 2**16))
     try:
@@ -149,7 +149,7 @@ class _Cursor:
         return found
 
 
-def _unpack_band(cursor: _Cursor, place: int, pixels: int) -> tuple[Band, int]:
+def _unpack_band(cursor: _Cursor, place: int, pixels: int) -> tuple[CodedBand, int]:
     number = cursor.number(varint.MAX)
     form = cursor.byte(31)
     kind, coding = form & 3, form & (LISTED | PREDICTED)
@@ -171,7 +171,7 @@ def _unpack_band(cursor: _Cursor, place: int, pixels: int) -> tuple[Band, int]:
         levels = np.cumsum([0, *(cursor.number(MAX_NUMBER) for _ in range(top))])
         if levels[-1] > MAX_NUMBER or (np.diff(levels) < 1).any():
             raise CorruptDataError("a band's levels don't ascend")
-    band = Band(number, Mapping(kind, step), lowest, top, levels)
+    band = CodedBand(number, Mapping(kind, step), lowest, top, levels)
     length = cursor.number(varint.MAX) if top else 0
     if coding != PREDICTED:
         return band, length
@@ -188,10 +188,10 @@ def _unpack_band(cursor: _Cursor, place: int, pixels: int) -> tuple[Band, int]:
     return band.predicted(references, model), length
 
 
-def _unpack_pass(cursor: _Cursor, number: int, references: int) -> tuple[Weights, Tables]:
+def _unpack_pass(cursor: _Cursor, number: int, references: int) -> tuple[PassWeights, Tables]:
     features, activities = features_of(PASSES[number], references), activities_of(references)
     values = np.frombuffer(cursor.take(2 * features), "<i2").astype(np.int16)
-    weights = Weights(values, cursor.array(activities))
+    weights = PassWeights(values, cursor.array(activities))
     first, count = cursor.byte(CONTEXTS - 1), cursor.byte(CONTEXTS)
     tables = [cursor.array(count, most) for most in (SHAPES - 1, SCALES - 1, MAX_SHIFT)]
     return weights, Tables(first, *tables)

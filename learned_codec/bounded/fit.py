@@ -13,7 +13,7 @@ from .lattice import PASSES, Level, Pass, Plane, levels_of
 from .predictor import (
     FRACTION_BITS,
     Known,
-    Weights,
+    PassWeights,
     activities_of,
     dtype_for,
     features_of,
@@ -75,7 +75,7 @@ def fit(
     top: int,
     references: Sequence[dict[int, Known]],
     ranges: Sequence[int],
-) -> list[list[Weights]]:
+) -> list[list[PassWeights]]:
     """The weights of a plane: of each set, those of its passes.
 
     The last set serves all levels from its own on. What is known at a level is taken to be the plane itself, as coarse
@@ -102,12 +102,12 @@ def fit(
     return found
 
 
-def plain(step: Pass, references: int) -> Weights:
+def plain(step: Pass, references: int) -> PassWeights:
     """The mean of the nearest, and as much above it as the first reference is."""
     values = np.zeros(features_of(step, references), np.int16)
     if references:
         values[len(step.own)] = 1 << FRACTION_BITS
-    return Weights(values, np.full(activities_of(references), 16, np.uint8))
+    return PassWeights(values, np.full(activities_of(references), 16, np.uint8))
 
 
 def _fit_level(
@@ -116,7 +116,7 @@ def _fit_level(
     valid: NDArray[np.bool_] | None,
     references: Sequence[Known],
     error: int,
-) -> list[Weights]:
+) -> list[PassWeights]:
     """The weights of a level's passes, by a few stretches of rows."""
     whole, width = Level.of(known), known.shape[1]
     stretches = []
@@ -140,7 +140,7 @@ def _stretches(height: int, width: int) -> list[tuple[int, int]]:
 Stretch = tuple[Known, list[Known], NDArray[np.int64], NDArray[np.bool_] | None]
 
 
-def _fit(step: Pass, stretches: Sequence[Stretch], error: int) -> Weights:
+def _fit(step: Pass, stretches: Sequence[Stretch], error: int) -> PassWeights:
     """The weights of one pass at one level; notes in the stretches how far off they are there."""
     references = len(stretches[0][1])
     found, place = [], (slice(step.phase[0], None, 2), slice(step.phase[1], None, 2))
@@ -161,7 +161,9 @@ def _fit(step: Pass, stretches: Sequence[Stretch], error: int) -> Weights:
     scale = _scales(activities, np.abs(wanted - values @ features / (1 << FRACTION_BITS))) @ activities
     share = 1 / (scale + 0.3 * scale.mean() + 0.5 + 2 * error)
     values = _least_squares(features * share, wanted * share)
-    weights = Weights(values, _rounded(_scales(activities, np.abs(wanted - values @ features / (1 << FRACTION_BITS)))))
+    weights = PassWeights(
+        values, _rounded(_scales(activities, np.abs(wanted - values @ features / (1 << FRACTION_BITS))))
+    )
     for (own, *_), (told, _, target, _) in zip(stretches, found, strict=True):
         off = np.abs(target - values @ told / (1 << FRACTION_BITS))
         own.errors.put(step.phase, off.reshape(own.errors.size(step.phase)))

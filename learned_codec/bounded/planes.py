@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .fit import fit
 from .lattice import Level, Pass, Plane, coarse_to_fine, size_at
-from .predictor import Known, Weights, dtype_for, predict
+from .predictor import Known, PassWeights, dtype_for, predict
 from .residuals import Histograms, ResidualDecoder, ResidualEncoder, Tables, runs_of
 
 Levels = dict[int, Known]
@@ -30,7 +30,7 @@ class PlaneModel:
 
     error: int
     first: int
-    weights: list[list[Weights]]
+    weights: list[list[PassWeights]]
     tables: list[list[Tables]]
 
 

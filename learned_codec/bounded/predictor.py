@@ -27,7 +27,7 @@ TELLING = 1 + 4
 
 
 @dataclass(frozen=True)
-class Weights:
+class PassWeights:
     """Of one pass: `values` int16 (features,), in 256ths, and `magnitudes` uint8 (activities,)."""
 
     values: NDArray[np.int16]
@@ -52,7 +52,7 @@ def activities_of(references: int) -> int:
     return 2 * NEAREST + references * (TELLING + 1)
 
 
-def dtype_for(weights: Sequence[Weights], ranges: Sequence[int]) -> np.dtype[np.floating]:
+def dtype_for(weights: Sequence[PassWeights], ranges: Sequence[int]) -> np.dtype[np.floating]:
     """The smallest floats that hold all sums exactly.
 
     `ranges` are what values can differ by, in the plane itself and then in each reference. Raises `CorruptDataError`
@@ -107,7 +107,7 @@ def surroundings(
 
 
 def predict(
-    step: Pass, own: Known, references: Sequence[Known], weights: Weights, top: int, dtype: np.dtype[np.floating]
+    step: Pass, own: Known, references: Sequence[Known], weights: PassWeights, top: int, dtype: np.dtype[np.floating]
 ) -> tuple[Plane, NDArray[np.uint8]]:
     """The predictions of all pixels of a pass, (h, w), from 0 to `top`, and their contexts."""
     height, width = own.values.size(step.phase)

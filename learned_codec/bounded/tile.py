@@ -15,7 +15,7 @@ from learned_codec.errors import CorruptDataError
 from learned_codec.values.inpaint import fill
 
 from . import listing
-from .description import Band, pack, unpack
+from .description import CodedBand, pack, unpack
 from .fit import order_of
 from .numbers import Mapping, numbers_of
 from .planes import Levels, decode_plane, encode_plane
@@ -66,7 +66,7 @@ def encode_tile(
         for k, band in enumerate(values)
     ]
     order = order_of([source.numbers for source in sources])
-    bands: list[Band] = []
+    bands: list[CodedBand] = []
     streams: list[bytes] = []
     known: list[Levels | None] = []
     for number, wished in order:
@@ -133,10 +133,10 @@ def _even(numbers: NDArray[np.int64]) -> bool:
 
 
 def _coded(
-    number: int, source: _Source, places: tuple[int, ...], bands: Sequence[Band], known: Sequence[Levels | None]
-) -> tuple[Band, bytes, Levels | None]:
+    number: int, source: _Source, places: tuple[int, ...], bands: Sequence[CodedBand], known: Sequence[Levels | None]
+) -> tuple[CodedBand, bytes, Levels | None]:
     """A band's description, its stream, and the plane as decoded if it is predicted."""
-    band = Band(number, source.mapping, source.lowest, source.top, source.levels)
+    band = CodedBand(number, source.mapping, source.lowest, source.top, source.levels)
     if source.top == 0:
         return band, b"", None
     references = [levels for levels in (known[place] for place in places) if levels is not None]
@@ -150,7 +150,7 @@ def _coded(
         size = len(stream) + predicted.size
         listed = listing.compress(exact.numbers, exact.top + 1, size)
         if listed is not None and len(listed) < size:
-            return Band(number, exact.mapping, exact.lowest, exact.top, exact.levels), listed, None
+            return CodedBand(number, exact.mapping, exact.lowest, exact.top, exact.levels), listed, None
     return predicted, stream, levels
 
 
@@ -188,12 +188,12 @@ def decode_tile(
 
 
 def _decoded(
-    band: Band,
+    band: CodedBand,
     place: int,
     stream: bytes,
     size: tuple[int, int],
     valid: NDArray[np.bool_] | None,
-    bands: Sequence[Band],
+    bands: Sequence[CodedBand],
     known: Sequence[Levels | None],
 ) -> tuple[NDArray[np.int64], Levels | None]:
     """A band's numbers from 0 to `top`, and the plane as a reference for later bands."""

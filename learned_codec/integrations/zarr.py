@@ -1,10 +1,10 @@
 """A serializer for Zarr format 3: chunks of arrays, and inner chunks of shards, as LCI files.
 
     import zarr
-    from learned_codec.integrations.zarr import Lci
+    from learned_codec.integrations.zarr import LciCodec
 
     zarr.create_array("scene.zarr", shape=(4, 5000, 5000), chunks=(4, 1000, 1000), dtype="uint16",
-                      serializer=Lci(quality=60), compressors=None)
+                      serializer=LciCodec(quality=60), compressors=None)
 
 To read such arrays, it is enough to install this package: Zarr finds the codec by its entry point, `learned_codec.lci`.
 `docs/integrations.md` specifies the configuration.
@@ -40,7 +40,7 @@ SMALL = 2**16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lci(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
+class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     """A lossy codec for images: the last two dimensions of a chunk are rows and columns, all before them are bands.
 
     The settings are those of `learned_codec.encode`. They are stored with the array; decoding needs none of them. Each
@@ -203,3 +203,6 @@ class _Ranges(io.RawIOBase):
         data = b"" if found is None else found.to_bytes()
         self._at += len(data)
         return data
+
+
+Lci = LciCodec  # until installed entry points have the new name

@@ -1,8 +1,8 @@
 """The refinement's adaptation to one image. The encoder fits it; it takes a few bytes in the file.
 
-A weights file has some changes to the refinement's last layer (`Refinement.adaptations`): those that help most on
-training images. How much of each suits an image is a linear least-squares problem. (On adapting decoders to images in
-general: van Rozendaal et al., "Overfitting for fun and profit", 2021.)
+A weights file has some changes to the refinement's last layer (`RefinementProgram.adaptations`): those that help most
+on training images. How much of each suits an image is a linear least-squares problem. (On adapting decoders to images
+in general: van Rozendaal et al., "Overfitting for fun and profit", 2021.)
 """
 
 from __future__ import annotations

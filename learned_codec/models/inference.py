@@ -62,7 +62,7 @@ class _Block:
         return ops.add(ops.pointwise(ops.leaky_relu(inner, SLOPE), *self._project), x)
 
 
-class Refinement:
+class RefinementProgram:
     """The residual network on decoded pixels."""
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
@@ -150,7 +150,7 @@ class Refinement:
         return [ops.depth_to_space(ops.multiply(x, scale), PATCH)]
 
 
-class HyperAnalysis:
+class HyperAnalysisProgram:
     """Latents to hyper-latents, before these are rounded."""
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:

@@ -18,7 +18,7 @@ from .block_transform import BlockTransform
 from .config import BLOCK, EXTRA_GAIN, EXTRA_STEPS, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
 from .engine import Array, Engine, engine_for
 from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, Stage, hyper_size, usual_size
-from .inference import HyperAnalysis, Refinement
+from .inference import HyperAnalysisProgram, RefinementProgram
 from .rdoq import OPTIMISED, SINGLE_PASS, Strength
 from .shape_adaptive import Shape
 from .weights import LEVEL_TABLES, Weights
@@ -56,9 +56,9 @@ class Model:
         transforms = weights.part("transforms")
         self.transform = _block_transform(self.config, transforms)
         self.positions = self.transform.positions
-        self.refinement = Refinement(self.config, transforms, engine)
+        self.refinement = RefinementProgram(self.config, transforms, engine)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), engine)
-        self._hyper_analysis = HyperAnalysis(self.config, transforms, engine)
+        self._hyper_analysis = HyperAnalysisProgram(self.config, transforms, engine)
         self.coder_models = CoderModels(weights.scale_tables())
         self._savings = rdoq.savings(self.coder_models.tables)
 

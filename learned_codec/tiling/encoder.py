@@ -116,10 +116,10 @@ class ImageEncoder:
                 data = self._write(step, self._tiles(step)).data
             else:
                 data = self._search(Goal.bpp(value) if control == "bpp" else Goal.psnr(value))
-        self._counter.finish()
         verdict = self._verdicts[data]()
         if control == "quality" and self.strict and verdict.worst > FALLS_SHORT:
             raise FallsShortError
+        self.finish()
         if complaints := verdict.complaints:
             others = f"; so do {len(complaints) - 1} more bands" if len(complaints) > 1 else ""
             warnings.warn(complaints[0] + others, DistortionWarning, stacklevel=4 + self.frames)
@@ -367,6 +367,10 @@ class ImageEncoder:
         return decibels(total / max(1, count))
 
     # -- progress -----------------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Report that all is done. `run` does so, unless the model falls short: then the image isn't encoded yet."""
+        self._counter.finish()
 
     def _plan(self, control: str) -> Counter:
         """Plan the work.

@@ -191,7 +191,7 @@ def test_float32_and_float64_decode_alike(monkeypatch) -> None:
 def test_sums_that_dont_fit_are_refused(seed, height, top) -> None:
     rng = np.random.default_rng(seed)
     weights = [
-        predictor.Weights(
+        predictor.PassWeights(
             rng.integers(-(2**15), 2**15, predictor.features_of(step, 1)).astype(np.int16),
             rng.integers(0, 256, predictor.activities_of(1)).astype(np.uint8),
         )

@@ -12,7 +12,7 @@ from learned_codec.errors import InvalidInputError
 from learned_codec.values.arrays import BOUNDED_DTYPES
 
 zarr = pytest.importorskip("zarr", minversion="3.0")
-from learned_codec.integrations.zarr import Lci  # noqa: E402 - needs zarr
+from learned_codec.integrations.zarr import LciCodec  # noqa: E402 - needs zarr
 from tests.full_disk import files_of_at_most  # noqa: E402
 from tests.integrations.test_numcodecs import chunk  # noqa: E402
 
@@ -21,7 +21,7 @@ def create(store: Any, values: np.ndarray, chunks: tuple[int, ...], *, fill_valu
     shards = settings.pop("shards", None)
     array = zarr.create_array(
         store, shape=values.shape, chunks=chunks, shards=shards, dtype=values.dtype,
-        serializer=Lci(**settings), compressors=None, fill_value=fill_value,
+        serializer=LciCodec(**settings), compressors=None, fill_value=fill_value,
     )  # fmt: skip
     array[...] = values
     return array
@@ -91,7 +91,7 @@ def test_the_asynchronous_interface() -> None:
         values = chunk(1, 64, 64)
         array = await zarr.api.asynchronous.create_array(
             zarr.storage.MemoryStore(), shape=values.shape, chunks=values.shape, dtype="uint16",
-            serializer=Lci(quality=80), compressors=None,
+            serializer=LciCodec(quality=80), compressors=None,
         )  # fmt: skip
         await array.setitem(..., values)
         return np.abs((await array.getitem(...)).astype(float) - values)
@@ -100,13 +100,13 @@ def test_the_asynchronous_interface() -> None:
 
 
 def test_settings_are_kept_and_checked() -> None:
-    codec = Lci(psnr=50.0, kind="sar", unit="db", keep_fill_value=False)
-    assert Lci.from_dict(codec.to_dict()) == codec
+    codec = LciCodec(psnr=50.0, kind="sar", unit="db", keep_fill_value=False)
+    assert LciCodec.from_dict(codec.to_dict()) == codec
     assert codec.to_dict()["configuration"] == {
         "psnr": 50.0, "kind": "sar", "unit": "db", "effort": 0, "keep_fill_value": False,
     }  # fmt: skip
     with pytest.raises(InvalidInputError, match="qualty"):
-        Lci.from_dict({"name": "learned_codec.lci", "configuration": {"qualty": 3}})
+        LciCodec.from_dict({"name": "learned_codec.lci", "configuration": {"qualty": 3}})
     with pytest.raises(InvalidInputError, match="float64"):
         create(zarr.storage.MemoryStore(), np.zeros((64, 64)), (64, 64))
     with pytest.raises(InvalidInputError, match=r"shape \(9,\)"):
@@ -137,13 +137,13 @@ def test_chunks_are_files() -> None:
 def test_missing_values_of_xarray(tmp_path: Path, encoding: dict[str, Any], zarr_format: int) -> None:
     """Codecs aren't told what stands for them. In each chunk there are none, few, or many."""
     xarray = pytest.importorskip("xarray")
-    from learned_codec.integrations.numcodecs import Lci as Compressor
+    from learned_codec.integrations.numcodecs import Lci
 
     values = np.broadcast_to(chunk(1, 64, 64) / 1e4, (2, 64, 64)).astype(np.float32)
     values[:, :10, :20] = values[0, 30:34, 30:50] = np.nan
-    codec: dict[str, Any] = {"compressors": Compressor(quality=90)}
+    codec: dict[str, Any] = {"compressors": Lci(quality=90)}
     if zarr_format == 3:
-        codec = {"compressors": None, "serializer": Lci(quality=90)}
+        codec = {"compressors": None, "serializer": LciCodec(quality=90)}
     settings = encoding | codec | {"chunks": (2, 32, 32)}
     xarray.Dataset({"a": (("band", "y", "x"), values)}).to_zarr(
         tmp_path / "a.zarr", zarr_format=zarr_format, encoding={"a": settings}, consolidated=False
@@ -157,13 +157,13 @@ def test_missing_values_of_xarray(tmp_path: Path, encoding: dict[str, Any], zarr
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_missing_values_of_xarray_within_a_bound(tmp_path: Path, zarr_format: int) -> None:
     xarray = pytest.importorskip("xarray")
-    from learned_codec.integrations.numcodecs import Lci as Compressor
+    from learned_codec.integrations.numcodecs import Lci
 
     values = chunk(2, 64, 64, dtype="float32")
     values[:, :10, :20] = values[0, 30:34, 30:50] = np.nan
-    codec: dict[str, Any] = {"compressors": Compressor(max_error=7)}
+    codec: dict[str, Any] = {"compressors": Lci(max_error=7)}
     if zarr_format == 3:
-        codec = {"compressors": None, "serializer": Lci(max_error=7)}
+        codec = {"compressors": None, "serializer": LciCodec(max_error=7)}
     encoding = {"dtype": "float32", "_FillValue": -9999.0, "chunks": (2, 32, 32), **codec}
     xarray.Dataset({"a": (("band", "y", "x"), values)}).to_zarr(
         tmp_path / "a.zarr", zarr_format=zarr_format, encoding={"a": encoding}, consolidated=False
@@ -202,11 +202,11 @@ def test_dtypes_without_a_bound_are_refused_at_once() -> None:
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_a_full_disk_leaves_the_old_chunk(tmp_path: Path, zarr_format: int) -> None:
-    from learned_codec.integrations.numcodecs import Lci as Compressor
+    from learned_codec.integrations.numcodecs import Lci
 
-    codec: dict[str, Any] = {"compressors": Compressor(quality=60)}
+    codec: dict[str, Any] = {"compressors": Lci(quality=60)}
     if zarr_format == 3:
-        codec = {"compressors": None, "serializer": Lci(quality=60)}
+        codec = {"compressors": None, "serializer": LciCodec(quality=60)}
     old, new = chunk(64, 64), chunk(64, 64)[::-1] + 5000
     array = zarr.create_array(
         tmp_path / "a.zarr", shape=old.shape, chunks=old.shape, dtype=old.dtype, zarr_format=zarr_format, **codec

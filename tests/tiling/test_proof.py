@@ -114,8 +114,12 @@ def test_areas_show_every_band() -> None:
 def test_colours_that_the_rgb_model_has_not_go_through_the_other(rate: dict[str, float]) -> None:
     even = np.indices((64, 64)).sum(0) % 2
     image = np.dstack([even * 255, (1 - even) * 255, even * 255]).astype(np.uint8)
-    data = learned_codec.encode(image, **rate)  # type: ignore[arg-type]
+    told: list[tuple[int, int]] = []
+    data = learned_codec.encode(image, progress=lambda *call: told.append(call), **rate)  # type: ignore[arg-type]
     assert learned_codec.inspect(data).model == "mono-1"
+    done, planned = zip(*told, strict=True)
+    assert list(done) == sorted(set(done))
+    assert {done[-1]} == set(planned)
     error = learned_codec.decode(data).astype(float) - image
     assert 10 * np.log10(255**2 / np.mean(error**2)) > 35
     waves = np.dstack([bands("uint8", 1, 96, 96)[0]] * 3)
