@@ -93,7 +93,7 @@ def names(cell: str) -> list[str]:
 
 
 def test_every_setting_of_a_model_is_listed() -> None:
-    rows = table_after("and `config`, which has all of")
+    rows = table_after("and `config`, which has all of these:")
     assert sorted(name for row in rows for name in names(row[0])) == sorted(f.name for f in fields(ModelConfig))
 
 
@@ -124,11 +124,11 @@ def test_every_tensor_is_listed_with_its_type_and_shape(name: str) -> None:
         return int(factor or 1) * (sizes[letters] if letters else 1)
 
     layers = {}
-    for row in table_after("and these are the exact layers, T being 0 to 3:"):
+    for row in table_after("The exact layers are these, where T is 0 to 3:"):
         for layer, shape in zip(names(row[0]), (row[1].split(", ") * 2), strict=False):
             layers[layer] = tuple(size(part) for part in shape.split(" × "))
     patterns: dict[str, tuple[str, tuple[int, ...] | None]] = {}
-    for row in table_after("Tensors are little-endian and in C order. A decoder needs"):
+    for row in table_after("Tensors are little-endian and in C order. A decoder needs these:"):
         listed = names(row[0])
         types, shapes = row[1].split(", "), row[2].split(", ")
         for number, tensor in enumerate(listed):
