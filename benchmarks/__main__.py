@@ -38,7 +38,7 @@ _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
 
 
 def _command() -> str:
-    """The command as it was typed, for the results file; of an absolute path only its last name."""
+    """The command as it was typed, for the results file. Absolute paths are reduced to their last names."""
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     return shlex.join(["python", "-m", "benchmarks", *words])
 
@@ -64,9 +64,9 @@ def main() -> None:
 @main.command("bounded")
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--out", type=_OUT, default="benchmark-results", show_default=True)
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many images of each group.")
+@click.option("--limit", type=click.IntRange(1), help="Only this many images of each group.")
 def bounded_command(data: Path, out: Path, limit: int | None) -> None:
-    """Bytes without loss and within bounds, of the folders kodak, optical_test and sar_test in --data."""
+    """Bytes without loss and within bounds, for the folders kodak, optical_test and sar_test in --data."""
     click.echo(bounded.table(bounded.run(data, out, _command(), limit)))
 
 
@@ -77,7 +77,7 @@ def bounded_command(data: Path, out: Path, limit: int | None) -> None:
 @click.option(
     "--cache", type=_OUT, default=None, help="Where measured cells are kept.  [default: the user's cache folder]"
 )
-@click.option("--fresh", is_flag=True, help="Measure every cell again, whatever the cache holds.")
+@click.option("--fresh", is_flag=True, help="Measure all cells again; don't use the cache.")
 @click.option("--jobs", type=click.IntRange(1), default=cores, show_default="cores")
 @click.option("--points", type=click.IntRange(2), help="The most settings of each ladder.")
 @click.option("--limit", type=click.IntRange(1), help="The most images.")
@@ -99,7 +99,7 @@ def rd_command(
     speed_file: Path | None,
     complexity_file: Path | None,
 ) -> None:
-    """Rate and distortion of each codec's ladder over all images; resumes where an earlier run stopped."""
+    """Rate and distortion of each codec on all images. Goes on where an earlier run stopped."""
     if quick:
         dataset, points = dataset or "quick", points or 5
     if dataset is None:
@@ -152,7 +152,7 @@ def _sar(dataset: Path, names: Sequence[str], patch: int | None, out: Path) -> N
     "--patch", type=click.IntRange(0), default=sar.PATCH, show_default=True, help="Patch size; 0: whole images."
 )
 def sar_command(dataset: Path, names: list[str] | None, out: Path, patch: int) -> None:
-    """Sentinel-1 mode: dB clipped to its 1st–99th percentile, at 0.25, 0.5, 1 and 2 bit/pixel."""
+    """SAR in dB, clipped to its 1st–99th percentile, at 0.25, 0.5, 1 and 2 bits per pixel."""
     _sar(dataset, names or ("ours", "jpeg2000", "jpegxl"), patch or None, out)
 
 
@@ -161,7 +161,7 @@ def sar_command(dataset: Path, names: list[str] | None, out: Path, patch: int) -
 @click.option("--limit", type=click.IntRange(1), help="The most scenes.")
 @click.option("--out", type=_OUT, default="benchmark-results", show_default=True)
 def eo_command(dataset: str, limit: int | None, out: Path) -> None:
-    """Earth observation: bytes a scene, PSNR at 0.1 and 1 bit per pixel and band, and what analysts check."""
+    """Earth observation: bytes of each scene, PSNR at 0.1 and 1 bit per pixel and band, and what analysts check."""
     try:
         result = eo.run(dataset, limit=limit, command=_command())
     except ValueError as error:
@@ -186,7 +186,7 @@ def eo_command(dataset: str, limit: int | None, out: Path) -> None:
 def speed_command(
     names: list[str] | None, bpp: float, threads: tuple[int, ...], repeats: int, timeout: float, quick: bool, out: Path
 ) -> None:
-    """Time and peak memory of ours, OpenJPEG and the peers, interleaved in one run, as one page."""
+    """Time and peak memory of ours and the peers, in turns in one run, as one page."""
     sizes: dict[str, Any] = {"megapixels": 0.5, "slow_megapixels": 0.5, "large_megapixels": None} if quick else {}
     repeats = 1 if quick else repeats
     result = speed.run(names, bpp=bpp, threads=threads, repeats=repeats, timeout=timeout, command=_command(), **sizes)

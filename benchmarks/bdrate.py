@@ -1,7 +1,7 @@
 """Bjøntegaard deltas: the average difference of two rate-distortion curves, over the qualities that both reach.
 
-Computed by the `bjontegaard` package over log(rate), with PCHIP and Akima interpolation. BD-rate is in percent of rate
-at equal quality (negative: fewer bits), BD-PSNR in dB at equal rate. A pair whose curves share too little is refused:
+They are computed over log(rate) by the `bjontegaard` package, with PCHIP and Akima interpolation. BD-rate is in percent
+of rate at equal quality (negative: fewer bits), BD-PSNR in dB at equal rate. Curves that share too little are refused;
 nothing is extrapolated. G. Bjøntegaard, "Calculation of average PSNR differences between RD-curves", VCEG-M33, 2001;
 C. Herglotz et al., "The Bjøntegaard Bible: Why Your Way of Comparing Video Codecs May Be Wrong", IEEE TIP, 2024.
 """
@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 METHODS = ("pchip", "akima")
 MIN_OVERLAP = 0.6
-#: What is compared besides the whole range of PSNR: other metrics, and bands of quality, because a mean over all hides
-#: where a codec wins.
+#: Other comparisons than by PSNR over the whole range: by another metric, and by bands of PSNR, because a mean over
+#: all hides where a codec wins.
 PARTS: tuple[tuple[str, tuple[float, float] | None], ...] = (
     ("ms-ssim", None),
     ("psnr", (25, 30)),
@@ -50,7 +50,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Delta:
-    """A BD value with what it rests on: the shared range, and its share of the shorter curve's range."""
+    """A BD value, the range that it is computed over, and that range's share of the shorter curve's."""
 
     value: float
     low: float
@@ -60,7 +60,7 @@ class Delta:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Both BD-rates of a codec against an anchor: of the mean curve, and the mean over images."""
+    """The BD-rates of a codec against an anchor: of the mean curve, and the mean of images."""
 
     codec: str
     anchor: str
@@ -78,9 +78,9 @@ class Comparison:
 
 
 def curve(rate: Sequence[float], quality: Sequence[float | None]) -> Curve:
-    """Sorts by rate and leaves out points that cost more without being better, and lossless ones (infinite, or null).
+    """Points sorted by rate, so that both rise, as interpolation needs.
 
-    What remains rises in both, as the interpolation over quality needs.
+    Points that cost more without being better are left out, and lossless ones (infinite, or None).
     """
     kept: list[tuple[float, float]] = []
     known = [(r, q) for r, q in zip(rate, quality, strict=True) if q is not None and math.isfinite(q)]
@@ -105,7 +105,7 @@ def _shared(a: Sequence[float], b: Sequence[float], min_overlap: float) -> tuple
 def bd(
     anchor: Curve, test: Curve, *, of: Quantity = "rate", method: str = "pchip", min_overlap: float = MIN_OVERLAP
 ) -> Delta:
-    """BD-rate (%) or, `of="quality"`, BD-PSNR (dB) of `test` against `anchor`; raises `NotComparable`."""
+    """BD-rate (%), or with `of="quality"` BD-PSNR (dB), of `test` against `anchor`. Raises `NotComparable`."""
     package = importlib.import_module("bjontegaard")
     for c in (anchor, test):
         if len(c.rate) < _MIN_POINTS[method]:
@@ -118,7 +118,7 @@ def bd(
         low, high, overlap = _shared(logs[0], logs[1], min_overlap)
         low, high = 10**low, 10**high
         function = package.bd_psnr
-    # the package would warn about overlap by another rule than the one applied above
+    # min_overlap=0: the overlap was checked above, and the package would warn by another rule
     value = function(
         anchor.rate,
         anchor.quality,
@@ -132,9 +132,9 @@ def bd(
 
 
 def bd_within(anchor: Curve, test: Curve, low: float, high: float, min_overlap: float = MIN_OVERLAP) -> Delta:
-    """BD-rate (%) by PCHIP over the qualities from `low` to `high`, or over what both curves reach of them.
+    """BD-rate (%) by PCHIP over those qualities from `low` to `high` that both curves reach.
 
-    Raises `NotComparable` if that is less than `min_overlap` of the band.
+    Raises `NotComparable` if these are less than `min_overlap` of the band.
     """
     from scipy.interpolate import PchipInterpolator  # type: ignore[import-untyped]  # scipy ships no annotations
 
@@ -182,8 +182,8 @@ def compare(
 ) -> Comparison:
     """Compares two codecs' entries of a results file (`name`, `results`, `images`), on the images that both have.
 
-    MS-SSIM counts in dB, −10 log10(1 − x), or everything above 0.98 would be one point. `within`: only this band of
-    qualities, by PCHIP. `no_mean_curve` is the reason, if there is one, why an average of their rates means nothing.
+    MS-SSIM counts in dB, −10 log10(1 − x); else all values above 0.98 would be nearly one point. `within`: only this
+    band of qualities, by PCHIP. `no_mean_curve`: the reason why there is no mean curve, or "".
     """
     refused: dict[str, str] = {"mean curve": no_mean_curve} if no_mean_curve else {}
 

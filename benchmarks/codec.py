@@ -1,4 +1,4 @@
-"""The base class of the benchmarks' codecs: an array to bytes and back at a setting, without silent conversions."""
+"""The base class of the benchmarks' codecs: from an array to bytes and back, without silent conversions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def bands_of(image: Array) -> int:
 
 
 def fill_with_mean(image: Array, valid: Array | None) -> Array:
-    """The image with each band's mean of the valid pixels in place of the others."""
+    """The image with invalid pixels replaced by the mean of the valid ones, in each band."""
     if valid is None or valid.all():
         return image
     mean = image[valid].astype(np.float64).mean(axis=0)
@@ -28,25 +28,25 @@ def fill_with_mean(image: Array, valid: Array | None) -> Array:
 
 
 class Codec(ABC):
-    """A codec with its fixed options; `setting` is the one number that moves along its ladder."""
+    """A codec with fixed options. `setting` is the number that changes its rate; `ladder` lists those to measure."""
 
     name: ClassVar[str] = ""
     description: ClassVar[str] = ""
-    #: Why these settings are its best for what they are measured by; shown beside its rows.
+    #: Why these options are its best for its metrics; shown in tables.
     note: ClassVar[str] = ""
-    #: The metrics whose tables it stands in: a codec with several tunings is shown with the one made for the metric.
+    #: The metrics whose tables it appears in: each tuning of a codec appears in those that it is made for.
     metrics: ClassVar[tuple[str, ...]] = ("psnr", "ms-ssim")
-    #: Fixed options, part of the cache key: a change of them invalidates this codec's cells only.
+    #: Fixed options. They are part of the cache key: a change invalidates the cells of this codec only.
     options: ClassVar[dict[str, Any]] = {}
-    #: Whether `threads` reaches the codec; if not, it runs on one and the tables say so.
+    #: Whether the codec can use `threads`; if not, it runs on one, which the tables show.
     threaded: ClassVar[bool] = False
     #: Whether its setting is a rate in bits per pixel.
     by_rate: ClassVar[bool] = False
-    #: Random weights: fit for speed and complexity, refused by every rate-distortion run.
+    #: Whether its weights are random: then only speed and complexity are measured.
     random_weights: ClassVar[bool] = False
-    #: Encodes at a few tenths of a megapixel per second: timed on a smaller image.
+    #: Whether it encodes so slowly that a smaller image is timed.
     slow: ClassVar[bool] = False
-    #: Runs only where it is named.
+    #: Whether it runs only if it is named.
     on_request: ClassVar[bool] = False
 
     @abstractmethod
@@ -72,36 +72,36 @@ class Codec(ABC):
         return self.decode(data), None
 
     def encode_valid(self, image: Array, setting: float, valid: Array | None, threads: int = 1) -> bytes:
-        """Encodes an image in which only the pixels of `valid` count.
+        """Encode an image in which only the pixels of `valid` count.
 
-        For a codec without masks, the other pixels become the mean of each band, which costs next to nothing; no mask
-        is counted in its bytes.
+        For a codec without masks, the others become the mean of each band, which takes hardly any bytes. No mask counts
+        in its bytes.
         """
         return self.encode(fill_with_mean(image, valid), setting, threads)
 
     def within(self, image: Array, nbytes: int, valid: Array | None = None, *, sar: bool = False) -> bytes:
-        """At most about `nbytes` bytes, by bisection over real encodes. Raises ValueError if that is too few."""
+        """A file of at most about `nbytes`, by bisection over real files. Raises ValueError if that is too few."""
         return setting_for_bytes(self, fill_with_mean(image, valid), nbytes, tolerance=0.005, max_trials=16)[1]
 
     def unavailable(self) -> str | None:
         """Why it cannot run here; None if it can."""
         try:
             self.version()
-        except Exception as error:  # noqa: BLE001  # a half-installed package raises anything at import
+        except Exception as error:  # noqa: BLE001  # a half-installed package may raise anything at import
             return f"{type(error).__name__}: {error}"
         return None
 
     def key(self) -> str:
-        """Name, version and options: what a cached cell depends on besides setting and image."""
+        """What a cached cell depends on besides setting and image: name, version and options."""
         return json.dumps([self.name, self.version(), self.options], sort_keys=True)
 
 
 def setting_for_bytes(
     codec: Codec, image: Array, target: float, *, tolerance: float = 0.01, max_trials: int = 12, threads: int = 1
 ) -> tuple[float, bytes]:
-    """The highest setting whose bytes do not pass `target` by more than `tolerance`: bisection on real encodes.
+    """The highest setting whose file isn't larger than `target` by more than `tolerance`, and the file, by bisection.
 
-    Raises ValueError if even the lowest setting of the ladder is larger.
+    Raises ValueError if even the lowest setting of the ladder gives a larger file.
     """
     ladder: Sequence[float] = codec.ladder(image.dtype, bands_of(image))
     limit = target * (1 + tolerance)

@@ -1,7 +1,7 @@
-"""Multiply-accumulates per pixel: ours, CompressAI's architectures (random weights), and published figures.
+"""Multiply-accumulates (MACs) per pixel: ours, CompressAI's architectures with random weights, and published figures.
 
-Convolutions, transposed convolutions and matrix products are counted as they run, by hooks on the modules; activations,
-norms and the entropy coder are not. One MAC is one multiplication with its addition.
+Convolutions, transposed convolutions and matrix products are counted while they run, by hooks on the modules.
+Activations, norms and the entropy coder aren't counted. A MAC is a multiplication and an addition.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 
 from . import compressai_peers, environment
 
-#: Parts of CompressAI's models that only the encoder runs.
+#: Parts of CompressAI's models that only encoders run.
 _ENCODER_ONLY = ("g_a", "h_a")
 _SIZE = 512
 
 
 def module_macs(module: Any, inputs: Any, output: Any) -> int:
-    """The MACs of one call of a leaf module; 0 for those that have no weights to multiply with."""
+    """The MACs of one call of a module without children; 0 if it has no weights to multiply with."""
     torch = importlib.import_module("torch")
     nn = torch.nn
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
-        # every input sample meets every tap of every output channel of its group
+        # every input sample is multiplied with all taps of all output channels of its group
         taps = module.weight[0].numel()
         return int(inputs[0].numel() * taps)
     if isinstance(module, nn.modules.conv._ConvNd):
@@ -35,7 +35,7 @@ def module_macs(module: Any, inputs: Any, output: Any) -> int:
 
 
 def count(model: Any, *inputs: Any) -> dict[str, int]:
-    """Runs `model(*inputs)` once and returns the MACs of each of its direct children."""
+    """The MACs of each direct child of a model in one call of `model(*inputs)`."""
     totals: dict[str, int] = {}
     handles = []
     for name, child in model.named_children():
@@ -56,7 +56,7 @@ def count(model: Any, *inputs: Any) -> dict[str, int]:
 
 
 def ours() -> list[dict[str, Any]]:
-    """What `learned_codec.models.complexity` says of each model. Raises ImportError if it cannot."""
+    """The MACs of our models, by `learned_codec.models.complexity`. Raises ImportError if that is missing."""
     package = importlib.import_module("learned_codec")
     module = importlib.import_module("learned_codec.models.complexity")
     rows = []
@@ -71,7 +71,7 @@ def ours() -> list[dict[str, Any]]:
 
 
 def compressai() -> list[dict[str, Any]]:
-    """CompressAI's architectures, counted on random weights. Raises ImportError if compressai is missing."""
+    """The MACs of CompressAI's architectures with random weights. Raises ImportError if compressai is missing."""
     importlib.import_module("compressai")
     torch = importlib.import_module("torch")
     rows = []
@@ -91,7 +91,7 @@ def compressai() -> list[dict[str, Any]]:
 
 
 def published() -> list[dict[str, Any]]:
-    """The figures in `published/`, each with where it comes from."""
+    """The figures in `published/`, with their sources."""
     rows = []
     for path in sorted((Path(__file__).parent / "published").glob("*.json")):
         point = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Images by directory or by built-in name, as they are stored: no conversion of type, bands or size."""
+"""Images of a folder, or built-in ones, as they are stored: no conversion of type, bands or size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .codec import Array, bands_of
 
 SUFFIXES = (".png", ".tif", ".tiff", ".ppm", ".pgm", ".bmp")
 
-#: Lossless images inside scikit-image's wheel: (file, crop or None as row, column, height, width).
+#: Lossless images in scikit-image's wheel, and the crop of each: row, column, height, width.
 _QUICK: tuple[tuple[str, tuple[int, int, int, int]], ...] = (
     ("astronaut.png", (0, 64, 384, 384)),
     ("chelsea.png", (0, 32, 288, 384)),
@@ -27,16 +27,16 @@ _QUICK: tuple[tuple[str, tuple[int, int, int, int]], ...] = (
 _MOSAIC = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "motorcycle_right.png", "ihc.png")
 
 
-#: Smaller images (pixels per side) are left out: their files are mostly headers, and metrics with windows mean little.
+#: Images with fewer pixels per side are left out: their files are mostly headers, and metrics need windows.
 MIN_SIDE = 32
 
 
 class DatasetError(ValueError):
-    """A data set that cannot be read, or holds no image."""
+    """A data set that can't be read, or has no image."""
 
 
 class UnfitError(DatasetError):
-    """An image whose rate and distortion would be meaningless. A run lists it, with this reason, and goes on."""
+    """An image whose rate and distortion would mean nothing. A run lists it with this reason, and goes on."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Group:
-    """Images whose figures may be in one table: `title` for people, `slug` for file names."""
+    """Images that may be in one table: `title` is for people, `slug` for file names."""
 
     slug: str
     title: str
 
 
 def group_of(dtype: npt.DTypeLike, bands: int) -> Group:
-    """By type and number of bands; every image of several bands that isn't 8-bit RGB is multi-band."""
+    """The group by type and number of bands. Several bands that aren't 8-bit RGB are multi-band."""
     dtype = np.dtype(dtype)
     depth, name = ("float", "float") if dtype.kind == "f" else (str(8 * dtype.itemsize), f"{8 * dtype.itemsize}-bit")
     if bands == 1:
@@ -97,7 +97,7 @@ def skimage_folder() -> Path:
 
 
 def quick() -> list[Item]:
-    """Crops of scikit-image's bundled images: three colour, two grey. Needs no download."""
+    """Crops of images in scikit-image's wheel: three in colour, two grey."""
     folder = skimage_folder()
     items = [Item(Path(file).stem, str(folder / file), crop) for file, crop in _QUICK if (folder / file).exists()]
     if not items:
@@ -106,7 +106,7 @@ def quick() -> list[Item]:
 
 
 def find(dataset: str | Path) -> list[Item]:
-    """The images of a directory (not of its subdirectories) in name order, or `quick` for the built-in ones."""
+    """The images of a folder, not of its subfolders, by name; or with "quick" the built-in ones."""
     if str(dataset) == "quick":
         return quick()
     folder = Path(dataset)
@@ -127,7 +127,7 @@ def _read_tiff(path: str) -> tuple[Array, Array | None]:
     errors = importlib.import_module("rasterio.errors")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.NotGeoreferencedWarning)
-        # a nodata value counts before an alpha band, which is what is wanted
+        # a nodata value takes precedence over an alpha band, as it should
         warnings.simplefilter("ignore", errors.NodataShadowWarning)
         with rasterio.open(path) as source:
             if "palette" in {interpretation.name for interpretation in source.colorinterp}:
@@ -151,7 +151,7 @@ def _check_fit(image: Array, valid: Array | None) -> None:
 
 
 def load(item: Item) -> Loaded:
-    """Reads an image. Raises `UnfitError` for one that no codec should be judged by."""
+    """Read an image. Raises `UnfitError` for one that no codec should be judged by."""
     valid: Array | None = None
     if Path(item.path).suffix.lower() in (".tif", ".tiff"):
         image, valid = _read_tiff(item.path)
@@ -173,9 +173,9 @@ def load(item: Item) -> Loaded:
 
 
 def mosaic(height: int, width: int) -> Array:
-    """An RGB image of any size made of scikit-image's photographs, flipped and shifted so that no two tiles are equal.
+    """An RGB image of any size, made of parts of scikit-image's photographs; the same on every machine.
 
-    Natural statistics at every scale, the same on every machine; for timing only.
+    No two parts are equal. It is for timing only.
     """
     folder = skimage_folder()
     pil = importlib.import_module("PIL.Image")

@@ -1,4 +1,4 @@
-"""The environment of a measurement: versions, processor, time. No host or path names."""
+"""The environment of a measurement: versions, processor, date. No names of hosts or paths."""
 
 from __future__ import annotations
 

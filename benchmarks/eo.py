@@ -1,9 +1,9 @@
 """Earth observation as its users measure it: bytes of a scene, PSNR at fixed rates, and what analysts check.
 
-The lossy codecs are given the same bytes: JPEG 2000 (as GDAL writes it, 1024 tiles, plain and behind a spectral KLT)
-its rate, the others the bytes of the plain one. Beside them stand what is used today, lossless GeoTIFF, and LERC at
-the largest error that ours makes. No quality counts pixels without data; ours stores their mask and pays for it, the
-others get the mean of each band there and don't.
+JPEG 2000 is written as GDAL does (1024 tiles), plain and after a spectral KLT. Both get the rate; all other lossy
+codecs get at most the bytes of plain JPEG 2000. They are compared with lossless GeoTIFF, which is used today, and with
+LERC at our largest error. No quality counts pixels without data. Ours stores their mask, which counts in its bytes; the
+others get the mean of each band there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from . import codecs, datasets, environment, metrics
 from .codec import Array, Codec, bands_of, fill_with_mean
 
-#: Bits per pixel and band, as published tables have them.
+#: Bits per pixel and band, as in published tables.
 RATES = (0.1, 1.0)
 ANCHOR = "jpeg2000-gdal"
 LOSSY = (ANCHOR, "jpeg2000-gdal-klt", "jpegxl", "ours")
@@ -36,7 +36,7 @@ _RED, _INFRARED = ("red", "b4", "b04"), ("nir", "b8", "b08")
 
 
 def red_and_infrared(item: datasets.Item) -> tuple[int, int] | None:
-    """Which bands of a GeoTIFF its descriptions call red and near infrared; None if they don't say."""
+    """The indices of the bands that a GeoTIFF describes as red and near infrared, or None."""
     if not item.path.lower().endswith((".tif", ".tiff")):
         return None
     unplaced = importlib.import_module("rasterio.errors").NotGeoreferencedWarning
@@ -49,7 +49,7 @@ def red_and_infrared(item: datasets.Item) -> tuple[int, int] | None:
 
 
 def check(loaded: datasets.Loaded, decoded: Array, peak: float, bands: tuple[int, int] | None) -> dict[str, float]:
-    """What an analyst asks of a decoded scene, over its valid pixels."""
+    """What an analyst checks in a decoded scene, over its valid pixels."""
     image, valid = loaded.image, loaded.valid
     values = {
         "psnr": metrics.psnr(image, decoded, peak, valid),
@@ -66,7 +66,7 @@ def check(loaded: datasets.Loaded, decoded: Array, peak: float, bands: tuple[int
 
 
 def _coded(codec: Codec, loaded: datasets.Loaded, rate: float, nbytes: int | None) -> bytes | None:
-    """At most `nbytes` of the scene, or at `rate` if there is no such limit; None if the codec cannot go so low."""
+    """The scene in at most `nbytes`, or at `rate` if that is None. None if the codec can't make it so small."""
     try:
         if nbytes is None or codec.by_rate:
             return codec.encode(fill_with_mean(loaded.image, loaded.valid), rate)
@@ -76,7 +76,7 @@ def _coded(codec: Codec, loaded: datasets.Loaded, rate: float, nbytes: int | Non
 
 
 def _scene(item: datasets.Item, loaded: datasets.Loaded, chosen: Sequence[Codec]) -> dict[str, Any]:
-    """Everything of one scene."""
+    """All measurements of one scene."""
     image = loaded.image
     bands, dtype = bands_of(image), image.dtype
     named = red_and_infrared(item)
@@ -105,7 +105,7 @@ def _scene(item: datasets.Item, loaded: datasets.Loaded, chosen: Sequence[Codec]
 def run(
     dataset: str, *, limit: int | None = None, command: str = "", progress: bool = True, names: Iterable[str] = LOSSY
 ) -> dict[str, Any]:
-    """Measures every image of a directory that isn't 8-bit RGB or grey."""
+    """Measures all images of a folder except 8-bit RGB and grey."""
     chosen = [codecs.get(name) for name in names]
     skipped = [{"codec": c.name, "reason": reason} for c in chosen if (reason := c.unavailable())]
     chosen = [c for c in chosen if c.unavailable() is None]
@@ -145,7 +145,7 @@ def _row(scene: dict[str, Any], codec: str, rate: float) -> dict[str, Any] | Non
 
 
 def sizes_table(result: dict[str, Any], label: Callable[[str], str]) -> str:
-    """Markdown: what a scene takes today, and what ours takes at the higher rate, with its largest error."""
+    """Markdown: the bytes of each scene today, with ours at the higher rate, and with LERC at our largest error."""
     rate = RATES[-1]
     head = [
         "scene",

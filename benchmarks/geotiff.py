@@ -13,7 +13,7 @@ from .jpeg2000 import gdal
 
 
 class GeoTiff(Codec):
-    """GDAL's GTiff driver at its best for size: 512 tiles, a predictor by type, each codec at its slowest level."""
+    """GDAL's GTiff driver at its smallest: 512 tiles, the predictor for the type, the slowest level of each codec."""
 
     on_request = True
     threaded = True

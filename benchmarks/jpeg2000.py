@@ -1,7 +1,8 @@
-"""JPEG 2000: the anchor, and the variants that users meet or that are fairer to many bands.
+"""JPEG 2000: the anchor, as GDAL writes it, and after a spectral KLT.
 
-The anchor is OpenJPEG through glymur with the 9/7 wavelet, six resolutions, one tile and a rate target, as a .jp2 file
-whose 85 bytes of container count, as every codec's do. Its setting is the target in bits per pixel, all bands together.
+The anchor is OpenJPEG through glymur with the 9/7 wavelet, six resolutions, one tile and a rate target, as a .jp2 file.
+The 85 bytes of its container count, as those of all codecs do. Its setting is the target in bits per pixel, over all
+bands.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ RGB_LADDER = (0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
 GRAY_LADDER = (0.05, 0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
 
 
-#: Of each band of 16-bit data, whose noise asks for more bits than photographs do.
+#: Rates of one band of 16-bit data, whose noise takes more bits than photographs do.
 DEEP_LADDER = (0.03, 0.06, 0.1, 0.2, 0.35, 0.6, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 
 def rate_ladder(dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
-    """Targets in bits per pixel, all bands together."""
+    """Targets in bits per pixel, over all bands."""
     if np.dtype(dtype) != np.uint8:
         return tuple(round(rate * bands, 6) for rate in DEEP_LADDER)
     return GRAY_LADDER if bands == 1 else tuple(round(rate * bands / 3, 6) for rate in RGB_LADDER)
 
 
 def _scratch() -> str | None:
-    """Memory-backed storage if there is some: glymur only knows files, and a disk should not count in the timings."""
+    """A folder in memory if there is one: glymur only takes files, and timings shouldn't measure a disk."""
     return "/dev/shm" if Path("/dev/shm").is_dir() and os.access("/dev/shm", os.W_OK) else None
 
 
@@ -63,10 +64,10 @@ def read_jpeg2000(data: bytes, threads: int = 1, *, container: str = "jp2") -> A
 
 
 class _Glymur(Codec):
-    """OpenJPEG through glymur, which writes unsigned samples only.
+    """OpenJPEG through glymur, which only writes unsigned samples.
 
-    Signed ones are raised by 2^15 and marked so: JPEG 2000 codes signed samples as they are and unsigned ones less
-    2^15, so its wavelet sees what it would have seen.
+    2^15 is added to signed samples, and the file is marked. JPEG 2000 subtracts 2^15 from unsigned samples, so its
+    wavelet gets the same values.
     """
 
     threaded = True
@@ -103,6 +104,7 @@ class Jpeg2000(_Glymur):
     name = "jpeg2000"
     by_rate = True
     description = "JPEG 2000 (the anchor: 9/7, one tile, rate target)"
+    note = "the strongest plain settings found; with a PSNR target it takes more bytes"
 
     def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
         ratio = bands_of(image) * image.dtype.itemsize * 8 / setting
@@ -110,7 +112,7 @@ class Jpeg2000(_Glymur):
 
 
 class Jpeg2000Psnr(_Glymur):
-    """OpenJPEG told a PSNR (of its own 8- or 16-bit peak) instead of a rate."""
+    """OpenJPEG with a PSNR as its target, relative to the peak of 8 or 16 bits."""
 
     name = "jpeg2000-psnr"
     description = "JPEG 2000, PSNR target"
@@ -118,7 +120,18 @@ class Jpeg2000Psnr(_Glymur):
     def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
         if np.dtype(dtype) == np.uint8:
             return (26, 28, 30, 32, 34, 36, 38, 40, 42, 44)
-        return (38, 42, 46, 50, 54, 58, 62, 66, 70, 74)  # sensors rarely fill 16 bits, so the useful PSNRs spread
+        return (
+            38,
+            42,
+            46,
+            50,
+            54,
+            58,
+            62,
+            66,
+            70,
+            74,
+        )  # many sensors use only a part of the 16 bits, so useful PSNRs differ much
 
     def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
         return self._write(image, threads, psnr=[setting])
@@ -138,7 +151,7 @@ _GDAL = {"REVERSIBLE": "NO", "BLOCKXSIZE": "1024", "BLOCKYSIZE": "1024"}
 
 
 def write_gdal(image: Array, rate: float, threads: int, **options: str) -> bytes:
-    """A .jp2 file by GDAL, at `rate` bits per pixel, all bands together; QUALITY is that as a share of the raw size."""
+    """A .jp2 file by GDAL, at `rate` bits per pixel over all bands."""
     memory = importlib.import_module("rasterio.io").MemoryFile
     planes = image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0)
     quality = 100 * rate / (planes.shape[0] * image.dtype.itemsize * 8)
@@ -183,7 +196,7 @@ class Jpeg2000Gdal(Codec):
 
 
 class Jpeg2000Klt(_Glymur):
-    """An orthonormal spectral KLT in front of JPEG 2000's own rate allocation over the components.
+    """An orthonormal spectral KLT before JPEG 2000, which allocates the rate over all components.
 
     One scale for all components keeps the error uniform in the units of the data, so OpenJPEG's allocation (equal
     slope over all components, no colour transform of its own) minimises the mean squared error of the bands. Mean,
@@ -194,7 +207,8 @@ class Jpeg2000Klt(_Glymur):
     name = "jpeg2000-klt"
     by_rate = True
     options: ClassVar[dict[str, Any]] = {"irreversible": True, "numres": 6, "container": "mean, matrix, scale + j2k"}
-    description = "JPEG 2000 behind a spectral KLT"
+    description = "JPEG 2000 after a spectral KLT"
+    note = "best where bands are alike: one rate allocation over all components"
     _HEAD = struct.Struct("<HBf")
     _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.int16))
 
@@ -239,14 +253,14 @@ class Jpeg2000GdalKlt(Jpeg2000Klt):
     """The same components in the .jp2 file that GDAL writes."""
 
     name = "jpeg2000-gdal-klt"
-    description = "JPEG 2000 behind a spectral KLT, as GDAL writes it (1024 tiles)"
+    description = "JPEG 2000 after a spectral KLT, as GDAL writes it (1024 tiles)"
     options: ClassVar[dict[str, Any]] = {**_GDAL, "YCC": "NO", "container": "mean, matrix, scale + jp2"}
 
     def version(self) -> str:
         return Jpeg2000Gdal().version()
 
     def _write_components(self, components: Array, rate: float, threads: int) -> bytes:
-        # GDAL's own transform of colour, which it applies to the first three bands, would undo the KLT
+        # without YCC, which would mix the first three components
         return write_gdal(components, rate, threads, YCC="NO")
 
     def _read_components(self, data: bytes, threads: int) -> Array:

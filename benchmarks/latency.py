@@ -1,4 +1,4 @@
-"""Times that users wait: for the first image of a new process, and for a window of a large scene."""
+"""How long users wait: for the first image of a new process, and for a window of a large scene."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _DECODE = {
 def start(settings: dict[str, float], *, repeats: int = 5, timeout: float = 120.0) -> list[dict[str, Any]]:
     """Processor seconds from the start of Python to a decoded image of 768 × 512, on one thread.
 
-    The codecs alternate, medians count; the first row is Python alone.
+    The codecs take turns, and medians count. The first row is Python alone.
     """
     image = datasets.mosaic(512, 768)
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def _children() -> float:
 def windows(quality: float = 60.0, *, size: int = SCENE, count: int = 20) -> list[dict[str, Any]]:
     """Processor seconds to open a 16-bit scene of one band, and for windows of 512² at random places, on one thread.
 
-    JPEG 2000 is the file that GDAL writes, in 1024 tiles, of as many bytes as ours; both are read from disk.
+    JPEG 2000 is a file as GDAL writes it, with 1024 tiles and as many bytes as ours. Both are read from disk.
     """
     colour = datasets.mosaic(size, size)
     scene = colour[..., 1].astype(np.uint16) * 16 + colour[..., 0] // 16  # 12 bits, as a sensor's

@@ -1,6 +1,7 @@
-"""Distortion measures, each on whole images in float64 and each with its paper.
+"""Measures of distortion, computed on whole images in float64, each with its paper.
 
-Images are (H, W) or (H, W, bands). `peak` is stated by the caller: 255, 65535, or the range of the data.
+Images are (H, W) or (H, W, bands). `valid` (H, W) says which pixels count; None: all. `peak` is 255, 65535, or the
+range of the data.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 Float: TypeAlias = npt.NDArray[np.float64]
 
-#: Bumped when a definition here changes, so that cached cells are measured again.
+#: Raised if a definition here changes, so that cached cells are measured again.
 VERSION = 3
 
 PEAK_PERCENTILES = (0.1, 99.9)
@@ -24,13 +25,13 @@ _MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def mse(original: Array, decoded: Array, valid: Array | None = None) -> float:
-    """Mean squared error over all bands, of the pixels that `valid` (H, W) marks if it is given."""
+    """Mean squared error over all bands."""
     difference = original.astype(np.float64) - decoded.astype(np.float64)
     return float(np.mean(np.square(difference if valid is None else difference[valid])))
 
 
 def psnr(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
-    """Peak signal-to-noise ratio, dB: 10 log10(peak² / MSE), the MSE over all bands. Infinite if nothing differs.
+    """Peak signal-to-noise ratio in dB: 10 log10(peak² / MSE), over all bands. Infinite if nothing differs.
 
     Netravali and Haskell, "Digital Pictures", Plenum, 1988.
     """
@@ -45,7 +46,7 @@ def max_error(original: Array, decoded: Array, valid: Array | None = None) -> fl
 
 
 def _blur(plane: Float) -> Float:
-    """The 11×11 Gaussian window of SSIM, only where it lies wholly inside the image."""
+    """The plane under the 11×11 Gaussian window of SSIM, at the places where the window lies inside the image."""
     from scipy import ndimage  # type: ignore[import-untyped]  # scipy ships no annotations
 
     radius = _SSIM_WINDOW // 2
@@ -74,7 +75,7 @@ def _ssim_terms(x: Float, y: Float, peak: float, valid: Array | None = None) -> 
 
 
 def _blank(image: Array, valid: Array | None) -> Array:
-    """Zeros where there is no data: what stands there may be nan, which a sliding window would smear."""
+    """The image with zeros at invalid pixels, which may be nan, and would reach all pixels of a window."""
     if valid is None:
         return image
     return np.where(valid if image.ndim == 2 else valid[..., None], image, np.zeros((), image.dtype))
@@ -94,7 +95,7 @@ def _halve(plane: Float) -> Float:
 def _scales(
     original: Array, decoded: Array, peak: float, valid: Array | None, count: int
 ) -> list[list[tuple[float, float]]]:
-    """Per band and scale (each of half the size, by 2×2 means), the two terms of `_ssim_terms`."""
+    """The two terms of `_ssim_terms` by band and scale. Each scale has half the size, by means of 2×2 pixels."""
     found = []
     for x, y in zip(_planes(_blank(original, valid)), _planes(_blank(decoded, valid)), strict=True):
         terms, mask = [], valid
@@ -111,9 +112,9 @@ def _scales(
 
 
 def ssim(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
-    """Structural similarity: 11×11 Gaussian window (σ 1.5), K 0.01 and 0.03, mean over bands; nan below 11 pixels.
+    """Structural similarity: 11×11 Gaussian window (σ 1.5), K 0.01 and 0.03, mean over bands.
 
-    With `valid`, over the windows that hold valid pixels only; nan if there is none.
+    Only windows without invalid pixels count. nan if there is none, or below 11 pixels.
 
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
     TIP 13(4), 2004.
@@ -122,9 +123,9 @@ def ssim(original: Array, decoded: Array, peak: float, valid: Array | None = Non
 
 
 def ms_ssim(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
-    """Multi-scale SSIM: five scales by 2×2 means, mean over bands; nan below 176 pixels, where the fifth has no window.
+    """Multi-scale SSIM: five scales by means of 2×2 pixels, mean over bands. nan below 176 pixels.
 
-    Negative terms count as 0. `valid` as for `ssim`; a mean of four is valid if all four are.
+    Negative terms count as 0. A mean of four pixels is valid if all four are.
 
     Wang, Simoncelli, Bovik, "Multiscale structural similarity for image quality assessment", Asilomar 2003.
     """
@@ -136,7 +137,7 @@ def _ssim_of(bands: list[list[tuple[float, float]]]) -> float:
 
 
 def _ms_ssim_of(bands: list[list[tuple[float, float]]]) -> float:
-    """All scales' structure and the last one's luminance, each to its weight; nan if a scale has no window."""
+    """The product of all scales' structure and the last one's luminance, raised to their weights."""
     values = []
     for terms in bands:
         factors = [structure for _, structure in terms[:-1]] + [terms[-1][0]]
@@ -146,7 +147,7 @@ def _ms_ssim_of(bands: list[list[tuple[float, float]]]) -> float:
 
 
 def spectral_angle(original: Array, decoded: Array, valid: Array | None = None) -> float:
-    """Mean angle between the spectra of each pixel before and after, degrees; pixels with a zero spectrum are left out.
+    """Mean angle in degrees between the spectra of each pixel before and after. Zero spectra are left out.
 
     Kruse et al., "The spectral image processing system (SIPS)", Remote Sensing of Environment 44, 1993.
     """
@@ -163,7 +164,7 @@ def spectral_angle(original: Array, decoded: Array, valid: Array | None = None) 
 
 
 def ndvi_error(original: Array, decoded: Array, red: int, infrared: int, valid: Array | None = None) -> float:
-    """Root mean square error of the NDVI, (infrared − red) / (infrared + red), where the original has one.
+    """Root mean square error of the NDVI, (infrared − red) / (infrared + red), at pixels where the original has one.
 
     Rouse et al., "Monitoring vegetation systems in the Great Plains with ERTS", NASA SP-351, 1974.
     """
@@ -175,13 +176,13 @@ def ndvi_error(original: Array, decoded: Array, red: int, infrared: int, valid: 
         has &= valid
     if not has.any():
         return math.nan
-    # a decoded sum of zero or less has no index: it counts as one
+    # with a decoded sum of 0 or less, the sum counts as 1
     before, after = ((nir - r)[has] / np.maximum(nir + r, 1)[has] for r, nir in pairs)
     return math.sqrt(float(np.mean(np.square(np.clip(after, -1, 1) - np.clip(before, -1, 1)))))
 
 
 def tails(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
-    """How far the 1st and 99th percentiles of the bands move, mean of their absolute values, in percent of `peak`."""
+    """The mean distance by which the 1st and 99th percentile of a band move, in percent of `peak`."""
     x, y = (image.reshape(*image.shape[:2], -1) for image in (original, decoded))
     x, y = (v[valid] if valid is not None else v.reshape(-1, v.shape[2]) for v in (x, y))
     moved = np.percentile(y.astype(np.float64), (1, 99), axis=0) - np.percentile(x.astype(np.float64), (1, 99), axis=0)
@@ -189,7 +190,7 @@ def tails(original: Array, decoded: Array, peak: float, valid: Array | None = No
 
 
 def enl(intensity: Array) -> float:
-    """Equivalent number of looks of a homogeneous patch of linear intensity: mean² / variance.
+    """The equivalent number of looks of a homogeneous patch of linear intensity: mean² / variance.
 
     Oliver and Quegan, "Understanding Synthetic Aperture Radar Images", SciTech, 2004, section 4.
     """
@@ -201,9 +202,9 @@ def enl(intensity: Array) -> float:
 def homogeneous_blocks(
     intensity: Array, size: int = 16, share: float = 0.1, valid: Array | None = None
 ) -> list[tuple[int, int]]:
-    """The corners of the `share` of wholly valid blocks with the smallest coefficient of variation, at least one.
+    """The corners of the blocks with the smallest coefficient of variation: a `share` of all, and at least one.
 
-    Blocks of one constant value are fill, not ground, and are left out.
+    Only wholly valid blocks count, and not those of one value, which are fill.
 
     The criterion is that of Lopès, Touzi, Nezry, "Adaptive speckle filters and scene heterogeneity", IEEE TGRS 28(6),
     1990.
@@ -227,9 +228,9 @@ def homogeneous_blocks(
 def enl_ratio(
     original_db: Array, decoded_db: Array, size: int = 16, share: float = 0.1, valid: Array | None = None
 ) -> float:
-    """Median over the original's homogeneous blocks of ENL after / ENL before, in linear power; nan if there is none.
+    """ENL after / ENL before, in linear power: the median over the homogeneous blocks of the original, or nan.
 
-    1 keeps the speckle as it was; above 1 smooths it, below 1 adds noise. ENL as in `enl`.
+    At 1, the speckle is as it was; above, it is smoother; below, there is more noise. ENL as in `enl`.
     """
     if min(original_db.shape) < size:
         return math.nan
@@ -244,9 +245,9 @@ def enl_ratio(
 
 
 def edge_preservation(original: Array, decoded: Array, valid: Array | None = None) -> float:
-    """Edge preservation index: correlation of the two images' 3×3 Laplacians; 1 is perfect, nan if there are no edges.
+    """Edge preservation index: the correlation of the two images' 3×3 Laplacians. 1 is perfect; nan without edges.
 
-    With `valid`, where the pixel and its eight neighbours are.
+    A pixel counts if it and its eight neighbours are valid.
 
     Sattar, Floreby, Salomonsson, Lövström, "Image enhancement based on a nonlinear multiscale method", IEEE TIP 6(6),
     1997 (its β).
@@ -267,11 +268,11 @@ def edge_preservation(original: Array, decoded: Array, valid: Array | None = Non
 
 
 def peak_of(image: Array, valid: Array | None = None) -> tuple[float, str]:
-    """The peak that PSNR and SSIM use for such data, and how to state it.
+    """The peak for PSNR and SSIM, and a description of it.
 
-    Sensors rarely fill their 16 bits, and one hot pixel can be far above all others: the peak is the distance between
-    two percentiles of the image's valid values, all bands together, or its whole range if those two are equal. A peak
-    shifts all codecs' PSNR of an image alike, so no BD-rate depends on it.
+    255 for uint8. Other sensors rarely use all of their 16 bits, and one hot pixel can be far above all others. So the
+    peak is the distance between two percentiles of the image's valid values, over all bands, or the whole range if
+    these are equal. It shifts the PSNR of all codecs by the same amount, so BD-rates don't depend on it.
     """
     if image.dtype == np.uint8:
         return 255.0, "255"
@@ -283,7 +284,7 @@ def peak_of(image: Array, valid: Array | None = None) -> tuple[float, str]:
 
 
 def all_metrics(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> dict[str, float]:
-    """What every cell of a rate-distortion run records, all of it over valid pixels only."""
+    """What is recorded of each cell of a rate-distortion run, over valid pixels."""
     scales = _scales(original, decoded, peak, valid, len(_MS_WEIGHTS))
     values = {
         "psnr": psnr(original, decoded, peak, valid),

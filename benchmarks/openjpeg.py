@@ -30,13 +30,13 @@ class OpenJPEGMissing(ImportError):
 
 
 def _version_in_name(path: Path) -> tuple[int, ...]:
-    """The library's version as its file name tells it: `libopenjp2-e530e1bf.so.2.5.4` -> (2, 5, 4)."""
+    """The library's version by its file name: `libopenjp2-e530e1bf.so.2.5.4` -> (2, 5, 4)."""
     found = re.search(r"(?:\.so|openjp2)\.(\d+(?:\.\d+)*)", path.name)
     return tuple(int(n) for n in found.group(1).split(".")) if found else ()
 
 
 def vendored_libraries() -> list[Path]:
-    """OpenJPEG libraries inside installed wheels, newest version first (of equal ones: Pillow's)."""
+    """OpenJPEG libraries in installed wheels, the newest first; Pillow's before others of its version."""
     found: list[Path] = []
     for package, folder in _VENDORS:
         spec = importlib.util.find_spec(package)
@@ -50,7 +50,7 @@ def vendored_libraries() -> list[Path]:
 
 
 def _user_names_one() -> bool:
-    """Whether the user's own `glymurrc` or the system already leads glymur to a library."""
+    """Whether glymur finds a library by itself, in the system or by the user's `glymurrc`."""
     home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     if (Path.cwd() / "glymurrc").exists() or (Path(home) / "glymur" / "glymurrc").exists():
         return True
@@ -75,7 +75,7 @@ def _temporary_config(library: Path) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def load_glymur() -> types.ModuleType:
-    """Imports glymur with a working OpenJPEG, or raises `OpenJPEGMissing` with the reason."""
+    """The module glymur with a working OpenJPEG. Raises `OpenJPEGMissing` with the reason."""
     if importlib.util.find_spec("glymur") is None:
         raise OpenJPEGMissing("glymur is not installed")
     if "glymur" not in sys.modules and not _user_names_one():

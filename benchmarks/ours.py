@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from .codec import Array, Codec
 
-#: Parts of the package that no file's bytes depend on.
+#: Parts of the package that don't change the bytes of files.
 _ASIDE = ("training", "integrations", "cli.py", "__main__.py", "demo.py", "selftest.py")
 
 
 @lru_cache(maxsize=1)
 def _build() -> str:
-    """A digest of the code and weights that make the bytes, so that no cell outlives either."""
+    """A digest of the code and weights that decide the bytes of files; cells are only good for this one."""
     spec = importlib.util.find_spec("learned_codec")
     if spec is None or spec.origin is None:
         raise ImportError("learned_codec is not installed")
@@ -53,7 +53,7 @@ class Ours(Codec):
     @staticmethod
     @lru_cache(maxsize=64)
     def _takes(dtype: str, bands: int) -> bool:
-        """Asks the library itself, with a chip of zeros: what it codes grows with its models."""
+        """Whether the library encodes a chip of zeros of this kind."""
         chip = np.zeros((16, 16) if bands == 1 else (16, 16, bands), dtype)
         try:
             importlib.import_module("learned_codec").encode(chip, quality=50.0)
@@ -65,7 +65,7 @@ class Ours(Codec):
         return (1, 10, 20, 35, 50, 65, 80, 90, 100)
 
     def _encode(self, image: Array, valid: Array | None = None, **options: Any) -> bytes:
-        """`mask` is True where there is data, and is part of the file and of its bytes."""
+        """The file; it has the mask `valid` if any pixel has no data."""
         if valid is not None and not valid.all():
             options["mask"] = valid
         return bytes(importlib.import_module("learned_codec").encode(image, **self.options, **options))
@@ -77,10 +77,7 @@ class Ours(Codec):
         return self._encode(image, valid, quality=float(setting), threads=threads)
 
     def within(self, image: Array, nbytes: int, valid: Array | None = None, *, sar: bool = False) -> bytes:
-        """By the library's own rate control, which meets a rate from below, or gives the best if that takes less.
-
-        `sar`: the values are backscatter, linear in dB.
-        """
+        """A file by the library's own rate control, which never exceeds the rate. `sar`: the values are in dB."""
         options: dict[str, Any] = {"threads": 1} | ({"kind": "sar", "unit": "db"} if sar else {})
         return self._encode(image, valid, bpp=8 * nbytes / (image.shape[0] * image.shape[1]), **options)
 

@@ -1,4 +1,4 @@
-"""Figures for a paper: measured curves on top, published ones thin and grey behind. PNG and SVG of each."""
+"""Figures, as PNG and SVG: measured curves in front, published ones thin and grey behind them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from . import bdrate, rivals
 from .storage import write_atomically
 
-#: One colour per codec in every figure (Okabe and Ito's palette: told apart by the colour-blind too).
+#: One colour per codec in all figures (Okabe and Ito's palette, which colour-blind people can tell apart).
 _COLOURS = {
     "ours": "#D55E00",
     "ours-effort1": "#E08A4F",
@@ -41,7 +41,8 @@ _LABELS = {
     "jpeg2000-gdal": "JPEG 2000 (GDAL)", "jpeg2000-klt": "JPEG 2000 + KLT",
     "jpeg2000-gdal-klt": "JPEG 2000 + KLT (GDAL)", "jpeg": "JPEG 4:2:0", "jpeg-444": "JPEG 4:4:4", "webp": "WebP",
     "avif": "AVIF, tune=psnr", "avif-slow": "AVIF, tune=psnr, slowest", "avif-iq": "AVIF, tune=iq",
-    "jpegxl": "JPEG XL", "heic": "HEIC, tune=psnr", "heic-ssim": "HEIC, tune=ssim", "lerc": "LERC", "zstd": "ZSTD",
+    "jpegxl": "JPEG XL", "jpegxl-slow": "JPEG XL, effort 9",
+    "heic": "HEIC, tune=psnr", "heic-ssim": "HEIC, tune=ssim", "lerc": "LERC", "zstd": "ZSTD",
     "deflate": "DEFLATE",
 }  # fmt: skip
 _PUBLISHED = "#9A9A9A"
@@ -57,7 +58,7 @@ def colour(codec: str) -> str:
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
     matplotlib = importlib.import_module("matplotlib")
-    matplotlib.use("Agg")  # no display is needed, nor wanted
+    matplotlib.use("Agg")  # needs no display
     pyplot = importlib.import_module("matplotlib.pyplot")
     figure, axes = pyplot.subplots(figsize=(width, height), layout="constrained")
     axes.grid(visible=True, color="#E6E6E6", linewidth=0.8)
@@ -68,7 +69,7 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
 
 
 def _finish(figure: Any, out: Path) -> list[Path]:
-    """Writes both formats. No date in the SVG: equal data, equal file."""
+    """Writes both formats. The SVG has no date, so equal data gives an equal file."""
     matplotlib = importlib.import_module("matplotlib")
     written = []
     with matplotlib.rc_context({"svg.hashsalt": "benchmarks"}):
@@ -88,7 +89,7 @@ def _points(entry: Mapping[str, Any], metric: str) -> list[tuple[float, float]]:
         return []
     pairs = zip(results["bpp"], results[metric], strict=True)
     points = [(r, q) for r, q in pairs if r is not None and q is not None]
-    if metric.startswith("ms-ssim"):  # in dB, or everything above 0.98 is one line
+    if metric.startswith("ms-ssim"):  # in dB: else all values above 0.98 would be one line
         points = [(r, -10 * math.log10(1 - q)) for r, q in points if q < 1]
     return points
 
@@ -117,7 +118,7 @@ def rate_distortion(result: Mapping[str, Any], out: Path, metric: str = "psnr") 
         axes.plot(*zip(*points, strict=True), marker="o", color=colour(name), label=label(name), **style)
         highest = max(highest, points[-1][0])
     for rate, quality, name in ends:
-        # beside the end of the curve and over its left side, where nothing runs
+        # left of the curve's end and above it, where no other curve is
         axes.annotate(
             name, (rate, quality), (-4, 2), textcoords="offset points", fontsize=7, color="#6E6E6E", ha="right"
         )
@@ -135,7 +136,7 @@ def rate_distortion(result: Mapping[str, Any], out: Path, metric: str = "psnr") 
     return _finish(figure, out)
 
 
-#: For the README's figure, where curves carry their names: short ones.
+#: Short names for the README's figure, where each curve has its name beside it.
 _SHORT = {
     "ours": "learned_codec", "ours-effort3": "learned_codec, effort 3", "avif": "AVIF", "avif-slow": "AVIF, slowest",
     "heic": "HEIC", "jpeg": "JPEG",
@@ -143,9 +144,9 @@ _SHORT = {
 
 
 def saving(result: Mapping[str, Any], out: Path) -> list[Path]:
-    """Bytes more or less than the anchor's at equal PSNR, over PSNR: where a codec wins and where it loses.
+    """How many bytes more or less than the anchor a codec takes at equal PSNR, over PSNR.
 
-    Mean curves; published ones thin and grey, those with a `label` named.
+    Curves are means over the images. Published ones are thin and grey, and drawn if they have a `label`.
     """
     anchor = next(entry for entry in result["codecs"] if entry["name"] == result["anchor"])
     base = bdrate.curve(anchor["results"]["bpp"], anchor["results"]["psnr"])
@@ -185,13 +186,13 @@ def saving(result: Mapping[str, Any], out: Path) -> list[Path]:
 
 
 def _name_ends(axes: Any, ends: Sequence[tuple[float, float, str, str, float]], right: float) -> None:
-    """Writes each curve's name beside its end, in its colour; those on the right edge that would touch move apart."""
+    """Writes each curve's name beside its end, in its colour. Names at the right edge are moved apart."""
     for x, y, text, shade, size in ends:
         if x < right - 0.6:
             axes.annotate(text, (x, y), (4, 0), textcoords="offset points", fontsize=size, color=shade, va="center")
     edge = sorted((end for end in ends if end[0] >= right - 0.6), key=lambda end: end[1])
     places, gap = [end[1] for end in edge], 4.2
-    for _ in range(100):  # neighbours push each other apart until all have room
+    for _ in range(100):  # neighbours push each other apart
         for i in range(len(places) - 1):
             push = (gap - (places[i + 1] - places[i])) / 2
             if push > 0:
@@ -203,7 +204,7 @@ def _name_ends(axes: Any, ends: Sequence[tuple[float, float, str, str, float]], 
 
 
 def _grid(panels: int, columns: int = 3) -> tuple[Any, list[Any]]:
-    """A figure of `count` small panels."""
+    """A figure of small panels."""
     matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("Agg")
     pyplot = importlib.import_module("matplotlib.pyplot")
@@ -231,7 +232,7 @@ def _curve(axes: Any, points: Sequence[tuple[float, float]], codec: str) -> None
 
 def _log_rate(axes: Any) -> None:
     """A log axis of rates with few, plain ticks."""
-    axes.set_xscale("log")  # before the limits are asked for: a linear axis begins below nothing
+    axes.set_xscale("log")  # first, because the limits of a linear axis may be below 0
     low, high = axes.get_xlim()
     ticks = [t for t in (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 50) if low <= t <= high]
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
@@ -247,7 +248,7 @@ def _one_legend(figure: Any, axes: Sequence[Any]) -> None:
 
 
 def each_image(result: Mapping[str, Any], out: Path) -> list[Path]:
-    """PSNR over rate, a panel per image: for images whose rates and peaks have no common mean."""
+    """PSNR over rate, a panel for each image. For images whose rates and peaks can't be averaged."""
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {name: {} for name in result["images"]}
     for entry in result["codecs"]:
         for name, values in entry["images"].items():
@@ -257,7 +258,7 @@ def each_image(result: Mapping[str, Any], out: Path) -> list[Path]:
 
 
 def sar(result: Mapping[str, Any], out: Path) -> list[Path]:
-    """PSNR over rate of the SAR table, a panel per scene."""
+    """PSNR over rate of a SAR result, a panel for each scene."""
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for row in result["rows"]:
         points = curves.setdefault(row["scene"], {}).setdefault(row["codec"], [])
@@ -284,7 +285,7 @@ def _panels(
 
 
 def bd_bars(result: Mapping[str, Any], out: Path) -> list[Path]:
-    """BD-rate of every measured codec against the anchor: of the mean curve, and mean of images."""
+    """BD-rates of the measured codecs against the anchor: of the mean curve, and as the mean of images."""
     rows = [
         bd for bd in result["bd"] if bd["method"] == "pchip" and (bd["mean_curve"] or bd["mean_of_images"] is not None)
     ]
@@ -316,13 +317,13 @@ def bd_bars(result: Mapping[str, Any], out: Path) -> list[Path]:
 
 
 def _scatter(points: Sequence[tuple[float, float, str, str, bool]], axes: Any) -> None:
-    """Points as (x, y, label, colour, published); a label that would cover its neighbour's goes below its point."""
+    """Draws points (x, y, label, colour, published). A label that would cover another goes below its point."""
     placed: list[tuple[float, float, int]] = []
     for x, y, text, shade, published in sorted(points):
         face = "none" if published else shade
         axes.scatter([x], [y], s=40, facecolors=face, edgecolors=shade, zorder=3)
         near = any(math.log10(x / a) < 0.06 + 0.045 * n and 0 <= b - y < 2.5 for a, b, n in placed)
-        # a label that would run over a point to the right goes to the left
+        # a label that would cover a point on the right goes to the left
         width = 0.06 + 0.045 * len(text)
         over = any(0.02 < math.log10(a / x) < width and abs(b - y) < 2.5 for a, b, *_ in points)
         place = {"ha": "right", "xytext": (-6, 3)} if over else {"ha": "left", "xytext": (6, -9 if near else 3)}
@@ -331,7 +332,7 @@ def _scatter(points: Sequence[tuple[float, float, str, str, bool]], axes: Any) -
 
 
 def _plain_log(axes: Any) -> None:
-    """A log axis whose ticks read 1, 10, 100, with room for labels on the right."""
+    """A log axis with the ticks 1, 10, 100 …, and room for labels on the right."""
     ticker = importlib.import_module("matplotlib.ticker")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
@@ -349,7 +350,7 @@ def _bd_of(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def rate_against_speed(result: Mapping[str, Any], speed: Mapping[str, Any], out: Path) -> list[Path]:
-    """BD-rate over decoding speed: down and to the right is better."""
+    """BD-rate over decoding speed. Better is lower and further right."""
     figure, axes = _figure(6.6, 4.6)
     values = _bd_of(result)
     most = max(row["given"] for row in speed["rows"])
@@ -365,7 +366,7 @@ def rate_against_speed(result: Mapping[str, Any], speed: Mapping[str, Any], out:
 
 
 def rate_against_complexity(result: Mapping[str, Any], complexity: Mapping[str, Any], out: Path) -> list[Path]:
-    """BD-rate over the decoder's MACs per pixel, published codecs hollow."""
+    """BD-rate over the decoder's MACs per pixel. Published codecs are hollow."""
     figure, axes = _figure(6.6, 4.6)
     anchor = next(entry for entry in result["codecs"] if entry["name"] == result["anchor"])
     points = []
@@ -373,7 +374,7 @@ def rate_against_complexity(result: Mapping[str, Any], complexity: Mapping[str, 
         value = rivals.bd(anchor, entry)
         if value is not None and entry["decoder_kmac_per_pixel"]:
             points.append((entry["decoder_kmac_per_pixel"], value, entry["name"], "#6E6E6E", True))
-    # the published points are of RGB images, and so is the model of ours that codes them
+    # published points are of RGB images, so the RGB model stands for ours
     mine = [r for r in complexity["rows"] if r["source"].startswith("learned_codec") and r["name"].startswith("rgb")]
     if mine and "ours" in _bd_of(result):
         points.append((mine[0]["decoder_kmac_per_pixel"], _bd_of(result)["ours"], label("ours"), colour("ours"), False))
@@ -386,12 +387,12 @@ def rate_against_complexity(result: Mapping[str, Any], complexity: Mapping[str, 
 
 
 def training(log: Path, out: Path) -> list[Path]:
-    """A training run: its loss, bits and PSNR against steps (means of 100, thin; of 1,000, thick), and its validation.
+    """A training run over steps and hours: loss, bits, PSNR, and the BD-rate of each validation against the last one.
 
-    That is the BD-rate of each validation against the last one, against steps and hours.
+    Thin curves are means of 100 steps, thick ones of 1,000.
     """
     rows = [json.loads(line) for line in log.read_text().splitlines()]
-    # A run that was stopped goes on from its last checkpoint: what came after that checkpoint was done again.
+    # A run that was stopped goes on from its last checkpoint, so steps after that are in the log twice.
     measured: dict[int, dict[str, float]] = {r["step"]: r for r in rows if "loss" in r}
     steps = sorted(measured)
     hours = [measured[s]["seconds"] / 3600 for s in steps]

@@ -1,7 +1,8 @@
-"""Rate and distortion: each codec's ladder over each image, from real bytes and real decodes, in parallel processes.
+"""Rate and distortion of each codec on each image at each of its settings, in parallel processes.
 
-A cell is one codec at one setting on one image. Its cache key is the codec's name, version and options, the setting,
-the image's content and the version of the metrics, so a change of one of them measures only its own cells again.
+A cell is one codec at one setting on one image, really encoded and decoded. Its cache key is the codec's name, version
+and options, the setting, the image's content and the version of the metrics. So a change of one of these measures only
+its own cells again.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from .codec import Codec, bands_of
 from .storage import CellCache
 
 ANCHOR = "jpeg2000"
-#: Where plain JPEG 2000 would be a straw man.
+#: Groups where plain JPEG 2000 would be too weak an anchor.
 KLT_GROUPS = ("multi", "multifloat")
-#: The mean of these over images is reported per setting; `psnr-rgb` and `ms-ssim-rgb` are CompressAI's names.
+#: What is measured in each cell; for each setting, the mean over images is reported.
 MEASURED = (
     "bpp", "psnr", "ssim", "ms-ssim", "max-error", "mask-errors", "spectral-angle", "encoding_time",
     "decoding_time",
@@ -47,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Skip:
-    """A codec that is left out of some images of a group, or an image that is left out altogether, and why."""
+    """A codec that is left out of some images of a group, or an image that is left out, and why."""
 
     codec: str
     group: str
@@ -57,7 +58,7 @@ class Skip:
 
 @dataclass(frozen=True)
 class Member:
-    """An image of a group, without its pixels: the workers read them again."""
+    """An image of a group, without its pixels; the workers read those again."""
 
     item: datasets.Item
     digest: str
@@ -68,7 +69,7 @@ class Member:
 
 @dataclass
 class Plan:
-    """What a codec measures in a group: by image, its settings and where their cells lie."""
+    """What a codec measures in a group: the settings of each image, and the paths of their cells."""
 
     settings: dict[str, tuple[float, ...]]
     paths: dict[str, list[Path]]
@@ -107,7 +108,7 @@ def measure(codec: Codec, loaded: datasets.Loaded, setting: float) -> dict[str, 
 
 
 def _one_thread() -> None:
-    """Worker start: one thread each, set before torch is imported, so that processes do not fight for cores."""
+    """Gives a worker one thread, so that processes don't compete for cores. Called before torch is imported."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
 
@@ -119,14 +120,14 @@ def _run(job: Job) -> dict[str, Any]:
 
 
 def _thin(ladder: Sequence[float], points: int | None) -> tuple[float, ...]:
-    """Every n-th setting, ends kept, for a quick look."""
+    """About `points` of the settings, the first and the last among them; None: all."""
     if points is None or points >= len(ladder):
         return tuple(ladder)
     return tuple(ladder[i] for i in sorted({round(i) for i in np.linspace(0, len(ladder) - 1, points)}))
 
 
 def choose(names: Iterable[str] | None) -> tuple[list[Codec], list[Skip]]:
-    """The codecs that can run here; asked for or not, none with random weights."""
+    """The codecs that can run here, and those that can't. Raises ValueError for one with random weights."""
     chosen, skipped = [], []
     for name in names or codecs.names(by_default=True):
         codec = codecs.get(name)
@@ -147,10 +148,10 @@ def _mean(values: Sequence[float]) -> float:
 def _entry(
     codec: Codec, settings: dict[str, tuple[float, ...]], cells: dict[str, list[dict[str, Any]]]
 ) -> dict[str, Any]:
-    """One codec's part of the results: mean curve and per-image values, in the keys that CompressAI's plots read.
+    """One codec's part of the results: its mean curve and the values of each image.
 
-    A codec whose ladder isn't the same for all images has the place in the ladder as its setting, and where ladders
-    aren't even equally long, no mean.
+    `psnr-rgb` and `ms-ssim-rgb` are the names that CompressAI's plots read. If a codec's ladder differs from image to
+    image, its settings are numbered; if even the lengths of ladders differ, there are no means.
     """
     images = {
         name: {key: [cell[key] for cell in row] for key in MEASURED if all(key in cell for cell in row)}
@@ -165,7 +166,7 @@ def _entry(
     results: dict[str, list[float | None]] = {}
     for key in keys:
         columns = list(zip(*(image[key] for image in images.values()), strict=False))
-        # null in any image (lossless, or too small for the metric) leaves no honest mean
+        # None in any image (lossless, or too small for the metric): no mean
         results[key] = [None if uneven or None in column else _mean(column) for column in columns]
     results["psnr-rgb"], results["ms-ssim-rgb"] = results["psnr"], results["ms-ssim"]
     return {
@@ -190,7 +191,7 @@ def anchor_of(group: datasets.Group, entries: Iterable[dict[str, Any]]) -> str:
 def _compare(
     entries: list[dict[str, Any]], anchor: str, no_mean_curve: str
 ) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
-    """BD-rates by PSNR with both interpolations, and by PCHIP those of the other metrics and of bands of PSNR."""
+    """BD-rates by PSNR, with both interpolations; and by other metrics and by bands of PSNR, with PCHIP."""
     base = next((entry for entry in entries if entry["name"] == anchor), None)
     if base is None:
         return [], {}
@@ -250,17 +251,16 @@ def _plan(
 
 
 def _nodata(members: list[Member], entries: list[dict[str, Any]]) -> str:
-    """How images with pixels that hold no data were fed and measured."""
+    """How images with pixels without data were coded and measured."""
     masked = sum(member.masked for member in members)
     if not masked:
         return "none"
     text = (
-        f"{masked} of {len(members)} images have pixels without data. No quality counts them; the rate is over all "
-        "pixels. Codecs without masks get them as the mean of each band and are not charged for a mask"
+        f"{masked} of {len(members)} images have pixels without data. No quality counts them; rates are over all "
+        "pixels. Codecs without masks get the mean of each band there, and no mask counts in their bytes"
     )
     ours = any(entry["name"] == "ours" for entry in entries)
-    masks = ours and getattr(codecs.get("ours"), "takes_masks", lambda: False)()
-    return text + ("; ours stores the mask, and its bytes count." if masks else ".")
+    return text + ("; ours stores the mask, which counts in its bytes." if ours else ".")
 
 
 def run(
@@ -275,7 +275,7 @@ def run(
     progress: bool = True,
     items: Sequence[datasets.Item] | None = None,
 ) -> list[dict[str, Any]]:
-    """Runs the ladders and returns one result per group of images (see `datasets.group_of`) in the data set."""
+    """Measures the codecs and returns one result for each group of images (see `datasets.group_of`)."""
     chosen, unavailable = choose(names)
     groups, unfit = _sort((datasets.find(dataset) if items is None else items)[:limit])
     if not groups:
@@ -338,9 +338,9 @@ def _cell(cache: CellCache, path: Path) -> dict[str, Any]:
 
 
 def _fill(todo: list[Job], cache: CellCache, jobs: int, progress: bool) -> dict[str, Any]:
-    """Measures the cells that the cache lacks; each is on disk before the next counts, so a run can be cut off.
+    """Measures the cells that the cache lacks. Each is written at once, so a run can be interrupted.
 
-    Returns how many were measured, how many came from the cache, and the day when the oldest of those was measured.
+    Returns how many were measured, how many came from the cache, and when the oldest of those was measured.
     """
     found = [(job, cache.get(Path(job.path))) for job in todo]
     missing = [job for job, cell in found if cell is None]
@@ -354,7 +354,7 @@ def _fill(todo: list[Job], cache: CellCache, jobs: int, progress: bool) -> dict[
                 _run(job)
                 bar.update()
             return report
-        # spawn: a forked torch or GDAL inherits locks and thread pools that no longer work
+        # spawn: in a forked process, torch and GDAL inherit locks and thread pools that no longer work
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(jobs, max(len(missing), 1)), context, _one_thread) as pool:
             for future in as_completed([pool.submit(_run, job) for job in missing]):

@@ -1,17 +1,17 @@
-"""The README's tables, from results files. A test compares the README with them."""
+"""The README's tables, made from results files. A test compares the README with them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import eo, plots, speed_page
+from . import eo, peers, plots, speed_page
 
 GROUPS = {"rgb8": "8-bit RGB", "mono16": "16-bit, one band", "multi": "multi-band, 8 and 16-bit"}
 
 
 def rate_table(result: Mapping[str, Any]) -> str:
-    """BD-rates by PSNR of all codecs (PCHIP), whole and by band of quality, best first, as Markdown."""
+    """BD-rates of all codecs by PSNR (PCHIP), over all qualities and by band, the best codec first, as Markdown."""
     rows = [bd for bd in result["bd"] if bd["method"] == "pchip" and bd["mean_of_images"] is not None]
     bands = {name.removeprefix("psnr "): found for name, found in result["bd-parts"].items() if name != "ms-ssim"}
     lines = [
@@ -26,8 +26,14 @@ def rate_table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def peers_table() -> str:
+    """The settings of the peers and why they are their best, as Markdown, for `docs/benchmarks.md`."""
+    rows = [f"| `{codec.name}` | {codec.description} | {codec.note} |" for codec in peers.codecs()]
+    return "\n".join(["| peer | settings | why |", "|---|---|---|", *rows])
+
+
 def structure_table(result: Mapping[str, Any]) -> str:
-    """BD-rates by MS-SSIM, best first, as Markdown."""
+    """BD-rates by MS-SSIM, the best codec first, as Markdown."""
     rows = [bd for bd in result["bd-parts"]["ms-ssim"] if bd["mean_of_images"] is not None]
     lines = [f"| {result['dataset']}, {len(result['images'])} images, by MS-SSIM | mean of images |", "|---|---|"]
     rows.sort(key=lambda bd: float(bd["mean_of_images"]))
@@ -47,7 +53,7 @@ def _percent(value: float | None) -> str:
 
 
 def effort_table(result: Mapping[str, Any]) -> str:
-    """BD-rates of the efforts and the time that they take on one core, as Markdown."""
+    """BD-rates of the efforts, and the seconds that each takes for an image on one core, as Markdown."""
     entries = {entry["name"]: entry for entry in result["codecs"] if entry["name"].startswith("ours")}
     found = {bd["codec"]: bd for bd in result["bd"] if bd["method"] == "pchip" and bd["codec"] in entries}
     lines = [
@@ -62,7 +68,7 @@ def effort_table(result: Mapping[str, Any]) -> str:
 
 
 def speed_table(result: Mapping[str, Any]) -> str:
-    """The rows of a speed.json with the fewest threads, and of 12 megapixels or less, as Markdown."""
+    """The rows of a speed.json with the fewest threads and at most 12 megapixels, as Markdown."""
     rows = [row for row in result["rows"] if row["megapixels"] < 50 and row["given"] == min(result["threads"])]
     return speed_page.calls({**result, "rows": rows}, plots.label)
 
@@ -72,7 +78,7 @@ def checks_table(result: Mapping[str, Any]) -> str:
 
 
 def raster_table(sar: Mapping[str, Any], optical: Iterable[Mapping[str, Any]]) -> str:
-    """Mean BD-rates on earth observation, from a `*-whole.json` and the groups of an optical data set, as Markdown."""
+    """Mean BD-rates on earth observation: `sar` is a `*-whole.json`, `optical` the groups of a data set."""
     mean = next(bd for bd in sar["bd"] if bd["codec"] == "ours" and bd["scene"].startswith("mean of "))
     scenes = [bd["bd_rate"] for bd in sar["bd"] if bd["codec"] == "ours" and bd is not mean]
     rows = [("SAR, one band in dB", "JPEG 2000", mean["bd_rate"], [value for value in scenes if value is not None])]

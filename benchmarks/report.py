@@ -1,4 +1,4 @@
-"""One self-contained HTML page: figures, tables, environment, and a viewer that compares crops at equal bytes."""
+"""One HTML page with everything in it: figures, tables, environment, and a viewer of crops at equal bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CROP = 384
 
 @dataclass(frozen=True)
 class View:
-    """One image of the viewer: three crops as PNG data, and what each codec spent and reached on the whole image."""
+    """One image of the viewer: three crops as PNG data, and the bytes and PSNR of each codec on the whole image."""
 
     name: str
     original: str
@@ -44,7 +44,7 @@ def _png(image: Array) -> str:
 
 
 def _busiest(image: Array, size: int) -> tuple[slice, slice]:
-    """The window with the most gradient energy: where codecs differ."""
+    """The window with the most gradient energy, where codecs differ most."""
     gray = image.astype(np.float64) if image.ndim == 2 else image.astype(np.float64).mean(axis=2)
     energy = np.abs(np.diff(gray, axis=0, prepend=gray[:1])) + np.abs(np.diff(gray, axis=1, prepend=gray[:, :1]))
     height, width = min(size, gray.shape[0]), min(size, gray.shape[1])
@@ -56,7 +56,7 @@ def _busiest(image: Array, size: int) -> tuple[slice, slice]:
 
 
 def views(items: Sequence[datasets.Item], left: str, right: str, bpp: float) -> list[View]:
-    """Encodes with JPEG 2000 (or whatever `right` is) at `bpp`, and with `left` at no more bytes; 8-bit images only."""
+    """The views of 8-bit images: `right` at `bpp`, and `left` with no more bytes."""
     a, b = codecs.get(left), codecs.get(right)
     found = []
     for item in items:
@@ -73,7 +73,7 @@ def views(items: Sequence[datasets.Item], left: str, right: str, bpp: float) -> 
             _, theirs = setting_for_bytes(b, image, bpp * loaded.pixels / 8)
             _, mine = setting_for_bytes(a, image, len(theirs), tolerance=0.005, max_trials=16)
         except ValueError:
-            continue  # one of them cannot go so low on this image
+            continue  # one of them can't make so small a file of this image
         window = _busiest(image, _CROP)
         shown, texts = [], []
         for codec, data in ((a, mine), (b, theirs)):
@@ -87,7 +87,7 @@ def views(items: Sequence[datasets.Item], left: str, right: str, bpp: float) -> 
 
 
 def pick_left(result: Mapping[str, Any], right: str) -> str | None:
-    """Ours if it was measured, else any other codec than `right`."""
+    """Ours if it was measured, else the first other codec than `right`."""
     names = [entry["name"] for entry in result["codecs"] if not entry["name"].startswith("jpeg2000")]
     return "ours" if "ours" in names else next((name for name in names if name != right), None)
 
@@ -100,7 +100,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _from_markdown(text: str) -> str:
-    """Paragraphs and tables of the Markdown that this package writes itself."""
+    """HTML of the paragraphs and tables in Markdown that this package writes."""
     out = []
     for block in text.split("\n\n"):
         lines = block.splitlines()
@@ -136,7 +136,7 @@ def _bd_rows(result: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _of_images(result: Mapping[str, Any]) -> str:
-    """The BD-rate of each image; nothing for results of before they were kept."""
+    """The BD-rate of each image; "" if the result has none."""
     found = [bd for bd in result["bd"] if bd["method"] == "pchip" and bd.get("per_image")]
     if not found:
         return ""
@@ -167,7 +167,7 @@ def _curve_rows(result: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _published(result: Mapping[str, Any]) -> str:
-    """The published codecs in a section of their own: they were not measured here."""
+    """The section of published codecs, which were not measured here."""
     table = rivals.table(result)
     if not table:
         return ""
@@ -175,7 +175,7 @@ def _published(result: Mapping[str, Any]) -> str:
         [e["name"], e["description"], e["source"]] for e in rivals.load(result["dataset"], len(result["images"]))
     ]
     return (
-        "<h2>Published, not measured here</h2><p>Mean curves as their authors give them, against this run's "
+        "<h2>Published, not measured here</h2><p>The authors' mean curves, against this run's "
         f"{html.escape(plots.label(result['anchor']))}.</p>{_from_markdown(table)}"
         f'<div class="scroll wrap">{_table(["codec", "what", "source of the points"], sources)}</div>'
     )
@@ -277,7 +277,7 @@ def page(
     pair: tuple[str, str],
     extra: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """The whole page as text; figures are embedded, nothing is fetched."""
+    """The whole page as text. Figures are embedded, and nothing is fetched."""
     title = f"{result['dataset']} ({len(result['images'])} images, {result['kind']})"
     pictures = "".join(
         f'<figure><img src="{_data_uri(path.read_bytes(), "png")}" alt="{html.escape(text)}">'
@@ -305,8 +305,8 @@ def page(
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Benchmarks: {html.escape(title)}</title><style>{_STYLE}</style></head><body>
 <h1>Benchmarks: {html.escape(title)}</h1>
-<p>Rates are of real files, qualities of real decodes. PSNR is over all bands, peak {html.escape(str(result["peak"]))};
-a mean curve averages rate and quality over the images at each setting. Negative BD-rates are smaller files at equal
+<p>Every file was really written and decoded. PSNR is over all bands, with the peak {html.escape(str(result["peak"]))}.
+A mean curve averages rate and quality over the images at each setting. A negative BD-rate means smaller files at equal
 PSNR. Pixels without data: {html.escape(result.get("nodata", "none"))}</p>
 {pictures}
 <h2>Look for yourself: equal bytes</h2>{_viewer(found, *pair)}
@@ -341,7 +341,7 @@ def write(
     max_views: int = 4,
     right: str = rd.ANCHOR,
 ) -> list[Path]:
-    """Figures and page for one results file; the viewer needs the images, so it is empty without `dataset`."""
+    """Figures and page of a results file. The viewer needs the images; without `dataset` it is empty."""
     result = _read(source)
     if result is None:
         raise FileNotFoundError(source)

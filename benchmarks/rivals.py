@@ -1,4 +1,4 @@
-"""Codecs that others measured on the same images: published points, each with its source, in tables of their own."""
+"""Codecs that others measured on the same images: published points with their sources, in tables of their own."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from . import bdrate
 
-#: Published means are of the whole set: beside a run over part of it they would compare different images.
+#: How many images a data set has. Published means are over all of them, so only whole runs can be compared with them.
 _WHOLE = {"kodak": 24}
 _BANDS = [within for metric, within in bdrate.PARTS if metric == "psnr" and within is not None]
 
 
 def load(dataset: str, images: int) -> list[dict[str, Any]]:
-    """The published codecs on this data set, by name; none if it was not run whole."""
+    """The published codecs on this data set, by name. None if only a part of it was run."""
     if images != _WHOLE.get(dataset):
         return []
     found = [json.loads(path.read_text("utf-8")) for path in sorted(Path(__file__).parent.glob("published/*.json"))]
@@ -23,7 +23,7 @@ def load(dataset: str, images: int) -> list[dict[str, Any]]:
 
 
 def bd(base: Mapping[str, Any], entry: Mapping[str, Any], within: tuple[float, float] | None = None) -> float | None:
-    """BD-rate (mean curve, PCHIP) of a published codec against a measured one; None if it cannot be had."""
+    """BD-rate (mean curve, PCHIP) of a published codec against a measured one. None if they can't be compared."""
     points = entry["results"]
     if not points:
         return None
@@ -36,15 +36,15 @@ def bd(base: Mapping[str, Any], entry: Mapping[str, Any], within: tuple[float, f
 
 
 def distance(ours: Mapping[str, Any], entry: Mapping[str, Any]) -> float | None:
-    """What we take more than a published codec at equal PSNR (BD-rate of the mean curves, %)."""
+    """How much more we take than a published codec at equal PSNR (BD-rate of the mean curves, %)."""
     value = bd(ours, entry)
     return None if value is None else 100 * (100 / (100 + value) - 1)
 
 
 def table(result: Mapping[str, Any], *, short: bool = False) -> str:
-    """Markdown: BD-rates against this run's anchor, over all and by band, our distance, weight, and who measured.
+    """Markdown: BD-rates against this run's anchor, how much more we take, the decoder's MACs, and who measured.
 
-    `short`: those that have a `label` only.
+    `short`: only those with a `label`.
     """
     entries = {entry["name"]: entry for entry in result["codecs"]}
     anchor, ours = entries.get(result["anchor"]), entries.get("ours")

@@ -1,13 +1,13 @@
-"""Sentinel-1 mode: backscatter in dB, clipped to the 1st–99th percentile and scaled to [0, 1], at fixed rates.
+"""SAR: backscatter in dB, clipped to the 1st–99th percentile and scaled to [0, 1], at fixed rates.
 
-Every codec gets the same uint16 array of the first band; 0 and 65535 are the ends of the clip. JPEG 2000 is given the
-rate, every other codec the bytes that JPEG 2000 then took: ours by its own rate control, which stays below, the others
-by bisection over their setting. A codec without masks gets the mean of the others in place of pixels without data, and
-isn't charged; ours stores the mask and pays for it. No quality counts them; rates are over all pixels.
+All codecs get the same uint16 array of the first band, in which 0 and 65535 are the ends of the clip. JPEG 2000 gets
+the rate, and the others get the bytes that JPEG 2000 took: ours by its own rate control, which stays below, the others
+by bisection over their setting. At pixels without data, codecs without masks get the mean of the other pixels; ours
+stores the mask, which counts in its bytes. No quality counts these pixels; rates are over all pixels.
 
-PSNR and SSIM have the clipped range as peak (1.0); ENL ratio and edge preservation are of the dB values. The published
-rows of the project's auto-encoders (2 bit/pixel, latents not entropy-coded, on patches of other scenes) stand beside as
-reference lines.
+The peak of PSNR and SSIM is the clipped range (1.0). ENL ratio and edge preservation are those of the dB values. For
+reference, the table also has figures of this project's earlier auto-encoders, on patches of other scenes (2 bit/pixel;
+their latents weren't entropy-coded).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Scene:
-    """The first band of a SAR image: 16-bit codes of [0, 1], which of them hold data, and the dB range they span."""
+    """The first band of a SAR image: [0, 1] in 16 bits, which pixels have data, and the range in dB."""
 
     name: str
     codes: Array
@@ -65,7 +65,7 @@ class Scene:
 
 
 def to_db(values: Array, unit: str) -> tuple[Array, Array]:
-    """Backscatter as dB, with the mask of pixels that have one. `unit` names dB or amplitude; else it is power."""
+    """Backscatter in dB, and which pixels have a value. `unit` contains "dB" or "amp"; otherwise it is power."""
     values = values.astype(np.float64)
     valid = np.isfinite(values)
     if "db" in unit.lower():
@@ -75,7 +75,7 @@ def to_db(values: Array, unit: str) -> tuple[Array, Array]:
 
 
 def scene(name: str, values: Array, valid: Array) -> Scene:
-    """Clips dB values at the percentiles of the valid ones and codes them; the others get the mean of those."""
+    """A scene of dB values, clipped at percentiles of the valid ones. The others get the mean of the valid ones."""
     if not valid.any():
         raise DatasetError(f"{name}: no valid pixel")
     low, high = (float(v) for v in np.percentile(values[valid], CLIP))
@@ -84,7 +84,7 @@ def scene(name: str, values: Array, valid: Array) -> Scene:
 
 
 def read(path: Path) -> tuple[Array, Array]:
-    """The first band of a GeoTIFF in dB and its mask; the unit comes from the `UNIT` tag, else from the file's name."""
+    """The first band of a GeoTIFF in dB, and its mask. The unit is in the tag `UNIT` or in the file's name."""
     rasterio = importlib.import_module("rasterio")
     unplaced = importlib.import_module("rasterio.errors").NotGeoreferencedWarning
     with warnings.catch_warnings():
@@ -98,7 +98,7 @@ def read(path: Path) -> tuple[Array, Array]:
 
 
 def patches(name: str, values: Array, valid: Array, size: int) -> list[Scene]:
-    """Non-overlapping size×size patches, each clipped by itself; an image smaller than that is one patch."""
+    """Patches of size × size that don't overlap, each clipped by itself. A smaller image is one patch."""
     height, width = values.shape
     if min(height, width) < size:
         return [scene(name, values, valid)]
@@ -112,7 +112,7 @@ def patches(name: str, values: Array, valid: Array, size: int) -> list[Scene]:
 
 
 def measure(codec: Codec, part: Scene, rate: float, nbytes: int | None) -> dict[str, float]:
-    """One cell: at `rate` for JPEG 2000, within `nbytes` for the others. Raises ValueError if it cannot go so low."""
+    """One cell: at `rate`, or with at most `nbytes` if that isn't None. Raises ValueError if it can't be so small."""
     codes = part.codes
     data = codec.encode(codes, rate) if nbytes is None else codec.within(codes, nbytes, part.valid, sar=True)
     decoded = codec.decode(data)
@@ -138,7 +138,7 @@ def _mean(cells: Sequence[dict[str, float]]) -> dict[str, float]:
 def run(
     dataset: Path, names: Iterable[str], *, patch: int | None, rates: Sequence[float] = RATES, command: str = ""
 ) -> dict[str, Any]:
-    """Measures every GeoTIFF of a directory, whole (`patch` None, as in the project's anchor table) or in patches."""
+    """Measures all GeoTIFFs of a folder, whole if `patch` is None, else in patches of that size."""
     files = sorted(p for p in dataset.iterdir() if p.suffix.lower() in (".tif", ".tiff"))
     if not files:
         raise DatasetError(f"no GeoTIFF in {dataset}")
@@ -191,10 +191,7 @@ def run(
 
 
 def bd_rates(rows: list[dict[str, Any]], anchor: str) -> list[dict[str, Any]]:
-    """Per scene the BD-rate (%, PCHIP, over the rates that were measured) of each codec against the anchor, and means.
-
-    None where the curves share too little.
-    """
+    """The BD-rate (%, PCHIP) of each codec on each scene, and their means. None where curves share too little."""
     names = [name for name in dict.fromkeys(row["codec"] for row in rows) if name != anchor]
     scenes = list(dict.fromkeys(row["scene"] for row in rows))
     found: list[dict[str, Any]] = []
@@ -220,13 +217,13 @@ def bd_rates(rows: list[dict[str, Any]], anchor: str) -> list[dict[str, Any]]:
 
 
 def is_sar(folder: str | Path) -> bool:
-    """Whether a data set's `SOURCES.csv` has a column of polarisations: only then are its GeoTIFFs backscatter."""
+    """Whether a data set's `SOURCES.csv` has a column `polarisation`; then its GeoTIFFs are backscatter."""
     sources = Path(folder) / "SOURCES.csv"
     return sources.is_file() and "polarisation" in sources.read_text("utf-8").partition("\n")[0].split(",")
 
 
 def means(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row per codec and rate: the means over the scenes that every codec has at that rate."""
+    """A row for each codec and rate: the means over the scenes that all codecs have at that rate."""
     rows = result["rows"]
     names = list(dict.fromkeys(row["codec"] for row in rows))
     out = []
@@ -240,7 +237,7 @@ def means(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def to_csv(result: dict[str, Any]) -> str:
-    """One row per scene, rate and codec."""
+    """A row for each scene, rate and codec."""
     out = io.StringIO()
     keys = ["scene", "codec", "rate", "patches", "bytes", "bpp", *MEASURED]
     writer = csv.DictWriter(out, keys, lineterminator="\n")
@@ -251,7 +248,7 @@ def to_csv(result: dict[str, Any]) -> str:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Markdown: a row per scene and codec, PSNR and SSIM at each rate, ENL ratio and EPI at the highest."""
+    """Markdown: a row for each scene and codec, PSNR and SSIM at each rate, ENL ratio and EPI at the highest."""
     rows = [*result["rows"], *means(result)]
     rates = sorted({row["rate"] for row in rows})
     top = f"at {rates[-1]:g} bpp"
@@ -267,7 +264,7 @@ def table(result: dict[str, Any]) -> str:
     ]
     cells: dict[tuple[str, str], dict[float, dict[str, Any]]] = {}
     for row in rows:
-        # the scenes that all codecs share can be fewer at one rate than at another
+        # at some rates, fewer scenes may have all codecs
         scene_name = _scene(row["scene"])
         cells.setdefault((scene_name, row["codec"]), {})[row["rate"]] = row
     for (scene_name, codec), found in cells.items():

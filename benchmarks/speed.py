@@ -1,11 +1,10 @@
-"""Time and memory: whole encode and decode calls, array to bytes and back, every codec in turn in one interleaved run.
+"""Time and memory of whole calls: encoding an array to bytes, and decoding it.
 
-Each measurement is a process of its own, so that its peak memory is its own; the codecs alternate within each repeat,
-so that a machine that slows down slows all of them. All get the same number of threads (a codec without that option
-runs on one, and the table says so), the same image and, by bisection on a crop, nearly the same rate. Medians of the
-repeats count; the first calls (imports, weights) happen on a small crop before the clock starts. With one thread the
-clock is the process's own time, which other programs hardly disturb; with more it is the wall's. `latency` measures
-what a first image and a window take.
+Each measurement is a process of its own, so its peak memory is its own. The codecs take turns within each repeat, so a
+machine that slows down slows all of them. All get the same image, nearly the same rate (by bisection on a crop), and
+the same number of threads; a codec without that option runs on one, which the table shows. Medians of the repeats
+count. Imports and weights are loaded before, with a small crop. With one thread, processor time is measured, which
+other programs hardly disturb; with more, elapsed time. `latency` measures a first image and a window.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ from .codec import Array, Codec, bands_of, setting_for_bytes
 
 ANCHOR = "jpeg2000"
 DEFAULT_PEERS = ("ours", "jpeg2000", "webp", "jpeg", "avif", "jpegxl", "heic")
-#: Those that a large image is left to.
+#: Codecs that a large image is measured with.
 LARGE = ("ours", "jpeg2000")
 _WARM_UP = 256
 _CALIBRATION = 512
 
-#: What limits the processor's vector instructions in oneDNN (OpenVINO, torch) and in torch's own kernels.
+#: Variables that limit the vector instructions of oneDNN (in OpenVINO and torch) and of torch's own kernels.
 FEATURES: Mapping[str, dict[str, str]] = {
     "AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
     "AVX-512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512"},
@@ -48,7 +47,7 @@ _FLAGS = {"AVX2": "avx2", "AVX-512": "avx512bw", "AVX-512, bf16": "avx512_bf16"}
 
 @dataclass(frozen=True)
 class Task:
-    """What one measuring process is told."""
+    """What one measuring process has to do."""
 
     mode: str
     codec: str
@@ -82,7 +81,7 @@ def centre(image: Array, size: int) -> Array:
 
 
 def _limit_openvino() -> None:
-    """Takes from OpenVINO what the switch for AVX2 doesn't reach: fused elementwise operations, and bf16."""
+    """Turns off what the switch for AVX2 doesn't reach in OpenVINO: fused elementwise operations, and bf16."""
     from learned_codec.models.engine.openvino import OpenVino
 
     begin = OpenVino.__init__
@@ -103,13 +102,13 @@ def perform(task: Task) -> dict[str, float]:
     image = np.load(task.image)
     if task.mode == "calibrate":
         ladder = codec.ladder(image.dtype, bands_of(image))
-        if len(ladder) == 1:  # random weights have one rate, and can take minutes to say so
+        if len(ladder) == 1:  # random weights have one rate
             return {"setting": ladder[0]}
         crop = centre(image, _CALIBRATION)
         target = task.bpp * crop.shape[0] * crop.shape[1] / 8
         try:
             return {"setting": setting_for_bytes(codec, crop, target, tolerance=0.03, threads=task.threads)[0]}
-        except ValueError:  # its smallest file is larger than that: the table shows the rate it has
+        except ValueError:  # its smallest file is larger; the table shows its rate
             return {"setting": ladder[0]}
     codec.decode(codec.encode(centre(image, _WARM_UP), task.setting, task.threads), task.threads)
     clock = time.process_time if task.threads == 1 else time.perf_counter
@@ -185,7 +184,7 @@ def time_image(
     timeout: float,
     environ: Mapping[str, str] | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Measures the codecs on one image, interleaved. Returns rows and the codecs that failed, with the reason."""
+    """Measures the codecs on one image, in turns. Returns rows, and the codecs that failed with the reason."""
     runs: dict[str, list[dict[str, float]]] = {codec.name: [] for codec in chosen}
     failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -238,7 +237,7 @@ def _choose(names: Iterable[str]) -> tuple[list[Codec], list[dict[str, str]]]:
 
 
 def features(setting: float, megapixels: float, timeout: float) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Ours on one thread with the processor's instructions limited to each set that it has; and what failed."""
+    """Ours on one thread, limited to each set of instructions that the processor has; and what failed."""
     has = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     image, rows, failed = datasets.mosaic(*shape_of(megapixels)), [], []
     for name, environ in FEATURES.items():
@@ -304,7 +303,7 @@ def run(
 
 
 def digits(value: float) -> str:
-    """MP/s with one decimal, or two digits where that would be nothing."""
+    """MP/s with one decimal, or with two digits below 1."""
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 

@@ -16,7 +16,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def calls(result: Mapping[str, Any], label: Label) -> str:
-    """Encoding and decoding of whole images: a row for each size, number of threads and codec."""
+    """Times of whole images: a row for each size, number of threads and codec."""
     rows = []
     anchors = {
         (row["given"], row["megapixels"] > 50): row for row in result["rows"] if row["codec"] == result["anchor"]
@@ -59,15 +59,16 @@ def by_feature(result: Mapping[str, Any]) -> str:
 
 
 def page(result: Mapping[str, Any], label: Label) -> str:
-    """Everything that a run has measured."""
+    """The whole page."""
     processor, cores = result["environment"]["processor"], result["environment"]["cores"]
     load = "" if result["load"] is None else f" (load at the start: {result['load']:.1f})"
     parts = [
         "# Speed",
         f"{result['image']}, about {result['target_bpp']:g} bits per pixel, on {cores} cores of {processor}{load}. "
-        "Whole calls from array to bytes and back, each in a process of its own, the codecs in turn; medians. One "
-        "thread is timed by the process's own clock, more by the wall's. In brackets: against JPEG 2000. Memory is the "
-        "peak above what the process held before. Codecs that encode slowly are timed on fewer megapixels.",
+        "Times are medians of whole calls, from array to bytes and back, each in a process of its own; the codecs take "
+        "turns. With one thread, processor time counts; with more, elapsed time. In brackets: how many times as fast "
+        "as JPEG 2000. Memory is the peak above what the process held before the call. Codecs that encode slowly are "
+        "timed on fewer megapixels.",
         calls(result, label),
     ]
     if result.get("start"):
@@ -82,9 +83,9 @@ def page(result: Mapping[str, Any], label: Label) -> str:
     if result["features"]:
         parts += [
             "## By processor feature",
-            "learned_codec on one thread, with oneDNN and torch limited to these instructions by their own switches "
-            "(`ONEDNN_MAX_CPU_ISA`, `ATEN_CPU_CAPABILITY`). With AVX2, OpenVINO fuses no elementwise operations: "
-            "what fuses them doesn't know that switch.",
+            "learned_codec on one thread. oneDNN and torch are limited to these instructions by their own switches "
+            "(`ONEDNN_MAX_CPU_ISA`, `ATEN_CPU_CAPABILITY`). With AVX2, OpenVINO's fusion of elementwise operations is "
+            "off, because it doesn't know that switch.",
             by_feature(result),
         ]
     parts += [f"left out: {s['codec']} ({s['reason']})" for s in result["skipped"]]

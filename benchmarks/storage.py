@@ -1,4 +1,4 @@
-"""Small files that must never be half written: results, and the cache of measured cells."""
+"""Files that must never be half written: results, and the cache of measured cells."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from learned_codec.atomic import atomic_write
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Writes `data` to `path`, with the folders above it: a reader sees the old file or the new one."""
+    """Writes `data` to `path`, whole or not at all, and makes the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, overwrite=True) as stream:
         stream.write(data.encode() if isinstance(data, str) else data)
 
 
 def finite(value: Any) -> Any:
-    """JSON has no infinity and no nan: both become null (a lossless PSNR, a metric that does not apply)."""
+    """The value with None for infinity and nan, which JSON doesn't have."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -41,9 +41,9 @@ def default_cache() -> Path:
 
 
 class CellCache:
-    """Measured cells on disk, one small file each, named by the hash of everything that they depend on.
+    """Measured cells on disk, a small file each. Its name is a hash of all that the cell depends on.
 
-    `fresh`: cells measured before now count as absent.
+    `fresh`: cells that were measured before now don't count.
     """
 
     def __init__(self, folder: Path, *, fresh: bool = False) -> None:

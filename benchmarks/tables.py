@@ -1,4 +1,4 @@
-"""The files of a rate-distortion run, and its tables as text and as Markdown."""
+"""The files that a rate-distortion run writes, and its tables."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from . import rivals
 from .rd import MEASURED
 from .storage import write_atomically, write_json
 
-#: The PSNR at which largest errors are compared, dB.
+#: Largest errors are compared at this PSNR, dB.
 _LEVEL = 40.0
 
 
 def cells_line(cells: dict[str, Any]) -> str:
-    """How much of a run was measured now, and how old the rest is."""
+    """How many cells were measured in this run, and how old the others are."""
     if not cells["cached"]:
         return f"{cells['measured']} cells, all measured in this run"
     return (
-        f"{cells['measured']} cells measured in this run, {cells['cached']} from the cache, the oldest of them of "
+        f"{cells['measured']} cells measured in this run, {cells['cached']} from the cache, the oldest from "
         f"{cells['oldest']} (--fresh measures them again)"
     )
 
 
 def to_csv(result: dict[str, Any]) -> str:
-    """One row per codec, image and setting."""
+    """A row for each codec, image and setting."""
     out = io.StringIO()
     found = {key for codec in result["codecs"] for values in codec["images"].values() for key in values}
     keys = [key for key in MEASURED if key in found]
@@ -45,10 +45,10 @@ def to_csv(result: dict[str, Any]) -> str:
 
 
 def save(results: list[dict[str, Any]], out: Path) -> list[Path]:
-    """Writes per group: `<dataset>.json` with everything, `.csv` per image, `.md` with the BD-rates.
+    """Writes the files of each group: `.json` with everything, `.csv` with all cells, `.md` with the tables.
 
-    And one file per codec in CompressAI's shape, unless the images have no common rate. The group is part of the name
-    when the data set has more than one.
+    There is also a file for each codec in the form of CompressAI, unless the images have no common rate. If the data
+    set has several groups, the names have the group.
     """
     written = []
     for result in results:
@@ -69,7 +69,7 @@ def _cells(values: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def bd_table(result: dict[str, Any]) -> str:
-    """The BD-rates of one result as text: codec, method, mean curve, mean of images, range and number of images."""
+    """The BD-rates of one result, as text for a terminal."""
     rows = [("codec", "method", "mean curve", "mean of images", "images", "quality range", "overlap")]
     for bd in result["bd"]:
         whole = bd["mean_curve"]
@@ -94,7 +94,7 @@ def bd_table(result: dict[str, Any]) -> str:
 
 
 def left_out_lines(result: dict[str, Any]) -> list[str]:
-    """Who is left out of what, and why; the images are named unless all are meant."""
+    """Which codecs are left out of which images, and why. Images are named unless all are meant."""
     lines = []
     for s in result["skipped"]:
         some = s.get("images") or ()
@@ -116,7 +116,7 @@ def percent(value: float | None) -> str:
 
 
 def each_image(result: dict[str, Any]) -> list[str]:
-    """BD-rates (PCHIP, PSNR) of every image and codec; their mean, with the number of images; the mean curve."""
+    """BD-rates (PCHIP, PSNR) of all images and codecs, their means, and those of the mean curves."""
     rows = [bd for bd in result["bd"] if bd["method"] == "pchip"]
     lines = _head("image", *(bd["codec"] for bd in rows))
     for name in result["images"]:
@@ -130,7 +130,7 @@ def each_image(result: dict[str, Any]) -> list[str]:
 
 
 def parts(result: dict[str, Any]) -> list[str]:
-    """By band of PSNR and by MS-SSIM: the mean of the images and how many of them reach it."""
+    """BD-rates by MS-SSIM and by band of PSNR: the mean of images, and of how many."""
     names = [entry["name"] for entry in result["codecs"] if entry["name"] != result["anchor"]]
     lines = _head("mean of images (number)", *result["bd-parts"])
     for name in names:
@@ -141,8 +141,8 @@ def parts(result: dict[str, Any]) -> list[str]:
 
 
 def errors(result: dict[str, Any]) -> list[str]:
-    """The largest error at a PSNR that all reach, mean and worst of the images, and pixels whose validity is wrong."""
-    lines = _head("codec", f"largest error at {_LEVEL:g} dB: mean", "worst", "images", "mask errors, all settings")
+    """The largest error at `_LEVEL`, its mean and the worst of the images, and how many pixels of masks are wrong."""
+    lines = _head("codec", f"largest error at {_LEVEL:g} dB: mean", "worst", "images", "wrong pixels of masks")
     for entry in result["codecs"]:
         if "psnr" not in entry["metrics"]:
             continue
@@ -155,7 +155,7 @@ def errors(result: dict[str, Any]) -> list[str]:
 
 
 def _largest(values: dict[str, Any]) -> float | None:
-    """The largest error of an image at `_LEVEL`, between the settings on its two sides; None if it isn't reached."""
+    """The largest error of an image at `_LEVEL`, interpolated between two settings; None if it isn't reached."""
     points = sorted((q, e) for q, e in zip(values["psnr"], values["max-error"], strict=True) if q is not None)
     for (low, first), (high, second) in pairwise(points):
         if low <= _LEVEL < high:
@@ -171,7 +171,7 @@ def settings(result: dict[str, Any]) -> list[str]:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """Everything that one group's run says, as Markdown."""
+    """All tables of one result, as Markdown."""
     blocks = [
         [
             f"{result['dataset']}, {result['kind']} ({', '.join(result['kinds'])}): BD-rate against "

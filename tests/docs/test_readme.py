@@ -12,6 +12,7 @@ pytest.importorskip("scipy")
 pytest.importorskip("bjontegaard")
 
 README = (ROOT / "README.md").read_text("utf-8")
+BENCHMARKS = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,10 @@ README = (ROOT / "README.md").read_text("utf-8")
 def test_tables(name: str, table: object) -> None:
     assert callable(table)
     assert table(json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))) in README
+
+
+def test_settings_of_peers() -> None:
+    assert readme.peers_table() in BENCHMARKS
 
 
 def test_table_of_rasters() -> None:
