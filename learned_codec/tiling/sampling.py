@@ -12,7 +12,7 @@ from .grid import Window
 from .masking import MaskedSource
 
 SAMPLE_WINDOW, SAMPLE_GRID = 256, 8
-"""Of images beyond four megapixels, a grid of 8 x 8 windows of 256 pixels is sampled."""
+"""If an image has more than four megapixels, a grid of 8 x 8 windows of 256 pixels is sampled."""
 
 MAX_SAMPLES = 2**22
 """The most values sampled; beyond, every n-th pixel is taken. Choosing a transform takes about 30 bytes for each

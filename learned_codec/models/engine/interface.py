@@ -79,7 +79,7 @@ class Input:
     stride: int = 1
 
     def shape(self, height: int, width: int) -> tuple[int, ...]:
-        """Of the array, in a network of this size."""
+        """The size of the array in a network of this size."""
         size = self.size or (height // self.stride, width // self.stride)
         return (*size, self.channels) if self.channels_last else (self.channels, *size)
 
