@@ -25,6 +25,7 @@ from . import (
     rd,
     readme,
     report,
+    rivals,
     sar,
     speed,
     speed_page,
@@ -263,9 +264,18 @@ def training_command(log: Path, out: Path) -> None:
 @main.command("table")
 @click.argument("results", type=_FILE)
 def table_command(results: Path) -> None:
-    """A results file (of `rd` or `speed`) as the table in the README."""
+    """The tables that README and documentation have of a results file of `rd`, `eo` or `speed`."""
     result = json.loads(results.read_text())
-    click.echo(readme.rate_table(result) if "bd" in result else readme.speed_table(result))
+    if "scenes" in result:
+        tables = [readme.checks_table(result)]
+    elif "bd" not in result:
+        tables = [readme.speed_table(result)]
+    elif any(entry["name"] == "ours-effort1" for entry in result["codecs"]):
+        tables = [readme.effort_table(result)]
+    else:
+        published = rivals.table(result, short=True)
+        tables = [readme.rate_table(result), readme.structure_table(result), published, readme.quality_table(result)]
+    click.echo("\n\n".join(tables))
 
 
 @main.command("codecs")

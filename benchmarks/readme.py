@@ -52,6 +52,21 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:+.1f} %".replace("-", "−")
 
 
+def quality_table(result: Mapping[str, Any]) -> str:
+    """Bits per pixel and PSNR by quality, as Markdown, for `docs/guide/photographs.md`."""
+    ours = next(entry for entry in result["codecs"] if entry["name"] == "ours")
+    lines = [
+        f"| quality | bits per pixel, mean of {len(ours['images'])} images of {result['dataset']} | least … most "
+        "| PSNR, mean |",
+        "|---|---|---|---|",
+    ]
+    for number, quality in enumerate(ours["settings"]):
+        rates = [values["bpp"][number] for values in ours["images"].values()]
+        cells = [f"{ours['results']['bpp'][number]:.2f}", f"{min(rates):.2f} … {max(rates):.2f}"]
+        lines.append(f"| {quality:g} | {' | '.join(cells)} | {ours['results']['psnr'][number]:.1f} dB |")
+    return "\n".join(lines)
+
+
 def effort_table(result: Mapping[str, Any]) -> str:
     """BD-rates of the efforts, and the seconds that each takes for an image on one core, as Markdown."""
     entries = {entry["name"]: entry for entry in result["codecs"] if entry["name"].startswith("ours")}

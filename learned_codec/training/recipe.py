@@ -66,7 +66,7 @@ class OptimiserSettings:
 
     It runs at `learning_rate`, warmed up over `warmup` steps, constant until `decay_from` (a fraction of the run), then
     to zero (`decay`). That is the entropy model's rate. The refinement of the synthesis learns at `refinement_rate`
-    times it, the skeleton not at all: it stays a DCT. Gradients are clipped to the norm `clip`; the weight average has
+    times it, the block transform not at all: it stays a DCT. Gradients are clipped to the norm `clip`; the weight average has
     the horizon `ema`.
     """
 

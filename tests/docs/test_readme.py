@@ -31,6 +31,11 @@ def test_tables(name: str, table: object) -> None:
     assert table(json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text("utf-8"))) in README
 
 
+def test_rates_by_quality() -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / "kodak.json").read_text("utf-8"))
+    assert readme.quality_table(result) in (ROOT / "docs" / "guide" / "photographs.md").read_text("utf-8")
+
+
 def test_settings_of_peers() -> None:
     assert readme.peers_table() in BENCHMARKS
 
