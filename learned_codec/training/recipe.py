@@ -66,8 +66,8 @@ class OptimiserSettings:
 
     It runs at `learning_rate`, warmed up over `warmup` steps, constant until `decay_from` (a fraction of the run), then
     to zero (`decay`). That is the entropy model's rate. The refinement of the synthesis learns at `refinement_rate`
-    times it, the block transform not at all: it stays a DCT. Gradients are clipped to the norm `clip`; the weight average has
-    the horizon `ema`.
+    times it; the block transform stays a DCT. Gradients are clipped to the norm `clip`. The weight average has the
+    horizon `ema`.
     """
 
     learning_rate: float = 2e-3
