@@ -428,7 +428,9 @@ def decode(
 
 
 def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
-    """The facts in the head of an LCI file. Takes microseconds and doesn't load torch. Threads may share it.
+    """The facts in the head of an LCI file. Takes microseconds and loads no engine.
+
+    Threads may call it at the same time.
 
     Args:
         data: bytes, a path or a binary file object. No more than the head of a file is read. The head alone is enough
@@ -476,6 +478,8 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
 
 def check(data: Openable, *, limits: Limits | None = None) -> Report:
     """Whether a file is whole, by its checksums, without decoding it. Damage is reported, not raised.
+
+    Threads may call it at the same time.
 
     Args:
         data: bytes, a path or a binary file object.

@@ -72,7 +72,7 @@ def encode_file(
 
     What belongs to the image beside its pixels is kept (see `learned_codec.raster.metadata`); nodata, masks and alpha
     are kept exactly. Rasters are read window by window, so memory is bounded by tiles, not by the image. The coded
-    bytes are in memory until all of them are written.
+    bytes are in memory until all of them are written. Threads may encode files at the same time.
 
     Args:
         src: the image: a path, a binary file object, or a `PixelSource`, which is read rectangle by rectangle.
@@ -172,7 +172,8 @@ def decode_file(
     """Decode an LCI file into an image file.
 
     A GeoTIFF gets all metadata of the original; a picture gets what its format can hold. Booleans become 0 and 1 of
-    uint8. GeoTIFFs are written window by window, so memory is bounded by tiles, not by the image.
+    uint8. GeoTIFFs are written window by window, so memory is bounded by tiles, not by the image. Threads may decode
+    files at the same time.
 
     Args:
         src: the LCI file: a path or a binary file object.
