@@ -149,6 +149,10 @@ def test_typed_and_versioned() -> None:
     assert f"## {learned_codec.__version__} " in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_the_citation_is_of_this_version() -> None:
+    assert f"\nversion: {learned_codec.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
 def test_every_dependency_has_a_lower_bound() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [entry for entries in project["optional-dependencies"].values() for entry in entries]

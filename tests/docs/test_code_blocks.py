@@ -14,6 +14,7 @@ import rasterio
 from click.testing import CliRunner
 from PIL import Image
 
+from benchmarks import codecs
 from benchmarks.__main__ import main as benchmarks_line
 from learned_codec.cli import main as command_line
 from learned_codec.demo import landscape
@@ -62,7 +63,7 @@ def test_blocks_run(page: str) -> None:
     }
     for number, (kind, body) in enumerate(blocks(page)):
         if kind == "sh":
-            for line in body.splitlines():
+            for line in body.replace("\\\n", " ").splitlines():
                 for command in line.split("#")[0].split(" && "):
                     _run(command.strip())
         elif page == "docs/benchmarks.md":
@@ -90,6 +91,9 @@ def _run(command: str) -> None:
         assert {e for names in re.findall(r"\[([\w,]+)\]", command) for e in names.split(",")} <= set(extras)
     elif words[:3] == ["python", "-m", "benchmarks"]:
         assert isinstance(benchmarks_line, click.Group)
-        assert words[3] in benchmarks_line.commands
+        found = benchmarks_line.commands[words[3]]
+        assert set(re.findall(r"--[\w-]+", command)) <= {o for p in found.params for o in (*p.opts, *p.secondary_opts)}
+        if "--codecs" in words:
+            assert set(words[words.index("--codecs") + 1].split(",")) <= set(codecs.names())
     elif words[:1] == ["python"] and words[1] != "-m":
         assert (ROOT / words[1]).exists(), command
