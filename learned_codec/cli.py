@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -142,6 +143,9 @@ def encode(
 )
 @click.option("--window", type=int, nargs=4, help="ROW COLUMN HEIGHT WIDTH: decode only this part.")
 @click.option("--bands", help="Decode only these bands, by number from 1 or by name: 4,3,2 or B04,B03.")
+@click.option(
+    "--scale", type=click.Choice(["1", "1/2", "1/4", "1/8", "1/16"]), help="Decode the image reduced to this size."
+)
 @click.option("--overviews", is_flag=True, help="Build the overviews that the original had.")
 @click.option(
     "--errors", type=click.Choice(["raise", "fill"]), help="Stop at a damaged tile, or fill it.  [default: raise]"
@@ -158,6 +162,7 @@ def decode(
     format: str | None,
     window: tuple[int, int, int, int] | None,
     bands: str | None,
+    scale: str | None,
     errors: str | None,
     max_pixels: int | None,
     jobs: int,
@@ -172,9 +177,8 @@ def decode(
     if max_pixels is not None:  # with room for three bands of them
         limits = replace(limits, max_pixels=max_pixels, max_samples=max(limits.max_samples, 3 * max_pixels))
     options = {"limits": limits, "window": window, "bands": _band_list(bands), "format": format}
-    options |= {name: value for name, value in others.items() if value is not None} | (
-        {"errors": errors} if errors else {}
-    )
+    others |= {"errors": errors, "scale": None if scale is None else float(Fraction(scale))}
+    options |= {name: value for name, value in others.items() if value is not None}
     tasks = _tasks(src, dst, options, LCI, format or "tif", skip_existing=skip_existing)
     _run_all(tasks, "decoding", _decode_one, jobs, None)
 

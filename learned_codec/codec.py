@@ -501,13 +501,14 @@ def _report(container: bitstream.Container) -> Report:
     count = container.header.tile_count
     damaged = container.damaged_tiles()
     if damaged:
-        return Report(False, damaged, count, f"{len(damaged)} of {count} tiles are damaged or missing")
+        tiles = "tile is damaged or missing" if count == 1 else "tiles are damaged or missing"
+        return Report(False, damaged, count, f"{len(damaged)} of {count} {tiles}")
     try:
         container.check_end()
     except BitstreamError as error:
         return Report(False, (), count, str(error))
     bound = f", {said_of(bounds_of(container.header))}" if is_bounded(container.header) else ""
-    return Report(True, (), count, f"{count} tiles, all whole{bound}")
+    return Report(True, (), count, f"{'1 tile, whole' if count == 1 else f'{count} tiles, all whole'}{bound}")
 
 
 def _voids(source: MaskedSource, samples: Samples, *, declared: bool) -> list[Constant]:

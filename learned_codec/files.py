@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from learned_codec.atomic import atomic_path, atomic_write
 from learned_codec.errors import InvalidInputError
 from learned_codec.limits import Limits
-from learned_codec.options import Errors
+from learned_codec.options import Errors, factor_of_scale
 from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
 from learned_codec.raster.neighbours import SIDECAR
@@ -161,6 +161,7 @@ def decode_file(
     format: str | None = None,
     window: "WindowLike | None" = None,
     bands: int | str | Sequence[int | str] | None = None,
+    scale: float = 1,
     overviews: bool = False,
     errors: Errors = "raise",
     limits: Limits | None = None,
@@ -182,6 +183,7 @@ def decode_file(
         window: (row, column, height, width) in pixels, to decode only that, or another form that `Reader.read` accepts.
             The georeference moves with the window.
         bands: the bands to write, counted from 1 or by name; by default all.
+        scale: 1, or 1/2, 1/4, 1/8 or 1/16 for the reduced image, as for `decode`. The georeference is scaled with it.
         overviews: rebuild the overviews that the original had.
         errors: "raise" or "fill", as for `decode`.
         limits: the largest image to accept (`Limits()` by default).
@@ -202,19 +204,23 @@ def decode_file(
     """
     from learned_codec.raster.files import open_sink
     from learned_codec.raster.pictures import output_format
-    from learned_codec.raster.placement import of_window, only_bands
+    from learned_codec.raster.placement import of_scale, of_window, only_bands
     from learned_codec.raster.sink_spec import SinkSpec
     from learned_codec.reader import open as open_lci
     from learned_codec.tiling.progress import Telling
+    from learned_codec.windows import reduced
 
     named = Path(dst) if is_path(dst) else None
     chosen = output_format(named or "", format if named else format or "png")
     options = {"errors": errors, "limits": limits, "device": device, "threads": threads}
     with Telling(progress) as tell, ExitStack() as stack:
         reader = stack.enter_context(open_lci(src, **options))  # type: ignore[arg-type]
-        row, column, height, width = chosen_window = reader.checked_window(window)
+        factor = factor_of_scale(scale)
+        # A reduced image has all pixels that the window touches, so its corner may lie a little above and to the left.
+        row, column, height, width = reduced(reader.checked_window(window), factor)
+        touched = row * factor, column * factor, height * factor, width * factor
         indices = reader.checked_bands(bands)
-        metadata = of_window(reader.metadata, chosen_window, (reader.height, reader.width))
+        metadata = of_scale(of_window(reader.metadata, touched, (reader.height, reader.width)), factor)
         if bands is not None:
             metadata = only_bands(metadata, indices)
         # The sidecar appears after the image: a crash may leave an image without its sidecar, but never a sidecar
@@ -237,7 +243,7 @@ def decode_file(
                 name=named.name if named else "output",
             ),
         ) as sink:
-            for part in reader.parts((row, column, height, width), tell):
+            for part in reader.parts(window, tell, scale=scale):
                 rows = slice(part.rows.start - row, part.rows.stop - row)
                 columns = slice(part.columns.start - column, part.columns.stop - column)
                 values = part.values[indices]

@@ -337,13 +337,16 @@ class Reader:
             plane[place[0].start - row : place[0].stop - row, place[1].start - column : place[1].stop - column] = values
         return plane
 
-    def parts(self, window: WindowLike | None = None, progress: Progress | None = None) -> Iterator[Block]:
+    def parts(
+        self, window: WindowLike | None = None, progress: Progress | None = None, *, scale: float = 1
+    ) -> Iterator[Block]:
         """All bands of a window, in rectangles of at most a few tiles, along rows: for images larger than memory.
 
         Each `Block` has its `rows` and `columns` in the image, `values` (bands, h, w) of the image's dtype, and `plane`
-        (h, w) uint8 or None. Raises the errors of `read`.
+        (h, w) uint8 or None. `scale` is that of `read`; then rows and columns are those of the reduced image. Raises
+        the errors of `read`.
         """
-        yield from self._blocks(self.checked_window(window), progress)
+        yield from self._blocks(self.checked_window(window), progress, options.factor_of_scale(scale))
 
     def _blocks(self, window: WindowTuple, progress: Progress | None, factor: int = 1) -> Iterator[Block]:
         """The blocks of the image, reduced by `factor`, that a window of the full image touches."""

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _LINE = 2**16
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]+(://|::)", re.IGNORECASE)
+"""Also URLs that fsspec chains: `simplecache::s3://…`."""
 
 Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A path, or a binary file object that can be read."""
@@ -129,7 +130,9 @@ def _remote(url: str) -> BinaryIO:
     except ImportError as error:
         raise MissingDependencyError(f"{url}: URLs need fsspec: pip install learned-codec[remote]") from error
     try:
-        file: BinaryIO = fsspec.open(url, "rb", cache_type="none").open()
+        # The cache is an option of the file: most file systems refuse it as one of their own.
+        system, path = fsspec.url_to_fs(url)
+        file: BinaryIO = system.open(path, "rb", cache_type="none")
     except ImportError as error:
         raise MissingDependencyError(f"{url}: {error}") from error
     except Exception as error:  # each of fsspec's many file systems has errors of its own

@@ -302,7 +302,7 @@ def test_folders_there_and_back(tmp_path: Path, tree: Path, jobs: int) -> None:
     assert names_in(tmp_path / "back") == {"a.png", "deep/down/b.png", "deep/c.png"}
     checked = run("check", tmp_path / "out")
     assert checked.exit_code == OK
-    assert checked.stdout.count("all whole") == 3
+    assert checked.stdout.count("1 tile, whole") == 3
 
 
 def test_into_the_same_folder(tree: Path) -> None:
@@ -367,6 +367,12 @@ def test_bands_by_name(tmp_path: Path, picture: np.ndarray) -> None:
     with rasterio.open(out) as raster:
         assert raster.descriptions == ("B04", "B02")
     assert_told_in_one_line(run("decode", tmp_path / "a.lci", tmp_path / "c.tif", "--bands", "B08"), "B08", "B02")
+
+
+def test_a_reduced_image(tmp_path: Path, lci: Path, coded: bytes) -> None:
+    assert run("decode", lci, tmp_path / "a.png", "--scale", "1/4").exit_code == OK
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), learned_codec.decode(coded, scale=1 / 4))
+    assert run("decode", lci, tmp_path / "b.png", "--scale", "1/3").exit_code == USAGE
 
 
 # --- signals and pipes, with real processes ---

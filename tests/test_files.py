@@ -303,6 +303,73 @@ def test_windows_move_points_and_polynomials(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("window", [None, (70, 41, 90, 30), (0, 0, 1, 1), (17, 33, 183, 117)])
+@pytest.mark.parametrize("factor", [2, 16])
+def test_reduced_images_and_their_georeference(
+    tmp_path: Path, window: tuple[int, int, int, int] | None, factor: int
+) -> None:
+    path, out = tmp_path / "a.tif", tmp_path / "b.tif"
+    transform = Affine(8, 3, 4e5, 2, -9, 5e6)
+    values = scene(2, "uint16", 200, 150)
+    values[:, 100:120] = 0
+    with write(path, values, transform=transform, nodata=0, tiled=True, blockxsize=64, blockysize=64) as raster:
+        raster.update_tags(1, STATISTICS_MEAN="7")
+        raster.build_overviews([2, 4, 8])
+    files.encode_file(path, tmp_path / "a.lci", tile_size=64)
+    files.decode_file(tmp_path / "a.lci", out, window=window, scale=1 / factor, overviews=True)
+    with learned_codec.open(tmp_path / "a.lci") as reader:
+        expected = reader.read(window, scale=1 / factor)
+    row, column = (0, 0) if window is None else window[:2]
+    with rasterio.open(out) as raster:
+        np.testing.assert_array_equal(raster.read().transpose(1, 2, 0), expected)
+        # The pixel that holds the window's corner lies where it lay.
+        x, y = column // factor * factor, row // factor * factor
+        a, b, c, d, e, f = transform[:6]
+        assert raster.transform == Affine(
+            factor * a, factor * b, c + a * x + b * y, factor * d, factor * e, f + d * x + e * y
+        )
+        assert raster.nodata == 0
+        assert "STATISTICS_MEAN" not in raster.tags(1)
+        if window is None:
+            assert raster.overviews(1) == ([2, 4] if factor == 2 else [])
+    files.decode_file(tmp_path / "a.lci", tmp_path / "whole.tif", overwrite=True)
+    with rasterio.open(tmp_path / "whole.tif") as raster:
+        assert "STATISTICS_MEAN" in raster.tags(1)
+
+
+def test_points_and_polynomials_of_reduced_images(tmp_path: Path) -> None:
+    path, out = tmp_path / "a.tif", tmp_path / "b.tif"
+    values = scene(1, "uint8", 64, 64)[0]
+    points = [GroundControlPoint(r, c, 10 + c / 7, 50 - r / 9, 3.5) for r in (0, 7.5) for c in (0.5, 8)]
+    one, longitude, latitude = ([float(i == which) for i in range(20)] for which in range(3))
+    polynomials = RPC(1.5, 2, 30, 0.5, one, latitude, 5, 60, 7, 0.4, one, longitude, 9, 70)
+    for name, value in (("gcps", (points, CRS.from_epsg(4326))), ("rpcs", polynomials)):
+        with rasterio.open(path, "w", driver="GTiff", count=1, height=64, width=64, dtype="uint8") as raster:
+            raster.write(values, 1)
+            setattr(raster, name, value)
+        files.encode_file(path, tmp_path / "a.lci", overwrite=True)
+        files.decode_file(tmp_path / "a.lci", out, scale=1 / 4, overwrite=True)
+        with rasterio.open(path) as whole, rasterio.open(out) as raster:
+            assert [(p.row, p.col, p.x, p.y) for p in raster.gcps[0]] == [
+                (p.row / 4, p.col / 4, p.x, p.y) for p in whole.gcps[0]
+            ]
+            if whole.rpcs:  # the corners of pixels lie where they lay
+                places = [[0, 10.0, 64], [64, 3.0, 0]]
+                found = [
+                    rasterio.transform.RPCTransformer(r.rpcs).xy(*(np.array(p) / n for p in places), offset="ul")
+                    for r, n in ((whole, 1), (raster, 4))
+                ]
+                np.testing.assert_allclose(found[1], found[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1 / 3, 0, 2, "1/2", None])
+def test_other_scales_are_refused(tmp_path: Path, scale: Any) -> None:
+    (tmp_path / "a.lci").write_bytes(learned_codec.encode(scene(1, "uint8", 64, 64)[0]))
+    with pytest.raises(InvalidInputError, match="scale must be"):
+        files.decode_file(tmp_path / "a.lci", tmp_path / "c.tif", scale=scale)
+    assert not (tmp_path / "c.tif").exists()
+
+
 def test_bands(tmp_path: Path) -> None:
     path, out = tmp_path / "a.tif", tmp_path / "b.tif"
     with write(path, scene(4, "uint16")) as raster:

@@ -141,7 +141,7 @@ def test_files_are_encoded_as_arrays_are() -> None:
     encode, encode_file = (set(signature(f).parameters) for f in (learned_codec.encode, learned_codec.encode_file))
     assert encode - encode_file == {"image", "planar", "mask"}
     decode, decode_file = (set(signature(f).parameters) for f in (learned_codec.decode, learned_codec.decode_file))
-    assert decode - decode_file == {"data", "masked", "scale"}
+    assert decode - decode_file == {"data", "masked"}
 
 
 def test_typed_and_versioned() -> None:

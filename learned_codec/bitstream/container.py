@@ -85,7 +85,13 @@ class Container:
 
     def damaged_tiles(self) -> tuple[int, ...]:
         """The indices of all tiles that are damaged or missing. Reads the whole file."""
-        return tuple(i for i in range(len(self.tiles)) if self._is_damaged(i))
+        found, every, fetched = [], range(len(self.tiles)), 0
+        for i in every:
+            if i == fetched:
+                fetched += self.fetch(every[i:])
+            if self._is_damaged(i):
+                found.append(i)
+        return tuple(found)
 
     def _is_damaged(self, i: int) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""The metadata of a window, or of some of the bands, of an image."""
+"""The metadata of a window, of some of the bands, or of a reduced size of an image."""
 
 from __future__ import annotations
 
@@ -44,6 +44,42 @@ def of_window(metadata: dict[str, Any], window: tuple[int, int, int, int], size:
             except (KeyError, ValueError, IndexError):
                 found.pop("rpcs", None)  # half of a sensor model is worse than none
                 break
+    return found
+
+
+def of_scale(metadata: dict[str, Any], factor: int) -> dict[str, Any]:
+    """The metadata for an image in which squares of `factor` x `factor` pixels became one. Raises `CorruptDataError`.
+
+    The transform, the ground control points and the RPCs are scaled. Statistics and the overviews that are not smaller
+    than the reduced image are left out.
+    """
+    found = copy.deepcopy(metadata)
+    if factor == 1:
+        return found
+    _drop_statistics(found)
+    if "transform" in found:
+        a, b, c, d, e, f = (
+            meta.real(x, "metadata.transform") for x in meta.sequence(found["transform"], "transform", 6)
+        )
+        found["transform"] = [factor * a, factor * b, c, factor * d, factor * e, f]
+    if "gcps" in found:
+        points = meta.sequence(meta.mapping(found["gcps"], "metadata.gcps").get("points"), "metadata.gcps.points")
+        for point in points:
+            values = meta.sequence(point, "metadata.gcps.points")
+            for index in (0, 1):
+                values[index] = meta.real(values[index] if len(values) > index else None, "a control point") / factor
+    if "rpcs" in found:
+        rpcs = meta.mapping(found["rpcs"], "metadata.rpcs")
+        try:
+            for axis in ("LINE", "SAMP"):
+                offset, scale = (float(str(rpcs[f"{axis}_{kind}"]).split()[0]) for kind in ("OFF", "SCALE"))
+                # RPCs count from the centre of the first pixel, not from its corner.
+                rpcs |= {f"{axis}_OFF": repr((offset + 0.5) / factor - 0.5), f"{axis}_SCALE": repr(scale / factor)}
+        except (KeyError, ValueError, IndexError):
+            del found["rpcs"]
+    if isinstance(found.get("overviews"), list):
+        levels = [level for level in found["overviews"] if isinstance(level, int)]
+        found["overviews"] = [level // factor for level in levels if level > factor]
     return found
 
 

@@ -79,7 +79,7 @@ def test_a_geotiff_without_loss(tmp_path: Path, name: str, request: pytest.Fixtu
     np.testing.assert_array_equal(read(again), read(path))
     assert geotiffs.describe(again) == geotiffs.describe(path)
     checked = run("check", lci)
-    assert (checked.exit_code, checked.stdout) == (0, f"{lci}: 1 tiles, all whole, lossless\n")
+    assert (checked.exit_code, checked.stdout) == (0, f"{lci}: 1 tile, whole, lossless\n")
 
 
 def test_a_bound_for_each_band_is_kept_and_said(tmp_path: Path, scene: Path) -> None:

@@ -88,6 +88,29 @@ def test_everything_that_reads_takes_urls(server: Server) -> None:
     np.testing.assert_array_equal(learned_codec.decode(server.url), learned_codec.decode(server.data))
 
 
+def test_a_check_asks_for_many_tiles_at_once(server: Server) -> None:
+    assert learned_codec.check(server.url).ok
+    assert len(server.asked) <= 3  # the head, 100 tiles of together less than 1 MiB, and the end
+
+
+def test_file_systems_with_no_options_of_ours() -> None:
+    """As s3fs, which passes the options that it doesn't know on to others, which refuse them."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Strict(MemoryFileSystem):
+        protocol = "strict"
+
+        def __init__(self) -> None:
+            super().__init__()
+
+    fsspec.register_implementation("strict", Strict, clobber=True)
+    data = learned_codec.encode(SCENE[:64, :64])
+    with fsspec.open("strict://x.lci", "wb") as file:
+        file.write(data)
+    for url in ("strict://x.lci", "simplecache::strict://x.lci"):
+        np.testing.assert_array_equal(learned_codec.decode(url), learned_codec.decode(data))
+
+
 def test_errors_are_ours(server: Server) -> None:
     for url in (server.url + ".missing", "nosuchscheme://x/y.lci"):
         with pytest.raises(FileError):
