@@ -64,3 +64,45 @@ def test_pictures_and_links_are_there() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_what_the_text_says_of_losses() -> None:
+    results = ROOT / "benchmarks" / "results"
+    kodak, eo, multi, speed = (
+        json.loads((results / f"{name}.json").read_text("utf-8"))
+        for name in ("kodak", "optical_test-eo", "optical_test-multi", "speed")
+    )
+    text, words = (
+        " ".join(README.split()),
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"],
+    )
+    ours = next(entry for entry in kodak["codecs"] if entry["name"] == "ours")
+    most = max(filter(None, (rivals.distance(ours, entry) for entry in rivals.load("kodak", 24))))
+    assert f"up to {most:.0f} % more than the heaviest" in text
+    whole, *bands = (
+        {bd["codec"]: 1 + bd["mean_of_images"] / 100 for bd in rows if bd["method"] == "pchip"}
+        for rows in (kodak["bd"], kodak["bd-parts"]["psnr 30–35 dB"], kodak["bd-parts"]["psnr 35–41 dB"])
+    )
+    assert round(100 * (whole["ours"] - whole["avif"])) == 1
+    assert "AVIF tuned for PSNR is a percent smaller than we are on the mean of images" in text
+    percent = max(100 * (1 - band["avif"] / band["ours"]) for band in bands)
+    assert f"up to {words[round(percent)]} percent from 30 to 40 dB" in text
+    (bd,) = [bd for bd in multi["bd"] if bd["codec"] == "ours" and bd["method"] == "pchip"]
+    assert f"up to {max(bd['per_image'].values()):.0f} % more bytes than with JPEG 2000 and a KLT" in text
+    coded = {scene["scene"]: row["bytes"] for scene in eo["scenes"] for row in scene["rows"] if row["codec"] == "ours"}
+    smaller = sum(scene["lerc"] < coded[scene["scene"]] for scene in eo["scenes"])
+    assert len(eo["scenes"]) == 14
+    assert f"On {words[smaller]} of the fourteen scenes, LERC is smaller" in text
+    times = {row["codec"]: row["decode_mp_s"] for row in speed["rows"] if row["given"] == 1 and row["megapixels"] < 50}
+    assert f"JPEG 2000 decodes {words[round(times['jpeg2000'] / times['ours'])]} times as fast" in text
+
+
+def test_largest_errors_on_kodak() -> None:
+    """Ours is between those that `docs/benchmarks.md` names."""
+    from benchmarks import tables
+
+    kodak = json.loads((ROOT / "benchmarks" / "results" / "kodak.json").read_text("utf-8"))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables.errors(kodak)[2:]]
+    mean = {row[0]: float(row[1]) for row in rows}
+    assert max(mean["jpeg2000"], mean["avif"]) < mean["ours"] < min(mean["jpegxl"], mean["webp"], mean["jpeg"])
+    assert "ours is above those of JPEG 2000 and AVIF, and below those of JPEG XL, WebP and JPEG" in BENCHMARKS
