@@ -203,6 +203,3 @@ class _Ranges(io.RawIOBase):
         data = b"" if found is None else found.to_bytes()
         self._at += len(data)
         return data
-
-
-Lci = LciCodec  # until installed entry points have the new name
