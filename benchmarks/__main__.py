@@ -262,19 +262,34 @@ def training_command(log: Path, out: Path) -> None:
 
 
 @main.command("table")
-@click.argument("results", type=_FILE)
-def table_command(results: Path) -> None:
-    """The tables that README and documentation have of a results file of `rd`, `eo` or `speed`."""
-    result = json.loads(results.read_text())
-    if "scenes" in result:
-        tables = [readme.checks_table(result)]
-    elif "bd" not in result:
-        tables = [readme.speed_table(result)]
-    elif any(entry["name"] == "ours-effort1" for entry in result["codecs"]):
-        tables = [readme.effort_table(result)]
+@click.argument("results", nargs=-1, type=_FILE)
+def table_command(results: tuple[Path, ...]) -> None:
+    """The tables that README and documentation have of a results file of `rd`, `eo` or `speed`.
+
+    With several files, of which the first is a `*-whole.json` of SAR, it is the table of rasters. Without a file, it is
+    that of the peers' settings.
+    """
+    found = [json.loads(path.read_text()) for path in results]
+    if not found:
+        tables = [readme.peers_table()]
+    elif len(found) > 1:
+        tables = [readme.raster_table(found[0], found[1:])]
+    elif "scenes" in found[0]:
+        tables = [readme.checks_table(found[0])]
+    elif "bd" not in found[0]:
+        tables = [readme.speed_table(found[0])]
+    elif any(entry["name"] == "ours-effort1" for entry in found[0]["codecs"]):
+        tables = [readme.effort_table(found[0])]
+    elif "bd-parts" not in found[0] or not any(entry["name"] == "ours" for entry in found[0]["codecs"]):
+        tables = [readme.rate_table(found[0])]
     else:
-        published = rivals.table(result, short=True)
-        tables = [readme.rate_table(result), readme.structure_table(result), published, readme.quality_table(result)]
+        published = rivals.table(found[0], short=True)
+        tables = [
+            readme.rate_table(found[0]),
+            readme.structure_table(found[0]),
+            published,
+            readme.quality_table(found[0]),
+        ]
     click.echo("\n\n".join(tables))
 
 

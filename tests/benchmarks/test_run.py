@@ -335,3 +335,20 @@ def test_json_has_no_infinity_and_writes_are_whole(tmp_path):
         storage.write_json(tmp_path / "x.json", {"a": object()})
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
     assert json.loads((tmp_path / "x.json").read_text())["c"] == [1]
+
+
+def test_tables_of_results_are_printed() -> None:
+    results = Path(__file__).parents[2] / "benchmarks" / "results"
+
+    def printed(*names: str) -> str:
+        return CliRunner().invoke(command.main, ["table", *(str(results / f"{name}.json") for name in names)]).output
+
+    for name, part in {
+        "kodak": "by MS-SSIM",
+        "effort/kodak": "`effort`",
+        "speed": "MP/s",
+        "optical_test-eo": "NDVI",
+    }.items():
+        assert part in printed(name)
+    assert "with a KLT" in printed("sar_test-whole", "optical_test-rgb8", "optical_test-multi")
+    assert "x265" in printed()
