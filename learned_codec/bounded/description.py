@@ -16,7 +16,7 @@ from learned_codec.errors import CorruptDataError, TruncatedError
 from .lattice import PASSES
 from .numbers import GRID, ORDERED, Mapping
 from .planes import PlaneModel
-from .predictor import PassWeights, activities_of, features_of
+from .predictor import SHADES, PassWeights, activities_of, features_of
 from .residuals import CONTEXTS, MAX_SHIFT, Tables
 from .tables import SCALES, SHAPES
 
@@ -37,6 +37,7 @@ class CodedBand:
         mapping: how its numbers mean samples.
         lowest: the number that becomes 0.
         top: the largest of the coded numbers, which are from 0 on.
+        error: the most by which a decoded number may differ; 0 with levels.
         levels: the values of the coded numbers, ascending from 0; None if numbers are values.
         references: places, among the bands before it, of those that help to predict it.
         model: what predicts it; None for a band of one value and for a listed one.
@@ -46,6 +47,7 @@ class CodedBand:
     mapping: Mapping
     lowest: int
     top: int
+    error: int = 0
     levels: NDArray[np.int64] | None = None
     references: tuple[int, ...] = ()
     model: PlaneModel | None = None
@@ -80,15 +82,15 @@ def _pack_band(band: CodedBand, length: int) -> bytes:
     if band.levels is not None:
         out += b"".join(varint.encode(int(gap)) for gap in np.diff(band.levels))
     if band.top:
-        out += varint.encode(length)
+        out += varint.encode(band.error) + varint.encode(length)
     if band.model is not None:
         model = band.model
-        out += varint.encode(model.error) + bytes([len(band.references)])
+        out.append(len(band.references))
         out += b"".join(map(varint.encode, band.references)) + varint.encode(model.first)
         out.append(len(model.weights))
         for weights, tables in zip(model.weights, model.tables, strict=True):
             for one, chosen in zip(weights, tables, strict=True):
-                out += one.values.astype("<i2").tobytes() + one.magnitudes.tobytes()
+                out += one.values.astype("<i2").tobytes() + one.magnitudes.tobytes() + one.shifts.tobytes()
                 out += bytes([chosen.first, len(chosen.shapes)])
                 out += chosen.shapes.tobytes() + chosen.scales.tobytes() + chosen.shifts.tobytes()
     return bytes(out)
@@ -171,14 +173,14 @@ def _unpack_band(cursor: _Cursor, place: int, pixels: int) -> tuple[CodedBand, i
         levels = np.cumsum([0, *(cursor.number(MAX_NUMBER) for _ in range(top))])
         if levels[-1] > MAX_NUMBER or (np.diff(levels) < 1).any():
             raise CorruptDataError("a band's levels don't ascend")
-    band = CodedBand(number, Mapping(kind, step), lowest, top, levels)
+    error = cursor.number((top - 1) // 2 if levels is None else 0) if top else 0
+    band = CodedBand(number, Mapping(kind, step), lowest, top, error, levels)
     length = cursor.number(varint.MAX) if top else 0
     if coding != PREDICTED:
         return band, length
-    error = cursor.number(MAX_NUMBER)
     references = tuple(cursor.number(place - 1) for _ in range(cursor.byte(MOST_REFERENCES if place else 0)))
     first = cursor.number(top)
-    model = PlaneModel(error, first, [], [])
+    model = PlaneModel(first, [], [])
     for _ in range(cursor.byte(MOST_SETS)):
         weights, tables = zip(*(_unpack_pass(cursor, k, len(references)) for k in range(len(PASSES))), strict=True)
         model.weights.append(list(weights))
@@ -191,7 +193,7 @@ def _unpack_band(cursor: _Cursor, place: int, pixels: int) -> tuple[CodedBand, i
 def _unpack_pass(cursor: _Cursor, number: int, references: int) -> tuple[PassWeights, Tables]:
     features, activities = features_of(PASSES[number], references), activities_of(references)
     values = np.frombuffer(cursor.take(2 * features), "<i2").astype(np.int16)
-    weights = PassWeights(values, cursor.array(activities))
+    weights = PassWeights(values, cursor.array(activities), cursor.array(SHADES).view(np.int8))
     first, count = cursor.byte(CONTEXTS - 1), cursor.byte(CONTEXTS)
     tables = [cursor.array(count, most) for most in (SHAPES - 1, SCALES - 1, MAX_SHIFT)]
     return weights, Tables(first, *tables)

@@ -9,19 +9,21 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import CorruptDataError
 
-from .lattice import PASSES, Level, Pass, Plane, levels_of
+from .lattice import Pass, Plane, levels_of
 from .predictor import (
     FRACTION_BITS,
+    SHADES,
     Known,
     PassWeights,
     activities_of,
     dtype_for,
     features_of,
+    shade_of,
     surroundings,
 )
 
 SAMPLES = 2**13
-"""Weights are fitted to at most this many pixels of a pass."""
+"""PassWeights are fitted to about as many pixels of a pass, in rows that are spread over it."""
 
 ENOUGH = 2**13
 """Pixels of a plane for each pixel of the coarsest level that has weights of its own."""
@@ -31,11 +33,12 @@ MOST_SETS = 4
 FEW = 2**11
 """In planes of fewer pixels, fitted weights aren't worth their bytes."""
 
-STRETCHES = 4
-"""Parts of a plane that these are in."""
-
 RIDGE = 1e-4
-ROUNDS = 12
+TURNS, ROUNDS = 4, 4
+"""PassWeights are fitted in so many turns, and in each the scales of errors in so many rounds."""
+
+SEEN, MOST_SHIFT = 20, 32
+"""Pixels that tell how far predictions of a shade are off, and the most eighths of an octave for that."""
 
 HELPFUL = 0.3
 """The least correlation of a plane that is used as a reference."""
@@ -68,111 +71,79 @@ def order_of(planes: Sequence[NDArray[np.int64]]) -> Chosen:
     return chosen
 
 
-def fit(
-    plane: NDArray[np.int64],
-    valid: NDArray[np.bool_] | None,
-    error: int,
-    top: int,
-    references: Sequence[dict[int, Known]],
-    ranges: Sequence[int],
-) -> list[list[PassWeights]]:
-    """The weights of a plane: of each set, those of its passes.
+def pays(height: int, width: int) -> bool:
+    """Whether a plane is large enough for fitted weights."""
+    return height * width >= FEW and min(height, width) >= 8
 
-    The last set serves all levels from its own on. What is known at a level is taken to be the plane itself, as coarse
-    as the bound makes it.
-    """
-    height, width = plane.shape
-    if height * width < FEW or min(height, width) < 8:
-        return [[plain(step, len(references)) for step in PASSES]]
+
+def sets_for(height: int, width: int) -> int:
+    """How many levels have weights of their own, the last of them for all above it, too."""
     count = 1
     while count < min(MOST_SETS, levels_of(height, width)) and height * width >= ENOUGH << 2 * count:
         count += 1
-    coarse = plane if error == 0 else (plane + error) // (2 * error + 1) * (2 * error + 1)
-    known = coarse.clip(0, top).astype(np.float64)
-    found = []
-    for level in range(count):
-        place = slice(None, None, 1 << level), slice(None, None, 1 << level)
-        real = None if valid is None else valid[place]
-        found.append(_fit_level(known[place], plane[place], real, [r[level] for r in references], error))
-    weights = [weights for passes in found for weights in passes]
+    return count
+
+
+def plain(at: Pass, references: int) -> PassWeights:
+    """The mean of the nearest, and as much above it as the first reference is."""
+    values = np.zeros(features_of(at, references), np.int16)
+    if references:
+        values[len(at.own) + 1] = 1 << FRACTION_BITS
+    return PassWeights(values, np.full(activities_of(references), 16, np.uint8), np.zeros(SHADES, np.int8))
+
+
+def fit(
+    at: Pass,
+    own: Known,
+    references: Sequence[Known],
+    targets: Plane,
+    valid: NDArray[np.bool_] | None,
+    step: int,
+    ranges: Sequence[int],
+) -> PassWeights:
+    """PassWeights that predict the `targets` (h, w) of a pass, of which only `valid` ones count.
+
+    Residuals are in steps of `step`, and `ranges` are what `dtype_for` takes.
+    """
+    every = -(-targets.size // SAMPLES)
+    rows = slice(min(every, len(targets)) // 2, None, every)
+    there = surroundings(at, own, references, step, ranges, rows, own.values.dtype)
+    features, activities, wanted = there.features, there.activities, targets[rows].reshape(-1) - there.base
+    shades = shade_of(there.base, ranges[0])
+    if valid is not None:
+        real = valid[rows].reshape(-1)
+        features, activities, wanted, shades = features[:, real], activities[:, real], wanted[real], shades[real]
+    if wanted.size < 2 * len(features):
+        return plain(at, len(references))
+    weights = _fitted(features, activities, wanted, step, shades)
     try:
         dtype_for(weights, ranges)
     except CorruptDataError:
-        return [[plain(step, len(references)) for step in PASSES]]
-    return found
-
-
-def plain(step: Pass, references: int) -> PassWeights:
-    """The mean of the nearest, and as much above it as the first reference is."""
-    values = np.zeros(features_of(step, references), np.int16)
-    if references:
-        values[len(step.own)] = 1 << FRACTION_BITS
-    return PassWeights(values, np.full(activities_of(references), 16, np.uint8))
-
-
-def _fit_level(
-    known: Plane,
-    targets: NDArray[np.int64],
-    valid: NDArray[np.bool_] | None,
-    references: Sequence[Known],
-    error: int,
-) -> list[PassWeights]:
-    """The weights of a level's passes, by a few stretches of rows."""
-    whole, width = Level.of(known), known.shape[1]
-    stretches = []
-    for top, height in _stretches(*known.shape):
-        own = Known(whole.crop(top, height), Level(height, width, known.dtype))
-        own.errors.put((0, 0), np.zeros(own.errors.size((0, 0))))
-        others = [Known(r.values.crop(top, height), r.errors.crop(top, height)) for r in references]
-        rows = slice(top, top + height)
-        stretches.append((own, others, targets[rows], None if valid is None else valid[rows]))
-    return [_fit(step, stretches, error) for step in PASSES]
-
-
-def _stretches(height: int, width: int) -> list[tuple[int, int]]:
-    """First rows, even, and heights."""
-    rows = max(2, 4 * SAMPLES // STRETCHES // width // 2 * 2)
-    if rows * STRETCHES >= height:
-        return [(0, height)]
-    return [(int(top) // 2 * 2, rows) for top in np.linspace(0, height - rows, STRETCHES)]
-
-
-Stretch = tuple[Known, list[Known], NDArray[np.int64], NDArray[np.bool_] | None]
-
-
-def _fit(step: Pass, stretches: Sequence[Stretch], error: int) -> PassWeights:
-    """The weights of one pass at one level; notes in the stretches how far off they are there."""
-    references = len(stretches[0][1])
-    found, place = [], (slice(step.phase[0], None, 2), slice(step.phase[1], None, 2))
-    for own, others, targets, valid in stretches:
-        if 0 in own.values.size(step.phase):
-            return plain(step, references)
-        base, features, activities = surroundings(step, own, others, slice(None), np.dtype(np.float64))
-        wanted = targets[place].reshape(-1) - base
-        real = slice(None) if valid is None else valid[place].reshape(-1)
-        found.append((features, activities, wanted, real))
-    features = np.concatenate([one[:, real] for one, _, _, real in found], 1)
-    activities = np.concatenate([one[:, real] for _, one, _, real in found], 1)
-    wanted = np.concatenate([one[real] for _, _, one, real in found])
-    if wanted.size < 2 * len(features):
-        return plain(step, references)
-    values = _least_squares(features, wanted)
-    # What is coded is the logarithm of errors, so they count in proportion to how large they are around there.
-    scale = _scales(activities, np.abs(wanted - values @ features / (1 << FRACTION_BITS))) @ activities
-    share = 1 / (scale + 0.3 * scale.mean() + 0.5 + 2 * error)
-    values = _least_squares(features * share, wanted * share)
-    weights = PassWeights(
-        values, _rounded(_scales(activities, np.abs(wanted - values @ features / (1 << FRACTION_BITS))))
-    )
-    for (own, *_), (told, _, target, _) in zip(stretches, found, strict=True):
-        off = np.abs(target - values @ told / (1 << FRACTION_BITS))
-        own.errors.put(step.phase, off.reshape(own.errors.size(step.phase)))
+        return plain(at, len(references))
     return weights
+
+
+def _fitted(features: Plane, activities: Plane, wanted: Plane, step: int, shades: NDArray[np.uint8]) -> PassWeights:
+    """By least squares, weighted again and again so that the sum of errors, each as a part of its scale, is least.
+
+    What is coded is about the logarithm of that.
+    """
+    magnitudes, scale = np.full(len(activities), 1 / len(activities), wanted.dtype), activities.mean(0)
+    off = np.zeros_like(wanted)
+    for turn in range(TURNS):
+        share = 1 / (scale + 0.1 * scale.mean() + step - 0.5)
+        if turn:
+            share /= np.sqrt(off * share + 0.3)
+        values = _least_squares(features * share, wanted * share)
+        off = np.abs(wanted - values.astype(wanted.dtype) @ features * wanted.dtype.type(2.0**-FRACTION_BITS))
+        magnitudes = _scales(activities, off, magnitudes, ROUNDS)
+        scale = magnitudes @ activities
+    return PassWeights(values, _rounded(magnitudes), _shifts((off + 0.05) / scale, shades))
 
 
 def _least_squares(features: Plane, wanted: Plane) -> NDArray[np.int16]:
     """int16 (features,), in 256ths."""
-    products = features @ features.T
+    products = (features @ features.T).astype(np.float64)
     size = np.trace(products) / len(products)
     products[np.diag_indices_from(products)] += RIDGE * size + 1e-9
     found = np.linalg.solve(products, features @ wanted)
@@ -181,20 +152,29 @@ def _least_squares(features: Plane, wanted: Plane) -> NDArray[np.int16]:
     return rounded
 
 
-def _scales(activities: Plane, off: Plane) -> NDArray[np.float64]:
-    """(activities,): weights by which activities tell a Laplace's scale, as likely as can be."""
-    known, target = activities + 1e-3, off + 0.05
-    weights: NDArray[np.float64] = np.full(len(known), target.mean() / known.mean() / len(known))
-    for _ in range(ROUNDS):
-        scale = weights @ known
-        weights *= (known @ (target / scale**2)) / (known @ (1 / scale))
+def _scales(activities: Plane, off: Plane, weights: Plane, rounds: int) -> Plane:
+    """(activities,): weights by which activities tell a Laplace's scale, as likely as can be, from others on."""
+    target = off + 0.05
+    for _ in range(rounds):
+        scale = weights @ activities
+        weights = weights * (activities @ (target / scale**2)) / (activities @ (1 / scale) + 1e-9)
     return weights
 
 
-def _rounded(weights: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _shifts(off: Plane, shades: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """int8 (SHADES,): by how much more than expected predictions of each shade are off, where enough are seen."""
+    counts = np.bincount(shades, minlength=SHADES)
+    sums = np.bincount(shades, off, SHADES)
+    usual = counts >= SEEN
+    found = np.zeros(SHADES, np.int8)
+    found[usual] = np.rint(8 * np.log2(sums[usual] / counts[usual])).clip(-MOST_SHIFT, MOST_SHIFT)
+    return found
+
+
+def _rounded(weights: Plane) -> NDArray[np.uint8]:
     """uint8, the largest of them 255."""
     rounded: NDArray[np.uint8] = np.rint(weights * (255 / weights.max())).astype(np.uint8)
     return rounded
 
 
-__all__ = ["Chosen", "fit", "order_of", "plain"]
+__all__ = ["Chosen", "fit", "order_of", "pays", "plain", "sets_for"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,18 +28,26 @@ MARGIN = 2
 
 @dataclass(frozen=True)
 class Pass:
-    """The pixels of one phase, and where their neighbours lie in their own plane, the four nearest first."""
+    """The pixels of one phase, and where their neighbours lie in their own plane.
+
+    The four nearest come first: one, the one opposite to it, and the same across.
+    """
 
     phase: Phase
     known: tuple[Phase, ...]
     own: tuple[Offset, ...]
+
+    @cached_property
+    def around(self) -> tuple[Offset, ...]:
+        """Where neighbours lie in another plane, of which everything is known: the pixel, the four nearest, others."""
+        return ((0, 0), *self.own[:NEAREST], *(offset for offset in EIGHT if offset not in self.own[:NEAREST]))
 
 
 PASSES = (
     Pass(
         (1, 1),
         ((0, 0),),
-        ((-1, -1), (-1, 1), (1, -1), (1, 1), (-1, -3), (-1, 3), (1, -3), (1, 3), (-3, -1), (-3, 1), (3, -1), (3, 1)),
+        ((-1, -1), (1, 1), (-1, 1), (1, -1), (-1, -3), (-1, 3), (1, -3), (1, 3), (-3, -1), (-3, 1), (3, -1), (3, 1)),
     ),
     Pass(
         (0, 1),
@@ -56,8 +65,7 @@ PASSES = (
 
 NEAREST = 4
 
-AROUND = ((-1, 0), (0, -1), (0, 1), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
-"""Where the neighbours in another plane lie, of which everything is known."""
+EIGHT = ((-1, 0), (0, -1), (0, 1), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
 def levels_of(height: int, width: int) -> int:
@@ -78,7 +86,7 @@ class Level:
 
     def __init__(self, height: int, width: int, dtype: np.dtype[np.floating]) -> None:
         self.shape = height, width
-        self._dtype = dtype
+        self.dtype = dtype
         self._phases: dict[Phase, Plane] = {}
 
     def size(self, phase: Phase) -> tuple[int, int]:
@@ -101,27 +109,11 @@ class Level:
 
     def whole(self) -> Plane:
         """The whole level, from its phases."""
-        result = np.empty(self.shape, self._dtype)
+        result = np.empty(self.shape, self.dtype)
         for (y, x), framed in self._phases.items():
             height, width = self.size((y, x))
             result[y::2, x::2] = framed[MARGIN : MARGIN + height, MARGIN : MARGIN + width]
         return result
-
-    def crop(self, top: int, height: int) -> Level:
-        """Some rows, from an even one on, with their surroundings."""
-        level = Level(height, self.shape[1], self._dtype)
-        rows = slice(top // 2, top // 2 + level.size((0, 0))[0] + 2 * MARGIN)
-        level._phases = {phase: framed[rows] for phase, framed in self._phases.items()}
-        return level
-
-    @classmethod
-    def of(cls, plane: Plane) -> Level:
-        """A plane that is known."""
-        level = cls(plane.shape[0], plane.shape[1], plane.dtype)
-        for phase in ((0, 0), (1, 1), (0, 1), (1, 0)):
-            if 0 not in level.size(phase):
-                level.put(phase, plane[phase[0] :: 2, phase[1] :: 2])
-        return level
 
 
 def _framed(values: Plane, size: tuple[int, int]) -> Plane:

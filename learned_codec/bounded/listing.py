@@ -1,4 +1,7 @@
-"""Planes of few levels in large areas, such as maps of classes: the numbers of levels, compressed by LZMA."""
+"""Planes whose pixels tell nothing of each other, or where large areas are the same: numbers, as LZMA packs them.
+
+Maps of classes are of the one kind, noise is of the other.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,25 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import CorruptDataError
 
-AS_IT_IS, LEFT, ABOVE = range(3)
-"""What is written for a pixel: its number, or the difference from the one on its left or above it."""
+AS_IT_IS, LEFT, ABOVE, BITS = range(4)
+"""What is packed for a pixel: its number, or the difference from the one on its left or above it. BITS isn't packed."""
 
 DICTIONARY = 2**22
 
-PROMISING = 2.0
-"""By how much LZMA may be better than zlib at its fastest."""
+SAMPLE = 2**15
+"""Numbers by which a fast compressor tells what LZMA may do."""
+
+STRETCHES = 4
+"""Parts of a plane that these are from."""
+
+BETTER, BETTER_IF_EVEN = 1.1, 2.0
+"""By how much LZMA may be better than zlib at its fastest: for numbers as they are, and if many pixels are alike."""
 
 FLATTEST = 100
 """How many bytes zlib makes one of at best, where LZMA has no such end: half of what it can."""
+
+NOISE = 0.97
+"""LZMA isn't tried where it would hardly take less than this part of the plain bits."""
 
 
 def _filters() -> list[dict[str, int]]:
@@ -27,48 +39,98 @@ def _filters() -> list[dict[str, int]]:
     return [chain]
 
 
-def compress(numbers: NDArray[np.int64], count: int, most: int) -> bytes | None:
-    """(h, w) numbers of levels below `count`, at most 2^16; None where that would hardly take less than `most` bytes.
+def compress(numbers: NDArray[np.int64], count: int, most: int, even: bool) -> bytes | None:
+    """(h, w) numbers below `count`; None where that would hardly take less than `most` bytes.
 
-    LZMA is slow, so a fast compressor tells first whether it may do, and in which form.
+    LZMA is slow, so a fast compressor tells first whether it may do, and in which form. `even` says that many pixels
+    equal their neighbours.
     """
-    dtype = _dtype(count)
-    plane = numbers.astype(dtype)
-    candidates = [plane, np.diff(plane, axis=1, prepend=dtype(0)), np.diff(plane, axis=0, prepend=dtype(0))]
-    order = np.dtype(dtype).newbyteorder("<")
-    raw = [candidate.astype(order).tobytes() for candidate in candidates]
-    sizes = [len(zlib.compress(data, 1)) for data in raw]
-    least = len(raw[0]) // FLATTEST
-    if min(sizes) > PROMISING * most + least:
-        return None
-    found = [
-        bytes([kind]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_filters())
-        for kind, data in enumerate(raw)
-        if sizes[kind] <= PROMISING * min(sizes) + least
-    ]
-    return min(found, key=len)
+    bits, width = (count - 1).bit_length(), _width(count)
+    plain = 1 + bits * -(-numbers.size // 8)
+    promised = min(most, NOISE * plain)
+    sizes = _estimates(numbers, width)
+    least = numbers.size * width // FLATTEST
+    found = None
+    if sizes[AS_IT_IS] <= BETTER * promised or min(sizes) <= (BETTER_IF_EVEN * promised + least if even else promised):
+        found = min(
+            (
+                bytes([kind])
+                + lzma.compress(_bytes(_form(numbers, kind, width), width), lzma.FORMAT_RAW, filters=_filters())
+                for kind, size in enumerate(sizes)
+                if size <= BETTER_IF_EVEN * min(sizes) + least
+            ),
+            key=len,
+        )
+    if plain < (most if found is None else min(most, len(found))):
+        flat = numbers.reshape(-1)
+        return bytes([BITS]) + b"".join(np.packbits(flat >> k & 1 != 0).tobytes() for k in reversed(range(bits)))
+    return found
 
 
 def decompress(data: bytes, shape: tuple[int, int], count: int) -> NDArray[np.int64]:
-    """The inverse of `compress`. Raises `CorruptDataError`; takes no more memory than the plane."""
-    dtype = np.dtype(_dtype(count))
-    size = shape[0] * shape[1] * dtype.itemsize
-    if not data or data[0] > ABOVE:
+    """The inverse of `compress`. Raises `CorruptDataError`; takes little more memory than the plane."""
+    if not data or data[0] > BITS:
         raise CorruptDataError("a listed plane makes no sense")
+    plane = _from_bits(data[1:], shape, count) if data[0] == BITS else _unpacked(data, shape, count)
+    if plane.max() >= count:
+        raise CorruptDataError("a listed plane has a number that there isn't")
+    return plane
+
+
+def _unpacked(data: bytes, shape: tuple[int, int], count: int) -> NDArray[np.int64]:
+    width = _width(count)
+    size = shape[0] * shape[1] * width
     try:
         unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_filters())
         found = unpacker.decompress(data[1:], size + 1)
     except lzma.LZMAError as error:
         raise CorruptDataError(f"a listed plane can't be unpacked: {error}") from error
     if len(found) != size or not unpacker.eof or unpacker.unused_data:
-        raise CorruptDataError("a listed plane doesn't have as many values as the tile")
-    plane = np.frombuffer(found, dtype.newbyteorder("<")).reshape(shape)
+        raise CorruptDataError("a listed plane doesn't have as many numbers as the tile")
+    plane = np.zeros(shape, np.int64)
+    for part in np.frombuffer(found, np.uint8).reshape(width, *shape):
+        plane = plane << 8 | part
     if data[0] != AS_IT_IS:
-        plane = np.add.accumulate(plane, axis=1 if data[0] == LEFT else 0, dtype=dtype)
-    if plane.max() >= count:
-        raise CorruptDataError("a listed plane has a level that there isn't")
-    return plane.astype(np.int64)
+        plane = np.add.accumulate(plane, axis=1 if data[0] == LEFT else 0) & (1 << 8 * width) - 1
+    return plane
 
 
-def _dtype(count: int) -> type[np.uint8 | np.uint16]:
-    return np.uint8 if count <= 2**8 else np.uint16
+def _from_bits(data: bytes, shape: tuple[int, int], count: int) -> NDArray[np.int64]:
+    pixels, bits = shape[0] * shape[1], (count - 1).bit_length()
+    each = -(-pixels // 8)
+    if len(data) != bits * each:
+        raise CorruptDataError("a listed plane doesn't have as many bits as the tile")
+    plane = np.zeros(pixels, np.int64)
+    for part in np.frombuffer(data, np.uint8).reshape(bits, each):
+        plane = plane << 1 | np.unpackbits(part, count=pixels)
+    return plane.reshape(shape)
+
+
+def _form(numbers: NDArray[np.int64], kind: int, width: int) -> NDArray[np.int64]:
+    """What is packed."""
+    if kind == AS_IT_IS:
+        return numbers
+    return np.diff(numbers, axis=1 if kind == LEFT else 0, prepend=0) & (1 << 8 * width) - 1
+
+
+def _bytes(numbers: NDArray[np.int64], width: int) -> bytes:
+    """The highest bytes of all numbers, then the next, and so on."""
+    return b"".join((numbers >> 8 * k).astype(np.uint8).tobytes() for k in reversed(range(width)))
+
+
+def _estimates(numbers: NDArray[np.int64], width: int) -> list[float]:
+    """About how many bytes zlib would make of each form."""
+    rows = max(1, SAMPLE // STRETCHES // numbers.shape[1])
+    parts = [numbers]
+    if rows * STRETCHES < len(numbers):
+        parts = [numbers[top : top + rows] for top in np.linspace(0, len(numbers) - rows, STRETCHES).astype(int)]
+    share = sum(part.size for part in parts) / numbers.size
+    return [
+        len(zlib.compress(b"".join(_bytes(_form(part, kind, width), width) for part in parts), 1)) / share
+        for kind in (AS_IT_IS, LEFT, ABOVE)
+    ]
+
+
+def _width(count: int) -> int:
+    """The bytes of a number."""
+    return max(1, -(-(count - 1).bit_length() // 8))

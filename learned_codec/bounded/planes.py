@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .fit import fit
-from .lattice import Level, Pass, Plane, coarse_to_fine, size_at
-from .predictor import Known, PassWeights, dtype_for, predict
+from .fit import fit, pays, plain, sets_for
+from .lattice import PASSES, Level, Pass, Plane, coarse_to_fine, size_at
+from .predictor import Known, PassWeights, predict
 from .residuals import Histograms, ResidualDecoder, ResidualEncoder, Tables, runs_of
 
 Levels = dict[int, Known]
@@ -22,13 +22,11 @@ class PlaneModel:
     """What a decoder needs of a plane beside its residuals.
 
     Attributes:
-        error: the most by which a decoded value may differ.
         first: the value of the first pixel.
         weights: of each set, those of its three passes. Level l has set l, and the last set all above.
         tables: of each set, those of its three passes.
     """
 
-    error: int
     first: int
     weights: list[list[PassWeights]]
     tables: list[list[Tables]]
@@ -37,8 +35,9 @@ class PlaneModel:
 class _Plane:
     """A plane while it is coded, one level at a time."""
 
-    def __init__(self, height: int, width: int, first: int, dtype: np.dtype[np.floating]) -> None:
-        self.height, self.width, self.dtype = height, width, dtype
+    def __init__(self, height: int, width: int, first: int, top: int) -> None:
+        self.height, self.width = height, width
+        dtype = storage(top)
         self._values = np.full((1, 1), first, dtype)
         self._errors = np.zeros((1, 1), dtype)
         self.levels: Levels = {}
@@ -46,7 +45,7 @@ class _Plane:
     def descend(self, level: int) -> Known:
         """The next level, of which the pixels of the level above are known."""
         shape = size_at(self.height, level), size_at(self.width, level)
-        known = Known(Level(*shape, self.dtype), Level(*shape, self.dtype))
+        known = Known(Level(*shape, self._values.dtype), Level(*shape, self._values.dtype))
         known.values.put((0, 0), self._values)
         known.errors.put((0, 0), self._errors)
         self.levels[level] = known
@@ -67,79 +66,151 @@ class _Plane:
         return self._values
 
 
-def encode_plane(
-    plane: NDArray[np.int64],
-    valid: NDArray[np.bool_] | None,
-    error: int,
-    top: int,
-    references: Sequence[Levels],
-    ranges: Sequence[int],
-    coder: ResidualEncoder,
-) -> tuple[PlaneModel, Levels, Plane]:
-    """Code a plane of values from 0 to `top`; returns its model, and the decoded plane by level and whole.
+@dataclass(frozen=True)
+class PlaneSource:
+    """A plane to be coded.
 
-    Only `valid` values count. `ranges` are the largest differences of values, here and in each reference.
+    Attributes:
+        numbers: (h, w), from 0 to `ranges[0]`.
+        valid: (h, w), the pixels that count; None if all do.
+        error: the most by which a decoded number may differ.
+        references: planes that are known.
+        ranges: the largest differences of numbers, here and in each reference.
     """
-    weights = fit(plane, valid, error, top, references, ranges)
-    dtype = dtype_for([w for passes in weights for w in passes], ranges)
-    found = _Plane(plane.shape[0], plane.shape[1], int(plane[0, 0]), dtype)
-    histograms = [[Histograms() for _ in passes] for passes in weights]
+
+    numbers: Plane
+    valid: NDArray[np.bool_] | None
+    error: int
+    references: Sequence[Levels]
+    ranges: Sequence[int]
+
+    @property
+    def step(self) -> int:
+        """Residuals are in such steps."""
+        return 2 * self.error + 1
+
+    @property
+    def first(self) -> int:
+        """The number of the first pixel."""
+        return int(self.numbers[0, 0])
+
+    def start(self) -> _Plane:
+        """What is known before anything is coded."""
+        height, width = self.numbers.shape
+        return _Plane(height, width, self.first, self.ranges[0])
+
+
+def storage(top: int) -> np.dtype[np.floating]:
+    """The floats that hold sums of four numbers exactly."""
+    return np.dtype(np.float32 if top < 2**21 else np.float64)
+
+
+def encode_plane(source: PlaneSource, coder: ResidualEncoder) -> tuple[PlaneModel, Levels]:
+    """Code a plane; returns its model, and the decoded plane by level."""
+    count = sets_for(*source.numbers.shape)
+    sets = [_plain(source) for _ in range(count)]
+    if pays(*source.numbers.shape):
+        sets[-1] = _fit_coarse(source, count - 1)
+    found = source.start()
+    histograms = [[Histograms() for _ in PASSES] for _ in sets]
     groups = []
-    for level, passes in coarse_to_fine(*plane.shape):
-        known, place = found.descend(level), min(level, len(weights) - 1)
-        for step in passes:
-            number = _number(step)
-            predicted, contexts = predict(
-                step, known, [r[level] for r in references], weights[place][number], top, dtype
-            )
-            at = _place(level, step)
-            wanted = plane[at].astype(dtype)
-            residuals = np.floor((wanted - predicted + error) / (2 * error + 1))
-            if valid is not None:
-                residuals[~valid[at]] = 0
-            values = (predicted + residuals * (2 * error + 1)).clip(0, top)
-            found.note(known, step, values, predicted)
-            coded, told = residuals, contexts
-            if valid is not None:
-                coded, told = residuals[valid[at]], contexts[valid[at]]
-            order, runs = runs_of(told.reshape(-1))
-            ordered = coded.reshape(-1)[order].astype(np.int64)
+    for level, passes in coarse_to_fine(*source.numbers.shape):
+        known, place = found.descend(level), min(level, count - 1)
+        for at in passes:
+            number = _number(at)
+            if level < count - 1:
+                sets[level][number] = _fit(source, level, at, known)
+            residuals, contexts = _code(source, found, level, at, known, sets[place][number])
+            order, runs = runs_of(contexts)
+            ordered = residuals[order].astype(np.int64)
             histograms[place][number].add(ordered, runs)
             groups.append((ordered, runs, place, number))
         found.finish(known)
     tables = [[one.tables() for one in passes] for passes in histograms]
     for ordered, runs, place, number in groups:
         coder.push(ordered, runs, tables[place][number])
-    return PlaneModel(error, int(plane[0, 0]), weights, tables), found.levels, found.values
+    return PlaneModel(source.first, sets, tables), found.levels
+
+
+def _plain(source: PlaneSource) -> list[PassWeights]:
+    return [plain(at, len(source.references)) for at in PASSES]
+
+
+def _fit_coarse(source: PlaneSource, level: int) -> list[PassWeights]:
+    """The weights of the coarsest level with a set of its own, for which those above are coded plainly.
+
+    They serve these, too.
+    """
+    sets = _plain(source)
+    found = source.start()
+    for coarse, passes in coarse_to_fine(*source.numbers.shape):
+        known = found.descend(coarse)
+        for at in passes:
+            weights = sets[_number(at)]
+            if coarse == level:
+                weights = sets[_number(at)] = _fit(source, level, at, known)
+            _code(source, found, coarse, at, known, weights)
+        if coarse == level:
+            break
+        found.finish(known)
+    return sets
+
+
+def _fit(source: PlaneSource, level: int, at: Pass, known: Known) -> PassWeights:
+    """PassWeights for a pass of which all surroundings are known."""
+    place = _place(level, at)
+    valid = None if source.valid is None else source.valid[place]
+    references = [reference[level] for reference in source.references]
+    return fit(at, known, references, source.numbers[place], valid, source.step, source.ranges)
+
+
+def _code(
+    source: PlaneSource, found: _Plane, level: int, at: Pass, known: Known, weights: PassWeights
+) -> tuple[NDArray[np.floating], NDArray[np.uint8]]:
+    """The residuals of a pass and their contexts, (n,); notes what a decoder will know."""
+    references = [reference[level] for reference in source.references]
+    predicted, contexts = predict(at, known, references, weights, source.step, source.ranges)
+    place = _place(level, at)
+    residuals = np.floor((source.numbers[place] - predicted + source.error) / source.step)
+    valid = None if source.valid is None else source.valid[place]
+    if valid is not None:
+        residuals[~valid] = 0
+    found.note(known, at, _within(predicted, residuals, source.step, source.ranges[0]), predicted)
+    if valid is not None:
+        return residuals[valid], contexts[valid]
+    return residuals.reshape(-1), contexts.reshape(-1)
+
+
+def _within(predicted: Plane, residuals: NDArray[np.floating], step: int, top: int) -> Plane:
+    """The numbers that residuals mean."""
+    found: Plane = (predicted + residuals * step).clip(0, top).astype(predicted.dtype, copy=False)
+    return found
 
 
 def decode_plane(
     model: PlaneModel,
     shape: tuple[int, int],
     valid: NDArray[np.bool_] | None,
-    top: int,
+    error: int,
     references: Sequence[Levels],
     ranges: Sequence[int],
     coder: ResidualDecoder,
 ) -> tuple[Levels, Plane]:
-    """Decode a plane of `encode_plane`. Raises `CorruptDataError`."""
-    dtype = dtype_for([w for passes in model.weights for w in passes], ranges)
-    found = _Plane(*shape, model.first, dtype)
+    """Decode a plane of `encode_plane`, by level and whole. Raises `CorruptDataError`."""
+    step, found = 2 * error + 1, _Plane(*shape, model.first, ranges[0])
     for level, passes in coarse_to_fine(*shape):
         known, place = found.descend(level), min(level, len(model.weights) - 1)
-        for step in passes:
-            number = _number(step)
-            predicted, contexts = predict(
-                step, known, [r[level] for r in references], model.weights[place][number], top, dtype
-            )
+        for at in passes:
+            number = _number(at)
+            others = [reference[level] for reference in references]
+            predicted, contexts = predict(at, known, others, model.weights[place][number], step, ranges)
             if valid is None:
                 read = coder.pop(contexts.reshape(-1), model.tables[place][number]).reshape(contexts.shape)
             else:
-                real = valid[_place(level, step)]
+                real = valid[_place(level, at)]
                 read = np.zeros(contexts.shape)
                 read[real] = coder.pop(contexts[real], model.tables[place][number])
-            values = (predicted + read * (2 * model.error + 1)).clip(0, top).astype(dtype, copy=False)
-            found.note(known, step, values, predicted)
+            found.note(known, at, _within(predicted, read, step, ranges[0]), predicted)
         found.finish(known)
     return found.levels, found.values
 

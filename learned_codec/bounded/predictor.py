@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import CorruptDataError
 
-from .lattice import AROUND, NEAREST, Level, Pass, Plane
+from .lattice import EIGHT, NEAREST, Level, Pass, Plane
 
 FRACTION_BITS = 8
 """Of weights."""
@@ -22,16 +22,39 @@ FRACTION_BITS = 8
 STRIP = 2**14
 """How many pixels are predicted at once: their features fit into a processor's cache."""
 
-TELLING = 1 + 4
-"""Features of a reference, its first ones, whose magnitudes count in the context."""
+LINEAR = 1 + len(EIGHT)
+"""Features of a reference that are differences of its values; one more follows them."""
+
+TELLING = 1 + NEAREST
+"""The first of these, whose magnitudes count in the context."""
+
+FINENESS = 4
+"""Features that are quotients count in such parts of a value."""
+
+BUSY = 8
+"""Features of the plane itself, its first ones, whose magnitudes count in the context."""
+
+SMALL, LARGEST = 2**10 - 1, 2**16 - 1
+"""Products of differences up to the one are exact in float32; the other is as far as they count in quotients."""
+
+
+SHADES = 8
+"""Parts of a plane's range, as noise is often larger where values are."""
 
 
 @dataclass(frozen=True)
 class PassWeights:
-    """Of one pass: `values` int16 (features,), in 256ths, and `magnitudes` uint8 (activities,)."""
+    """Of one pass.
+
+    Attributes:
+        values: int16 (features,), in 256ths.
+        magnitudes: uint8 (activities,).
+        shifts: int8 (SHADES,): by how many eighths of an octave errors are larger for predictions of each shade.
+    """
 
     values: NDArray[np.int16]
     magnitudes: NDArray[np.uint8]
+    shifts: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -44,26 +67,28 @@ class Known:
 
 def features_of(step: Pass, references: int) -> int:
     """How many features predict a pixel of a pass."""
-    return len(step.own) + references * (1 + len(AROUND))
+    return len(step.own) + 1 + references * (LINEAR + 1)
 
 
 def activities_of(references: int) -> int:
     """How many activities tell its context."""
-    return 2 * NEAREST + references * (TELLING + 1)
+    return BUSY + NEAREST + 1 + references * (TELLING + 1)
 
 
-def dtype_for(weights: Sequence[PassWeights], ranges: Sequence[int]) -> np.dtype[np.floating]:
-    """The smallest floats that hold all sums exactly.
+def dtype_for(weights: PassWeights, ranges: Sequence[int]) -> np.dtype[np.floating]:
+    """The smallest floats that hold all sums of a pass exactly.
 
     `ranges` are what values can differ by, in the plane itself and then in each reference. Raises `CorruptDataError`
     where no floats do.
     """
-    most = 4 * max(ranges)
-    for found in weights:
-        own = len(found.values) - (len(ranges) - 1) * (1 + len(AROUND))
-        spread = np.repeat(ranges, [own] + [1 + len(AROUND)] * (len(ranges) - 1))
-        most = max(most, sum(abs(int(w)) * int(r) for w, r in zip(found.values, spread, strict=True)))
-        most = max(most, int(found.magnitudes.sum(dtype=np.int64)) * max(ranges))
+    references = len(ranges) - 1
+    own = len(weights.values) - 1 - references * (LINEAR + 1)
+    spread = [ranges[0]] * own + [FINENESS * ranges[0]]
+    for other in ranges[1:]:
+        spread += [other] * LINEAR + [FINENESS * ranges[0]]
+    most = sum(abs(int(w)) * r for w, r in zip(weights.values, spread, strict=True))
+    largest = 2 * max(ranges)
+    most = max(most, 2 * largest, int(weights.magnitudes.sum(dtype=np.int64)) * largest)
     if most < 2**23:
         return np.dtype(np.float32)
     if most < 2**52:
@@ -78,54 +103,114 @@ def strips(height: int, width: int) -> Iterator[slice]:
         yield slice(top, min(top + rows, height))
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """Of some pixels: what predicts them.
+
+    `base` (n,) is the mean of the nearest; there are `features` (features, n) and `activities` (activities, n).
+    """
+
+    base: Plane
+    features: Plane
+    activities: Plane
+
+
 def surroundings(
-    step: Pass, own: Known, references: Sequence[Known], rows: slice, dtype: np.dtype[np.floating]
-) -> tuple[Plane, Plane, Plane]:
-    """Of some rows of a pass: the mean of the nearest (n,), features (features, n) and activities (activities, n)."""
-    near = [own.values.neighbours(step.phase, offset, rows) for offset in step.own]
+    at: Pass,
+    own: Known,
+    references: Sequence[Known],
+    step: int,
+    ranges: Sequence[int],
+    rows: slice,
+    dtype: np.dtype[np.floating],
+) -> Surroundings:
+    """Of some rows of a pass; residuals are in steps of `step`, and `ranges` are what `dtype_for` takes."""
+    near = [own.values.neighbours(at.phase, offset, rows) for offset in at.own]
+    shape = near[0].shape
     base = np.floor((near[0] + near[1] + near[2] + near[3]) * 0.25)
-    shape = base.shape
-    features = np.empty((features_of(step, len(references)), *shape), dtype)
+    features = np.empty((features_of(at, len(references)), *shape), dtype)
     activities = np.empty((activities_of(len(references)), *shape), dtype)
     for i, values in enumerate(near):
         np.subtract(values, base, out=features[i])
-    np.abs(features[:NEAREST], out=activities[:NEAREST])
-    for i, offset in enumerate(step.own[:NEAREST]):
-        activities[NEAREST + i] = own.errors.neighbours(step.phase, offset, rows)
-    at, to = len(near), 2 * NEAREST
+    np.abs(features[:BUSY], out=activities[:BUSY])
+    for i, offset in enumerate(at.own[:NEAREST], BUSY):
+        activities[i] = own.errors.neighbours(at.phase, offset, rows)
+    activities[BUSY + NEAREST] = 2 * step
+    place, to = len(near), BUSY + NEAREST + 1
+    here = _for_products(features[:NEAREST], ranges)
+    features[place] = _along(here)
+    place += 1
     for reference in references:
-        around = [reference.values.neighbours(step.phase, offset, rows) for offset in ((0, 0), *AROUND)]
+        around = [reference.values.neighbours(at.phase, offset, rows) for offset in at.around]
         middle = np.floor((around[1] + around[2] + around[3] + around[4]) * 0.25)
-        for values in around:
-            np.subtract(values, middle, out=features[at])
-            at += 1
-        np.abs(features[at - len(around) : at - len(around) + TELLING], out=activities[to : to + TELLING])
-        to += TELLING
-        activities[to] = reference.errors.neighbours(step.phase, (0, 0), rows)
-        to += 1
-    return base.reshape(-1), features.reshape(len(features), -1), activities.reshape(len(activities), -1)
+        for i, values in enumerate(around):
+            np.subtract(values, middle, out=features[place + i])
+        told = features[place : place + TELLING]
+        most = FINENESS * ranges[0]
+        features[place + LINEAR] = _alike(here, _for_products(told, ranges), step).clip(-most, most)
+        np.abs(told, out=activities[to : to + TELLING])
+        activities[to + TELLING] = reference.errors.neighbours(at.phase, (0, 0), rows)
+        place, to = place + LINEAR + 1, to + TELLING + 1
+    return Surroundings(base.reshape(-1), features.reshape(len(features), -1), activities.reshape(len(activities), -1))
+
+
+def _for_products(differences: Plane, ranges: Sequence[int]) -> Plane:
+    """In floats that hold sums of their products exactly."""
+    if max(ranges) <= SMALL:
+        return differences
+    found = differences.astype(np.float64)
+    return found if max(ranges) <= LARGEST else found.clip(-LARGEST, LARGEST)
+
+
+def _along(near: Plane) -> Plane:
+    """By how much the mean of the nearest along the smoother direction is above the mean across it.
+
+    None of it if both are as smooth, and nearly all where one is much smoother.
+    """
+    first, second, third, fourth = near
+    one, other = np.abs(first - second), np.abs(third - fourth)
+    above = (first + second - third - fourth) * (other - one)
+    found: Plane = np.floor(above * (FINENESS / 2) / (one + other + 2).astype(np.float64))
+    return found
+
+
+def _alike(near: Plane, told: Plane, step: int) -> Plane:
+    """By how much the pixel would be above its nearest if values were in proportion to those of a reference."""
+    both = np.einsum("iyx,iyx->yx", near, told[1:])
+    power = np.einsum("iyx,iyx->yx", told[1:], told[1:]) + 2 * min(step, LARGEST) ** 2
+    found: Plane = np.floor(both.astype(np.float64) * (FINENESS * told[0]) / power)
+    return found
 
 
 def predict(
-    step: Pass, own: Known, references: Sequence[Known], weights: PassWeights, top: int, dtype: np.dtype[np.floating]
+    at: Pass, own: Known, references: Sequence[Known], weights: PassWeights, step: int, ranges: Sequence[int]
 ) -> tuple[Plane, NDArray[np.uint8]]:
-    """The predictions of all pixels of a pass, (h, w), from 0 to `top`, and their contexts."""
-    height, width = own.values.size(step.phase)
-    found, contexts = np.empty((height, width), dtype), np.empty((height, width), np.uint8)
+    """The predictions of all pixels of a pass, (h, w), from 0 to the plane's range, and their contexts."""
+    height, width = own.values.size(at.phase)
+    found, contexts = np.empty((height, width), own.values.dtype), np.empty((height, width), np.uint8)
+    dtype = dtype_for(weights, ranges)
     values, magnitudes = weights.values.astype(dtype), weights.magnitudes.astype(dtype)
     for rows in strips(height, width):
-        base, features, activities = surroundings(step, own, references, rows, dtype)
-        said = np.floor((values @ features + (1 << FRACTION_BITS - 1)) * 2.0**-FRACTION_BITS)
-        found[rows] = (base + said).clip(0, top).reshape(-1, width)
-        contexts[rows] = context_of(magnitudes @ activities).reshape(-1, width)
+        there = surroundings(at, own, references, step, ranges, rows, dtype)
+        said = np.floor((values @ there.features + (1 << FRACTION_BITS - 1)) * 2.0**-FRACTION_BITS)
+        predicted = (there.base + said).clip(0, ranges[0])
+        shades = weights.shifts[shade_of(predicted, ranges[0])]
+        found[rows] = predicted.reshape(-1, width)
+        contexts[rows] = context_of(magnitudes @ there.activities, shades).reshape(-1, width)
     return found, contexts
 
 
-def context_of(activity: Plane) -> NDArray[np.uint8]:
-    """0 for 0; else 1 + twice the logarithm, base 2, rounded down to halves as if it were linear in between."""
+def shade_of(values: Plane, top: int) -> NDArray[np.uint8]:
+    """Which of the equal parts of a range values are in."""
+    found: NDArray[np.uint8] = np.floor(values * SHADES / (top + 1)).astype(np.uint8)
+    return found
+
+
+def context_of(activity: Plane, shifts: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """The logarithm, base 2, in halves, counted from -1 on; linear in between eighths, which `shifts` are added to."""
     if activity.dtype == np.float32:
-        halves = (activity.view(np.int32) >> 22) - (2 * 127 - 1)
+        eighths = (activity.view(np.int32) >> 20) - 8 * 127
     else:
-        halves = (activity.view(np.int64) >> 51) - (2 * 1023 - 1)
-    found: NDArray[np.uint8] = np.maximum(halves, 0).astype(np.uint8)
+        eighths = ((activity.view(np.int64) >> 49) - 8 * 1023).astype(np.int32)
+    found: NDArray[np.uint8] = ((eighths + (shifts + np.int32(8))).clip(0, None) >> 2).astype(np.uint8)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from . import listing
 from .description import CodedBand, pack, unpack
 from .fit import order_of
 from .numbers import Mapping, numbers_of
-from .planes import Levels, decode_plane, encode_plane
+from .planes import Levels, PlaneSource, decode_plane, encode_plane, storage
 from .residuals import ResidualDecoder, ResidualEncoder
 
 COUNTABLE = 2**17
@@ -30,7 +30,7 @@ LEVEL_BITS = 12
 """What a level must save to be numbered: it takes less, but numbers are predicted less well than values."""
 
 EVEN = 0.4
-"""If at least this share of pixels equals the one on their left, listing the plane is tried."""
+"""A plane is even if at least this share of pixels equals the one on their left."""
 
 MOST_LEVELS = 2**16
 
@@ -46,8 +46,8 @@ class _Source:
     lowest: int
     top: int
     levels: NDArray[np.int64] | None = None
-    listing: _Source | None = None
-    """The same without any error, where it may well be listed."""
+    even: bool = False
+    """Whether many pixels equal the one on their left."""
 
 
 def encode_tile(
@@ -93,13 +93,9 @@ def _source(values: NDArray[Any], valid: NDArray[np.bool_] | None, bound: float,
     if highest - lowest <= 2 * error:  # one value serves all
         middle = lowest + (highest - lowest) // 2
         return _Source(mapping, np.zeros_like(numbers), valid, error, middle, 0)
-    found = _Source(mapping, numbers, valid, error, lowest, highest - lowest)
-    exact = replace(found, error=0)
-    _number_levels(exact)
+    found = _Source(mapping, numbers, valid, error, lowest, highest - lowest, even=_even(numbers))
     if error == 0:
-        found = exact
-    if exact.levels is not None and len(exact.levels) <= FEW and _even(exact.numbers):
-        found.listing = exact
+        _number_levels(found)
     return found
 
 
@@ -120,9 +116,14 @@ def _number_levels(source: _Source) -> None:
     gaps = np.log2(np.diff(levels))
     apart = (np.append(gaps, gaps[-1]) + np.append(gaps[0], gaps)) / 2
     saved = float((counts * apart).sum())
-    if saved > LEVEL_BITS * len(levels) or (len(levels) <= FEW and _even(numbers)):
+    if saved > LEVEL_BITS * len(levels) or (len(levels) <= FEW and source.even):
         source.levels = levels
-        source.numbers = np.searchsorted(levels, numbers)
+        if source.top < COUNTABLE:
+            places = np.zeros(source.top + 1, np.int64)
+            places[levels] = np.arange(len(levels))
+            source.numbers = places[numbers]
+        else:
+            source.numbers = np.searchsorted(levels, numbers)
         source.top = len(levels) - 1
 
 
@@ -136,21 +137,20 @@ def _coded(
     number: int, source: _Source, places: tuple[int, ...], bands: Sequence[CodedBand], known: Sequence[Levels | None]
 ) -> tuple[CodedBand, bytes, Levels | None]:
     """A band's description, its stream, and the plane as decoded if it is predicted."""
-    band = CodedBand(number, source.mapping, source.lowest, source.top, source.levels)
+    band = CodedBand(number, source.mapping, source.lowest, source.top, source.error, source.levels)
     if source.top == 0:
         return band, b"", None
     references = [levels for levels in (known[place] for place in places) if levels is not None]
     ranges = [source.top, *(bands[place].top for place in places)]
     coder = ResidualEncoder()
-    model, levels, _ = encode_plane(source.numbers, source.valid, source.error, source.top, references, ranges, coder)
+    numbers = source.numbers.astype(storage(source.top))
+    model, levels = encode_plane(PlaneSource(numbers, source.valid, source.error, references, ranges), coder)
     stream = coder.finish()
     predicted = band.predicted(places, model)
-    exact = source.listing
-    if exact is not None:
-        size = len(stream) + predicted.size
-        listed = listing.compress(exact.numbers, exact.top + 1, size)
-        if listed is not None and len(listed) < size:
-            return CodedBand(number, exact.mapping, exact.lowest, exact.top, exact.levels), listed, None
+    size, step = len(stream) + predicted.size, 2 * source.error + 1
+    listed = listing.compress(source.numbers // step, source.top // step + 1, size, source.even)
+    if listed is not None and len(listed) < size:
+        return band, listed, None
     return predicted, stream, levels
 
 
@@ -202,9 +202,9 @@ def _decoded(
             raise CorruptDataError("a band of one value has a stream")
         return np.zeros(size, np.int64), None
     if band.model is None:
-        if band.levels is None:
-            raise CorruptDataError("a listed band has no levels")
-        return listing.decompress(stream, size, band.top + 1), None
+        step = 2 * band.error + 1
+        listed = listing.decompress(stream, size, band.top // step + 1)
+        return (listed * step + band.error).clip(None, band.top), None
     references = []
     for other in band.references:
         levels = known[other]
@@ -213,6 +213,6 @@ def _decoded(
         references.append(levels)
     ranges = [band.top, *(bands[other].top for other in band.references)]
     coder = ResidualDecoder(stream)
-    levels, numbers = decode_plane(band.model, size, valid, band.top, references, ranges, coder)
+    levels, numbers = decode_plane(band.model, size, valid, band.error, references, ranges, coder)
     coder.finish()
     return numbers.astype(np.int64), levels

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import learned_codec
 from learned_codec import bounded
-from learned_codec.bounded import fit, lattice, planes, predictor
+from learned_codec.bounded import lattice, planes, predictor
+from learned_codec.bounded.residuals import ResidualEncoder
 from learned_codec.errors import BoundError, CorruptDataError, InvalidInputError, UnsupportedVersionError
 from learned_codec.tiling import bounded as tiling
 from learned_codec.values.arrays import BOUNDED_DTYPES
@@ -180,7 +181,9 @@ def test_float32_and_float64_decode_alike(monkeypatch) -> None:
     values = scene(np.random.default_rng(6), (3, 130, 170), "uint8", 1)
     payload = bounded.encode_tile(values, None, [1] * 3)
     decoded = bounded.decode_tile(payload, values.shape, values.dtype, None)
-    monkeypatch.setattr(planes, "dtype_for", lambda *_: np.dtype(np.float64))
+    monkeypatch.setattr(predictor, "dtype_for", lambda *_: np.dtype(np.float64))
+    monkeypatch.setattr(predictor, "SMALL", 0)
+    monkeypatch.setattr(planes, "storage", lambda _: np.dtype(np.float64))
     np.testing.assert_array_equal(bounded.decode_tile(payload, values.shape, values.dtype, None), decoded)
     monkeypatch.setattr(predictor, "STRIP", 100)
     np.testing.assert_array_equal(bounded.decode_tile(payload, values.shape, values.dtype, None), decoded)
@@ -190,24 +193,44 @@ def test_float32_and_float64_decode_alike(monkeypatch) -> None:
 @given(st.integers(0, 2**32), st.integers(1, 300), st.integers(1, 300))
 def test_sums_that_dont_fit_are_refused(seed, height, top) -> None:
     rng = np.random.default_rng(seed)
-    weights = [
-        predictor.PassWeights(
+    ranges = [int(top) << int(rng.integers(0, 30)), height]
+    for step in lattice.PASSES:
+        found = predictor.PassWeights(
             rng.integers(-(2**15), 2**15, predictor.features_of(step, 1)).astype(np.int16),
             rng.integers(0, 256, predictor.activities_of(1)).astype(np.uint8),
+            np.zeros(predictor.SHADES, np.int8),
         )
-        for step in lattice.PASSES
-    ]
-    ranges = [int(top) << int(rng.integers(0, 30)), height]
-    try:
-        dtype = predictor.dtype_for(weights, ranges)
-    except CorruptDataError:
-        return
-    # Of the largest features there can be, a sum is what exact integers say.
-    for found, step in zip(weights, lattice.PASSES, strict=True):
-        own = len(step.own)
-        spread = np.repeat(ranges, [own, len(found.values) - own]) * np.sign(found.values.astype(np.int64))
+        try:
+            dtype = predictor.dtype_for(found, ranges)
+        except CorruptDataError:
+            continue
+        # Of the largest features there can be, a sum is what exact integers say.
+        spread = np.repeat([ranges[0], 4 * ranges[0], ranges[1], 4 * ranges[0]], [len(step.own), 1, 9, 1])
+        spread *= np.sign(found.values.astype(np.int64))
         exact = sum(int(w) * int(s) for w, s in zip(found.values, spread, strict=True))
         assert int(found.values.astype(dtype) @ spread.astype(dtype)) == exact
+
+
+@SETTINGS
+@given(st.integers(0, 2**32), st.integers(0, 33), st.integers(0, 33))
+def test_features_are_what_exact_integers_say(seed, bits, step_bits) -> None:
+    """The two that are quotients, of whatever differences; in float32 if they are small."""
+    rng = np.random.default_rng(seed)
+    ranges = [2**bits, int(rng.integers(1, 2**bits + 1))]
+    step = 2 * (2 ** min(step_bits, bits) // 2) + 1
+    own = rng.integers(-ranges[0], ranges[0] + 1, (4, 1, 50)) >> rng.integers(0, bits + 1, (4, 1, 50))
+    told = rng.integers(-ranges[1], ranges[1] + 1, (5, 1, 50)) >> rng.integers(0, bits + 1, (5, 1, 50))
+    dtype = np.float32 if bits < 10 else np.float64
+    near = predictor._for_products(own.astype(dtype), ranges)
+    there = predictor._for_products(told.astype(dtype), ranges)
+    along, alike = predictor._along(near)[0], predictor._alike(near, there, step)[0]
+    most = predictor.LARGEST
+    for i in range(50):
+        a, b, c, d = (min(max(int(v), -most), most) for v in own[:, 0, i])
+        assert along[i] == 2 * (a + b - c - d) * (abs(c - d) - abs(a - b)) // (abs(a - b) + abs(c - d) + 2)
+        middle, *others = (min(max(int(v), -most), most) for v in told[:, 0, i])
+        both = sum(x * y for x, y in zip((a, b, c, d), others, strict=True))
+        assert alike[i] == 4 * both * middle // (sum(x * x for x in others) + 2 * min(step, most) ** 2)
 
 
 def test_an_encoder_that_errs_is_found_out(monkeypatch) -> None:
@@ -353,10 +376,37 @@ def test_there_are_golden_files() -> None:
 
 def test_weights_are_fitted_only_where_that_pays() -> None:
     rng = np.random.default_rng(10)
-    small = fit.fit(rng.integers(0, 99, (20, 20)), None, 0, 99, [], [99])
-    large = fit.fit(rng.integers(0, 99, (400, 500)), None, 0, 99, [], [99])
-    assert len(small) == 1
-    assert len(large) == 3
+    for shape, sets, fitted in (((20, 20), 1, False), ((100, 100), 1, True), ((400, 500), 3, True)):
+        numbers = rng.integers(0, 99, shape).astype(np.float32)
+        model, _ = planes.encode_plane(planes.PlaneSource(numbers, None, 0, [], [99]), ResidualEncoder())
+        assert len(model.weights) == sets
+        assert all(one.values.any() == fitted for passes in model.weights for one in passes)
+
+
+@pytest.mark.parametrize("bound", [0, 1, 3])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "int32", "float32"])
+def test_noise_takes_no_more_than_its_plain_bits(dtype, bound) -> None:
+    rng = np.random.default_rng(11)
+    bits = 1 if dtype == "bool" else 8 * np.dtype(dtype).itemsize
+    values = rng.integers(0, 2**bits, (2, 120, 130), np.uint64).astype(f"u{max(1, bits // 8)}").view(dtype)
+    if dtype == "float32":
+        values = np.where(np.isfinite(values), values, np.float32(0))
+        bound = 0
+    payload = bounded.encode_tile(values, None, [bound] * 2)
+    assert len(payload) < values.size * bits / 8 + 60
+    decoded = bounded.decode_tile(payload, values.shape, values.dtype, None)
+    assert worst(decoded, values) <= bound
+
+
+@pytest.mark.parametrize("bound", [0, 0.01])
+def test_what_repeats_takes_next_to_nothing(bound) -> None:
+    """Where LZMA finds what a prediction can't: here of floats, in numbers of four bytes."""
+    rng = np.random.default_rng(12)
+    values = np.tile(rng.normal(size=(1, 8, 256)).astype(np.float32), (1, 32, 1))
+    payload = bounded.encode_tile(values, None, [bound])
+    assert len(payload) < 0.06 * values.nbytes
+    decoded = bounded.decode_tile(payload, values.shape, values.dtype, None)
+    assert worst(decoded, values) <= bound
 
 
 def test_files_and_their_classes(tmp_path) -> None:

@@ -94,6 +94,8 @@ def make_bounded() -> None:
         "bits": (rng.random((33, 40)) < 0.1, {"max_error": 0}),
         "counts": ((wide**3).astype(np.uint32), {"max_error": 0}),
         "bytes": ((wide - 128).astype(np.int8), {"max_error": 1}),
+        "repeated": (np.tile(rng.normal(size=(8, 160)).astype(np.float32), (8, 1)), {"max_error": 0}),
+        "unsure": (rng.integers(0, 2**16, (40, 50)).astype(np.uint16), {"max_error": 7}),
         "pixel": (np.full((1, 1), 77, np.uint8), {"max_error": 0}),
     }
     for name, (image, options) in cases.items():

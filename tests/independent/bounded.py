@@ -14,7 +14,7 @@ from .container import Bytes
 from .latents import EntropyDecoder
 
 NEAREST = {
-    1: [(-1, -1), (-1, 1), (1, -1), (1, 1)],
+    1: [(-1, -1), (1, 1), (-1, 1), (1, -1)],
     2: [(0, -1), (0, 1), (-1, 0), (1, 0)],
     3: [(-1, 0), (1, 0), (0, -1), (0, 1)],
 }
@@ -60,6 +60,10 @@ def boundaries(shape: int, scale: int) -> list[int]:
     return [(sum(counts[:k]) * (2**24 - n) >> 18) + k for k in range(n)] + [2**24]
 
 
+def limited(difference: int) -> int:
+    return min(max(difference, -65535), 65535)
+
+
 @cache
 def equal(bits: int) -> list[int]:
     return [k << 24 - bits for k in range(2**bits + 1)]
@@ -97,20 +101,21 @@ class Band:
             self.levels = [0]
             for _ in range(self.top):
                 self.levels.append(self.levels[-1] + head.varint())
+        self.error = head.varint() if self.top else 0
         self.length = head.varint() if self.top else 0
         if self.form & 16:
-            self.error = head.varint()
             self.references = [before[head.varint()] for _ in range(head.u8())]
             self.first = head.varint()
             self.sets = [{k: self._pass(head, k) for k in (1, 2, 3)} for _ in range(head.u8())]
 
     def _pass(self, head: Bytes, k: int) -> Any:
-        features = len(NEAREST[k]) + len(OTHERS[k]) + 9 * len(self.references)
+        features = len(NEAREST[k]) + len(OTHERS[k]) + 1 + 10 * len(self.references)
         values = head.array("<i2", features).tolist()
-        magnitudes = list(head.take(8 + 6 * len(self.references)))
+        magnitudes = list(head.take(13 + 6 * len(self.references)))
+        shades = head.array("<i1", 8).tolist()
         first, count = head.u8(), head.u8()
         tables = [list(head.take(count)) for _ in range(3)]
-        return values, magnitudes, {first + i: table for i, table in enumerate(zip(*tables, strict=True))}
+        return values, magnitudes, shades, {first + i: table for i, table in enumerate(zip(*tables, strict=True))}
 
     def decode(self, stream: bytes, height: int, width: int) -> None:
         self.height, self.width = height, width
@@ -129,19 +134,28 @@ class Band:
             assert (self.coder.state, self.coder.words) == (0, [])
 
     def _list(self, stream: bytes) -> None:
-        chain = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**22}]
-        data = lzma.decompress(stream[1:], lzma.FORMAT_RAW, filters=chain)
-        size, at = (1 if self.top <= 255 else 2), 0
-        for y in range(self.height):
-            for x in range(self.width):
-                value = int.from_bytes(data[at : at + size], "little")
-                at += size
-                if stream[0] == 1 and x:
-                    value += self.numbers[y][x - 1]
-                if stream[0] == 2 and y:
-                    value += self.numbers[y - 1][x]
-                self.numbers[y][x] = value % 256**size
-        assert at == len(data)
+        step = 2 * self.error + 1
+        bits, pixels = (self.top // step).bit_length(), self.height * self.width
+        if stream[0] == 3:
+            each = -(-pixels // 8)
+            assert len(stream) == 1 + bits * each
+            flat = [
+                sum((stream[1 + k * each + i // 8] >> 7 - i % 8 & 1) << bits - 1 - k for k in range(bits))
+                for i in range(pixels)
+            ]
+        else:
+            chain = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**22}]
+            data = lzma.decompress(stream[1:], lzma.FORMAT_RAW, filters=chain)
+            size = -(-bits // 8)
+            assert len(data) == size * pixels
+            flat = [int.from_bytes(data[i::pixels], "big") for i in range(pixels)]
+            for i in range(pixels):
+                if stream[0] == 1 and i % self.width:
+                    flat[i] = (flat[i] + flat[i - 1]) % 256**size
+                if stream[0] == 2 and i >= self.width:
+                    flat[i] = (flat[i] + flat[i - self.width]) % 256**size
+        for i, k in enumerate(flat):
+            self.numbers[i // self.width][i % self.width] = min(k * step + self.error, self.top)
 
     def _place(self, level: int, y: int, x: int) -> tuple[int, int]:
         """The nearest row and column of the level with the parities of (y, x); of even ones if there are none."""
@@ -156,8 +170,8 @@ class Band:
         return found[0], found[1]
 
     def _decode_pass(self, level: int, k: int, known: set[tuple[int, int]]) -> None:
-        values, magnitudes, tables = self.sets[min(level, len(self.sets) - 1)][k]
-        parity = PARITY[k]
+        values, magnitudes, shades, tables = self.sets[min(level, len(self.sets) - 1)][k]
+        parity, step = PARITY[k], 2 * self.error + 1
         pixels = []
         for y in range(parity[0], -(-self.height // 2**level), 2):
             for x in range(parity[1], -(-self.width // 2**level), 2):
@@ -166,22 +180,32 @@ class Band:
                 near = [self.numbers[r][c] for r, c in own]
                 b = sum(near[:4]) // 4
                 features = [value - b for value in near]
-                activities = [abs(f) for f in features[:4]] + [self.errors[r][c] for r, c in own[:4]]
-                for other in self.references:
-                    places = [self._place(level, y + dy, x + dx) for dy, dx in [(0, 0), *AROUND]]
-                    there = [other.numbers[r][c] for r, c in places]
+                activities = [abs(f) for f in features[:8]] + [self.errors[r][c] for r, c in own[:4]]
+                activities.append(2 * step)
+                n0, n1, n2, n3 = near = [limited(f) for f in features[:4]]
+                one, other = abs(n0 - n1), abs(n2 - n3)
+                features.append(2 * (n0 + n1 - n2 - n3) * (other - one) // (one + other + 2))
+                for reference in self.references:
+                    around = [(0, 0), *NEAREST[k], *(offset for offset in AROUND if offset not in NEAREST[k])]
+                    places = [self._place(level, y + dy, x + dx) for dy, dx in around]
+                    there = [reference.numbers[r][c] for r, c in places]
                     middle = sum(there[1:5]) // 4
-                    features += [value - middle for value in there]
-                    activities += [abs(value - middle) for value in there[:5]]
-                    activities.append(other.errors[places[0][0]][places[0][1]])
+                    told = [value - middle for value in there]
+                    told0, *nearest = [limited(f) for f in told[:5]]
+                    both = sum(a * b for a, b in zip(near, nearest, strict=True))
+                    alike = 4 * both * told0 // (sum(a * a for a in nearest) + 2 * limited(step) ** 2)
+                    features += [*told, min(max(alike, -4 * self.top), 4 * self.top)]
+                    activities += [abs(f) for f in told[:5]]
+                    activities.append(reference.errors[places[0][0]][places[0][1]])
                 said = b + (sum(w * f for w, f in zip(values, features, strict=True)) + 128) // 256
                 s = sum(v * a for v, a in zip(magnitudes, activities, strict=True))
-                m = s.bit_length() - 1
-                context = 0 if s == 0 else 1 + 2 * m + (2 * s >= 3 * 2**m)
-                pixels.append((context, y << level, x << level, min(max(said, 0), self.top)))
+                p = min(max(said, 0), self.top)
+                eighths = 8 * (s.bit_length() - 1) + 8 * s // 2 ** (s.bit_length() - 1) - 8 if s else -(10**9)
+                context = max(0, eighths + shades[8 * p // (self.top + 1)] + 8) // 4
+                pixels.append((context, y << level, x << level, p))
         residuals = self._residuals(sorted(pixels), tables)
         for (_, y, x, p), r in zip(sorted(pixels), residuals, strict=True):
-            self.numbers[y][x] = min(max(p + (2 * self.error + 1) * r, 0), self.top)
+            self.numbers[y][x] = min(max(p + step * r, 0), self.top)
             self.errors[y][x] = abs(self.numbers[y][x] - p)
             known.add((y, x))
 
