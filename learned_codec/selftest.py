@@ -1,7 +1,8 @@
 """Checks with golden vectors that this machine decodes exactly the same symbols as all others.
 
 For each model there are payloads with the SHA-256 of their symbols, made once. They are decoded with each engine, with
-one thread and several, and on other devices: all that may change how sums are computed.
+one thread and several, and on other devices: all that may change how sums are computed. For tiles with a bounded error
+there are payloads with the SHA-256 of their samples.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 import learned_codec
 from learned_codec import demo
+from learned_codec.bounded import decode_tile, encode_tile
 from learned_codec.errors import LearnedCodecError
 from learned_codec.models import registry
 from learned_codec.models.config import BLOCK, step_of_quality
@@ -42,7 +44,7 @@ def run(progress: Callable[[int, int], None] | None = None, device: str | None =
     An error of this library counts as a wrong result; it is not raised.
     """
     missing = {card.weights_id for card in registry.list_models()} - {vector["weights_id"] for vector in vectors()}
-    cases = list(_cases(device))
+    cases = [*_bounded_cases(), *_cases(device)]
     results = [(f"golden vectors of {weights_id}", False) for weights_id in sorted(missing)]
     for number, (name, case) in enumerate(cases):
         try:
@@ -53,6 +55,11 @@ def run(progress: Callable[[int, int], None] | None = None, device: str | None =
         if progress is not None:
             progress(number + 1, len(cases))
     return results
+
+
+def run_bounded() -> list[Result]:
+    """Decode only the golden vectors of tiles with a bounded error, which need no engine."""
+    return [(name, case()) for name, case in _bounded_cases()]
 
 
 def speed(device: str) -> dict[str, float]:
@@ -114,6 +121,33 @@ def vectors() -> list[dict[str, Any]]:
     return found
 
 
+def bounded_vectors() -> list[dict[str, Any]]:
+    """The golden vectors of tiles with a bounded error.
+
+    Each has a name, a dtype, a shape, a payload (base64), and the digest of the decoded samples.
+    """
+    text = (resources.files("learned_codec") / "bounded" / "golden.json").read_text("utf-8")
+    found: list[dict[str, Any]] = json.loads(text)
+    return found
+
+
+def digest_of_samples(values: NDArray[Any]) -> str:
+    """SHA-256 of samples, little-endian."""
+    return hashlib.sha256(values.astype(values.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def make_bounded_vector(name: str, values: NDArray[Any], bound: float) -> dict[str, Any]:
+    """A golden vector from (bands, H, W) samples."""
+    payload = encode_tile(values, None, [bound] * len(values))
+    return {
+        "name": name,
+        "dtype": values.dtype.name,
+        "shape": list(values.shape),
+        "payload": base64.b64encode(payload).decode("ascii"),
+        "sha256": digest_of_samples(decode_tile(payload, values.shape, values.dtype, None)),
+    }
+
+
 def digest(decoded: NDArray[np.float32]) -> str:
     """SHA-256 of decoded latents (h, w, latents), as little-endian int32 in 256ths of a quantisation step."""
     return hashlib.sha256((decoded * 256).astype(np.dtype("<i4")).tobytes()).hexdigest()
@@ -147,6 +181,17 @@ def _torch() -> Engine:
     from learned_codec.models.engine.torch import Torch
 
     return Torch("cpu")
+
+
+def _bounded_cases() -> Iterator[tuple[str, Callable[[], bool]]]:
+    def attempt(vector: dict[str, Any]) -> bool:
+        bands, height, width = vector["shape"]
+        payload, dtype = base64.b64decode(vector["payload"]), np.dtype(vector["dtype"])
+        right: bool = digest_of_samples(decode_tile(payload, (bands, height, width), dtype, None)) == vector["sha256"]
+        return right
+
+    for vector in bounded_vectors():
+        yield f"tile with a bounded error, {vector['name']}", partial(attempt, vector)
 
 
 def _cases(device: str | None) -> Iterator[tuple[str, Callable[[], bool]]]:

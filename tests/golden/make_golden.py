@@ -15,10 +15,11 @@ from PIL import Image
 import learned_codec
 from learned_codec.demo import landscape
 from learned_codec.models import registry
-from learned_codec.selftest import make_vector
+from learned_codec.selftest import make_bounded_vector, make_vector
 
 VECTORS = Path(learned_codec.__file__).parent / "models" / "golden.json"
 FILES = Path(__file__).parent / "codec"
+BOUNDED_VECTORS = Path(learned_codec.__file__).parent / "bounded" / "golden.json"
 BOUNDED = Path(__file__).parent / "bounded"
 
 
@@ -51,6 +52,7 @@ def main() -> None:
         if card.bands == 1:
             make_rasters(card.name)
     make_bounded()
+    make_bounded_vectors()
     VECTORS.write_text(json.dumps(vectors, indent=1) + "\n")
 
 
@@ -103,6 +105,31 @@ def make_bounded() -> None:
         data = learned_codec.encode(values, **options)  # type: ignore[arg-type]  # each has its own
         (BOUNDED / f"{name}.lci").write_bytes(data)
         np.savez_compressed(BOUNDED / f"{name}.npz", learned_codec.decode(data))
+
+
+def make_bounded_vectors() -> None:
+    """Tiles with a bounded error for `learned-codec selftest`, if there are none yet.
+
+    They have sums in float32 and in float64, differences that are cut off in quotients, and all that is packed.
+    """
+    if BOUNDED_VECTORS.exists():
+        return
+    picture = landscape(48, 64).transpose(2, 0, 1)
+    rng = np.random.default_rng(2)
+    height = picture[:2] * 3.7 + rng.normal(0, 0.3, (2, 48, 64))
+    cases = (
+        ("uint8, exact", picture, 0),
+        ("uint8, within 2", picture, 2),
+        ("uint16, exact", (height * 200).astype(np.uint16), 0),
+        ("int16, within 9", (height * 30 - 9000).astype(np.int16), 9),
+        ("int32, exact", (height * 2e6).astype(np.int32), 0),
+        ("float32, exact", height.astype(np.float32), 0),
+        ("float32, within 0.1", height.astype(np.float32), 0.1),
+        ("classes", (picture[:1] // 40).astype(np.uint8), 0),
+        ("noise", rng.integers(0, 2**16, (1, 20, 30)).astype(np.uint16), 0),
+    )
+    vectors = [make_bounded_vector(name, values, bound) for name, values, bound in cases]
+    BOUNDED_VECTORS.write_text(json.dumps(vectors, indent=1) + "\n")
 
 
 if __name__ == "__main__":
