@@ -28,7 +28,6 @@ from learned_codec.tiling.grid import tiles_of
 from learned_codec.tiling.parallel import shared
 from learned_codec.tiling.progress import Progress, Telling
 from learned_codec.tiling.progress import checked as checked_progress
-from learned_codec.values.arrays import as_planes
 from learned_codec.values.mask import MaskSpec, holds
 from learned_codec.values.reduce import cells, reduced_plane, reducing_factor
 
@@ -58,7 +57,9 @@ class Reader:
         bands: how many the image has; a mask or an alpha channel isn't counted.
         dtype: the numpy dtype of the image.
         shape: the shape of the array that `decode` returns; `ndim` is its length.
-        descriptions: the name of each band; None for a band without one.
+        tile_shape: (height, width) of a tile that the image's edge doesn't cut, at most the image's own.
+        descriptions, units: the name and the unit of each band; None for a band without one.
+        scales, offsets: of each band; a measured value is scale x value + offset.
         nodata: the value of pixels that have none; None if no value stands for that.
         plane: the kind of plane beside the bands, "mask" or "alpha"; None without one.
         metadata: what was kept beside the pixels.
@@ -89,7 +90,12 @@ class Reader:
         size = header.height, header.width
         shapes = {"HW": size, "HWC": (*size, header.bands), "CHW": (header.bands, *size)}
         self.shape: tuple[int, ...] = shapes[header.layout]
-        self.descriptions = _descriptions(container.metadata, header.bands)
+        self.tile_shape = min(header.tile_size[0], header.height), min(header.tile_size[1], header.width)
+        said = _said_of_bands(container.metadata, header.bands)
+        self.descriptions = tuple(_text(band.get("description")) for band in said)
+        self.units = tuple(_text(band.get("unit")) for band in said)
+        self.scales = tuple(_number(band.get("scale"), 1.0) for band in said)
+        self.offsets = tuple(_number(band.get("offset"), 0.0) for band in said)
         self.metadata: dict[str, Any] = container.metadata
         layout = self._decoding.layout
         self.plane = None if layout is None else layout.plane
@@ -168,6 +174,7 @@ class Reader:
         masked: bool = False,
         boundless: bool = False,
         fill_value: float | None = None,
+        planar: bool = False,
         progress: Progress | None = None,
     ) -> NDArray[Any]:
         """Decode a window of the image. It equals the same window of the whole image to within one grey level.
@@ -187,6 +194,7 @@ class Reader:
                 a masked array.
             fill_value: the value of pixels beyond the image: by default nodata if the image has it, else NaN for
                 floats, else 0.
+            planar: return (bands, h, w), whatever layout was encoded. For one band, (h, w) as always.
             progress: called with (done, all), in tiles that the window needs.
 
         Returns:
@@ -198,6 +206,8 @@ class Reader:
             BitstreamError: a tile that the window needs is damaged (not with `errors="fill"`).
             WeightsError: the model's weights can't be read.
         """
+        if isinstance(window, int | str):
+            raise InvalidInputError(f"the window comes first: for a band, say bands={window!r}")
         pixels = windows.checked(window, (self.height, self.width), boundless=boundless)
         chosen = self.checked_bands(bands)
         shape = None if out_shape is None else windows.checked_shape(out_shape)
@@ -235,7 +245,8 @@ class Reader:
                 for first, length, count in zip(pixels[:2], pixels[2:], shape, strict=True)
             )
             result = result[:, rows][:, :, columns]
-        return self._in_layout(result, single=isinstance(bands, int | np.integer | str))
+        single = isinstance(bands, int | np.integer | str)
+        return result if planar and not single else self._in_layout(result, single=single)
 
     def __getitem__(self, key: Any) -> Any:
         """A part of the array that `decode` returns. The window around that part is decoded.
@@ -297,7 +308,7 @@ class Reader:
         middle = (self.height - height) // 2, (self.width - width) // 2, height, width
         bands = [1, 2, 3] if self.bands >= 3 else [1]
         shape = -(-height // step), -(-width // step)
-        values = as_planes(self.read(middle, bands, shape, masked=True), self.container.header.layout)
+        values = self.read(middle, bands, shape, masked=True, planar=True)
         planes = []
         for plane in np.ma.filled(values.astype(np.float32), np.nan):
             known = plane[np.isfinite(plane)]
@@ -435,16 +446,24 @@ class Reader:
         return turned.copy() if isinstance(turned, np.ma.MaskedArray) else np.ascontiguousarray(turned)
 
 
-def _descriptions(metadata: dict[str, Any], bands: int) -> tuple[str | None, ...]:
-    """The names of the bands, without an alpha band's, from metadata that may be wrong."""
+def _said_of_bands(metadata: dict[str, Any], bands: int) -> list[dict[str, Any]]:
+    """What metadata that may be wrong says of each band, but an alpha band."""
     listed = metadata.get("bands")
     said = list(listed) if isinstance(listed, list) else []
     alpha = metadata.get("alpha")
     if isinstance(alpha, int) and 0 <= alpha < len(said):
         del said[alpha]
-    names = [band.get("description") if isinstance(band, dict) else None for band in said[:bands]]
-    names += [None] * (bands - len(names))
-    return tuple(name if isinstance(name, str) and name else None for name in names)
+    found = [band if isinstance(band, dict) else {} for band in said[:bands]]
+    return found + [{} for _ in range(bands - len(found))]
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: Any, usual: float) -> float:
+    found = number_of_json(value)
+    return usual if found is None else found
 
 
 def _within(part: WindowTuple, window: WindowTuple) -> tuple[slice, slice]:

@@ -22,7 +22,6 @@ from learned_codec.atomic import atomic_write
 from learned_codec.comparison import side_by_side
 from learned_codec.errors import FileError, InvalidInputError
 from learned_codec.raster.files import open_source
-from learned_codec.values.arrays import as_planes
 from learned_codec.values.sources import PixelSource
 
 PANEL = 384
@@ -117,7 +116,7 @@ def compare(
     learned_codec.encode_file(src, coded, **rate, **options)
     data = coded.getvalue()
     with learned_codec.open(data) as reader:
-        decoded = as_planes(reader.read(), reader.container.header.layout)
+        decoded = reader.read(planar=True)
     today = src.stat().st_size
     rows = [Row("as it is", today, 1.0, 0.0, 0.0), _row("learned_codec", len(data), today, original, decoded, valid)]
     panels = [("as it is", original), (f"learned_codec, {len(data):,} bytes", decoded)]

@@ -6,14 +6,17 @@
     scene = xarray.open_dataset("scene.lci", chunks={})  # finds the engine; with chunks={}, chunks are the file's tiles
     to_lci(scene["band_data"] * 2, "again.lci", quality=60)
 
-A dataset has one variable, `band_data` (band, y, x). Windows of it are decoded when they are needed. Coordinates and
-the reference system have rioxarray's names (`x`, `y`, `spatial_ref`), so `scene.rio` works.
+A dataset has one variable, `band_data` (band, y, x). Windows of it are decoded when they are needed. Coordinates, the
+reference system and attributes have rioxarray's names (`x`, `y`, `spatial_ref`, `scale_factor`, `units` …), so
+`scene.rio` works.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -23,24 +26,31 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 import learned_codec
-from learned_codec.errors import InvalidInputError
-from learned_codec.values.arrays import as_planes
+from learned_codec.errors import InvalidInputError, MetadataLostWarning
 
 VARIABLE = "band_data"
+
+AXES = (("y", "x"), ("lat", "lon"), ("latitude", "longitude"))
+"""Names of dimensions that are rows and columns, wherever they stand."""
 
 
 class LciBackend(BackendEntrypoint):
     """The engine "lci" of `xarray.open_dataset`."""
 
     description = "Images coded by learned_codec (.lci)"
-    open_dataset_parameters = ("filename_or_obj", "drop_variables", "masked")
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "masked", "mask_and_scale")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Whether it is a path, or a URL, that ends in .lci."""
         return isinstance(filename_or_obj, str | os.PathLike) and os.fspath(filename_or_obj).lower().endswith(".lci")
 
     def open_dataset(
-        self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, masked: bool = False
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        masked: bool = False,
+        mask_and_scale: bool = False,
     ) -> xarray.Dataset:
         """Open a file as a dataset. Its windows are decoded when they are needed.
 
@@ -48,40 +58,69 @@ class LciBackend(BackendEntrypoint):
             filename_or_obj: a path, or anything else that `learned_codec.open` takes.
             drop_variables: names of variables to leave out.
             masked: pixels without a value become NaN; integers become float32.
+            mask_and_scale: `masked`, and values are multiplied by the scale of their band, and its offset is added.
 
         Raises the errors of `learned_codec.open`.
         """
-        with learned_codec.open(filename_or_obj) as reader:
-            tile = learned_codec.inspect(filename_or_obj).tile_size
-            shape, dtype = (reader.bands, reader.height, reader.width), reader.dtype
-            metadata, nodata = reader.metadata, reader.nodata
-        if masked and dtype.kind != "f":
-            dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)  # which hold all of its values
-        lazy = indexing.LazilyIndexedArray(_Windows(filename_or_obj, shape, dtype, masked))
-        attributes: dict[str, Any] = dict(metadata.get("tags", {}).get("", {}))
-        encoding: dict[str, Any] = {"dtype": str(dtype)}
-        if nodata is not None and not masked:
-            attributes["_FillValue"] = dtype.type(nodata)
-        elif nodata is not None:
-            encoding["_FillValue"] = nodata
-        encoding["preferred_chunks"] = {"band": shape[0], "y": tile or shape[1], "x": tile or shape[2]}
+        reader = learned_codec.open(filename_or_obj)
+        # A local file is opened again for each window, as a process can have only so many open. A remote one isn't, as
+        # that would take further requests.
+        remote = isinstance(filename_or_obj, str) and "://" in filename_or_obj
+        with nullcontext() if remote else reader:
+            shape, metadata = (reader.bands, reader.height, reader.width), reader.metadata
+            windows = _Windows(
+                reader if remote else filename_or_obj,
+                shape,
+                _dtype(reader.dtype, masked=masked or mask_and_scale),
+                masked or mask_and_scale,
+                (reader.scales, reader.offsets) if mask_and_scale else None,
+            )
+            tags = metadata.get("tags")
+            attributes: dict[str, Any] = dict(tags.get("", {})) if isinstance(tags, dict) else {}
+            attributes |= _attributes(reader, scaled=mask_and_scale)
+            chunks = dict(zip(("band", "y", "x"), (shape[0], *reader.tile_shape), strict=True))
+            encoding: dict[str, Any] = {"dtype": str(windows.dtype), "preferred_chunks": chunks}
+            if reader.nodata is not None:
+                (encoding if windows.masked else attributes)["_FillValue"] = reader.dtype.type(reader.nodata)
+            coordinates = _coordinates(reader)
+        lazy = indexing.LazilyIndexedArray(windows)
         variable = xarray.Variable(("band", "y", "x"), lazy, attributes, encoding)
-        dataset = xarray.Dataset({VARIABLE: variable}, _coordinates(metadata, shape))
+        dataset = xarray.Dataset({VARIABLE: variable}, coordinates)
+        dataset.set_close(reader.close)
         dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
         return dataset.drop_vars(dropped, errors="ignore")
 
 
-class _Windows(BackendArray):
-    """The (bands, height, width) values of a file.
+def _dtype(dtype: np.dtype[Any], *, masked: bool) -> np.dtype[Any]:
+    """A type for the values of a file; if they are masked, one that has all of them and NaN."""
+    if not masked or dtype.kind == "f":
+        return dtype
+    return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
 
-    It is opened for each window, so threads and processes may share this.
+
+class _Windows(BackendArray):
+    """The (bands, height, width) values of a file, which threads and processes may share.
+
+    `scaling` is the scale and the offset of each band, or None.
     """
 
-    def __init__(self, source: Any, shape: tuple[int, int, int], dtype: np.dtype[Any], masked: bool) -> None:
-        self.source, self.shape, self.dtype, self.masked = source, shape, dtype, masked
+    def __init__(
+        self,
+        source: Any,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        masked: bool,
+        scaling: tuple[Sequence[float], Sequence[float]] | None,
+    ) -> None:
+        self.source, self.shape, self.dtype, self.masked, self.scaling = source, shape, dtype, masked, scaling
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+
+    def _open(self) -> AbstractContextManager[learned_codec.Reader]:
+        if isinstance(self.source, learned_codec.Reader):
+            return nullcontext(self.source)
+        return learned_codec.open(self.source)
 
     def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
         """Read the window of a key of integers and slices."""
@@ -92,32 +131,46 @@ class _Windows(BackendArray):
         bands, rows, columns = spans
         top, left = int(rows.min()), int(columns.min())
         window = top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1
-        with learned_codec.open(self.source) as reader:
-            values = reader.read(window, [int(band) + 1 for band in bands], masked=self.masked)
-            values = as_planes(values, reader.container.header.layout)
+        with self._open() as reader:
+            values = reader.read(window, [int(band) + 1 for band in bands], masked=self.masked, planar=True)
         if self.masked:
             values = np.ma.filled(values.astype(self.dtype), np.nan)
         values = values[:, rows - top][:, :, columns - left]
+        if self.scaling is not None:
+            scales, offsets = (np.array(numbers)[bands, None, None] for numbers in self.scaling)
+            values = (values * scales + offsets).astype(self.dtype)
         return values[kept]
 
 
-def _coordinates(metadata: dict[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
-    bands = metadata.get("bands", [])
-    bands = [band for index, band in enumerate(bands) if index != metadata.get("alpha")]
-    found: dict[str, Any] = {"band": np.arange(1, shape[0] + 1)}
-    names = [band.get("description", "") for band in bands]
-    if any(names):
-        found["band_name"] = ("band", names)
-    transform = metadata.get("transform")
+def _attributes(reader: learned_codec.Reader, *, scaled: bool) -> dict[str, Any]:
+    """The attributes that rioxarray gives what belongs to bands; none for the usual values."""
+    found: dict[str, Any] = {}
+    if not scaled:
+        for one, several, values, usual in (
+            ("scale_factor", "scales", reader.scales, 1),
+            ("add_offset", "offsets", reader.offsets, 0),
+        ):
+            if set(values) != {usual}:
+                found |= {one: values[0]} if len(set(values)) == 1 else {several: values}
+    if any(reader.units):
+        units = [unit or "" for unit in reader.units]
+        found["units"] = units[0] if len(set(units)) == 1 else tuple(units)
+    return found
+
+
+def _coordinates(reader: learned_codec.Reader) -> dict[str, Any]:
+    found: dict[str, Any] = {"band": np.arange(1, reader.bands + 1)}
+    if any(reader.descriptions):
+        found["band_name"] = ("band", [name or "" for name in reader.descriptions])
     spatial: dict[str, Any] = {}
-    if transform is not None:
-        a, b, c, d, e, f = transform
+    if "transform" in reader.metadata:
+        a, b, c, d, e, f = reader.transform[:6]
         spatial["GeoTransform"] = " ".join(repr(float(x)) for x in (c, a, b, f, d, e))
         if b == d == 0:  # in a rotated grid, x depends on the row as well
-            found["x"] = c + a * (np.arange(shape[2]) + 0.5)
-            found["y"] = f + e * (np.arange(shape[1]) + 0.5)
-    if "crs" in metadata:
-        spatial |= {"crs_wkt": metadata["crs"], "spatial_ref": metadata["crs"]}
+            found["x"] = c + a * (np.arange(reader.width) + 0.5)
+            found["y"] = f + e * (np.arange(reader.height) + 0.5)
+    if reader.crs is not None:
+        spatial |= {"crs_wkt": reader.metadata["crs"], "spatial_ref": reader.metadata["crs"]}
     if spatial:
         found["spatial_ref"] = xarray.Variable((), 0, spatial)
     return found
@@ -129,15 +182,19 @@ def _coordinates(metadata: dict[str, Any], shape: tuple[int, int, int]) -> dict[
 def to_lci(array: xarray.DataArray, path: str | os.PathLike[str], **options: Any) -> learned_codec.Info:
     """Write an array (y, x) or (band, y, x) to an LCI file. A dask array is computed region by region.
 
-    The reference system, the coordinates, `_FillValue`, `units`, `long_name` and names of bands are kept, if they are
-    stored as rioxarray does it.
+    The reference system, the coordinates, `_FillValue`, `units`, `scale_factor`, `add_offset`, `long_name` and names of
+    bands are kept, if they are stored as rioxarray does it.
 
     Args:
-        array: of a dtype that `learned_codec.encode` takes; its last two dimensions are rows and columns.
+        array: of a dtype that `learned_codec.encode` takes. Its rows and columns are the dimensions `y` and `x`, or
+            `lat` and `lon`, or `latitude` and `longitude`; without these, the last two. There may be one other.
         path: the destination.
         options: those of `learned_codec.encode_file`.
 
-    Raises the errors of `encode_file`, and `InvalidInputError` for an array of other dimensions.
+    Raises the errors of `encode_file`, and `InvalidInputError` for what isn't such an array.
+
+    Warns:
+        MetadataLostWarning: the coordinates aren't evenly spaced, so they are not kept.
     """
     return learned_codec.encode_file(_ArraySource(array), path, **options)
 
@@ -148,15 +205,19 @@ class _ArraySource:
     plane: Literal["mask", "alpha"] | None = None
     unit: Literal["power", "amplitude", "db"] | None = None
 
-    def __init__(self, array: xarray.DataArray) -> None:
+    def __init__(self, array: Any) -> None:
+        if not isinstance(array, xarray.DataArray):
+            kind = type(array).__name__
+            raise InvalidInputError(f"a DataArray is needed, such as dataset[{VARIABLE!r}], not a {kind}")
         if array.ndim not in (2, 3):
             raise InvalidInputError(f"an array of dimensions {array.dims} isn't (y, x) or (band, y, x)")
+        for axes in AXES:
+            if set(axes) <= set(array.dims):
+                array = array.transpose(..., *axes)
         self._array = array if array.ndim == 3 else array.expand_dims("band")
         self.bands, self.height, self.width = self._array.shape
         self.dtype = np.dtype(array.dtype)
-        found = {**array.encoding, **array.attrs}
-        fill = found.get("_FillValue", found.get("missing_value"))
-        self.nodata = None if fill is None else float(fill)
+        self.nodata = _fill_value(array)
         self.metadata = self._metadata()
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
@@ -168,25 +229,77 @@ class _ArraySource:
         raise InvalidInputError("there is no mask")
 
     def _metadata(self) -> dict[str, Any]:
-        array, (_, y, x) = self._array, self._array.dims
+        array, found = self._array, dict[str, Any]()
+        if bands := self._said_of_bands():
+            found["bands"] = bands
         spatial = array.coords["spatial_ref"].attrs if "spatial_ref" in array.coords else {}
-        names = (
-            array.coords["band_name"].values.tolist() if "band_name" in array.coords else array.attrs.get("long_name")
-        )
-        names = [names] * self.bands if isinstance(names, str) else list(names or [""] * self.bands)
-        unit = array.attrs.get("units", "")
-        found: dict[str, Any] = {
-            "bands": [{"description": str(name)} | ({"unit": str(unit)} if unit else {}) for name in names]
-        }
-        if len(names) != self.bands or not (any(names) or unit):
-            del found["bands"]
         if wkt := spatial.get("crs_wkt", spatial.get("spatial_ref")):
             found["crs"] = wkt
-        if y in array.coords and x in array.coords and min(self.height, self.width) > 1:
-            ys, xs = (array.coords[axis].values.astype(float) for axis in (y, x))
-            dx, dy = (xs[-1] - xs[0]) / (len(xs) - 1), (ys[-1] - ys[0]) / (len(ys) - 1)
-            found["transform"] = [dx, 0.0, xs[0] - dx / 2, 0.0, dy, ys[0] - dy / 2]
-        elif "GeoTransform" in spatial:
-            c, a, b, f, d, e = map(float, str(spatial["GeoTransform"]).split())
-            found["transform"] = [a, b, c, d, e, f]
+        if transform := self._transform(spatial.get("GeoTransform")):
+            found["transform"] = transform
         return found
+
+    def _said_of_bands(self) -> list[dict[str, Any]]:
+        """The name, unit, scale and offset of each band; nothing at all if none has any."""
+        attributes = self._array.attrs
+        names = attributes.get("long_name")
+        if "band_name" in self._array.coords:
+            names = self._array.coords["band_name"].values
+        found = {
+            "description": self._of_bands(names),
+            "unit": self._of_bands(attributes.get("units")),
+            "scale": self._of_bands(attributes.get("scale_factor", attributes.get("scales"))),
+            "offset": self._of_bands(attributes.get("add_offset", attributes.get("offsets"))),
+        }
+        usual = {"description": "", "unit": "", "scale": 1, "offset": 0}
+        bands = [
+            {key: values[band] for key, values in found.items() if values[band] not in (None, usual[key])}
+            for band in range(self.bands)
+        ]
+        return bands if any(bands) else []
+
+    def _of_bands(self, value: Any) -> list[Any]:
+        """What an attribute says of each band: one value for all, or one for each."""
+        several = np.asarray(value).tolist()
+        if not isinstance(several, list):
+            return [several] * self.bands
+        return several if len(several) == self.bands else [None] * self.bands
+
+    def _transform(self, said: Any) -> list[float] | None:
+        """From the coordinates of pixels' centres; the size of a single pixel, and a rotation, from what is said."""
+        stored = [float(number) for number in str(said or "").split()]
+        found = []
+        for name, side in zip(self._array.dims[:0:-1], (1, 5), strict=True):  # x, then y
+            if name not in self._array.coords or self._array.coords[name].dtype.kind not in "iuf":
+                continue
+            centres = self._array.coords[name].values.astype(float)
+            steps = np.diff(centres) if len(centres) > 1 else np.array(stored[side : side + 1])
+            if not len(steps):
+                return None
+            step = float(steps.mean())
+            if np.abs(steps - step).max() > 1e-3 * abs(step):
+                warnings.warn(
+                    f"the coordinates {name} aren't evenly spaced, so the place of pixels is not kept",
+                    MetadataLostWarning,
+                    stacklevel=5,
+                )
+                return None
+            found.append((step, float(centres[0]) - step / 2))
+        if len(found) == 2:
+            (dx, x), (dy, y) = found
+            return [dx, 0.0, x, 0.0, dy, y]
+        if found or len(stored) != 6:
+            return None
+        c, a, b, f, d, e = stored
+        return [a, b, c, d, e, f]
+
+
+def _fill_value(array: xarray.DataArray) -> float | None:
+    """The value of pixels without one."""
+    if array.dtype.kind == "b":  # has no value to spare
+        return None
+    fill = array.attrs.get("_FillValue", array.attrs.get("missing_value"))
+    if fill is None and (stored := array.encoding.get("_FillValue", array.encoding.get("missing_value"))) is not None:
+        # That is the value in the file. In memory it is NaN, where there is NaN.
+        fill = np.nan if array.dtype.kind == "f" else stored
+    return None if fill is None else float(fill)

@@ -49,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning", "ignore::PendingDeprecationWarning")
 @pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page))])
 @pytest.mark.usefixtures("folder")
 def test_blocks_run(page: str) -> None:

@@ -129,6 +129,105 @@ def test_arrays_within_a_bound(tmp_path: Path, dtype: str, bound: int) -> None:
     np.testing.assert_array_equal(np.isnan(masked.values), values == 5 if attributes else np.zeros_like(values))
 
 
+SCALED = {"scales": (1e-4, 1e-4, 2.0), "offsets": (-0.1, -0.1, -0.1), "units": ("1", "1", "K")}
+
+
+@pytest.fixture
+def scaled(tmp_path: Path) -> Path:
+    """Three bands with scales, offsets and units of their own."""
+    with rasterio.open(
+        tmp_path / "scaled.tif", "w", driver="GTiff", height=70, width=90, count=3, dtype="uint16", nodata=0,
+        crs="EPSG:32633", transform=TRANSFORM,
+    ) as raster:  # fmt: skip
+        values = chunk(3, 70, 90)
+        values[:, :20] = 0
+        raster.write(values)
+        for name, value in SCALED.items():
+            setattr(raster, name, value)
+    learned_codec.encode_file(tmp_path / "scaled.tif", tmp_path / "scaled.lci", max_error=0)
+    return tmp_path / "scaled.lci"
+
+
+@pytest.mark.filterwarnings("ignore:Scales differ across bands", "ignore::PendingDeprecationWarning")
+def test_attributes_are_those_of_rioxarray(scaled: Path) -> None:
+    rioxarray = pytest.importorskip("rioxarray")
+    found = xarray.open_dataset(scaled)["band_data"]
+    with rioxarray.open_rasterio(scaled.with_suffix(".tif")) as other:
+        for name in ("scales", "add_offset", "units", "_FillValue"):
+            assert found.attrs[name] == other.attrs[name]
+        assert "scale_factor" not in found.attrs
+
+
+def test_values_are_masked_and_scaled(scaled: Path) -> None:
+    raw = xarray.open_dataset(scaled)["band_data"].values.astype(float)
+    found = xarray.open_dataset(scaled, mask_and_scale=True)["band_data"]
+    scales, offsets = (np.array(SCALED[name])[:, None, None] for name in ("scales", "offsets"))
+    expected = np.where(raw == 0, np.nan, raw * scales + offsets)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-6)
+    np.testing.assert_allclose(found[2, 30, 10:20:3].values, expected[2, 30, 10:20:3], rtol=1e-6)
+    assert not found.attrs.keys() & {"scales", "scale_factor", "add_offset", "offsets", "_FillValue"}
+
+
+def test_scales_and_units_are_written(scaled: Path, tmp_path: Path) -> None:
+    to_lci(xarray.open_dataset(scaled)["band_data"], tmp_path / "again.lci", max_error=0)
+    with learned_codec.open(tmp_path / "again.lci") as again:
+        assert (again.scales, again.offsets, again.units) == tuple(SCALED.values())
+
+
+@pytest.mark.parametrize("axes", [("y", "x"), ("lat", "lon"), ("latitude", "longitude")])
+@pytest.mark.parametrize("first", [True, False])
+def test_rows_and_columns_are_known_by_name(tmp_path: Path, axes: tuple[str, str], first: bool) -> None:
+    values = chunk(3, 40, 50)
+    array = xarray.DataArray(
+        values, dims=("band", *axes), coords={axes[0]: 9.5 - np.arange(40), axes[1]: 0.5 + 2 * np.arange(50)}
+    )
+    array = array if first else array.transpose(*axes[::-1], "band")
+    info = to_lci(array, tmp_path / "a.lci", max_error=0)
+    assert (info.bands, info.height, info.width) == (3, 40, 50)
+    with learned_codec.open(tmp_path / "a.lci") as reader:
+        np.testing.assert_array_equal(reader.read(planar=True), values)
+        assert reader.transform[:6] == (2, 0, -0.5, 0, -1, 10)
+
+
+@pytest.mark.parametrize("key", [np.s_[:, 3:4], np.s_[:, :, 7:8], np.s_[:, 5:6, 9:10], np.s_[:, 2:9, 4:30]])
+def test_parts_lie_where_they_lay(scene: Path, tmp_path: Path, key: tuple[slice, ...]) -> None:
+    array = xarray.open_dataset(scene)["band_data"][key]
+    to_lci(array, tmp_path / "part.lci", max_error=0)
+    part = xarray.open_dataset(tmp_path / "part.lci")["band_data"]
+    for axis in ("x", "y"):
+        np.testing.assert_allclose(part[axis], array[axis], rtol=1e-12)
+
+
+def test_uneven_coordinates_are_told(tmp_path: Path) -> None:
+    array = xarray.DataArray(chunk(40, 50), dims=("y", "x"), coords={"y": np.arange(40), "x": np.arange(50.0) ** 2})
+    with pytest.warns(learned_codec.MetadataLostWarning, match="x aren't evenly spaced"):
+        to_lci(array, tmp_path / "a.lci", max_error=0)
+    assert "transform" not in learned_codec.inspect(tmp_path / "a.lci").metadata
+
+
+@pytest.mark.parametrize("name", ["_FillValue", "missing_value"])
+@pytest.mark.parametrize("said", ["attrs", "encoding"])
+def test_what_stands_for_a_missing_value(tmp_path: Path, name: str, said: str) -> None:
+    """The encoding speaks of a file. Of floats in memory, NaN is missing, and 0 may be measured."""
+    values = chunk(40, 50, dtype="float32")
+    values[:9], values[9:12] = np.nan, 0
+    for array, nodata in (
+        (xarray.DataArray(values, dims=("y", "x")), 0.0 if said == "attrs" else np.nan),
+        (xarray.DataArray(np.nan_to_num(values).astype(np.int16), dims=("y", "x")), 0.0),
+        (xarray.DataArray(values > 1, dims=("y", "x")), None),
+    ):
+        getattr(array, said)[name] = 0
+        to_lci(array, tmp_path / "a.lci", max_error=0, overwrite=True)
+        with learned_codec.open(tmp_path / "a.lci") as reader:
+            assert reader.nodata == nodata or (reader.nodata != reader.nodata and nodata != nodata)
+            np.testing.assert_array_equal(reader.read(), array.values)
+
+
+def test_a_dataset_is_no_array(scene: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="dataset\\['band_data'\\]"):
+        to_lci(xarray.open_dataset(scene), tmp_path / "a.lci")
+
+
 def test_other_arrays(tmp_path: Path) -> None:
     plain = xarray.DataArray(chunk(70, 64, dtype="float32"), dims=("row", "column"), attrs={"units": "m"})
     to_lci(plain, tmp_path / "plain.lci")

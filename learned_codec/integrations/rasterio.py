@@ -1,0 +1,253 @@
+"""LCI files behind the interface of rasterio's datasets, so that scripts for rasters read them unchanged.
+
+    from learned_codec.integrations.rasterio import open
+
+    with open("scene.lci") as source:
+        red = source.read(3, window=source.window(399960, 5790240, 405080, 5795360))
+
+Arrays are (bands, h, w), as rasterio's are, whatever layout was encoded. What only GDAL's own datasets can do, such as
+`WarpedVRT`, takes a GeoTIFF: `learned_codec.decode_file` makes one.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator
+from typing import Any, Self
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+from rasterio.io import MemoryFile
+from rasterio.transform import TransformMethodsMixin
+from rasterio.windows import Window, WindowMethodsMixin, crop
+
+import learned_codec
+from learned_codec.errors import CorruptDataError, InvalidInputError
+
+OVERVIEWS = [2, 4, 8, 16]
+"""Factors at which a window is read in less time than whole."""
+
+
+class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc]  # rasterio is not typed
+    """An LCI file with the properties and methods of a rasterio dataset that is open for reading.
+
+    Attributes:
+        reader: the `learned_codec.Reader` behind it.
+    """
+
+    driver, mode = "LCI", "r"
+
+    def __init__(self, reader: learned_codec.Reader) -> None:
+        self.reader = reader
+        self.name, self.width, self.height, self.count = reader.name, reader.width, reader.height, reader.bands
+        self.shape, self.indexes = (reader.height, reader.width), tuple(range(1, reader.bands + 1))
+        self.nodata, self.descriptions = reader.nodata, reader.descriptions
+        self.units, self.scales, self.offsets = reader.units, reader.scales, reader.offsets
+        self._dtype = np.dtype(np.uint8) if reader.dtype.kind == "b" else reader.dtype
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The type of each band."""
+        return (self._dtype.name,) * self.count
+
+    @property
+    def nodatavals(self) -> tuple[float | None, ...]:
+        """The nodata value of each band."""
+        return (self.nodata,) * self.count
+
+    @property
+    def crs(self) -> Any:
+        """As `Reader.crs`."""
+        return self.reader.crs
+
+    @property
+    def transform(self) -> Any:
+        """As `Reader.transform`."""
+        return self.reader.transform
+
+    @property
+    def bounds(self) -> Any:
+        """As `Reader.bounds`."""
+        return self.reader.bounds
+
+    @property
+    def res(self) -> tuple[float, float]:
+        """The width and height of a pixel, in units of the reference system."""
+        a, b, _, d, e, _ = self.transform[:6]
+        return float(np.hypot(a, d)), float(np.hypot(b, e))
+
+    @property
+    def profile(self) -> rasterio.profiles.Profile:
+        """What `rasterio.open(…, "w", **profile)` needs to write such an image as a GeoTIFF."""
+        return rasterio.profiles.Profile(self.reader.profile, dtype=self._dtype.name)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """As `profile`."""
+        return dict(self.profile)
+
+    @property
+    def block_shapes(self) -> list[tuple[int, int]]:
+        """The tiles of each band, which are decoded one at a time."""
+        return [self.reader.tile_shape] * self.count
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return self.reader.closed
+
+    def block_windows(self, bidx: int = 0) -> Iterator[tuple[tuple[int, int], Window]]:  # noqa: ARG002 - rasterio's
+        """The row and column of each tile among the tiles, and its window."""
+        height, width = self.block_shapes[0]
+        for i, row in enumerate(range(0, self.height, height)):
+            for j, column in enumerate(range(0, self.width, width)):
+                yield (i, j), crop(Window(column, row, width, height), self.height, self.width)
+
+    def overviews(self, bidx: int) -> list[int]:  # noqa: ARG002 - rasterio's
+        """Factors at which `read` with a smaller `out_shape` takes less time."""
+        return [factor for factor in OVERVIEWS if factor < max(self.shape)]
+
+    def tags(self, bidx: int = 0, ns: str | None = None) -> dict[str, str]:
+        """The tags of the image, or of a band, counted from 1."""
+        found: Any = self.reader.metadata
+        if bidx:
+            bands = found.get("bands")
+            found = bands[bidx - 1] if isinstance(bands, list) and bidx <= len(bands) else {}
+        spaces = found.get("tags") if isinstance(found, dict) else None
+        tags = spaces.get(ns or "") if isinstance(spaces, dict) else None
+        return {str(key): str(value) for key, value in tags.items()} if isinstance(tags, dict) else {}
+
+    def colormap(self, bidx: int) -> dict[int, tuple[int, ...]]:  # noqa: ARG002 - rasterio's
+        """The red, green, blue and opacity of each class. Raises `InvalidInputError` if the image has no such table."""
+        said = self.reader.metadata.get("colormap")
+        if not isinstance(said, str):
+            raise InvalidInputError("the image has no table of colours")
+        try:
+            table = np.frombuffer(base64.b64decode(said), np.uint8).reshape(-1, 4)
+        except ValueError as error:
+            raise CorruptDataError(f"metadata.colormap: {error}") from error
+        return {index: tuple(colour) for index, colour in enumerate(table.tolist())}
+
+    def read(
+        self,
+        indexes: int | Iterable[int] | None = None,
+        out: NDArray[Any] | None = None,
+        window: Any = None,
+        masked: bool = False,
+        out_shape: tuple[int, ...] | None = None,
+        boundless: bool = False,
+        resampling: Resampling = Resampling.nearest,
+        out_dtype: Any = None,
+        fill_value: float | None = None,
+    ) -> NDArray[Any]:
+        """Decode a window of some bands, with the arguments of rasterio's `read`.
+
+        A window of fractions of pixels is rounded to whole ones.
+
+        Returns:
+            (bands, h, w), or (h, w) where `indexes` is one band.
+
+        Raises the errors of `Reader.read`.
+        """
+        if out is not None:
+            if out_shape is not None:
+                raise InvalidInputError("out and out_shape can't be given together")
+            out_shape = out.shape
+        bands = None if indexes is None else indexes if isinstance(indexes, int) else [int(i) for i in indexes]
+        pixels = self._whole(window, boundless=boundless)
+        options: dict[str, Any] = {"masked": masked, "boundless": boundless, "fill_value": fill_value, "planar": True}
+        shape = None if out_shape is None else (out_shape[-2], out_shape[-1])
+        if resampling == Resampling.nearest or shape is None:
+            values = self.reader.read(pixels, bands, shape, **options)
+        else:
+            values = self._resampled(self.reader.read(pixels, bands, **options), shape, resampling)
+        if values.dtype.kind == "b":
+            values = values.view(np.uint8)
+        if out_dtype is not None:
+            values = values.astype(out_dtype)
+        if out is None:
+            return values
+        out[...] = values
+        return out
+
+    def read_masks(
+        self,
+        indexes: int | Iterable[int] | None = None,
+        out: NDArray[np.uint8] | None = None,
+        out_shape: tuple[int, ...] | None = None,
+        window: Any = None,
+        boundless: bool = False,
+    ) -> NDArray[np.uint8]:
+        """255 where a band has a value, else 0; the shape is that of `read`."""
+        found = self.read(indexes, window=window, masked=True, out_shape=out_shape, boundless=boundless)
+        masks: NDArray[np.uint8] = np.where(np.ma.getmaskarray(found), 0, 255).astype(np.uint8)
+        if out is None:
+            return masks
+        out[...] = masks
+        return out
+
+    def dataset_mask(self, window: Any = None) -> NDArray[np.uint8]:
+        """(h, w): the mask or the alpha channel; without one, 255 where any band has a value, else 0."""
+        if self.reader.plane is not None:
+            return self.reader.read_plane(self._whole(window, boundless=False))
+        found: NDArray[np.uint8] = self.read_masks(window=window).max(0)
+        return found
+
+    def sample(self, xy: Iterable[tuple[float, float]], indexes: Any = None, masked: bool = False) -> Iterator[Any]:
+        """The values of all bands, or of some, at places; outside the image, the fill value."""
+        for x, y in xy:
+            row, column = self.reader.index(x, y)
+            values = self.read(indexes, window=Window(column, row, 1, 1), masked=masked, boundless=True)
+            yield values.reshape(-1)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{'closed' if self.closed else 'open'} Dataset {self.reader!r}>"
+
+    def _whole(self, window: Any, *, boundless: bool) -> Any:
+        """A window in whole pixels; without `boundless`, its part inside the image, as rasterio does it."""
+        if window is None:
+            return None
+        if not isinstance(window, Window):
+            window = Window.from_slices(*window, height=self.height, width=self.width, boundless=boundless)
+        window = Window(*(round(number) for number in (window.col_off, window.row_off, window.width, window.height)))
+        return window if boundless else crop(window, self.height, self.width)
+
+    def _resampled(self, values: NDArray[Any], shape: tuple[int, ...], resampling: Resampling) -> NDArray[Any]:
+        """What GDAL makes of (bands, h, w) or (h, w) values at another size."""
+        planes = values if values.ndim == 3 else values[None]
+        size = {"count": len(planes), "height": planes.shape[1], "width": planes.shape[2]}
+        somewhere = rasterio.Affine.scale(2)  # rasterio warns of rasters that lie nowhere
+        with MemoryFile() as memory:
+            with memory.open(
+                driver="GTiff", dtype=planes.dtype, nodata=self.nodata, transform=somewhere, **size
+            ) as raster:
+                raster.write(np.ma.getdata(planes))
+            with memory.open() as raster:
+                options = {"resampling": resampling, "masked": isinstance(values, np.ma.MaskedArray)}
+                found = raster.read(out_shape=(len(planes), *shape), **options)
+        result: NDArray[Any] = found if values.ndim == 3 else found[0]
+        return result
+
+
+def open(source: Any, **options: Any) -> Dataset:
+    """Open a file for reading as a rasterio dataset.
+
+    Args:
+        source: a path, a URL, or anything else that `learned_codec.open` takes.
+        options: those of `learned_codec.open`.
+
+    Raises the errors of `learned_codec.open`.
+    """
+    return Dataset(learned_codec.open(source, **options))

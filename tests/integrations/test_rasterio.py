@@ -1,0 +1,178 @@
+"""Scripts that read rasters with rasterio read LCI files unchanged: both give the same, call by call."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.mask import mask
+from rasterio.merge import merge
+from rasterio.windows import Window, from_bounds
+
+from learned_codec import encode_file
+from learned_codec.errors import FileError, InvalidInputError, OutOfBoundsError
+from learned_codec.integrations.rasterio import Dataset
+from learned_codec.integrations.rasterio import open as open_lci
+from tests.integrations.test_numcodecs import chunk
+
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # rasterio's own use of affine
+
+TRANSFORM = rasterio.Affine(10, 0, 399960, 0, -10, 5800020)
+BOX = (400103.7, 5799012.3, 400671.0, 5799500.1)
+CORNERS = [(400000, 5799900), (401000, 5799800), (400500, 5799000), (400000, 5799900)]
+SHAPE = {"type": "Polygon", "coordinates": [CORNERS]}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A GeoTIFF with all that a raster may say, and the same without loss as an LCI file."""
+    tif = tmp_path_factory.mktemp("rasterio") / "scene.tif"
+    values = chunk(3, 150, 130)
+    values[:, 100:, 90:] = 0
+    values[1, :7] = 0
+    with rasterio.open(
+        tif, "w", driver="GTiff", height=150, width=130, count=3, dtype="uint16", nodata=0, crs="EPSG:32633",
+        transform=TRANSFORM, tiled=True, blockxsize=64, blockysize=64,
+    ) as raster:  # fmt: skip
+        raster.write(values)
+        raster.descriptions, raster.units = ("B02", "B03", "B04"), ("1", "1", "K")
+        raster.scales, raster.offsets = (1e-4, 1e-4, 2), (0, 0, -3)
+        raster.update_tags(sensor="MSI")
+        raster.update_tags(2, wavelength="560")
+    encode_file(tif, tif.with_suffix(".lci"), max_error=0, tile_size=64)
+    return tif, tif.with_suffix(".lci")
+
+
+READS: dict[str, Callable[[Any], Any]] = {
+    "all": lambda s: s.read(),
+    "one band": lambda s: s.read(2),
+    "bands": lambda s: s.read([3, 1]),
+    "a window": lambda s: s.read(1, window=Window(20, 30, 40, 50)),
+    "ranges": lambda s: s.read(window=((3, 20), (5, 90))),
+    "slices": lambda s: s.read(window=(slice(3, 20), slice(5, 90))),
+    "a window across the edge": lambda s: s.read(1, window=Window(100, 100, 100, 100)),
+    "a box": lambda s: s.read(1, window=s.window(*BOX).round_offsets().round_lengths()),
+    "boundless": lambda s: s.read(window=Window(-5, -7, 30, 40), boundless=True, fill_value=9),
+    "masked": lambda s: s.read(masked=True).filled(7),
+    "a masked band": lambda s: s.read(2, masked=True).mask,
+    "fewer pixels": lambda s: s.read(1, out_shape=(150, 130)),
+    "more pixels": lambda s: s.read(out_shape=(3, 300, 260)),
+    "means": lambda s: s.read(1, out_shape=(50, 65), resampling=Resampling.average),
+    "a type": lambda s: s.read(1, out_dtype="float32"),
+    "into an array": lambda s: s.read([1, 2], out=np.empty((2, 150, 130), np.uint16)),
+    "masks": lambda s: s.read_masks(),
+    "a mask": lambda s: s.read_masks(2, window=Window(80, 0, 50, 150)),
+    "the mask of all": lambda s: s.dataset_mask(),
+    "at places": lambda s: list(s.sample([(400000, 5800000), (401259, 5798521), (0, 0)])),
+    "at places of a band": lambda s: list(s.sample([(400000, 5800000)], 3)),
+    "within a shape": lambda s: mask(s, [SHAPE], crop=True)[0],
+}
+
+FACTS = (
+    *("width", "height", "count", "shape", "indexes", "dtypes", "nodata", "nodatavals", "crs", "transform", "bounds"),
+    *("res", "descriptions", "units", "scales", "offsets", "block_shapes", "mode", "closed"),
+)
+
+
+@pytest.mark.parametrize("name", READS)
+def test_the_same_pixels(pair: tuple[Path, Path], name: str) -> None:
+    with rasterio.open(pair[0]) as real, open_lci(pair[1]) as ours:
+        expected, found = READS[name](real), READS[name](ours)
+    np.testing.assert_array_equal(found, expected)
+    assert np.asarray(found).dtype == np.asarray(expected).dtype
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_the_same_facts(pair: tuple[Path, Path], name: str) -> None:
+    with rasterio.open(pair[0]) as real, open_lci(pair[1]) as ours:
+        assert getattr(ours, name) == getattr(real, name)
+
+
+def test_places_tags_and_tiles(pair: tuple[Path, Path]) -> None:
+    with rasterio.open(pair[0]) as real, open_lci(pair[1]) as ours:
+        assert ours.xy(10, 20) == real.xy(10, 20)
+        assert ours.index(400000, 5799000) == real.index(400000, 5799000)
+        assert ours.window(*BOX) == real.window(*BOX)
+        window = Window(1, 2, 30, 40)
+        assert ours.window_transform(window) == real.window_transform(window)
+        assert ours.window_bounds(window) == real.window_bounds(window)
+        assert list(ours.block_windows(1)) == list(real.block_windows(1))
+        assert ours.tags() == real.tags()
+        assert ours.tags(2) == real.tags(2)
+        assert ours.tags(ns="nowhere") == {}
+
+
+def test_windows_of_fractions_are_rounded(pair: tuple[Path, Path]) -> None:
+    with open_lci(pair[1]) as ours:
+        whole = ours.read(1, window=Window(20, 30, 40, 50))
+        np.testing.assert_array_equal(ours.read(1, window=Window(20.0001, 29.9999, 39.9999, 50.0001)), whole)
+        box = from_bounds(*ours.window_bounds(Window(20, 30, 40, 50)), transform=ours.transform)
+        np.testing.assert_array_equal(ours.read(1, window=box), whole)
+
+
+def test_a_profile_writes_such_a_raster(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    with open_lci(pair[1]) as ours:
+        with rasterio.open(tmp_path / "again.tif", "w", **ours.profile) as raster:
+            raster.write(ours.read())
+        with rasterio.open(tmp_path / "again.tif") as raster:
+            np.testing.assert_array_equal(raster.read(), ours.read())
+            assert (raster.crs, raster.transform, raster.nodata) == (ours.crs, ours.transform, ours.nodata)
+        assert ours.meta.keys() >= {"driver", "dtype", "nodata", "width", "height", "count", "crs", "transform"}
+
+
+def test_mosaics(pair: tuple[Path, Path]) -> None:
+    with rasterio.open(pair[0]) as real, open_lci(pair[1]) as ours:
+        expected, found = merge([real]), merge([ours])
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1] == expected[1]
+
+
+def test_a_mask_beside_the_bands(tmp_path: Path) -> None:
+    values = chunk(3, 64, 80, dtype="float64").astype(np.uint16)
+    inside = np.zeros((64, 80), bool)
+    inside[10:40, 20:70] = True
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(
+            tmp_path / "a.tif", "w", driver="GTiff", height=64, width=80, count=3, dtype="uint16", transform=TRANSFORM
+        ) as raster,
+    ):
+        raster.write(values)
+        raster.write_mask(inside)
+    encode_file(tmp_path / "a.tif", tmp_path / "a.lci", max_error=0)
+    with open_lci(tmp_path / "a.lci") as ours:
+        for found in (ours.dataset_mask(), *ours.read_masks()):
+            np.testing.assert_array_equal(found, np.where(inside, 255, 0))
+        np.testing.assert_array_equal(
+            ours.dataset_mask(window=Window(15, 5, 9, 9)), np.where(inside, 255, 0)[5:14, 15:24]
+        )
+
+
+def test_a_table_of_colours(tmp_path: Path) -> None:
+    table = {0: (0, 0, 0, 255), 1: (10, 20, 30, 255), 2: (200, 100, 50, 255)}
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", height=64, width=64, count=1, dtype="uint8", transform=TRANSFORM
+    ) as raster:
+        raster.write(np.arange(64 * 64).reshape(64, 64).astype(np.uint8) % 3, 1)
+        raster.write_colormap(1, table)
+    encode_file(tmp_path / "a.tif", tmp_path / "a.lci", max_error=0)
+    with rasterio.open(tmp_path / "a.tif") as real, open_lci(tmp_path / "a.lci") as ours:
+        assert ours.colormap(1) == real.colormap(1)
+
+
+def test_errors_are_ours(pair: tuple[Path, Path]) -> None:
+    with open_lci(pair[1]) as ours:
+        assert isinstance(ours, Dataset)
+        assert "scene.lci" in repr(ours)
+        with pytest.raises((InvalidInputError, OutOfBoundsError), match="from 1 to 3"):
+            ours.read(4)
+        with pytest.raises(InvalidInputError, match="out and out_shape"):
+            ours.read(1, out=np.empty((9, 9)), out_shape=(9, 9))
+    assert ours.closed
+    with pytest.raises(FileError, match="closed"):
+        ours.read(1)
+    with pytest.raises(FileError):
+        open_lci(pair[1].with_name("missing.lci"))
