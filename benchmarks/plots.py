@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -117,11 +118,13 @@ def rate_distortion(result: Mapping[str, Any], out: Path, metric: str = "psnr") 
         style = {"linewidth": 2.6 if mine else 1.6, "markersize": 5 if mine else 3.5, "zorder": 4 if mine else 3}
         axes.plot(*zip(*points, strict=True), marker="o", color=colour(name), label=label(name), **style)
         highest = max(highest, points[-1][0])
-    for rate, quality, name in ends:
-        # left of the curve's end and above it, where no other curve is
-        axes.annotate(
-            name, (rate, quality), (-4, 2), textcoords="offset points", fontsize=7, color="#6E6E6E", ha="right"
-        )
+    above: list[tuple[float, float]] = []
+    for rate, quality, name in sorted(end for end in ends if end[2]):
+        # left of the curve's end and above it, and above the name of a curve that ends nearby
+        near = sum(abs(math.log10(rate / r)) < 0.2 and abs(quality - q) < 1 for r, q in above)
+        place = {"xytext": (-4, 2 + 9 * near), "textcoords": "offset points", "ha": "right"}
+        axes.annotate(name, (rate, quality), fontsize=7, color="#6E6E6E", **place)
+        above.append((rate, quality))
     if ends:
         axes.plot([], [], color=_PUBLISHED, linewidth=0.9, label=f"published ({len(ends)} curves)")
     axes.set_xscale("log")
@@ -317,18 +320,29 @@ def bd_bars(result: Mapping[str, Any], out: Path) -> list[Path]:
 
 
 def _scatter(points: Sequence[tuple[float, float, str, str, bool]], axes: Any) -> None:
-    """Draws points (x, y, label, colour, published). A label that would cover another goes below its point."""
-    placed: list[tuple[float, float, int]] = []
-    for x, y, text, shade, published in sorted(points):
-        face = "none" if published else shade
-        axes.scatter([x], [y], s=40, facecolors=face, edgecolors=shade, zorder=3)
-        near = any(math.log10(x / a) < 0.06 + 0.045 * n and 0 <= b - y < 2.5 for a, b, n in placed)
-        # a label that would cover a point on the right goes to the left
-        width = 0.06 + 0.045 * len(text)
-        over = any(0.02 < math.log10(a / x) < width and abs(b - y) < 2.5 for a, b, *_ in points)
-        place = {"ha": "right", "xytext": (-6, 3)} if over else {"ha": "left", "xytext": (6, -9 if near else 3)}
-        axes.annotate(text, (x, y), textcoords="offset points", fontsize=8, color=shade, **place)
-        placed.append((x, y, len(text)))
+    """Draws points (x, y, label, colour, published) on a log axis, each with its label beside it.
+
+    A label goes where it covers neither a point nor another label, if there is such a place.
+    """
+    for x, y, _, shade, published in points:
+        axes.scatter([x], [y], s=40, facecolors="none" if published else shade, edgecolors=shade, zorder=3)
+    _plain_log(axes)
+    axes.figure.canvas.draw()  # so that places on the canvas are known
+    points = sorted(points)
+    dots = [axes.transData.transform((x, y)) for x, y, *_ in points]
+    taken: list[Any] = []
+    for number, (x, y, text, shade, _) in enumerate(points):
+        others = dots[:number] + dots[number + 1 :]
+        for side, height in itertools.product(("left", "right"), (3, -9, 9, -15, 16, -22)):
+            style = {"ha": side, "xytext": (6 if side == "left" else -6, height)}
+            note = axes.annotate(text, (x, y), textcoords="offset points", fontsize=8, color=shade, **style)
+            box = note.get_window_extent()
+            if not (box.padded(5).count_contains(others) or box.count_overlaps(taken)):
+                break
+            note.remove()
+        else:
+            note = axes.annotate(text, (x, y), (6, 3), textcoords="offset points", fontsize=8, color=shade)
+        taken.append(note.get_window_extent())
 
 
 def _plain_log(axes: Any) -> None:
@@ -357,7 +371,6 @@ def rate_against_speed(result: Mapping[str, Any], speed: Mapping[str, Any], out:
     rows = [row for row in speed["rows"] if row["codec"] in values and row["given"] == most and row["megapixels"] < 50]
     points = [(r["decode_mp_s"], values[r["codec"]], label(r["codec"]), colour(r["codec"]), False) for r in rows]
     _scatter(points, axes)
-    _plain_log(axes)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel(f"decoding, megapixels per second ({most} thread(s) where the codec can)")
     axes.set_ylabel(f"BD-rate against {label(result['anchor'])}, %")
@@ -379,7 +392,6 @@ def rate_against_complexity(result: Mapping[str, Any], complexity: Mapping[str, 
     if mine and "ours" in _bd_of(result):
         points.append((mine[0]["decoder_kmac_per_pixel"], _bd_of(result)["ours"], label("ours"), colour("ours"), False))
     _scatter(points, axes)
-    _plain_log(axes)
     axes.set_xlabel("decoder, thousand multiply-accumulates per pixel")
     axes.set_ylabel(f"BD-rate against {label(result['anchor'])}, %")
     axes.set_title("Rate against complexity (hollow: published)", loc="left", fontsize=11)
