@@ -126,6 +126,8 @@ class JpegXL(Codec):
 
     def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
         # the setting is minus the Butteraugli distance, so that rates rise along the ladder
+        if self.options["effort"] > 7:
+            return (-14, -5, -1.7, -0.6)
         return (-20, -14, -10, -7, -5, -3.5, -2.5, -1.7, -1.0, -0.6, -0.3)
 
     def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
