@@ -353,9 +353,9 @@ def _rate(
     """The rate or bound that was given, or the default rate, as keyword arguments for `encode`."""
     given = {"quality": quality, "bpp": bpp, "psnr": psnr}
     if max_error is not None:
-        if set(given.values()) != {None}:
-            raise click.UsageError("--max-error and --lossless exclude --quality, --bpp and --psnr.")
-        return {"max_error": max_error}
+        if quality is not None or psnr is not None:
+            raise click.UsageError("--max-error and --lossless exclude --quality and --psnr.")
+        return {"max_error": max_error} if bpp is None else {"max_error": max_error, "bpp": bpp}
     if not default and set(given.values()) == {None}:
         return {}
     try:

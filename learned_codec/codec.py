@@ -21,7 +21,7 @@ from learned_codec import bitstream, options
 from learned_codec.bitstream import TILE_UNIT, Header
 from learned_codec.bitstream.metadata import number_to_json
 from learned_codec.bounded.header import NO_MODEL, bounds_of, is_bounded, said_of
-from learned_codec.errors import BitstreamError, InputWarning, InvalidInputError, UnknownModelError
+from learned_codec.errors import BitstreamError, InputWarning, InvalidInputError, RateError, UnknownModelError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.models.config import quality_of_step, step_of_quality
@@ -173,8 +173,9 @@ def encode(
             rule this takes two codings and decodings.
         max_error: the most by which any valid value of a band may differ from the original, in the array's own units:
             one number, or one for each band; 0 is lossless. No model takes part, so every machine decodes the same
-            values, and more dtypes can be coded: int8, bool, uint32 and int32 too, but not float64. It can't go with
-            quality, bpp, psnr or model; `kind`, `unit`, `effort` and `device` make no difference.
+            values, and more dtypes can be coded: int8, bool, uint32 and int32 too, but not float64. With a `bpp`, a
+            file that would be larger is an error. It can't go with quality, psnr or model; `kind`, `unit`, `effort` and
+            `device` make no difference.
         model: a model's name (see `list_models`), or the path of weights of your own, which decoders then need too
             (`register_model`). By default three bands of uint8 use the RGB model; other images use the one-band model,
             once for each spectral component, and so do coloured details that the RGB model can't reproduce.
@@ -201,7 +202,7 @@ def encode(
 
     Raises:
         InvalidInputError: the array, or an argument, is not one of the above.
-        RateError: the bpp is below that of the smallest file of this image.
+        RateError: the bpp is below that of the smallest file of this image, or of the one within `max_error`.
         UnknownModelError: there is no such model.
         WeightsError: the model's weights can't be read.
         LimitError: the image is larger than a decoder accepts by default (see `Limits`).
@@ -270,9 +271,10 @@ def encode_source(
     effort = options.checked_effort(effort)
     used, telling = checked_threads(threads), Telling(progress)
     if max_error is not None:
-        bounds = options.checked_bounds(max_error, source.bands, rates | {"model": model})
+        bounds = options.checked_bounds(max_error, source.bands, {"quality": quality, "psnr": psnr, "model": model})
+        most = None if bpp is None else options.one_rate({"bpp": bpp})[1]
         with telling as tell:
-            return _encode_bounded(source, layout, bounds, tile_size, used, tell)
+            return _encode_bounded(source, layout, bounds, most, tile_size, used, tell)
     rate = options.one_rate(rates)
     dtype = source.dtype
     if dtype == np.float64:
@@ -333,6 +335,7 @@ def _encode_bounded(
     source: PixelSource,
     layout: str | None,
     bounds: tuple[float, ...],
+    bpp: float | None,
     tile_size: int | None,
     threads: int,
     progress: Progress | None,
@@ -348,10 +351,21 @@ def _encode_bounded(
         )
     if source.dtype.kind == "b" and source.nodata is not None:
         raise InvalidInputError(f"booleans have no value to spare for nodata: {source.nodata!r}")
+    if source.dtype.kind == "b" and max(bounds) >= 1:
+        raise InvalidInputError(
+            f"booleans are encoded with a max_error of 0: with {max(bounds):g}, each could be either"
+        )
     header = _header(source, layout, source.dtype, NO_MODEL, tile_size)
     workers, _ = shared(threads, header.tile_count)
     job = BoundedEncoder(source, header, bounds, _mask_layout(source, source.dtype), progress, workers)
-    return job.run(_metadata(source))
+    data = job.run(_metadata(source))
+    found = 8 * len(data) / header.pixels
+    if bpp is not None and found > bpp:
+        raise RateError(
+            f"with max_error {' '.join(f'{bound:g}' for bound in dict.fromkeys(bounds))}, this image takes {found:.4g} "
+            f"bpp, above the {bpp:g} asked for; a larger max_error takes less"
+        )
+    return data
 
 
 def _header(

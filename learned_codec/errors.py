@@ -73,7 +73,7 @@ class OutOfBoundsError(InvalidInputError, IndexError):
 
 
 class RateError(LearnedCodecError, ValueError):
-    """The requested bits per pixel are fewer than those of the smallest file of this image."""
+    """The requested bits per pixel are fewer than those of the smallest file of this image, or of the one in bounds."""
 
 
 class LimitError(LearnedCodecError, ValueError):

@@ -43,7 +43,9 @@ def checked_bounds(max_error: object, bands: int, others: Mapping[str, object]) 
     """
     given = [name for name, value in others.items() if value is not None]
     if given:
-        raise InvalidInputError(f"max_error codes without a model, so it can't go with {' and '.join(given)}")
+        raise InvalidInputError(
+            f"max_error can't go with {' and '.join(given)}: no model takes part, so the bound alone says what is lost"
+        )
     if isinstance(max_error, Sequence | np.ndarray) and not isinstance(max_error, str) and np.ndim(max_error) == 1:
         found: list[Any] = list(max_error)
     else:

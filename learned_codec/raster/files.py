@@ -49,7 +49,8 @@ def open_source(
 
     Args:
         source: a path, a name that GDAL knows (see `is_gdal_name`), or a binary file object, which isn't closed.
-        force: also read rasters of classes. Lossy coding changes the class of some pixels.
+        force: also read rasters of classes, and pictures with a palette or of 1 bit. Lossy coding changes the class of
+            some pixels.
         dtype: read the samples as this dtype of the codec, see `convert`.
         bounded: they will be coded with a bounded error, as more dtypes can be.
 
@@ -91,7 +92,7 @@ def _opened(source: Any, name: str, *, force: bool) -> AbstractContextManager[Pi
         from . import geotiff
 
         return geotiff.open_source(source, force=force, name=name, beside=beside)
-    return pictures.open_source(source, name=name)
+    return pictures.open_source(source, name=name, indexed=force)
 
 
 def open_sink(path: Path, format: str, spec: SinkSpec) -> AbstractContextManager[PixelSink]:

@@ -374,13 +374,6 @@ def _overviews(value: Any, what: str) -> list[int]:
     return sorted(set(factors))
 
 
-def _colormap(value: Any, what: str) -> NDArray[np.uint8]:
-    data = meta.raw(value, what)
-    if len(data) % 4 or not 0 < len(data) <= 4 * 65536:
-        raise CorruptDataError(f"{what}: {len(data)} bytes; 4 for each of 1 to 65536 values are expected")
-    return np.frombuffer(data, np.uint8).reshape(-1, 4)
-
-
 def _xmp(value: Any, what: str) -> str:
     try:
         return meta.text(meta.raw(value, what).decode(), what)
@@ -396,7 +389,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "tags": _tags,
     "dpi": _resolution,
     "overviews": _overviews,
-    "colormap": _colormap,
+    "colormap": meta.colormap,
     "icc": meta.raw,
     "exif": meta.raw,
     "xmp": _xmp,

@@ -33,6 +33,9 @@ import math
 import warnings
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from learned_codec.bitstream.metadata import number_of_json
 from learned_codec.errors import CorruptDataError, MetadataLostWarning
 
@@ -133,6 +136,14 @@ def raw(value: Any, what: str) -> bytes:
         if isinstance(error, CorruptDataError):
             raise
         raise _wrong(value, what, "base64") from None
+
+
+def colormap(value: Any, what: str) -> NDArray[np.uint8]:
+    """The red, green, blue and opacity (n, 4) of the values 0, 1 and so on."""
+    data = raw(value, what)
+    if len(data) % 4 or not 0 < len(data) <= 4 * 65536:
+        raise CorruptDataError(f"{what}: {len(data)} bytes; 4 for each of 1 to 65536 values are expected")
+    return np.frombuffer(data, np.uint8).reshape(-1, 4)
 
 
 def _wrong(value: Any, what: str, expected: str) -> CorruptDataError:

@@ -1,9 +1,10 @@
 """Reads and writes 8-bit pictures through Pillow: PNG, JPEG, WebP, AVIF, BMP and others.
 
-Nothing is converted silently. A palette, CMYK, more than 8 bits, or more than one page raise an `InvalidInputError`
-that names what the picture is and what would be accepted: for each there are several sensible conversions, and the
-choice is the user's. The EXIF orientation is applied, so the array is the picture as viewers show it. From a camera's
-multi-picture JPEG (MPO), the primary picture is taken; the others are previews and depth maps.
+Nothing is converted silently. CMYK, more than 8 bits, or more than one page raise an `InvalidInputError` that names
+what the picture is and what would be accepted: for each there are several sensible conversions, and the choice is the
+user's. So does a palette, unless its indices are asked for. The EXIF orientation is applied, so the array is the
+picture as viewers show it. From a camera's multi-picture JPEG (MPO), the primary picture is taken; the others are
+previews and depth maps.
 
 The ICC profile, EXIF (with its orientation set to 1, upright), XMP and the resolution are kept, if the format to be
 written can hold them. `read_image` and `write_image` are for arrays alone, without metadata.
@@ -48,6 +49,7 @@ from .pillow import identify
 from .sink_spec import SinkSpec
 
 ACCEPTED = "8-bit grey or RGB pictures with one page are accepted"
+ACCEPTED_EXACTLY = f"{ACCEPTED}, with max_error=0 (--lossless) also palettes and 1 bit"
 
 # Pillow's modes in words. Those that are read are "L", "RGB", "LA" and "RGBA".
 _REFUSED_MODES = {
@@ -98,7 +100,7 @@ class PictureSource:
     """A `PixelSource` over a decoded picture. See `open_source`.
 
     Args:
-        pixels: (H, W, channels), uint8, with 1 or 3 bands and perhaps alpha.
+        pixels: (H, W, channels), uint8, with 1 or 3 bands and perhaps alpha. With a palette, its indices.
         metadata: see `learned_codec.raster.metadata`.
     """
 
@@ -122,12 +124,16 @@ class PictureSource:
 
 
 @contextmanager
-def open_source(source: str | Path | BinaryIO, *, name: str | None = None) -> Iterator[PictureSource]:
+def open_source(
+    source: str | Path | BinaryIO, *, name: str | None = None, indexed: bool = False
+) -> Iterator[PictureSource]:
     """Read a picture.
 
     Args:
         source: a path, or a binary file object (read to its end).
         name: the source's name in messages, if not its own.
+        indexed: also read pictures with a palette, as their indices with a colour table in the metadata. Those of 1 bit
+            are of the palette black and white.
 
     Raises:
         FileError: the file can't be opened or read.
@@ -142,7 +148,7 @@ def open_source(source: str | Path | BinaryIO, *, name: str | None = None) -> It
     else:
         name = name or str(getattr(source, "name", "") or "input")
         data = source.read()
-    yield _read_pillow(data, name)
+    yield _read_pillow(data, name, indexed=indexed)
 
 
 def source_of(picture: Image.Image) -> PictureSource:
@@ -294,13 +300,17 @@ def open_sink(path: Path, format: str, spec: SinkSpec) -> Iterator[PictureSink]:
         )
     _check_bands(pillow_format, bands)
     found = meta.checked(spec.metadata)
+    coloured = pillow_format == "PNG" and kind == np.uint8 and bands == 1 and plane is None
+    palette = meta.colormap(found["colormap"], "metadata.colormap") if coloured and "colormap" in found else None
+    if palette is not None:
+        found = {key: value for key, value in found.items() if key != "colormap"}
     extras = _extras(found, spec.nodata, pillow_format, name)
     premultiplied = plane == "alpha" and _is_premultiplied(found)
     if premultiplied:
         meta.lose(f"{name}: {pillow_format} has no premultiplied alpha: the colours are divided by it")
     pixels = np.zeros((spec.height, spec.width, bands + (plane is not None)), kind)
     yield PictureSink(pixels, bands, premultiplied=premultiplied)
-    data = _encode(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, key, extras)
+    data = _encode(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, key, extras, palette)
     write_whole(path, [data], name)
 
 
@@ -373,8 +383,8 @@ def _lost_of_a_raster(metadata: dict[str, Any], nodata: float | None) -> list[st
     return lost
 
 
-def _encode(image: NDArray[Any], key: str, extras: dict[str, Any]) -> bytes:
-    """The bytes of a picture file, with the result of `_extras`."""
+def _encode(image: NDArray[Any], key: str, extras: dict[str, Any], palette: NDArray[np.uint8] | None = None) -> bytes:
+    """The bytes of a picture file, with the result of `_extras`, and a palette (colours, 4) if it has one."""
     pillow_format, fixed = _WRITERS[key]
     _check_bands(pillow_format, 1 if image.ndim == 2 or image.shape[2] == 2 else 3)
     options = dict(fixed)
@@ -386,15 +396,23 @@ def _encode(image: NDArray[Any], key: str, extras: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()  # Pillow's writers need to seek
     try:
         options.update(exif_and_xmp(extras, pillow_format))
-        Image.fromarray(np.ascontiguousarray(image)).save(buffer, format=pillow_format, **options)
+        picture = Image.fromarray(np.ascontiguousarray(image))
+        if palette is not None:
+            colours = np.zeros((max(len(palette[:256]), int(image.max()) + 1), 4), np.uint8)
+            colours[:, 3] = 255
+            colours[: len(palette[:256])] = palette[:256]
+            picture.putpalette(colours[:, :3].tobytes(), "RGB")
+            if (colours[:, 3] < 255).any():
+                options["transparency"] = colours[:, 3].tobytes()
+        picture.save(buffer, format=pillow_format, **options)
     except (OSError, ValueError) as error:  # beyond the format's own limits, such as 16383 pixels per side in WebP
         raise InvalidInputError(f"{image.shape[1]} × {image.shape[0]} pixels don't fit into {key}: {error}") from error
     data = buffer.getvalue()  # no copy; and early versions of Python 3.12 crash when they collect a view of it
     return png.with_chunks(data, extras["png"]) if "png" in extras else data
 
 
-def _refuse(name: str, what: str) -> InvalidInputError:
-    return InvalidInputError(f"{name}: {what}; {ACCEPTED}")
+def _refuse(name: str, what: str, accepted: str = ACCEPTED) -> InvalidInputError:
+    return InvalidInputError(f"{name}: {what}; {accepted}")
 
 
 @contextmanager
@@ -405,13 +423,16 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _read_pillow(data: bytes, name: str) -> PictureSource:
+def _read_pillow(data: bytes, name: str, *, indexed: bool) -> PictureSource:
     try:
         with quiet(), identify(io.BytesIO(data)) as picture:
-            _check_kind(picture, data, name)
+            palette = indexed and picture.mode in ("1", "P")
+            _check_kind(picture, data, name, indexed=palette)
             Limits().check("max_pixels", picture.width * picture.height, f"{name}: pixels")
             found = beside(picture)
             pixels = _pixels(picture)
+            if palette:
+                found["colormap"] = meta.binary(_colours(picture))
             pixels = _turned(pixels, _orientation(picture))  # TIFFs are turned by loading: their orientation is now 1
     except MissingDependencyError as error:
         raise MissingDependencyError(f"{name}: {error}") from error
@@ -491,20 +512,36 @@ def upright(metadata: dict[str, Any]) -> dict[str, Any]:
     return metadata | changed
 
 
-def _check_kind(picture: Image.Image, data: bytes, name: str) -> None:
-    """Refuse anything but one grey or RGB picture of 8 bits, with or without alpha."""
+def _colours(picture: Image.Image) -> bytes:
+    """Red, green, blue and opacity of each index of a palette, or of 0 and 1 in a picture of 1 bit."""
+    if picture.mode == "1":
+        return bytes([0, 0, 0, 255, 255, 255, 255, 255])
+    colours = np.array(picture.getpalette("RGB") or [0, 0, 0], np.uint8).reshape(-1, 3)
+    opacity = np.full(len(colours), 255, np.uint8)
+    transparent = picture.info.get("transparency")
+    if isinstance(transparent, bytes):
+        opacity[: len(transparent)] = np.frombuffer(transparent, np.uint8)[: len(colours)]
+    elif isinstance(transparent, int) and transparent < len(colours):
+        opacity[transparent] = 0
+    return np.column_stack([colours, opacity]).tobytes()
+
+
+def _check_kind(picture: Image.Image, data: bytes, name: str, *, indexed: bool) -> None:
+    """Refuse anything but one grey or RGB picture of 8 bits, with or without alpha, or one that is `indexed`."""
     pages = getattr(picture, "n_frames", 1)
     if pages > 1 and picture.format != "MPO":
         raise _refuse(name, f"{pages} pages or frames")
     depth = bits(picture, data)
     if depth > 8 or picture.mode.startswith("I"):
         raise _refuse(name, f"a picture of {max(depth, 16)} bits a sample")
-    _check_mode(picture, name)
+    if not indexed:
+        _check_mode(picture, name)
 
 
 def _check_mode(picture: Image.Image, name: str) -> None:
     if picture.mode not in ("L", "RGB", "LA", "RGBA"):
-        raise _refuse(name, _REFUSED_MODES.get(picture.mode, f"a picture of Pillow's mode {picture.mode!r}"))
+        what = _REFUSED_MODES.get(picture.mode, f"a picture of Pillow's mode {picture.mode!r}")
+        raise _refuse(name, what, ACCEPTED_EXACTLY if picture.mode in ("1", "P") else ACCEPTED)
     if picture.info.get("transparency") is not None:  # a colour that means "transparent", in PNG and GIF
         raise _refuse(name, "a picture with a transparent colour")
 

@@ -16,7 +16,7 @@ import learned_codec
 from learned_codec import bounded
 from learned_codec.bounded import lattice, planes, predictor
 from learned_codec.bounded.residuals import ResidualEncoder
-from learned_codec.errors import BoundError, CorruptDataError, InvalidInputError, UnsupportedVersionError
+from learned_codec.errors import BoundError, CorruptDataError, InvalidInputError, RateError, UnsupportedVersionError
 from learned_codec.tiling import bounded as tiling
 from learned_codec.values.arrays import BOUNDED_DTYPES
 
@@ -246,7 +246,7 @@ def test_an_encoder_that_errs_is_found_out(monkeypatch) -> None:
     "options",
     [
         {"quality": 50},
-        {"bpp": 1},
+        {"bpp": 0},
         {"psnr": 40},
         {"model": "mono-1"},
         {"max_error": -1},
@@ -260,6 +260,23 @@ def test_an_encoder_that_errs_is_found_out(monkeypatch) -> None:
 def test_arguments_that_make_no_sense(options) -> None:
     with pytest.raises(InvalidInputError):
         learned_codec.encode(np.zeros((16, 16, 3), np.uint8), **({"max_error": 1} | options))
+
+
+def test_values_that_seem_to_stand_for_none_spoil_nothing() -> None:
+    """So there is no warning, which would be an error here."""
+    values = np.random.default_rng(14).normal(300, 5, (90, 100)).astype(np.float32)
+    values[20:60, 30:50] = -9999
+    for bound in (0, 0.1):
+        assert worst(learned_codec.decode(learned_codec.encode(values, max_error=bound)), values) <= bound
+
+
+def test_with_a_bpp_a_larger_file_is_an_error() -> None:
+    values = scene(np.random.default_rng(13), (3, 64, 64), "uint8", 1)
+    data = learned_codec.encode(values, planar=True, max_error=1)
+    taken = 8 * len(data) / 64**2
+    assert learned_codec.encode(values, planar=True, max_error=1, bpp=taken) == data
+    with pytest.raises(RateError, match="with max_error 1,"):
+        learned_codec.encode(values, planar=True, max_error=1, bpp=0.99 * taken)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "int64", "uint64", "complex64", "float16"])

@@ -120,8 +120,8 @@ def test_profiles_have_bounds_that_give_way(tmp_path: Path, scene: Path) -> None
     [
         ("--lossless --max-error 1", 2, "--lossless is --max-error 0"),
         ("--lossless --quality 60", 2, "exclude --quality"),
-        ("--max-error 1 --bpp 2", 2, "exclude --quality, --bpp"),
-        ("--max-error 1 --psnr 40", 2, "--psnr"),
+        ("--max-error 1 --bpp 0.01", 3, "bpp, above the 0.01 asked for"),
+        ("--max-error 1 --psnr 40", 2, "exclude --quality and --psnr"),
         ("--max-error much", 2, "'much' is not a valid float"),
         ("--max-error -1", 3, "0 or more, not -1"),
         ("--max-error nan", 3, "not nan"),
