@@ -66,9 +66,10 @@ def main() -> None:
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--out", type=_OUT, default="benchmark-results", show_default=True)
 @click.option("--limit", type=click.IntRange(1), help="Only this many images of each group.")
-def bounded_command(data: Path, out: Path, limit: int | None) -> None:
+@click.option("--jobs", type=click.IntRange(1), default=cores, show_default="cores")
+def bounded_command(data: Path, out: Path, limit: int | None, jobs: int) -> None:
     """Bytes without loss and within bounds, for the folders kodak, optical_test and sar_test in --data."""
-    click.echo(bounded.table(bounded.run(data, out, _command(), limit)))
+    click.echo(bounded.table(bounded.run(data, out, _command(), limit, jobs)))
 
 
 @main.command("rd")

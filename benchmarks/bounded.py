@@ -7,9 +7,10 @@ bound. PNG, JPEG 2000 and ZSTD get the latter.
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ Coder = Callable[[Array, float], tuple[int, Array]]
 """An array (bands, h, w) and a bound -> bytes, and what comes back."""
 
 
-def run(data: Path, out: Path, command: str, limit: int | None = None) -> dict[str, Any]:
-    """Measure all groups below a folder, and write `bounded.json` and `bounded.md`."""
-    groups = [_measure(*group, limit) for group in _groups(data)]
+def run(data: Path, out: Path, command: str, limit: int | None = None, jobs: int = 1) -> dict[str, Any]:
+    """Measure all groups below a folder, several images at once, and write `bounded.json` and `bounded.md`."""
+    with ProcessPoolExecutor(jobs) as pool:
+        groups = [_measure(*group, limit, pool) for group in _groups(data)]
     result = {"command": command, "environment": environment.describe(), "groups": groups}
     write_json(out / "bounded.json", result)
     write_atomically(out / "bounded.md", table(result))
@@ -269,25 +271,35 @@ def _zstd_of(values: Array) -> tuple[int, Array]:
 
 
 def _measure(
-    name: str, images: Images, bounds: Sequence[float | str], codecs: dict[str, Coder], limit: int | None
+    name: str,
+    images: Images,
+    bounds: Sequence[float | str],
+    codecs: dict[str, Coder],
+    limit: int | None,
+    pool: Executor,
 ) -> dict[str, Any]:
-    rows = []
-    for title, values in images[:limit]:
-        for asked in bounds:
-            bound = _bound(values, asked)
-            sizes = {}
-            for codec, coder in codecs.items():
-                start = time.perf_counter()
-                size, decoded = coder(values, bound)
-                seconds = time.perf_counter() - start
-                error = np.abs(decoded.astype(np.float64) - values.astype(np.float64)).max()
-                slack = 0.0  # what LERC computes in float32 isn't rounded as a bound would have it
-                if codec != "ours" and values.dtype.kind == "f":
-                    slack = float(np.spacing(np.abs(values).max()))
-                if size < 2**60 and error <= bound + slack:
-                    sizes[codec] = {"bytes": size, "seconds": seconds}
-            rows.append({"image": title, "shape": list(values.shape), "asked": asked, "bound": bound, "codecs": sizes})
+    chosen = images[:limit]
+    found = pool.map(_rows, *zip(*chosen, strict=True), repeat(bounds), repeat(codecs)) if chosen else ()
+    rows = [row for some in found for row in some]
     return {"name": name, "bounds": list(bounds), "codecs": list(codecs), "rows": rows}
+
+
+def _rows(title: str, values: Array, bounds: Sequence[float | str], codecs: dict[str, Coder]) -> list[dict[str, Any]]:
+    """One image with all bounds and codecs."""
+    rows = []
+    for asked in bounds:
+        bound = _bound(values, asked)
+        sizes = {}
+        for codec, coder in codecs.items():
+            size, decoded = coder(values, bound)
+            error = np.abs(decoded.astype(np.float64) - values.astype(np.float64)).max()
+            slack = 0.0  # what LERC computes in float32 isn't rounded as a bound would have it
+            if codec != "ours" and values.dtype.kind == "f":
+                slack = float(np.spacing(np.abs(values).max()))
+            if size < 2**60 and error <= bound + slack:
+                sizes[codec] = {"bytes": size}
+        rows.append({"image": title, "shape": list(values.shape), "asked": asked, "bound": bound, "codecs": sizes})
+    return rows
 
 
 def _bound(values: Array, asked: float | str) -> float:

@@ -1,5 +1,7 @@
 """Lossless and bounded: every codec is held to the bound, and the table says what each takes."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -29,7 +31,8 @@ def test_a_codec_that_misses_the_bound_isnt_in_the_table() -> None:
     def wrong(values, _bound):
         return 5, values + 1
 
-    group = bounded._measure("a", [("x", PICTURE)], [0], {"ours": bounded._ours, "wrong": wrong}, None)
+    with ThreadPoolExecutor() as pool:
+        group = bounded._measure("a", [("x", PICTURE)], [0], {"ours": bounded._ours, "wrong": wrong}, None, pool)
     (row,) = group["rows"]
     assert set(row["codecs"]) == {"ours"}
     assert "| – |" in bounded.table({"groups": [group]})
