@@ -15,7 +15,7 @@ from learned_codec.errors import BitstreamError, CorruptDataError
 from learned_codec.models.config import BLOCK, HALO
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
-from learned_codec.values.reduce import cells, reduced, reduced_side
+from learned_codec.values.reduce import cells, picked, reduced, reduced_side
 from learned_codec.values.transform import ValueTransform
 
 from . import grid
@@ -144,7 +144,8 @@ class TileDecoder:
                 if self.layout is not None:  # constants are values like others
                     self.layout.restore(values[:, *here], side)
                     side = self.layout.with_fills_alone(side)
-                found[:, *there] = reduced(values[:, *here], MaskSpec.valid(side, len(values)), factor)
+                reduce = picked if "colormap" in self.container.metadata else reduced
+                found[:, *there] = reduce(values[:, *here], MaskSpec.valid(side, len(values)), factor)
                 side = reduced_side(side, None if self.layout is None else self.layout.plane, factor)
             if self.layout is not None:
                 self.layout.restore(found[:, *there], side)

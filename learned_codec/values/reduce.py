@@ -1,4 +1,4 @@
-"""Reduced images: each pixel is the mean of the valid pixels in a square cell.
+"""Reduced images: each pixel is the mean of the valid pixels in a square cell, or of classes one of them.
 
 Cells begin at the image's upper left corner. The image's edge may cut the last cells of a row or column.
 """
@@ -39,6 +39,27 @@ def reduced(values: NDArray[Any], valid: NDArray[np.bool_] | None, factor: int) 
     else:
         means = _sums(np.where(valid, values, 0), factor) / np.maximum(_sums(valid, factor), 1)
     return (means if values.dtype.kind == "f" else np.rint(means)).astype(values.dtype)
+
+
+def picked(values: NDArray[Any], valid: NDArray[np.bool_] | None, factor: int) -> NDArray[Any]:
+    """(bands, H, W) values -> of each cell the valid one nearest to its middle, (bands, h, w); 0 without any.
+
+    `valid` is as for `reduced`. Of numbers that stand for classes or colours, a mean would be some other class.
+    """
+    bands, height, width = values.shape
+    missing = (0, 0), (0, -height % factor), (0, -width % factor)
+    there = np.ones(values.shape, bool) if valid is None else np.broadcast_to(valid, values.shape)
+    offsets = np.abs(np.arange(factor) - (factor - 1) / 2)
+    order = np.argsort(np.add.outer(offsets, offsets).reshape(-1), kind="stable")
+    padded = np.pad(np.where(there, values, 0), missing), np.pad(there, missing)
+    parts = [
+        plane.reshape(bands, plane.shape[1] // factor, factor, plane.shape[2] // factor, factor)
+        .transpose(0, 1, 3, 2, 4)
+        .reshape(bands, plane.shape[1] // factor, plane.shape[2] // factor, factor**2)[..., order]
+        for plane in padded
+    ]
+    found: NDArray[Any] = np.take_along_axis(parts[0], parts[1].argmax(-1)[..., None], -1)[..., 0]
+    return found.astype(values.dtype)
 
 
 def reduced_plane(plane: NDArray[np.uint8], kind: PlaneKind | None, factor: int) -> NDArray[np.uint8]:

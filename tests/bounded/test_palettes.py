@@ -84,6 +84,21 @@ def test_a_colour_table_of_a_geotiff_becomes_a_palette(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(back.convert("RGB")), COLOURS[INDICES])
 
 
+@pytest.mark.parametrize("factor", [2, 4, 16])
+def test_reduced_images_have_no_other_indices(tmp_path: Path, factor: int) -> None:
+    """Each is the valid one nearest to the middle of its cell."""
+    palette_picture(INDICES * 3, np.repeat(COLOURS, 3, 0)).save(tmp_path / "x.png")
+    learned_codec.encode_file(tmp_path / "x.png", tmp_path / "x.lci", max_error=0, nodata=6)
+    found = learned_codec.decode(tmp_path / "x.lci", scale=1 / factor)
+    values = np.where(INDICES == 2, -1, INDICES.astype(int) * 3)
+    for y, x in np.ndindex(found.shape):
+        cell = values[y * factor : (y + 1) * factor, x * factor : (x + 1) * factor]
+        rows, columns = np.mgrid[: cell.shape[0], : cell.shape[1]] - (factor - 1) / 2
+        away = np.where(cell < 0, np.inf, np.abs(rows) + np.abs(columns))
+        nearest = set(cell[away == away.min()].tolist()) if (cell >= 0).any() else {6}
+        assert int(found[y, x]) in nearest
+
+
 @pytest.mark.parametrize("options", [{}, {"quality": 50}, {"max_error": 1}])
 def test_where_indices_would_change_they_are_refused(tmp_path: Path, options: dict[str, float]) -> None:
     palette_picture().save(tmp_path / "x.png")
