@@ -180,7 +180,7 @@ def codecs() -> list[Codec]:
     """The peers. JPEG, AVIF and HEIC occur twice: at their best for PSNR, and for MS-SSIM."""
     note = "the slowest bearable speed: speed 0 takes three times as long and gains 0.06 dB"
     slowest = Avif("avif-slow", "psnr", 1, ("psnr",), note)
-    more_effort = JpegXL("jpegxl-slow", 9, "its slowest usual effort; larger files than effort 7 at equal PSNR")
+    more_effort = JpegXL("jpegxl-slow", 9, "0.5 % less than effort 7, by PSNR and by MS-SSIM")
     slowest.on_request = more_effort.on_request = True  # type: ignore[misc]
     by_psnr, by_structure = ("psnr",), ("ms-ssim",)
     return [
@@ -190,7 +190,7 @@ def codecs() -> list[Codec]:
         Avif("avif", "psnr", 4, by_psnr, "the default, tune=iq, has a lower PSNR; slower: see avif-slow"),
         slowest,
         Avif("avif-iq", "iq", 4, by_structure, "the default, tuned for eyes; better by MS-SSIM than tune=ssim"),
-        JpegXL("jpegxl", 7, "effort 9 is worse by PSNR and no better by MS-SSIM; its tuning for eyes can't be changed"),
+        JpegXL("jpegxl", 7, "effort 9 saves 0.5 % in 20 times the time; its tuning for eyes can't be changed"),
         more_effort,
         Heic("heic", "psnr", by_psnr, "the default, tune=ssim, has a lower PSNR; slower presets gain nothing"),
         Heic("heic-ssim", "ssim", by_structure, "the default"),

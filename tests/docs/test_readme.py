@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import readme, rivals
+from benchmarks import bdrate, readme, rivals
 
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("scipy")
@@ -95,6 +95,29 @@ def test_what_the_text_says_of_losses() -> None:
     assert f"On {words[smaller]} of the fourteen scenes, LERC is smaller" in text
     times = {row["codec"]: row["decode_mp_s"] for row in speed["rows"] if row["given"] == 1 and row["megapixels"] < 50}
     assert f"JPEG 2000 decodes {words[round(times['jpeg2000'] / times['ours'])]} times as fast" in text
+
+
+def test_slower_settings() -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / "slow" / "kodak.json").read_text("utf-8"))
+    entries = {entry["name"]: entry for entry in result["codecs"]}
+    text = " ".join(BENCHMARKS.split())
+    saved = bdrate.compare(entries["avif"], entries["avif-slow"]).mean_of_images
+    assert saved is not None
+    assert f"At speed 1, AVIF takes {-saved:.1f} % less than at speed 4" in text
+    assert f"AVIF takes another {-saved:.0f} % less" in " ".join(README.split())
+    whole = bdrate.compare(entries["jpeg2000"], entries["avif-slow"]).mean_of_images
+    assert whole is not None
+    assert f"That is {-whole:.1f} % less than JPEG 2000" in text
+    usual, slow = entries["jpegxl"], entries["jpegxl-slow"]
+    places = [usual["settings"].index(setting) for setting in slow["settings"]]
+    images = {
+        name: {key: [column[place] for place in places] for key, column in values.items()}
+        for name, values in usual["images"].items()
+    }
+    for metric in ("psnr", "ms-ssim"):
+        found = bdrate.compare({**usual, "images": images}, slow, metric=metric, no_mean_curve="no").mean_of_images
+        assert found is not None
+        assert f"JPEG XL takes {-found:.1f} % less than at effort 7" in text
 
 
 def test_largest_errors_on_kodak() -> None:
