@@ -11,7 +11,8 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import numpy as np
@@ -31,7 +32,7 @@ from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
 from learned_codec.tiling.borders import border_constants, border_of
 from learned_codec.tiling.masking import MaskedSource
-from learned_codec.tiling.progress import Progress, Telling
+from learned_codec.tiling.progress import Counter, Progress, Telling
 from learned_codec.tiling.sampling import lies_in_areas
 from learned_codec.tiling.sampling import samples as take_samples
 from learned_codec.values.arrays import BOUNDED_DTYPES, ArraySource
@@ -259,13 +260,12 @@ def encode_source(
     threads: int | None = None,
     progress: Progress | None = None,
     nodata_is_border: bool = False,
-    frames: int = 0,
 ) -> bytes:
     """Encode an image that is read rectangle by rectangle.
 
     `layout` is the layout of the array that the file decodes to: by default "HW" for one band, else "HWC". With
-    `nodata_is_border`, the source's nodata counts only in areas that reach the image's edge. `frames` are further
-    calls between this one and the user's, for warnings. All other arguments, and the errors, are those of `encode`.
+    `nodata_is_border`, the source's nodata counts only in areas that reach the image's edge. All other arguments, and
+    the errors, are those of `encode`.
     """
     rates = {"quality": quality, "bpp": bpp, "psnr": psnr}
     effort = options.checked_effort(effort)
@@ -282,53 +282,48 @@ def encode_source(
         warnings.warn("float64 is stored as float32", InputWarning, stacklevel=3)
     radar = _radar(kind, unit, source.unit)
     plain = dtype == np.uint8 and not radar
-    card = registry.by_name(model) if model is not None else registry.default(3 if plain and source.bands == 3 else 1)
-    header = _header(source, layout, dtype, bytes.fromhex(card.weights_id), tile_size)
+    if model is not None:
+        first, last = [], registry.by_name(model)
+    else:  # what the RGB model can't do, the one-band model can
+        first, last = [registry.default(3)] if plain and source.bands == 3 else [], registry.default(1)
+    header = _header(source, layout, dtype, bytes.fromhex(last.weights_id), tile_size)
     from learned_codec.tiling.encoder import FallsShortError, ImageEncoder
     from learned_codec.tiling.parallel import shared
     from learned_codec.tiling.proof import usual_error
 
-    masked = MaskedSource(source, _mask_layout(source, dtype))
+    whole = MaskedSource(source, _mask_layout(source, dtype))
     if nodata_is_border:
-        masked = MaskedSource(source, masked.layout, border=border_of(masked, lambda values: values == source.nodata))
-    samples = Samples(np.empty((source.bands, 0), dtype))
-    chosen = not plain or source.bands not in (1, card.bands)  # else there is nothing to choose
-    if chosen:
-        samples = take_samples(masked)
-        masked = masked.keeping(_voids(masked, samples, declared=source.nodata is not None or source.plane is not None))
-    masked = masked.keeping(border_constants(masked, samples.widths() if chosen else np.full(source.bands, 255.0)))
-    if chosen and masked.constants:
-        samples = take_samples(masked)
-    known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
-    metadata = _metadata(source)
+        whole = MaskedSource(source, whole.layout, border=border_of(whole, lambda values: values == source.nodata))
     workers, each = shared(used, header.tile_count)
-    loaded = registry.load(card, device, each)
-    # For a bpp or a psnr, the step is only found later.
-    usual = usual_error(
-        loaded, step_of_quality(rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY, card.max_step)
-    )
-    transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels, usual)
-    optimiser = registry.optimiser(loaded, card, effort) if effort else None
-    strict = model is None and card.bands > 1
+    metadata = _metadata(source)
+
+    def run(card: ModelCard, *, strict: bool) -> bytes:
+        masked, samples = whole, Samples(np.empty((source.bands, 0), dtype))
+        chosen = not plain or source.bands not in (1, card.bands)  # else there is nothing to choose
+        if chosen:
+            samples = take_samples(masked)
+            masked = masked.keeping(_voids(masked, samples))
+        masked = masked.keeping(border_constants(masked, samples.widths() if chosen else np.full(source.bands, 255.0)))
+        if chosen and masked.constants:
+            samples = take_samples(masked)
+        known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
+        loaded = registry.load(card, device, each)
+        # For a bpp or a psnr, the step is only found later.
+        near = rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY
+        usual = usual_error(loaded, step_of_quality(near, card.max_step))
+        transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels, usual)
+        optimiser = registry.optimiser(loaded, card, effort) if effort else None
+        own = replace(header, weights_id=bytes.fromhex(card.weights_id))
+        return ImageEncoder(masked, own, transform, loaded, optimiser, counter, workers, strict=strict).run(
+            *rate, metadata
+        )
+
     with telling as tell:
-        job = ImageEncoder(masked, header, transform, loaded, optimiser, tell, workers, strict=strict, frames=frames)
-        try:
-            return job.run(*rate, metadata)
-        except FallsShortError:
-            data = encode_source(
-                source,
-                layout=layout,
-                quality=quality,
-                psnr=psnr,
-                model=registry.default(1).name,
-                tile_size=tile_size,
-                effort=effort,
-                device=device,
-                threads=threads,
-                frames=frames + 1,
-            )
-        job.finish()
-    return data
+        counter = Counter(tell)
+        for card in first:
+            with suppress(FallsShortError):
+                return run(card, strict=True)
+        return run(last, strict=False)
 
 
 def _encode_bounded(
@@ -525,9 +520,10 @@ def _report(container: bitstream.Container) -> Report:
     return Report(True, (), count, f"{'1 tile, whole' if count == 1 else f'{count} tiles, all whole'}{bound}")
 
 
-def _voids(source: MaskedSource, samples: Samples, *, declared: bool) -> list[Constant]:
+def _voids(source: MaskedSource, samples: Samples) -> list[Constant]:
     """The values that seem to mean "no value", with a warning: kept exactly, they harm no neighbours."""
     found = []
+    declared = source.source.nodata is not None or source.source.plane is not None
     for number, band in enumerate(samples.bands()):
         only = np.arange(len(samples.values)) == number
         for value, share in voids(band, near=not declared):
@@ -539,7 +535,7 @@ def _voids(source: MaskedSource, samples: Samples, *, declared: bool) -> list[Co
                     f"{share:.1%} of band {number + 1} are {value:g}, apart from all others, and kept exactly: if that "
                     f"stands for pixels without a value, say nodata={value:g}",
                     InputWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
     return found
 

@@ -326,6 +326,7 @@ def test_transforms_do_not_see_the_tiles(picture: np.ndarray, bands: int) -> Non
     from learned_codec import codec
     from learned_codec.tiling.encoder import ImageEncoder
     from learned_codec.tiling.masking import MaskedSource
+    from learned_codec.tiling.progress import Counter
     from learned_codec.tiling.synthesis import Decoded, synthesise
     from learned_codec.values.arrays import ArraySource
     from learned_codec.values.transform import PLAIN, ValueTransform
@@ -347,7 +348,8 @@ def test_transforms_do_not_see_the_tiles(picture: np.ndarray, bands: int) -> Non
     }
     latents = []
     for header in headers.values():
-        found = [tile.latents[0] for tile in ImageEncoder(source, header, transform, model, None, None)._tiles()]
+        encoder = ImageEncoder(source, header, transform, model, None, Counter(None))
+        found = [tile.latents[0] for tile in encoder._tiles()]
         rows, columns = header.tile_grid
         latents.append(np.concatenate([np.concatenate(found[r * columns : (r + 1) * columns], 1) for r in range(rows)]))
     assert np.abs(latents[0] - latents[1]).max() < 1e-5

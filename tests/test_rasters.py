@@ -15,6 +15,7 @@ from learned_codec import bitstream
 from learned_codec.bitstream import varint
 from learned_codec.bitstream.payload import join_payload, split_payload
 from learned_codec.errors import CorruptDataError, InvalidInputError
+from learned_codec.tiling import encoder
 from learned_codec.values.mask import MaskSpec
 from learned_codec.values.transform import ValueTransform
 
@@ -371,6 +372,52 @@ def test_holes_of_single_bands(
         if valid[band].any():
             without = np.sqrt(np.mean(whole[band] ** 2))
             assert np.sqrt(np.mean(error[band][valid[band]] ** 2)) <= 1.5 * without
+
+
+def alike(dtype: str, bands: int, seed: int) -> np.ndarray:
+    """(bands, 96, 96) bands that are mixtures of three textures and a little of their own, as those of most scenes."""
+    rng = np.random.default_rng(seed)
+    shared = np.array([texture(96, 96, seed=seed + k) * weight for k, weight in enumerate((1, 0.4, 0.15))])
+    mixed = np.tensordot(np.abs(rng.normal(1, 0.4, (bands, 3))) * rng.choice([1, 1, -1], (bands, 3)), shared, 1)
+    mixed += 0.05 * np.array([texture(96, 96, seed=seed + 9 + k) for k in range(bands)])
+    middle, width = {"uint8": (128, 30), "float32": (0.3, 0.1)}.get(dtype, (3000, 700))
+    planes = middle + width * mixed
+    return planes.astype(dtype) if dtype == "float32" else np.clip(planes, 1, np.iinfo(dtype).max).astype(dtype)
+
+
+@FEW
+@given(
+    dtype=st.sampled_from(DTYPES),
+    bands=st.integers(3, 12),
+    share=st.sampled_from([0.3, 0.6, 0.9, 0.95]),
+    together=st.booleans(),
+    seed=st.integers(0, 99),
+    quality=st.sampled_from([10, 30, 60, 90]),
+)
+def test_pixels_missing_by_chance(
+    dtype: str, bands: int, share: float, together: bool, seed: int, quality: float
+) -> None:
+    """In each band or in all, up to nearly all of them: no band has more than 1.5 times its error without holes."""
+    planes, nodata = alike(dtype, bands, seed), 0 if dtype[0] == "u" else -9999
+    rng = np.random.default_rng(seed)
+    valid = np.broadcast_to(rng.random((1 if together else bands, 96, 96)) >= share, planes.shape)
+    whole = learned_codec.decode(learned_codec.encode(planes, planar=True, quality=quality)).astype(float) - planes
+    holed = np.where(valid, planes, np.array(nodata, dtype))
+    decoded = learned_codec.decode(learned_codec.encode(holed, planar=True, nodata=nodata, quality=quality))
+    np.testing.assert_array_equal(decoded == np.array(nodata, dtype), ~valid)
+    rounding = 0 if dtype == "float32" else 12**-0.5
+    for error, without, there in zip(decoded.astype(float) - planes, whole, valid, strict=True):
+        assert np.sqrt(np.mean(error[there] ** 2)) <= 1.5 * max(np.sqrt(np.mean(without**2)), rounding)
+
+
+@pytest.mark.parametrize("quality", [10, 30, 60, 90])
+@pytest.mark.parametrize("together", [False, True])
+def test_finer_quantisation_costs_few_bytes(together: bool, quality: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    valid = np.random.default_rng(0).random((1 if together else 4, 96, 96)) >= 0.95
+    holed = np.where(valid, alike("uint16", 4, 0), 0).astype(np.uint16)
+    finer = learned_codec.encode(holed, planar=True, nodata=0, quality=quality)
+    monkeypatch.setattr(encoder, "SCATTER_STEPS", 0)
+    assert len(finer) <= 1.25 * len(learned_codec.encode(holed, planar=True, nodata=0, quality=quality))
 
 
 @pytest.mark.parametrize("quality", [60, 100])

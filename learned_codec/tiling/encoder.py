@@ -26,7 +26,7 @@ from learned_codec.values.transform import ValueTransform
 from . import grid
 from .masking import MaskedSource
 from .parallel import Workers
-from .progress import Counter, Progress
+from .progress import Counter
 from .proof import Proof, Verdict
 from .rate import Curves, Goal, Search, decibels
 from .sampling import scatter
@@ -49,10 +49,10 @@ FALLS_SHORT = 1.3
 """A model falls short if a band's error is this many times the usual. Photographs have at most 0.9 times the usual
 error, strong noise at quality 100 has 1.5 times, coloured text on another colour 1.4 to 4 times."""
 
-SCATTER_STEPS = 192
-"""The most quality steps by which images with scattered holes are quantised more finely. A pixel without neighbours
-shares no coefficient with them, so its error would be up to twice that in an image without holes. Less is needed from
-quality 50 on, where coding is nearly uniform quantisation."""
+SCATTER_STEPS = 256
+"""The most quality steps by which images with scattered holes are quantised more finely. All of the error lies in the
+few valid pixels, so it would be up to twice that in an image without holes. The higher the quality, the less is needed,
+down to none at 100. Files grow by a quarter at most."""
 
 NEAR = 64
 """Latents that were optimised for one quality step may be coded at steps up to this far away: half a level. Further
@@ -81,7 +81,8 @@ class ImageEncoder:
     With `strict`, `run` raises `FallsShortError` where the model can't reach the quality or the psnr.
 
     `header` is complete except for the quality step, the bounds and the adaptation. `optimiser` optimises the latents;
-    with None, there is no adaptation to the image either.
+    with None, there is no adaptation to the image either. `counter` may have counted the work of another model that
+    fell short.
     """
 
     def __init__(
@@ -91,15 +92,14 @@ class ImageEncoder:
         transform: ValueTransform,
         model: Model,
         optimiser: Optimiser | None,
-        progress: Progress | None,
+        counter: Counter,
         threads: int = 1,
         *,
         strict: bool = False,
-        frames: int = 0,
     ) -> None:
-        self.strict, self.frames = strict, frames
         self.source, self.header, self.transform, self.layout = source, header, transform, source.layout
-        self.model, self.optimiser, self.progress, self.threads = model, optimiser, progress, threads
+        self.model, self.optimiser, self.threads, self.strict = model, optimiser, threads, strict
+        self._counter = counter
         self.proof = Proof(source, header)
         self._verdicts: dict[bytes, Callable[[], Verdict]] = {}  # by the files written so far
         self.extremes = Extremes(header.bands, transform.dtype)  # of the values analysed so far
@@ -107,10 +107,11 @@ class ImageEncoder:
 
     def run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
         """Encode at a `quality`, or search for a `bpp` or `psnr`. Returns the file. Raises `RateError`."""
-        self.metadata, self._counter = metadata, self._plan(control)
+        self.metadata = metadata
+        self._counter.plan(self._planned(control))
         with Workers(self.threads) as self._workers:
             if control == "quality":
-                finer = round(SCATTER_STEPS * min(1.0, 2 - value / 50) * scatter(self.source))
+                finer = round(SCATTER_STEPS * (1 - value / 100) * scatter(self.source))
                 step = min(step_of_quality(value, self.model.max_step) + finer, self.model.top_step)
                 # Tile by tile, so the whole image's latents or symbols are never in memory.
                 data = self._write(step, self._tiles(step)).data
@@ -119,10 +120,10 @@ class ImageEncoder:
         verdict = self._verdicts[data]()
         if control == "quality" and self.strict and verdict.worst > FALLS_SHORT:
             raise FallsShortError
-        self.finish()
+        self._counter.finish()
         if complaints := verdict.complaints:
             others = f"; so do {len(complaints) - 1} more bands" if len(complaints) > 1 else ""
-            warnings.warn(complaints[0] + others, DistortionWarning, stacklevel=4 + self.frames)
+            warnings.warn(complaints[0] + others, DistortionWarning, stacklevel=5)
         return data
 
     # -- analysis -----------------------------------------------------------------------------------------------------
@@ -318,7 +319,7 @@ class ImageEncoder:
                 raise FallsShortError
             best = max(values)
             text = f"{goal.asked:g} dB is out of reach: the best file of this image has {best:.2f} dB"
-            warnings.warn(text, RateWarning, stacklevel=6 + self.frames)
+            warnings.warn(text, RateWarning, stacklevel=7)
         return offers[values.index(best)][1]
 
     def _curve(self, goal: Goal, tiles: TileStore) -> Callable[[int], float]:
@@ -368,17 +369,10 @@ class ImageEncoder:
 
     # -- progress -----------------------------------------------------------------------------------------------------
 
-    def finish(self) -> None:
-        """Report that all is done. `run` does so, unless the model falls short: then the image isn't encoded yet."""
-        self._counter.finish()
-
-    def _plan(self, control: str) -> Counter:
-        """Plan the work.
-
-        A quality takes one pass over the tiles; a search usually takes an analysis and two codings.
-        """
+    def _planned(self, control: str) -> int:
+        """How much work there is: a quality takes one pass over the tiles, a search an analysis and two codings."""
         passes = 1 if control == "quality" else 3 if self.optimiser is None else 4 + self._passes
-        return Counter(self.progress, passes * self.header.tile_count)
+        return passes * self.header.tile_count
 
     @property
     def _passes(self) -> int:

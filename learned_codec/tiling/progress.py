@@ -62,8 +62,12 @@ class Counter:
     If work takes longer than planned, progress stops just before the end; only `finish` reaches it.
     """
 
-    def __init__(self, progress: Progress | None, planned: int) -> None:
-        self._progress, self._planned, self._done = progress, planned, 0
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress, self._planned, self._done = progress, 0, 0
+
+    def plan(self, amount: int) -> None:
+        """There is at least this much work in all."""
+        self._planned = max(self._planned, amount)
 
     def add(self, amount: int = 1) -> None:
         """An amount of work is done."""

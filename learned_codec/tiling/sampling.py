@@ -49,7 +49,7 @@ def lies_in_areas(source: MaskedSource, band: int, value: float) -> bool:
 def scatter(source: MaskedSource) -> float:
     """How far holes lie scattered over the valid pixels: 0 for none or large ones, up to 1 for single pixels far apart.
 
-    If each pixel is missing by chance, this is the squared share of missing pixels, as a mean over the bands.
+    If pixels are missing by chance, this is the share of them to the power of 1.5, in the band that misses most.
     """
     edges, ends = np.zeros(source.bands), np.zeros(source.bands)
     windows = list(_sample_windows(source.height, source.width)) if source.layout is not None else []
@@ -61,7 +61,7 @@ def scatter(source: MaskedSource) -> float:
             one, other = np.swapaxes(valid, 1, axis)[:, 1:], np.swapaxes(valid, 1, axis)[:, :-1]
             edges += (one != other).sum((1, 2))
             ends += one.sum((1, 2)) + other.sum((1, 2))
-    return float(np.square(edges[ends > 0] / ends[ends > 0]).mean()) if ends.any() else 0.0
+    return float(((edges[ends > 0] / ends[ends > 0]) ** 1.5).max()) if ends.any() else 0.0
 
 
 def _samples_in(source: MaskedSource, windows: list[Window]) -> Samples:

@@ -6,16 +6,19 @@ the neighbours alone.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-OFTEN = 0.5
-"""A band is used to fill the holes of another if it has values in at least this share of them."""
+MOST_FACTORS = 8
+"""The most spectral components by which bands predict each other; the rest of each band's variance is its own."""
 
-RIDGE = 1e-3
-"""Added to variances for a stable regression, as a share of their mean: covariances are estimates."""
+OWN = 1e-3
+"""The least variance that is a band's own, as a share of the bands' mean: covariances are estimates."""
+
+CHUNK = 2**15
+"""Pixels predicted at a time, so that this takes little memory."""
 
 
 def fill(planes: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -37,34 +40,66 @@ def fill_bands(
 ) -> NDArray[np.float32]:
     """Fill holes in (bands, H, W) values. Where other bands have values, these predict the missing ones.
 
-    The prediction is linear, by the `covariance` of the bands, and costs no bits when bands are coded together. The
-    rest is continued smoothly. A band without any valid value is first set to 0.5, the middle of its range.
+    So filled pixels have the `covariance` of the bands, too: holes of single bands cost few bits when bands are coded
+    together, and weak spectral components stay weak. The rest is continued smoothly. A band without any valid value
+    is 0.5, the middle of its range, and what the others predict of its detail.
     """
-    found = np.stack([_smooth(plane, mask) for plane, mask in zip(planes, valid, strict=True)])
-    own = valid.any(0) & ~valid  # holes in which another band has a value
-    if covariance is None or not own.any():
-        return found
-    smooth = found.copy()
-    for band in np.flatnonzero(own.any((1, 2))).tolist():
-        there = own[band]
-        others = np.flatnonzero(valid[:, there].mean(1) >= OFTEN)
-        if len(others):
-            told = np.tensordot(_regression(covariance, band, others), smooth[others], 1).astype(np.float32)
-            rest = _smooth(planes[band] - told, valid[band]) if valid[band].any() else 0.5 - told.mean()
-            found[band][there] = (told + rest)[there]
-    return found
+    if covariance is None or (valid == valid[:1]).all():
+        return np.stack([_smooth(plane, mask) for plane, mask in zip(planes, valid, strict=True)])
+    total, weight = np.where(valid, planes, np.float32(0)), valid.astype(np.float32)
+    return _fill_bands(_Factors.of(covariance), total, weight)
 
 
 def _smooth(plane: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     return fill(plane, valid) if valid.any() else np.full_like(plane, 0.5)
 
 
-def _regression(covariance: NDArray[np.float64], band: int, others: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The weights by which other bands predict a band."""
-    among = covariance[np.ix_(others, others)]
-    ridge = RIDGE * np.trace(among) / len(others) + 1e-12
-    weights: NDArray[Any] = np.linalg.solve(among + ridge * np.eye(len(others)), covariance[others, band])
-    return weights
+@dataclass(frozen=True)
+class _Factors:
+    """A covariance of N bands as K common factors: `loadings` @ `loadings`.T + diag(`own`).
+
+    `loadings` are (N, K), and `own` (N,) the variances that a band shares with no other.
+    """
+
+    loadings: NDArray[np.float64]
+    own: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, covariance: NDArray[np.float64]) -> _Factors:
+        values, vectors = np.linalg.eigh(covariance)  # rising
+        loadings = (vectors * np.sqrt(np.maximum(values, 0)))[:, -MOST_FACTORS:]
+        rest = np.diagonal(covariance) - np.square(loadings).sum(1)
+        return cls(loadings, np.maximum(rest, 0) + OWN * max(float(np.diagonal(covariance).mean()), 1e-12))
+
+    def expected(self, values: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """(N, P) values with a mean of 0, of which some are `seen` -> what is expected of all by those."""
+        weights = self.loadings / self.own[:, None]
+        squares = (weights[:, :, None] * self.loadings[:, None]).reshape(len(weights), -1)
+        count = weights.shape[1]
+        found = np.empty_like(values)
+        for start in range(0, values.shape[1], CHUNK):
+            part = slice(start, start + CHUNK)
+            there = seen[:, part].T
+            precision = (there @ squares).reshape(-1, count, count) + np.eye(count)
+            factors = np.linalg.solve(precision, (np.where(there, values[:, part].T, 0) @ weights)[..., None])[..., 0]
+            found[:, part] = self.loadings @ factors.T
+        return found
+
+
+def _fill_bands(factors: _Factors, total: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As `_fill`, with (bands, h, w) weights. `factors` tell how bands differ from the coarser level."""
+    means: NDArray[np.float32] = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
+    seen = weight > 0
+    if seen.all():
+        return means
+    height, width = weight.shape[1:]
+    if height == width == 1:
+        return np.where(seen, means, np.float32(0.5))
+    found = _double(_fill_bands(factors, *_coarser(total, weight)), height, width)
+    partly = seen.any(0) & ~seen.all(0)
+    some = seen[:, partly]
+    found[:, partly] += factors.expected((means - found)[:, partly], some)
+    return np.where(seen, means, found)
 
 
 def _fill(total: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -73,13 +108,17 @@ def _fill(total: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np
     if weight.all():
         return means
     height, width = weight.shape
-    sums, weights = _quartered(total), _quartered(weight)
-    # Weights are at most 1. Otherwise the places with most valid pixels would dominate holes far away.
-    scale = np.minimum(1, 1 / np.maximum(weights, 1e-9))
-    coarse = _fill(sums * scale, weights * scale)
+    coarse = _fill(*_coarser(total, weight))
     holes = weight <= 0
     means[..., holes] = _double(coarse, height, width)[..., holes]
     return means
+
+
+def _coarser(total: NDArray[np.float32], weight: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """Totals and weights of half the size. Weights are at most 1: else holes would take after far places, if fuller."""
+    sums, weights = _quartered(total), _quartered(weight)
+    scale = np.minimum(1, 1 / np.maximum(weights, 1e-9))
+    return sums * scale, weights * scale
 
 
 def _quartered(planes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -112,10 +112,11 @@ def test_areas_show_every_band() -> None:
 
 @pytest.mark.parametrize("rate", [{"quality": 100}, {"psnr": 36.0}])
 def test_colours_that_the_rgb_model_has_not_go_through_the_other(rate: dict[str, float]) -> None:
-    even = np.indices((64, 64)).sum(0) % 2
+    even = np.indices((64, 128)).sum(0) % 2
     image = np.dstack([even * 255, (1 - even) * 255, even * 255]).astype(np.uint8)
     told: list[tuple[int, int]] = []
-    data = learned_codec.encode(image, progress=lambda *call: told.append(call), **rate)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"tile_size": 64, "progress": lambda *call: told.append(call)} | rate
+    data = learned_codec.encode(image, **options)
     assert learned_codec.inspect(data).model == "mono-1"
     done, planned = zip(*told, strict=True)
     assert list(done) == sorted(set(done))

@@ -99,12 +99,15 @@ def test_estimates_are_near(bands: int) -> None:
         assert abs(10 * math.log10(found.error(step) / error)) < 1.2
 
 
-@given(planned=st.integers(1, 30), amounts=st.lists(st.integers(1, 7), max_size=30))
-def test_progress_rises_to_its_end(planned: int, amounts: list[int]) -> None:
+@given(planned=st.integers(1, 30), amounts=st.lists(st.integers(1, 7), max_size=30), times=st.integers(1, 3))
+def test_progress_rises_to_its_end(planned: int, amounts: list[int], times: int) -> None:
+    """Also where a model falls short and the next one starts."""
     calls: list[tuple[int, int]] = []
-    counter = Counter(lambda *call: calls.append(call), planned)
-    for amount in amounts:
-        counter.add(amount)
+    counter = Counter(lambda *call: calls.append(call))
+    for _ in range(times):
+        counter.plan(planned)
+        for amount in amounts:
+            counter.add(amount)
     assert not calls or calls[-1][0] < planned
     counter.finish()
     assert calls[-1] == (planned, planned)
