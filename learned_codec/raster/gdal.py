@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from rasterio import Affine
 from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning
 
@@ -34,3 +36,15 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
+
+
+def transform_of(raster: Any) -> Affine | None:
+    """The transform of a rasterio dataset; None if it has none.
+
+    For some formats, as PNM, rasterio says that there is none, and gives numbers from memory that nobody has set.
+    """
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", NotGeoreferencedWarning)
+        raster.read_transform()
+    missing = any(issubclass(warning.category, NotGeoreferencedWarning) for warning in told)
+    return None if missing or raster.transform.is_identity else raster.transform

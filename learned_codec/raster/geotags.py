@@ -24,6 +24,7 @@ from learned_codec.values.sources import PlaneKind
 from . import metadata as meta
 from . import png
 from .description import Description
+from .gdal import transform_of
 
 # Namespaces that are left out: they describe the file rather than the image, are kept under keys of their own, or
 # point to other files.
@@ -65,8 +66,8 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
     found: dict[str, Any] = {}
     if raster.crs is not None and raster.crs.wkt:
         found["crs"] = _wkt(raster.crs)
-    if not raster.transform.is_identity:
-        found["transform"] = [number_to_json(x) for x in raster.transform[:6]]
+    if transform := transform_of(raster):
+        found["transform"] = [number_to_json(x) for x in transform[:6]]
     points, points_crs = raster.gcps
     if points:
         found["gcps"] = {

@@ -25,11 +25,11 @@ def place(path: Path) -> bool:
     from rasterio.enums import MaskFlags
     from rasterio.errors import RasterioError
 
-    from .gdal import quiet
+    from .gdal import quiet, transform_of
 
     try:
         with rasterio.Env(), quiet(), rasterio.open(path) as raster:
-            placed = raster.crs or not raster.transform.is_identity or raster.gcps[0] or raster.rpcs
+            placed = raster.crs or transform_of(raster) or raster.gcps[0] or raster.rpcs
             masked = any(MaskFlags.nodata in f or f == [MaskFlags.per_dataset] for f in raster.mask_flag_enums)
             return bool(placed) or masked
     except RasterioError:

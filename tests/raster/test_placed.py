@@ -159,6 +159,21 @@ def test_a_geotiff_may_be_a_photograph(tmp_path: Path, dtype: str, orientation: 
     assert (ORIENTATION in found) == (orientation != 1)
 
 
+@pytest.mark.parametrize("beside", [None, "ppmw", "aux.xml", "wld"])
+@pytest.mark.parametrize(("kind", "bits"), [("P5", 8), ("P5", 16), ("P6", 8), ("P6", 16)])
+def test_a_format_whose_missing_transform_is_unset_memory(
+    tmp_path: Path, kind: str, bits: int, beside: str | None
+) -> None:
+    """GDAL takes the place of a PNM from a file ending in .wld alone. Without it, there is none, not any numbers."""
+    path = tmp_path / "a.ppm"
+    bands = 1 if kind == "P5" else 3
+    path.write_bytes(f"{kind}\n64 48\n{2**bits - 1}\n".encode() + bytes(64 * 48 * bands * bits // 8))
+    if beside is not None:
+        (tmp_path / f"a.{beside}").write_text(WORLD)
+    transform = to_tiff(path, tmp_path / "again.tif").get("transform")
+    assert transform == ([10.0, -0.5, 400000.25, 0.5, -10.0, 5799999.75] if beside == "wld" else None)
+
+
 def test_a_mask_beside_a_picture(tmp_path: Path) -> None:
     path, again = tmp_path / "a.jpg", tmp_path / "again.tif"
     save(path, texture(3, "uint8"), None)
