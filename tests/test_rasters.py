@@ -417,7 +417,7 @@ def test_finer_quantisation_costs_few_bytes(together: bool, quality: float, monk
     holed = np.where(valid, alike("uint16", 4, 0), 0).astype(np.uint16)
     finer = learned_codec.encode(holed, planar=True, nodata=0, quality=quality)
     monkeypatch.setattr(encoder, "SCATTER_STEPS", 0)
-    assert len(finer) <= 1.25 * len(learned_codec.encode(holed, planar=True, nodata=0, quality=quality))
+    assert len(finer) <= 1.3 * len(learned_codec.encode(holed, planar=True, nodata=0, quality=quality))
 
 
 @pytest.mark.parametrize("quality", [60, 100])

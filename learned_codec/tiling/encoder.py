@@ -49,10 +49,10 @@ FALLS_SHORT = 1.3
 """A model falls short if a band's error is this many times the usual. Photographs have at most 0.9 times the usual
 error, strong noise at quality 100 has 1.5 times, coloured text on another colour 1.4 to 4 times."""
 
-SCATTER_STEPS = 256
+SCATTER_STEPS = 288
 """The most quality steps by which images with scattered holes are quantised more finely. All of the error lies in the
 few valid pixels, so it would be up to twice that in an image without holes. The higher the quality, the less is needed,
-down to none at 100. Files grow by a quarter at most."""
+down to none at 100. Files grow by 30 % at most."""
 
 NEAR = 64
 """Latents that were optimised for one quality step may be coded at steps up to this far away: half a level. Further

@@ -20,7 +20,7 @@ LOOSE = 0.2
 """A band whose correlation with each other band is at most this stays a component of its own. Mixed with a component of
 like variance, noise would be in both, and cost more than the correlation saves."""
 
-FEW = 16
+FEW = 4
 """If two bands have only this many valid pixels in common, their covariance counts half."""
 
 
