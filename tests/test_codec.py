@@ -1,5 +1,6 @@
 """encode() and decode() as a user sees them."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,10 @@ def test_encoding_is_deterministic(picture: np.ndarray) -> None:
 def test_views_and_tensors_are_arrays_too(picture: np.ndarray) -> None:
     data = learned_codec.encode(picture[::2, ::-1])
     assert data == learned_codec.encode(np.ascontiguousarray(picture[::2, ::-1]))
+    grey = picture[..., 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # numpy's, for any matrix
+        assert learned_codec.encode(np.asmatrix(grey)) == learned_codec.encode(grey)
 
 
 def test_grey_costs_less_than_colour(picture: np.ndarray) -> None:
@@ -404,6 +409,8 @@ def test_wrong_arrays(image: object, words: str) -> None:
         {"tile_size": 2**16},
         {"threads": 0},
         {"threads": 1.5},
+        {"device": None},
+        {"device": ["cpu"]},
         pytest.param({"device": "nonsense"}, marks=pytest.mark.torch),
         pytest.param({"device": "meta"}, marks=pytest.mark.torch),
         {"tile_size": 8192},

@@ -153,6 +153,8 @@ def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) ->
     Raises `WeightsError`, `UnknownModelError`, and the errors of `engine_for`.
     """
     card = model if isinstance(model, ModelCard) else by_name(model)
+    if not isinstance(device, str):  # from a user
+        raise InvalidInputError(f"device must be a name such as 'cpu' or 'cuda', not {device!r}")
     return _loaded(card.path, card.weights_id, device, threads)
 
 

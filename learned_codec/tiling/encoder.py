@@ -52,7 +52,7 @@ error, strong noise at quality 100 has 1.5 times, coloured text on another colou
 SCATTER_STEPS = 288
 """The most quality steps by which images with scattered holes are quantised more finely. All of the error lies in the
 few valid pixels, so it would be up to twice that in an image without holes. The higher the quality, the less is needed,
-down to none at 100. Files grow by 30 % at most."""
+down to none at 100. Files grow by a third at most."""
 
 NEAR = 64
 """Latents that were optimised for one quality step may be coded at steps up to this far away: half a level. Further

@@ -21,7 +21,7 @@ value."""
 SCATTER_WINDOWS = 8
 """About as many windows show how scattered holes are."""
 
-TOGETHER = 0.8
+TOGETHER = 0.85
 """How much scattered holes count that all bands have in common: other bands' details don't suffer from them."""
 
 

@@ -129,8 +129,8 @@ def _warn(text: str, stacklevel: int) -> None:
 
 
 def _to_numpy(image: Any) -> NDArray[Any]:
-    """A numpy array as it is; a torch tensor, or anything else that numpy takes, as a numpy array."""
-    if isinstance(image, np.ndarray):
+    """A numpy array or a masked array as it is; a torch tensor, or anything else that numpy takes, as a numpy array."""
+    if isinstance(image, np.ma.MaskedArray):
         return image
     try:
         return np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
