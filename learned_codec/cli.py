@@ -463,7 +463,7 @@ def _run_all(
 ) -> None:
     """Do all tasks.
 
-    The error of a single one is raised. Of several, the others are done, and errors are printed at the end.
+    The error of a single file is raised. With several files, the others are done, and errors are printed at the end.
     """
     if len(tasks) == 1:
         with progress_bar(label) as progress:

@@ -194,7 +194,7 @@ def test_hot_pixels(hot: float) -> None:
 
 
 def test_samples_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many bands, fewer pixels tell their range: all of a 13-band scene's samples would need 1.6 GB."""
+    """With many bands, fewer pixels are sampled: all of a 13-band scene's samples would need 1.6 GB."""
     from learned_codec.tiling import sampling
     from learned_codec.tiling.masking import MaskedSource
     from learned_codec.values.arrays import ArraySource

@@ -23,7 +23,7 @@ from .predictor import (
 )
 
 SAMPLES = 2**13
-"""PassWeights are fitted to about as many pixels of a pass, in rows that are spread over it."""
+"""Weights are fitted to about this many pixels of a pass, in rows that are spread over it."""
 
 ENOUGH = 2**13
 """Pixels of a plane for each pixel of the coarsest level that has weights of its own."""
@@ -35,7 +35,7 @@ FEW = 2**11
 
 RIDGE = 1e-4
 TURNS, ROUNDS = 4, 4
-"""PassWeights are fitted in so many turns, and in each the scales of errors in so many rounds."""
+"""The number of turns in which weights are fitted, and of rounds in each for the scales of errors."""
 
 SEEN, MOST_SHIFT = 20, 32
 """Pixels that tell how far predictions of a shade are off, and the most eighths of an octave for that."""
@@ -85,7 +85,7 @@ def sets_for(height: int, width: int) -> int:
 
 
 def plain(at: Pass, references: int) -> PassWeights:
-    """The mean of the nearest, and as much above it as the first reference is."""
+    """Weights for the mean of the nearest, plus the difference of the first reference from its own mean."""
     values = np.zeros(features_of(at, references), np.int16)
     if references:
         values[len(at.own) + 1] = 1 << FRACTION_BITS
@@ -101,7 +101,7 @@ def fit(
     step: int,
     ranges: Sequence[int],
 ) -> PassWeights:
-    """PassWeights that predict the `targets` (h, w) of a pass, of which only `valid` ones count.
+    """Weights that predict the `targets` (h, w) of a pass. Only `valid` ones count.
 
     Residuals are in steps of `step`, and `ranges` are what `dtype_for` takes.
     """

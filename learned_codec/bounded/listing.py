@@ -1,4 +1,4 @@
-"""Planes whose pixels tell nothing of each other, or where large areas are the same: numbers, as LZMA packs them.
+"""Planes whose pixels don't help to predict each other, or where large areas are the same: numbers, as LZMA packs them.
 
 Maps of classes are of the one kind, noise is of the other.
 """
@@ -19,10 +19,10 @@ AS_IT_IS, LEFT, ABOVE, BITS = range(4)
 DICTIONARY = 2**22
 
 SAMPLE = 2**15
-"""Numbers by which a fast compressor tells what LZMA may do."""
+"""How many numbers a fast compressor gets, which estimates what LZMA would reach."""
 
 STRETCHES = 4
-"""Parts of a plane that these are from."""
+"""The number of parts of a plane that these are from."""
 
 BETTER, BETTER_IF_EVEN = 1.1, 2.0
 """By how much LZMA may be better than zlib at its fastest: for numbers as they are, and if many pixels are alike."""

@@ -52,17 +52,17 @@ class _Plane:
         return known
 
     def note(self, known: Known, step: Pass, values: Plane, predicted: Plane) -> None:
-        """What became of a pass."""
+        """Note the decoded values of a pass."""
         known.values.put(step.phase, values)
         known.errors.put(step.phase, np.abs(values - predicted))
 
     def finish(self, known: Known) -> None:
-        """All passes of a level are done."""
+        """Finish a level, after all of its passes."""
         self._values, self._errors = known.values.whole(), known.errors.whole()
 
     @property
     def values(self) -> Plane:
-        """Of the last level that was finished."""
+        """The values of the last level that was finished."""
         return self._values
 
 
@@ -157,7 +157,7 @@ def _fit_coarse(source: PlaneSource, level: int) -> list[PassWeights]:
 
 
 def _fit(source: PlaneSource, level: int, at: Pass, known: Known) -> PassWeights:
-    """PassWeights for a pass of which all surroundings are known."""
+    """Weights for a pass whose surroundings are all known."""
     place = _place(level, at)
     valid = None if source.valid is None else source.valid[place]
     references = [reference[level] for reference in source.references]

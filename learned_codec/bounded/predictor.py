@@ -17,7 +17,7 @@ from learned_codec.errors import CorruptDataError
 from .lattice import EIGHT, NEAREST, Level, Pass, Plane
 
 FRACTION_BITS = 8
-"""Of weights."""
+"""Fractional bits of weights."""
 
 STRIP = 2**14
 """How many pixels are predicted at once: their features fit into a processor's cache."""
@@ -29,13 +29,13 @@ TELLING = 1 + NEAREST
 """The first of these, whose magnitudes count in the context."""
 
 FINENESS = 4
-"""Features that are quotients count in such parts of a value."""
+"""Features that are quotients are in these parts of a value."""
 
 BUSY = 8
 """Features of the plane itself, its first ones, whose magnitudes count in the context."""
 
 SMALL, LARGEST = 2**10 - 1, 2**16 - 1
-"""Products of differences up to the one are exact in float32; the other is as far as they count in quotients."""
+"""Products of differences up to the first are exact in float32. In quotients, differences count up to the second."""
 
 
 SHADES = 8
@@ -44,7 +44,7 @@ SHADES = 8
 
 @dataclass(frozen=True)
 class PassWeights:
-    """Of one pass.
+    """The weights of one pass.
 
     Attributes:
         values: int16 (features,), in 256ths.
@@ -105,7 +105,7 @@ def strips(height: int, width: int) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Of some pixels: what predicts them.
+    """What predicts some pixels.
 
     `base` (n,) is the mean of the nearest; there are `features` (features, n) and `activities` (activities, n).
     """
@@ -124,7 +124,7 @@ def surroundings(
     rows: slice,
     dtype: np.dtype[np.floating],
 ) -> Surroundings:
-    """Of some rows of a pass; residuals are in steps of `step`, and `ranges` are what `dtype_for` takes."""
+    """The surroundings of some rows of a pass. Residuals are in steps of `step`; `ranges` are those of `dtype_for`."""
     near = [own.values.neighbours(at.phase, offset, rows) for offset in at.own]
     shape = near[0].shape
     base = np.floor((near[0] + near[1] + near[2] + near[3]) * 0.25)
@@ -155,7 +155,7 @@ def surroundings(
 
 
 def _for_products(differences: Plane, ranges: Sequence[int]) -> Plane:
-    """In floats that hold sums of their products exactly."""
+    """The values in floats that hold sums of their products exactly."""
     if max(ranges) <= SMALL:
         return differences
     found = differences.astype(np.float64)

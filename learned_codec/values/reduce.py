@@ -44,7 +44,7 @@ def reduced(values: NDArray[Any], valid: NDArray[np.bool_] | None, factor: int) 
 def picked(values: NDArray[Any], valid: NDArray[np.bool_] | None, factor: int) -> NDArray[Any]:
     """(bands, H, W) values -> of each cell the valid one nearest to its middle, (bands, h, w); 0 without any.
 
-    `valid` is as for `reduced`. Of numbers that stand for classes or colours, a mean would be some other class.
+    `valid` is as for `reduced`. The mean of numbers that stand for classes or colours would be some other class.
     """
     bands, height, width = values.shape
     missing = (0, 0), (0, -height % factor), (0, -width % factor)

@@ -204,7 +204,7 @@ def test_sums_that_dont_fit_are_refused(seed, height, top) -> None:
             dtype = predictor.dtype_for(found, ranges)
         except CorruptDataError:
             continue
-        # Of the largest features there can be, a sum is what exact integers say.
+        # With the largest possible features, a sum is the same as with exact integers.
         spread = np.repeat([ranges[0], 4 * ranges[0], ranges[1], 4 * ranges[0]], [len(step.own), 1, 9, 1])
         spread *= np.sign(found.values.astype(np.int64))
         exact = sum(int(w) * int(s) for w, s in zip(found.values, spread, strict=True))

@@ -29,7 +29,7 @@ LIMITS = learned_codec.Limits(
 
 SECONDS = 2.0
 SECONDS_A_SAMPLE = 2e-5
-"""Of one call: ten times what an ordinary image takes on a busy machine."""
+"""The most that one call may take: ten times what an ordinary image takes on a busy machine."""
 
 
 def check(data: bytes) -> str:

@@ -158,7 +158,7 @@ def components(file: File) -> int:
 
 
 def side(file: File, index: int) -> tuple[NDArray[np.bool_] | None, bytes, bool]:
-    """Of a tile: which pixels are valid in some band (None: all), what is coded, and whether anything is."""
+    """Which pixels of a tile are valid in some band (None: all), what is coded, and whether anything is."""
     payload = file.tiles[index]
     if file.mask is None:
         return None, payload, True

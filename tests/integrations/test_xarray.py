@@ -208,7 +208,7 @@ def test_uneven_coordinates_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["_FillValue", "missing_value"])
 @pytest.mark.parametrize("said", ["attrs", "encoding"])
 def test_what_stands_for_a_missing_value(tmp_path: Path, name: str, said: str) -> None:
-    """The encoding speaks of a file. Of floats in memory, NaN is missing, and 0 may be measured."""
+    """The encoding is that of a file. In floats in memory, NaN is missing, and 0 may be measured."""
     values = chunk(40, 50, dtype="float32")
     values[:9], values[9:12] = np.nan, 0
     for array, nodata in (

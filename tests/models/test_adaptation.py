@@ -51,7 +51,7 @@ def test_it_pays_for_its_bytes(picture: np.ndarray, options: dict[str, int]) -> 
     worth = config.lagrangian(59 / 99 * (config.levels - 1)) * picture[..., 0].size
     saved = worth * (error(picture, plain) - error(picture, data))
     assert saved > 8 * adaptation[0]
-    # Of the amounts, no other is better by far: half of all, or twice as much, is worse.
+    # No other amounts are much better: half of all, or twice as much, is worse.
     for factor in (0.5, 2):
         amounts = np.frombuffer(adaptation[1:], np.int8) * factor
         other = join_adaptation([amounts.round().astype(int).tolist()])

@@ -155,7 +155,7 @@ def test_borders_of_several_values_cost_little() -> None:
 
 
 def test_single_pixels_cost_little() -> None:
-    """Of pixels that are missing at random, no code takes fewer bits each than 8.1 (1 %) and 11.4 (1 in 1,000)."""
+    """No code takes fewer bits for a pixel that is missing at random than 8.1 (1 %) and 11.4 (1 in 1,000)."""
     rng = np.random.default_rng(0)
     layout = MaskSpec((), "mask")
     for share, most in ((0.01, 9.0), (0.001, 12.5)):
@@ -199,7 +199,7 @@ def test_regions_with_single_pixels_come_back(seed: int, share: float, shape: tu
     ],
 )
 def test_damaged_planes_of_regions(data: bytes, words: str) -> None:
-    """Of a tile of 3 x 5 pixels."""
+    """Broken sides of a tile of 3 x 5 pixels."""
     with pytest.raises(CorruptDataError, match=words):
         MaskSpec((), "mask").unpack(b"\0" + data, 1, 3, 5)
 

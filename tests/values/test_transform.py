@@ -20,7 +20,7 @@ DTYPES = ("uint8", "uint16", "int16", "float32")
 QUICK = settings(max_examples=150, deadline=None, derandomize=True)
 
 EPSILON = 2.0**-21
-"""Of float32 arithmetic, a few roundings' worth."""
+"""The error of a few roundings in float32."""
 
 
 def of_header(transform: ValueTransform) -> ValueTransform:
