@@ -27,7 +27,7 @@ print(found.hexdigest())
 
 
 def digest(threads: int, **environment: str) -> str:
-    """The digests of all golden files, decoded in a process of its own."""
+    """The digest of all golden files, decoded in a process of its own."""
     command = [sys.executable, "-W", "ignore", "-c", DECODE, str(GOLDEN), str(threads)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()

@@ -42,7 +42,7 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
 
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
-    """A shape with whole blocks and with boundary blocks."""
+    """A picture with whole blocks and with boundary blocks."""
     return np.random.default_rng(0).integers(60, 120, (48, 40, 3)).astype(np.uint8)
 
 
