@@ -23,6 +23,7 @@ from learned_codec.limits import Limits
 from learned_codec.options import Errors, factor_of_scale
 from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
+from learned_codec.raster.names import exists, fits
 from learned_codec.raster.neighbours import SIDECAR
 from learned_codec.streams import Destination, Source, is_path, name_of, reading
 
@@ -253,7 +254,7 @@ def decode_file(
 @contextmanager
 def _beside(image: Path | None, format: str, metadata: dict[str, Any], *, overwrite: bool) -> Iterator[bool]:
     """Write the sidecar of an image, if it needs one, for what the image itself can't hold. Yields whether it does."""
-    if image is None or (image.exists() and not image.is_file()):  # a file object, a device
+    if image is None or (exists(image) and not image.is_file()):  # a file object, a device
         yield False
         return
     content = None
@@ -262,8 +263,8 @@ def _beside(image: Path | None, format: str, metadata: dict[str, Any], *, overwr
 
         content = sidecar(metadata)
     path = image.with_name(image.name + SIDECAR)
-    if content is None:
-        if path.exists():
+    if content is None or not fits(path):
+        if exists(path):
             lose(f"{path} is there already: GIS software takes it for what belongs to {image.name}; is it still right?")
         yield False
         return

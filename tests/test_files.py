@@ -605,6 +605,40 @@ def test_what_lies_beside_a_file_that_is_replaced_is_told(tmp_path: Path) -> Non
         files.decode_file(tmp_path / "a.lci", tmp_path / "a.tif", overwrite=True)
 
 
+def test_names_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
+    """Files that belong beside these can't exist: their names would be too long."""
+    for suffix in (".png", ".jpg", ".webp", ".tif"):
+        for length in (240, 247, 255):
+            folder = tmp_path / f"{suffix}{length}"
+            folder.mkdir()
+            path = folder / ("n" * (length - len(suffix)) + suffix)
+            Image.fromarray(scene(1, "uint8")[0]).save(path)
+            files.encode_file(path, folder / ("m" * length))
+            path.unlink()
+            files.decode_file(folder / ("m" * length), path)
+            with Image.open(path) as picture:
+                assert picture.size == (110, 90)
+    for name in ("x" * 300, "x" * 300 + ".tif"):
+        with pytest.raises(FileError, match="too long"):
+            files.encode_file(tmp_path / name, tmp_path / "a.lci")
+        with pytest.raises(FileError, match="too long"):
+            files.decode_file(folder / ("m" * length), tmp_path / name, format="png")
+    with pytest.raises(InvalidInputError, match="can be read"):
+        files.encode_file("/vsizip/none.zip/" + "x" * 300 + ".tif", tmp_path / "a.lci")
+
+
+def test_a_crs_beside_a_name_that_leaves_no_room(tmp_path: Path) -> None:
+    transform, crs = Affine(1, 0, 0, 0, -1, 0), CRS.from_user_input("+proj=isea")
+    coded, path = tmp_path / "a.lci", tmp_path / ("n" * 251 + ".tif")
+    with rasterio.MemoryFile(ext=".tif") as memory:
+        memory.open(driver="GTiff", dtype="uint8", count=1, width=8, height=8, transform=transform).close()
+        (tmp_path / "a.tif").write_bytes(memory.read())
+    (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset><SRS>{html.escape(crs.to_wkt())}</SRS></PAMDataset>")
+    files.encode_file(tmp_path / "a.tif", coded)
+    with pytest.warns(MetadataLostWarning, match="it isn't kept"):
+        files.decode_file(coded, path)
+
+
 def test_names_that_only_gdal_understands(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", scene(2, "uint16"), nodata=7).close()
     exif = Image.Exif()

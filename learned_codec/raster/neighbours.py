@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import metadata as meta
+from .names import exists
 
 SIDECAR = ".aux.xml"
 """The suffix of GDAL's file for metadata that the format can't hold."""
@@ -16,7 +17,7 @@ def may_place(path: Path) -> bool:
     worlds = {extension + "w", extension[:1] + extension[-1:] + "w", "wld", "tab", "aux"}
     beside = {path.with_suffix(f".{world}") for name in worlds for world in (name, name.upper())}
     beside |= {path.with_name(path.name + end) for end in (SIDECAR, ".msk")}
-    return any(map(Path.exists, beside))
+    return any(map(exists, beside))
 
 
 def place(path: Path) -> bool:
