@@ -20,7 +20,7 @@ from PIL import Image
 import learned_codec
 from learned_codec.atomic import atomic_write
 from learned_codec.comparison import side_by_side
-from learned_codec.errors import FileError, InvalidInputError
+from learned_codec.errors import FileError, InvalidInputError, RateError
 from learned_codec.raster.files import open_source
 from learned_codec.values.sources import PixelSource
 
@@ -96,7 +96,8 @@ def compare(
         progress: as for `encode`.
 
     Raises:
-        FileError: the file can't be read, or the picture exists. Also the errors of `encode_file`.
+        FileError: the file can't be read, or the picture exists.
+        RateError: no file of so few bytes can be made. Also the other errors of `encode_file`.
     """
     if picture is not None and picture.exists() and not overwrite:
         raise FileError.existing(str(picture))
@@ -113,7 +114,13 @@ def compare(
         rate = {"bpp": 8 * max_bytes / (height * width)}
     coded = io.BytesIO()
     options: dict[str, Any] = {"kind": kind, "nodata": nodata, "threads": threads, "progress": progress}
-    learned_codec.encode_file(src, coded, **rate, **options)
+    try:
+        learned_codec.encode_file(src, coded, **rate, **options)
+    except RateError as error:
+        if max_bytes is None:
+            raise
+        # The error speaks of bits per pixel.
+        raise RateError(f"{max_bytes:,} bytes for {height * width:,} pixels: {error}") from error
     data = coded.getvalue()
     with learned_codec.open(data) as reader:
         decoded = reader.read(planar=True)

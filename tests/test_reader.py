@@ -188,9 +188,14 @@ def test_layouts(layout: str, masked: bool) -> None:
     with learned_codec.open(data) as reader:
         found = reader.read((20, 10, 30, 40), masked=masked)
         one = reader.read((20, 10, 30, 40), 1, masked=masked)
+        planar = reader.read((20, 10, 30, 40), masked=masked, planar=True)
+        assert reader.read((20, 10, 30, 40), 1, planar=True).shape == (30, 40)
     part = whole[..., 20:50, 10:50] if layout == "CHW" else whole[20:50, 10:50]
     assert found.shape == part.shape
     assert one.shape == (30, 40)
+    assert isinstance(planar, np.ma.MaskedArray) == masked
+    turned = {"HW": found[None], "HWC": np.moveaxis(found, -1, 0), "CHW": found}[layout]
+    np.testing.assert_array_equal(planar, turned)
     assert np.abs(np.asarray(found).astype(int) - np.asarray(part)).max() <= 1
     if masked:
         np.testing.assert_array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(part))
@@ -201,6 +206,13 @@ def test_layouts(layout: str, masked: bool) -> None:
         small = np.ma.getmaskarray(reader.read((20, 10, 30, 40), 1, (15, 20), masked=True))
         assert small[:5].all()
         assert not small[5:].any()
+
+
+@pytest.mark.parametrize("band", [1, "B04"])
+def test_a_band_in_place_of_the_window(files: dict[int, bytes], band: Any) -> None:
+    """rasterio's `read` has the bands first."""
+    with learned_codec.open(files[64]) as reader, pytest.raises(InvalidInputError, match=f"bands={band!r}"):
+        reader.read(band)
 
 
 def test_masked_without_anything_masked() -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 import learned_codec
 from learned_codec.cli import main
 from learned_codec.demo import landscape
+from learned_codec.errors import RateError
 from learned_codec.savings import compare
 
 
@@ -73,3 +74,5 @@ def test_what_is_refused(tmp_path: Path) -> None:
     command = ["compare", str(tmp_path / "x.png"), "--picture", str(tmp_path / "x.png")]
     assert CliRunner().invoke(main, command).exit_code == 3
     assert CliRunner().invoke(main, [*command[:2], "--quality", "5", "--max-bytes", "7"]).exit_code == 2
+    with pytest.raises(RateError, match="7 bytes for 4,096 pixels"):
+        compare(tmp_path / "x.png", max_bytes=7)
