@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
+from rasterio.env import Env
 from rasterio.rpc import RPC
 
 from learned_codec.bitstream.metadata import number_to_json
@@ -313,7 +314,8 @@ def read_crs(value: Any, what: str) -> Any:
     """A CRS from WKT. Raises `CorruptDataError`."""
     wkt = meta.text(value, what)
     try:
-        return CRS.from_wkt(wkt)  # never from_user_input, which would open files by their names
+        with Env():  # else GDAL would print its errors
+            return CRS.from_wkt(wkt)  # never from_user_input, which would open files by their names
     except Exception as error:  # noqa: BLE001  # CRSError, but also PROJ's own
         raise CorruptDataError(f"{what}: not WKT: {error}") from None
 

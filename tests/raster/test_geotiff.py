@@ -32,7 +32,7 @@ from learned_codec.errors import (
     MetadataLostWarning,
 )
 from learned_codec.raster.files import open_sink, open_source
-from learned_codec.raster.geotags import parse
+from learned_codec.raster.geotags import parse, read_crs
 from learned_codec.raster.placement import of_window
 from learned_codec.raster.radar import radar_unit
 from learned_codec.raster.sink_spec import SinkSpec
@@ -732,6 +732,13 @@ def sink_with(path: Path, metadata: Any, **changed: Any) -> None:
 def test_metadata_that_makes_no_sense(tmp_path: Path, metadata: Any) -> None:
     with pytest.raises(CorruptDataError, match="metadata"):
         sink_with(tmp_path / "a.tif", metadata)
+
+
+@pytest.mark.parametrize("wkt", ["PROJCS[", 'PROJCS["\x1b[31ma"', "\x1b[31m", "PROJCS[" + 100_000 * "A"])
+def test_gdal_prints_nothing_about_a_crs_that_is_none(capfd: pytest.CaptureFixture[str], wkt: str) -> None:
+    with pytest.raises(CorruptDataError, match="not WKT"):
+        read_crs(wkt, "crs")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_nodata_that_makes_no_sense(tmp_path: Path) -> None:
