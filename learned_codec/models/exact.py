@@ -59,8 +59,8 @@ MEAN_MAX = 1 << 22
 S_MIN, S_MAX = (bound << LOG2_BITS for bound in LOG2_SCALES)
 """The range of the normalised scales' logarithms."""
 
-_BIN_SHIFT = 5  # 256ths of an octave to 8ths
-_BIN_OFFSET = (1 << (_BIN_SHIFT - 1)) - round(SCALE_LOG2_MIN * (1 << LOG2_BITS))  # a rounding half; bin 0's scale
+BIN_SHIFT = 5  # 256ths of an octave to 8ths
+BIN_OFFSET = (1 << (BIN_SHIFT - 1)) - round(SCALE_LOG2_MIN * (1 << LOG2_BITS))  # a rounding half; bin 0's scale
 
 SMALL = 16
 """Sides of up to this many latents are not rounded up when the networks run."""
@@ -157,7 +157,7 @@ class Layer:
         return cls(scaled.astype(np.float32), (rounded * scale).astype(np.float32), scale.astype(np.float32))
 
 
-class _Layers:
+class Layers:
     """The layers by name, applied with an engine's operations."""
 
     def __init__(self, layers: Mapping[str, Layer]) -> None:
@@ -275,7 +275,7 @@ class ExactEntropyModel:
     def _features_network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """The scaled hyper-latents and the bias -> features, of four times the height and width."""
         x, within, bias = inputs
-        layers = _Layers(self.layers)
+        layers = Layers(self.layers)
         x = ops.multiply(layers.up(ops, "hyper_synthesis.up1", x), within)
         x = layers.block(ops, "hyper_synthesis.block", x)
         x = layers.up(ops, "hyper_synthesis.up2", x, 0)
@@ -312,7 +312,7 @@ class ExactEntropyModel:
         normalised latents and then their magnitudes.
         """
         name, width = f"steps.{stage}", self.config.context_width
-        layers = _Layers(self.layers)
+        layers = Layers(self.layers)
         enter = layers[f"{name}.enter"]
         x = ops.pointwise(features, enter.weight[:, :width], enter.bias)
         # Each position has other channels, so a matrix of its own. Sums are exact in any order.
@@ -326,8 +326,8 @@ class ExactEntropyModel:
         mu, s = (self._left(ops, hidden, leave, stage, start) for start in (0, self.config.latents))
         means = rounded_product(ops, ops.clip(mu, -MU_MAX, MU_MAX), to_mean)
         # As in `to_bins`.
-        nearest = ops.add(ops.add(ops.clip(s, S_MIN, S_MAX), unit), ops.constant(_scalar(_BIN_OFFSET)))
-        bins = ops.floor(ops.multiply(nearest, ops.constant(_scalar(2.0**-_BIN_SHIFT))))
+        nearest = ops.add(ops.add(ops.clip(s, S_MIN, S_MAX), unit), ops.constant(_scalar(BIN_OFFSET)))
+        bins = ops.floor(ops.multiply(nearest, ops.constant(_scalar(2.0**-BIN_SHIFT))))
         return [ops.clip(means, -MEAN_MAX, MEAN_MAX), ops.clip(bins, 0, SCALE_BINS - 1)]
 
     def _left(self, ops: Operations, hidden: Tensor, layer: Layer, stage: int, start: int) -> Tensor:
@@ -424,7 +424,7 @@ def _as_input(decoded: Array, factors: NDArray[np.float64]) -> Array:
 
 def to_bins(log2_scale: NDArray[Any]) -> NDArray[np.uint8]:
     """Log2 of a scale in 256ths of an octave, integers of any dtype -> the nearest scale bin."""
-    nearest = (log2_scale.astype(np.int64) + _BIN_OFFSET) >> _BIN_SHIFT
+    nearest = (log2_scale.astype(np.int64) + BIN_OFFSET) >> BIN_SHIFT
     result: NDArray[np.uint8] = np.clip(nearest, 0, SCALE_BINS - 1).astype(np.uint8)
     return result
 

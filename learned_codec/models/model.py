@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.entropy import SKIPPED_BINS, CoderModels, Decoder, Encoder, Runs
+from learned_codec.entropy import SKIPPED_BINS, CoderModels, Decoder, Encoder
 from learned_codec.entropy.tables import MAX_SYMBOL
 from learned_codec.errors import WeightsError
 
@@ -21,6 +20,7 @@ from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, Stage, hyper_size,
 from .inference import HyperAnalysisProgram, RefinementProgram
 from .rdoq import OPTIMISED, SINGLE_PASS, Strength
 from .shape_adaptive import Shape
+from .stages import add_symbols, channels_of, hyper_runs, ordered, values_of
 from .weights import LEVEL_TABLES, Weights
 
 REFINEMENT_FADES = 3.0
@@ -164,17 +164,17 @@ class Model:
         found = encoder or Encoder(self.coder_models)
 
         def quantise(stage: Stage) -> None:
-            runs, place = _ordered(stage)
-            channel = _channels(stage).take(runs.order)
+            runs, place = ordered(stage)
+            channel = channels_of(stage).take(runs.order)
             means = stage.means.reshape(-1)
-            residual = _blocks(target, stage).take(runs.order) * gain[channel]
+            residual = values_of(target, stage).take(runs.order) * gain[channel]
             residual -= means.take(place) * np.float32(2.0**-MEAN_BITS)
             symbols = rdoq.rounded(residual, runs.counts, None if plain else cost[channel], self._savings)
             found.push(symbols, runs.counts)
-            _add(means, place, symbols)
+            add_symbols(means, place, symbols)
 
         hyper = self._hyper_latents(latents, step, level)
-        runs = _hyper_runs(level, *hyper.shape[:2])
+        runs = hyper_runs(level, *hyper.shape[:2])
         found.push(hyper.reshape(-1).take(runs.order), runs.counts)
         return Coded(found, self.exact.latents(hyper, level, height, width, quantise, self.coded(shape)))
 
@@ -225,14 +225,14 @@ class Model:
         decoder = Decoder(self.coder_models, payload)
 
         def read(stage: Stage) -> None:
-            runs, place = _ordered(stage)
-            _add(stage.means.reshape(-1), place, decoder.pop(runs.counts))
+            mine, place = ordered(stage)
+            add_symbols(stage.means.reshape(-1), place, decoder.pop(mine.counts))
 
-        hyper_runs = _hyper_runs(level, *hyper_size(height, width))
+        runs = hyper_runs(level, *hyper_size(height, width))
         found, coded = [], self.coded(shape)
         for _ in range(components):
             hyper = np.zeros((*hyper_size(height, width), len(level.hyper_bins)), np.int32)
-            hyper.reshape(-1)[hyper_runs.order] = decoder.pop(hyper_runs.counts)
+            hyper.reshape(-1)[runs.order] = decoder.pop(runs.counts)
             found.append(self.exact.latents(hyper, level, height, width, read, coded))
         decoder.finish()
         return found
@@ -246,48 +246,3 @@ def _block_transform(config: ModelConfig, transforms: dict[str, NDArray[np.float
         if name not in transforms or transforms[name].shape != shape:
             raise WeightsError(f"the weights do not fit their configuration: transforms.{name} should be {shape}")
     return BlockTransform.of(*(transforms[name] for name in (*names, *filters)))
-
-
-# -- a stage's symbols -------------------------------------------------------------------------------------------------
-#
-# The format has a stage's latents position by position; the networks' arrays have the positions side by side.
-
-
-def _ordered(stage: Stage) -> tuple[Runs, NDArray[np.int32]]:
-    """The stage's coded symbols bin by bin, in the order of the format, and their indices in its means."""
-    runs = Runs.of(stage.bins.transpose(2, 0, 1, 3).reshape(-1))
-    return runs, _places(*stage.bins.shape).take(runs.order)
-
-
-@lru_cache(maxsize=4)
-def _places(height: int, width: int, positions: int, channels: int) -> NDArray[np.int32]:
-    """Indices into flattened (h, w, positions, channels), in the order of the format."""
-    index = np.arange(height * width * positions * channels, dtype=np.int32)
-    return index.reshape(height, width, positions, channels).transpose(2, 0, 1, 3).reshape(-1)
-
-
-def _channels(stage: Stage) -> NDArray[np.int16]:
-    """The channel of each latent, in the order of the format."""
-    height, width, _, channels = stage.bins.shape
-    groups = np.array([np.arange(group.start, group.stop) for group in stage.groups], np.int16)
-    return np.broadcast_to(groups[:, None], (len(groups), height * width, channels)).reshape(-1)
-
-
-def _blocks(latents: Array, stage: Stage) -> Array:
-    """The latents of a stage in the order of the format, with zeros beyond the region."""
-    height, width, positions, channels = stage.bins.shape
-    blocks = np.zeros((positions, height, width, channels), np.float32)
-    for position, (block, group) in enumerate(zip(blocks, stage.groups, strict=True)):
-        part = latents[position // 2 :: 2, position % 2 :: 2, group]
-        block[: part.shape[0], : part.shape[1]] = part
-    return blocks.reshape(-1)
-
-
-def _add(means: Array, place: NDArray[np.int32], symbols: NDArray[np.int32]) -> None:
-    """Add symbols to their means, which makes them decoded latents."""
-    (some,) = np.nonzero(symbols)
-    means[place[some]] += symbols[some] * np.float32(2.0**MEAN_BITS)
-
-
-def _hyper_runs(level: LevelTables, height: int, width: int) -> Runs:
-    return Runs.of(np.tile(level.hyper_bins, height * width))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +50,22 @@ TABLE_FITS = 2
 class Ranges:
     """The ranges of the entropy networks' activations, recorded by hooks while calibration images are coded."""
 
-    def __init__(self, entropy: EntropyModel) -> None:
+    def __init__(self, watched: Mapping[str, nn.Module], first: nn.Module) -> None:
+        """Of what comes out of these modules, and, as "input", of what goes into the first one."""
         self.seen: dict[str, list[float]] = {}
+        self.hooks = [m.register_forward_hook(self._record(n)) for n, m in watched.items()]
+        self.hooks.append(first.register_forward_pre_hook(self._record_input))
+
+    @classmethod
+    def of(cls, entropy: EntropyModel) -> Ranges:
+        """Those of the first generation's entropy model."""
         watched: dict[str, nn.Module] = {"hyper_synthesis": entropy.hyper_synthesis}
         watched |= {
             name: module
             for name, module in entropy.named_modules()
             if name.startswith(("hyper_synthesis.", "steps.")) and not name.endswith(("from_latents", "leave"))
         }
-        self.hooks = [m.register_forward_hook(self._record(n)) for n, m in watched.items()]
-        self.hooks.append(entropy.hyper_synthesis.up1.register_forward_pre_hook(self._record_input))
+        return cls(watched, entropy.hyper_synthesis.up1)
 
     def _record(self, name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -175,7 +181,7 @@ def quantise_entropy(entropy: EntropyModel, ranges: Ranges) -> dict[str, Tensor]
 def build(network: Network, images: list[Tensor], tables: ScaleTables) -> bytes:
     """The weights file of a trained network, with activation ranges calibrated on (bands, H, W) images in [0, 1]."""
     network.eval()
-    ranges = Ranges(network.entropy)
+    ranges = Ranges.of(network.entropy)
     for image in images:
         for level in np.linspace(0, network.config.levels - 1, 4):
             network(image[None], torch.tensor([level], dtype=torch.float32))

@@ -1,0 +1,251 @@
+"""The layered entropy model in integers; `models.exact` says what makes sums exact.
+
+Coding goes layer by layer, and in a layer pass by pass. A decoder may end after any layer: it then has what an image of
+1/4 or 1/2 of the size is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.entropy import SCALE_BINS
+from learned_codec.errors import WeightsError
+from learned_codec.models.config import EXTRA_GAIN, HYPER_STRIDE, QUALITY_STEPS
+from learned_codec.models.engine import VECTOR, Array, Engine, Input, Operations, Program, Tensor
+from learned_codec.models.exact import (
+    ACTIVATION_MAX,
+    BIN_OFFSET,
+    BIN_SHIFT,
+    HYPER_INPUT_BITS,
+    LATENT_BITS,
+    MEAN_BITS,
+    MEAN_MAX,
+    MU_BITS,
+    MU_MAX,
+    PHASES,
+    PRODUCT_ROWS,
+    S_MAX,
+    S_MIN,
+    ExactEntropyModel,
+    Layer,
+    Layers,
+    LevelTables,
+    Stage,
+    clip,
+    inside,
+    power_of_two,
+    product_rows,
+    rounded_product,
+    to_bins,
+    usual_size,
+)
+
+from .config import MEANS, PASSES, LayeredConfig, groups_of
+
+LayerSource = Callable[[int, Stage], None]
+"""As `exact.LatentSource`, with the layer's number. A stage's groups count the channels of the layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One pass as built: its layer, the channels at each position, and its networks."""
+
+    layer: int
+    number: int
+    groups: tuple[slice, ...]
+    program: Program
+
+
+class LayeredEntropyModel:
+    """The integer entropy model of the second generation on one engine. Stateless after construction."""
+
+    def __init__(self, config: LayeredConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
+        """`tensors`: the `exact.*` tensors of a weights file, without that prefix. Raises `WeightsError`."""
+        self.config = config
+        try:
+            self._tables = {name: tensors[f"tables.{name}"].astype(np.int64) for name in ExactEntropyModel.TABLES}
+            found = {}
+            for name, shape in config.exact_layers().items():
+                weight, bias, shift = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
+                if weight.shape != shape or bias.shape != shape[:1] or shift.shape != shape[:1]:
+                    raise WeightsError(f"exact layer {name} should have weights {shape}, not {weight.shape}")
+                found[name] = Layer.load(weight, bias, shift, name)
+            self._layers = Layers(found)
+            inputs = [Input(config.hyper_latents, channels_last=True), Input(1), Input(config.context_width, VECTOR)]
+            self._features = engine.build(self._features_network, inputs, exact=True, channels_last=True)
+            self._passes = [self._built(engine, *found) for found in config.passes()]
+        except KeyError as error:
+            raise WeightsError(f"the weights lack the exact tensor {error}") from error
+
+    def level(self, step: int) -> LevelTables:
+        """The tables at a quality step."""
+        trained, beyond = self.config.split(step)
+        lower = min(trained // QUALITY_STEPS, self.config.levels - 2)
+        fraction = trained - lower * QUALITY_STEPS
+        values = {
+            name: (t[lower] * (QUALITY_STEPS - fraction) + t[lower + 1] * fraction + QUALITY_STEPS // 2)
+            // QUALITY_STEPS
+            for name, t in self._tables.items()
+        }
+        values["unit"] = values["unit"] + beyond * EXTRA_GAIN // QUALITY_STEPS
+        bins = to_bins(values.pop("hyper_log2_scale"))
+        return LevelTables(hyper_bins=bins, **values)
+
+    # -- the networks -------------------------------------------------------------------------------------------------
+
+    def _features_network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        x, within, bias = inputs
+        x = ops.multiply(self._layers.up(ops, "hyper_synthesis.up1", x), within)
+        x = self._layers.block(ops, "hyper_synthesis.block", x)
+        x = self._layers.up(ops, "hyper_synthesis.up2", x, 0)
+        return [clip(ops, ops.add(self._layers.pointwise(ops, "hyper_synthesis.leave", x), bias))]
+
+    def _built(self, engine: Engine, layer: int, number: int, name: str) -> _Pass:
+        part = self.config.layers[layer]
+        channels, seen = part.stop - part.start, self.config.seen(layer, number)
+        groups = groups_of(layer, number, channels)
+        vectors = PHASES * channels // PASSES[layer]
+        inputs = [Input(self.config.context_width, channels_last=True), Input(1), Input(vectors, VECTOR)]
+        if seen:
+            inputs.append(Input(seen, channels_last=True))
+        if layer < MEANS:
+            inputs += [Input(vectors, VECTOR)] * PRODUCT_ROWS
+        network = partial(self._network, name, groups, channels, seen=seen > 0, means=layer < MEANS)
+        return _Pass(layer, number, groups, engine.build(network, inputs, exact=True, channels_last=True))
+
+    def _network(
+        self,
+        name: str,
+        groups: tuple[slice, ...],
+        channels: int,
+        ops: Operations,
+        inputs: Sequence[Tensor],
+        *,
+        seen: bool,
+        means: bool,
+    ) -> Sequence[Tensor]:
+        """The bins of a pass, and its means if it has some: (positions * channels, h / 2, w / 2)."""
+        features, within, unit, *rest = inputs
+        enter, width = self._layers[f"{name}.enter"], self.config.context_width
+        x = ops.pointwise(features, enter.weight[:, :width], enter.bias)
+        if seen:
+            x = ops.add(x, ops.pointwise(rest.pop(0), enter.weight[:, width:]))
+        x = ops.multiply(clip(ops, ops.floor(x)), within)
+        hidden = ops.space_to_depth(self._layers.block(ops, f"{name}.block", x, 0), 2, places_first=True)
+        leave = self._layers[f"{name}.leave"]
+
+        def left(start: int) -> Tensor:
+            rows = [slice(start + group.start, start + group.stop) for group in groups]
+            weight, bias = (np.stack([values[own] for own in rows]) for values in (leave.weight, leave.bias))
+            return ops.floor(ops.pointwise(hidden, weight, bias.reshape(-1)))
+
+        s = ops.clip(left(channels if means else 0), S_MIN, S_MAX)
+        found = [self._bins(ops, ops.add(s, unit))]
+        if means:
+            mean = rounded_product(ops, ops.clip(left(0), -MU_MAX, MU_MAX), rest)
+            found.append(ops.clip(mean, -MEAN_MAX, MEAN_MAX))
+        return found
+
+    @staticmethod
+    def _bins(ops: Operations, log2_scale: Tensor) -> Tensor:
+        """`to_bins`."""
+        scale, offset = (ops.constant(np.full((1, 1, 1), x, np.float32)) for x in (2.0**-BIN_SHIFT, BIN_OFFSET))
+        return ops.clip(ops.floor(ops.multiply(ops.add(log2_scale, offset), scale)), 0, SCALE_BINS - 1)
+
+    # -- coding -------------------------------------------------------------------------------------------------------
+
+    def latents(
+        self,
+        hyper: NDArray[np.int32],
+        level: LevelTables,
+        height: int,
+        width: int,
+        source: LayerSource,
+        coded: NDArray[np.bool_] | None = None,
+        layers: int = len(PASSES),
+    ) -> Array:
+        """Run the passes of the first `layers` over height x width latents.
+
+        `hyper` is (ceil(height/4), ceil(width/4), hyper_latents). The result (height, width, latents) holds the decoded
+        latents in quantisation steps, zeros in other layers and where `coded`, of the same shape, is false.
+        """
+        size = usual_size(HYPER_STRIDE * hyper.shape[0], HYPER_STRIDE * hyper.shape[1])
+        features, within = self._features_of(hyper, level, size), inside(size, height, width)
+        to_mean = product_rows(level.unit, MEAN_BITS - MU_BITS)
+        to_normalised = power_of_two(-level.unit, LATENT_BITS - MEAN_BITS)
+        decoded = np.zeros((*size, self.config.latents), np.float32)  # in 2^-MEAN_BITS steps
+        seen = np.zeros((*size, self.config.layers[1].stop), np.float32)
+        for step in self._passes:
+            if step.layer >= layers:
+                break
+            part = self.config.layers[step.layer]
+            channels = np.concatenate([np.arange(part.start + g.start, part.start + g.stop) for g in step.groups])
+            given = [features, within, _vector(level.unit[channels])]
+            if width_seen := self.config.seen(step.layer, step.number):
+                given.append(np.ascontiguousarray(_seen(seen, self.config, step.layer, width_seen)))
+            if step.layer < MEANS:
+                given += map(_vector, to_mean[:, channels])
+            float_bins, *found = (x.reshape(size[0] // 2, size[1] // 2, PHASES, -1) for x in step.program(*given))
+            bins = float_bins.astype(np.uint8)
+            means = found[0] if found else np.zeros(bins.shape, np.float32)
+            _leave_out(bins, means, step.groups, part, height, width, coded)
+            source(step.layer, Stage(step.groups, means, bins))
+            for position, group in enumerate(step.groups):
+                row, column = divmod(position, 2)
+                own = slice(part.start + group.start, part.start + group.stop)
+                decoded[row::2, column::2, own] = means[:, :, position]
+                if own.stop <= seen.shape[2]:
+                    product = np.floor(means[:, :, position] * to_normalised[own])
+                    seen[row::2, column::2, own] = product.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
+        result: Array = decoded[:height, :width] * np.float32(2.0**-MEAN_BITS)
+        return result
+
+    def _features_of(self, hyper: NDArray[np.int32], level: LevelTables, size: tuple[int, int]) -> Array:
+        height, width, channels = hyper.shape
+        x = hyper * level.input_scale.astype(np.float64) + (level.input_bias + (1 << (HYPER_INPUT_BITS - 1)))
+        given = np.zeros((size[0] // HYPER_STRIDE, size[1] // HYPER_STRIDE, channels), np.float32)
+        given[:height, :width] = np.clip(np.floor(x * 2.0**-HYPER_INPUT_BITS), -ACTIVATION_MAX, ACTIVATION_MAX)
+        within = inside(size, height * HYPER_STRIDE, width * HYPER_STRIDE, 2)
+        (features,) = self._features(given, within, _vector(level.feature_bias))
+        return features
+
+
+def _seen(seen: Array, config: LayeredConfig, layer: int, width: int) -> Array:
+    """What a pass sees of the normalised latents that are decoded."""
+    first = config.layers[0]
+    if layer == 0:
+        values = seen[..., first]
+        return np.concatenate([values, np.abs(values)], 2)
+    return np.abs(seen[..., :width])
+
+
+def _leave_out(
+    bins: NDArray[np.uint8],
+    means: Array,
+    groups: tuple[slice, ...],
+    part: slice,
+    height: int,
+    width: int,
+    coded: NDArray[np.bool_] | None,
+) -> None:
+    """Scale bin 0 and mean 0 beyond the region and where latents aren't coded."""
+    for position, group in enumerate(groups):
+        row, column = divmod(position, 2)
+        end = (height - row + 1) // 2, (width - column + 1) // 2
+        for values in (bins, means):
+            values[end[0] :, :, position] = 0
+            values[:, end[1] :, position] = 0
+        if coded is not None:
+            here = coded[row::2, column::2, part][:, :, group]
+            means[: end[0], : end[1], position] *= here
+            bins[: end[0], : end[1], position] *= here
+
+
+def _vector(values: NDArray[Any]) -> Array:
+    return values.astype(np.float32)[:, None, None]

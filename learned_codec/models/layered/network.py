@@ -1,0 +1,136 @@
+"""The layered entropy model in floating point, as trained. `exact.py` is its integer twin.
+
+The trainer's own loss isn't here yet; what is, says which symbols and scales a trained model has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from learned_codec.models.config import LOG2_SCALES, SLOPE
+from learned_codec.models.entropy_model import CONTEXT_CLAMP, interpolate
+from learned_codec.models.layers import Down, PlainUp, ResidualBlock
+
+from .config import MEANS, PASSES, LayeredConfig, groups_of
+
+HYPER_WIDTH = 128
+"""Channels of the hyper-analysis, which only encoders run."""
+
+
+class Pass(nn.Module):
+    """The features and what is decoded, to what a pass says of its layer."""
+
+    def __init__(self, config: LayeredConfig, layer: int, number: int) -> None:
+        super().__init__()
+        width, seen = config.widths[layer], config.seen(layer, number)
+        part = config.layers[layer]
+        self.from_features = nn.Conv2d(config.context_width, width, 1)
+        self.from_latents = nn.Conv2d(seen, width, 1, bias=False) if seen else None
+        self.enter = nn.Identity()  # the sum of the two, for the hooks that calibrate its range
+        self.block = ResidualBlock(width, slope=0.0)
+        self.leave = nn.Conv2d(width, (part.stop - part.start) * (2 if layer < MEANS else 1), 1)
+
+    def forward(self, features: Tensor, seen: Tensor) -> Tensor:
+        x = self.from_features(features)
+        if self.from_latents is not None:
+            x = x + self.from_latents(seen)
+        result: Tensor = self.leave(F.relu(self.block(self.enter(x))))
+        return result
+
+
+class HyperSynthesis(nn.Module):
+    """As `entropy_model.HyperSynthesis`, with this generation's widths."""
+
+    def __init__(self, config: LayeredConfig) -> None:
+        super().__init__()
+        self.up1, self.up2 = PlainUp(config.hyper_latents), PlainUp(config.hyper_latents)
+        self.block = ResidualBlock(config.hyper_latents, slope=0.0)
+        self.leave = nn.Conv2d(config.hyper_latents, config.context_width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.leave(F.relu(self.up2(self.block(self.up1(x)))))
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Symbols of plainly rounded latents and hyper-latents, and the log2 of their scales."""
+
+    symbols: Tensor
+    log2_scale: Tensor
+    hyper: Tensor
+    hyper_log2_scale: Tensor
+
+
+class LayeredEntropy(nn.Module):
+    """A hyper-prior and the passes of three layers."""
+
+    log2_gain: Tensor
+    log2_sigma: Tensor
+
+    def __init__(self, config: LayeredConfig) -> None:
+        super().__init__()
+        self.config = config
+        levels, latents, hyper = config.levels, config.latents, config.hyper_latents
+        self.register_buffer("log2_gain", torch.zeros(levels, latents))
+        self.register_buffer("log2_sigma", torch.zeros(latents))
+        self.hyper_analysis = nn.Sequential(
+            nn.Conv2d(2 * latents, HYPER_WIDTH, 1),
+            nn.LeakyReLU(SLOPE),
+            Down(HYPER_WIDTH, HYPER_WIDTH),
+            ResidualBlock(HYPER_WIDTH),
+            Down(HYPER_WIDTH, hyper),
+        )
+        self.hyper_gain = nn.Parameter(torch.ones(levels, hyper))
+        self.hyper_bias = nn.Parameter(torch.zeros(levels, hyper))
+        self.hyper_log2_scale = nn.Parameter(torch.zeros(levels, hyper))
+        self.hyper_input_scale = nn.Parameter(torch.full((levels, hyper), 0.5))
+        self.hyper_input_bias = nn.Parameter(torch.zeros(levels, hyper))
+        self.feature_bias = nn.Parameter(torch.zeros(levels, config.context_width))
+        self.hyper_synthesis = HyperSynthesis(config)
+        self.layers = nn.ModuleList(
+            nn.ModuleList(Pass(config, layer, number) for number in range(PASSES[layer]))
+            for layer in range(len(config.layers))
+        )
+
+    def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
+        """(B, latents, h, w) latents in quantisation steps, h and w multiples of 4 -> hyper-latents, not rounded."""
+        x = torch.asinh(scaled * 0.5)
+        found: Tensor = self.hyper_analysis(torch.cat([x, x.abs()], 1))
+        return found * torch.exp2(interpolate(self.hyper_gain, level)) + interpolate(self.hyper_bias, level)
+
+    def forward(self, y: Tensor, level: Tensor) -> Said:
+        """(B, latents, h, w) analysed latents, h and w multiples of 4, at (B,) levels; plainly rounded."""
+        gain = interpolate(self.log2_gain, level)
+        unit = gain + self.log2_sigma[None, :, None, None]
+        scaled = y * torch.exp2(gain)
+        z = torch.round(self.hyper_latents(scaled, level))
+        x = z * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
+        features = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
+        decoded, symbols, log2_scale = torch.zeros_like(scaled), torch.zeros_like(scaled), torch.zeros_like(scaled)
+        for layer, number, name in self.config.passes():
+            part = self.config.layers[layer]
+            normal = (decoded * torch.exp2(-unit)).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP)
+            first = normal[:, self.config.layers[0]]
+            seen = torch.cat([first, first.abs()], 1) if layer == 0 else normal.abs()
+            said: Tensor = self.get_submodule(name)(features, seen[:, : self.config.seen(layer, number)])
+            mu, s = said.chunk(2, 1) if layer < MEANS else (torch.zeros_like(said), said)
+            here = self._mask(layer, number, scaled)
+            mean = mu * torch.exp2(unit[:, part])
+            rounded = torch.round(scaled[:, part] - mean)
+            symbols[:, part] += rounded * here
+            decoded[:, part] += (rounded + mean) * here
+            log2_scale[:, part] += (unit[:, part] + s.clamp(*LOG2_SCALES)) * here
+        return Said(symbols, log2_scale, z, interpolate(self.hyper_log2_scale, level).expand_as(z))
+
+    def _mask(self, layer: int, number: int, x: Tensor) -> Tensor:
+        """(1, channels of the layer, h, w): 1 where a latent is coded in a pass."""
+        part = self.config.layers[layer]
+        mask = torch.zeros(1, part.stop - part.start, *x.shape[2:])
+        for position, group in enumerate(groups_of(layer, number, part.stop - part.start)):
+            mask[:, group, position // 2 :: 2, position % 2 :: 2] = 1
+        return mask

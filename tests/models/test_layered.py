@@ -1,0 +1,158 @@
+"""The layered entropy model: integers do what was trained, and a tile's first parts are enough for its first layers."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from learned_codec.entropy import SKIPPED_BINS, CoderModels, gaussian_tables
+from learned_codec.errors import CorruptDataError, WeightsError
+from learned_codec.models.engine import engine_for
+from learned_codec.models.exact import LOG2_BITS, to_bins
+from learned_codec.models.layered import coding
+from learned_codec.models.layered.config import PASSES, LayeredConfig, groups_of, order_of_components
+from learned_codec.models.layered.exact import LayeredEntropyModel
+from learned_codec.models.layered.network import LayeredEntropy
+from learned_codec.training.layered_export import calibrated, quantised
+
+SMALL = LayeredConfig(bands=1, levels=3, hyper_latents=8, context_width=12, widths=(16, 12, 12))
+MODELS = CoderModels(gaussian_tables())
+
+
+@pytest.fixture(scope="module")
+def trained() -> LayeredEntropy:
+    """Random networks whose scales differ."""
+    torch.manual_seed(3)
+    network = LayeredEntropy(SMALL).eval().requires_grad_(False)
+    network.log2_gain += torch.arange(3.0)[:, None] + 1
+    network.log2_sigma -= torch.linspace(0, 4, SMALL.latents)
+    for parameter in network.parameters():
+        parameter.mul_(1.5)
+    return network
+
+
+@pytest.fixture(scope="module")
+def tensors(trained: LayeredEntropy) -> dict[str, np.ndarray]:
+    ranges = calibrated(trained, [latents(trained, 16, 16, seed) for seed in range(3)], (0.0, 1.0, 2.0))
+    return {name: tensor.numpy() for name, tensor in quantised(trained, ranges).items()}
+
+
+@pytest.fixture(scope="module")
+def model(tensors: dict[str, np.ndarray]) -> LayeredEntropyModel:
+    return LayeredEntropyModel(SMALL, tensors, engine_for("cpu"))
+
+
+def latents(network: LayeredEntropy, height: int, width: int, seed: int) -> torch.Tensor:
+    """(latents, height, width) Laplacian, of the deviations that the network has for them."""
+    rng = np.random.default_rng(seed)
+    values = torch.from_numpy(rng.laplace(0, 0.7, (SMALL.latents, height, width))).float()
+    return values * torch.exp2(network.log2_sigma)[:, None, None]
+
+
+def scaled(network: LayeredEntropy, y: torch.Tensor, level: int) -> np.ndarray:
+    """(h, w, latents) in quantisation steps."""
+    return (y * torch.exp2(network.log2_gain[level])[:, None, None]).permute(1, 2, 0).numpy()
+
+
+def hyper_of(network: LayeredEntropy, y: torch.Tensor, level: int, model: LayeredEntropyModel) -> np.ndarray:
+    gain = torch.exp2(network.log2_gain[level])[:, None, None]
+    z = torch.round(network.hyper_latents((y * gain)[None], torch.tensor([float(level)])))[0]
+    bins = model.level(128 * level).hyper_bins
+    return z.permute(1, 2, 0).numpy().astype(np.int32) * (bins >= SKIPPED_BINS)
+
+
+def test_every_latent_is_coded_once() -> None:
+    for bands in (1, 3):
+        config = LayeredConfig(bands=bands)
+        order = order_of_components(bands, np.random.default_rng(0).random(config.latents))
+        np.testing.assert_array_equal(np.sort(order), np.arange(config.latents))
+        for layer, part in enumerate(config.layers):
+            v, u = np.divmod(order[part] % 256, 16)
+            assert np.maximum(u, v).max() < (4, 8, 16)[layer]
+            size = part.stop - part.start
+            times = np.zeros((4, size), int)
+            for number in range(PASSES[layer]):
+                for position, group in enumerate(groups_of(layer, number, size)):
+                    times[position, group] += 1
+            assert (times == 1).all()
+
+
+def test_integers_say_what_was_trained(trained: LayeredEntropy, model: LayeredEntropyModel) -> None:
+    tables = MODELS.tables
+    for level in range(3):
+        y = latents(trained, 16, 20, 40 + level)
+        hyper = hyper_of(trained, y, level, model)
+        coded = coding.code(model, MODELS, scaled(trained, y, level), hyper, 128 * level)
+        said = trained(y[None], torch.tensor([float(level)]))
+        floating = 0.0
+        for symbols, log2_scale in ((said.symbols, said.log2_scale), (said.hyper, said.hyper_log2_scale)):
+            bins = to_bins(torch.round(log2_scale * 2**LOG2_BITS).numpy()).ravel()
+            floating += tables.bits(symbols.to(torch.int32).numpy().ravel() * (bins >= SKIPPED_BINS), bins)
+        exact = sum(encoder.bits for encoder in coded.encoders)
+        assert floating > 1000
+        assert exact == pytest.approx(floating, rel=0.01)
+        symbols = coded.decoded[..., SMALL.layers[2]]
+        same = symbols == said.symbols[0, SMALL.layers[2]].permute(1, 2, 0).numpy()
+        assert same.mean() > 0.99  # the others are in bins at the edge of those that are skipped
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    step=st.integers(0, 3 * 128),
+    optimised=st.booleans(),
+    shaped=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_layers_come_back(
+    trained: LayeredEntropy,
+    model: LayeredEntropyModel,
+    size: tuple[int, int],
+    step: int,
+    optimised: bool,
+    shaped: bool,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    y = scaled(trained, latents(trained, *size, seed), 2)
+    cost = np.full(SMALL.latents, 4.0, np.float32) if optimised else None
+    there = rng.random((*size, SMALL.latents)) < 0.8 if shaped else None
+    bins = model.level(step).hyper_bins
+    hyper = rng.integers(-4, 5, (-(-size[0] // 4), -(-size[1] // 4), 8), np.int32) * (bins >= SKIPPED_BINS)
+    coded = coding.code(model, MODELS, y, hyper, step, cost, there)
+    parts = coded.finish()
+    if there is not None:
+        assert not coded.decoded[~there].any()
+    for count in range(1, len(parts) + 1):
+        found = coding.decode(model, MODELS, parts[:count], step, *size, there)
+        expected = coded.decoded.copy()
+        expected[..., SMALL.layers[count - 1].stop :] = 0
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(CorruptDataError):
+        coding.decode(model, MODELS, [*parts[:2], parts[2] + b"\1\2\3\4"], step, *size, there)
+
+
+def test_other_engines_agree(
+    trained: LayeredEntropy, tensors: dict[str, np.ndarray], model: LayeredEntropyModel
+) -> None:
+    from learned_codec.models.engine.torch import Torch
+
+    other = LayeredEntropyModel(SMALL, tensors, Torch("cpu"))
+    y = latents(trained, 13, 8, 7)
+    hyper = hyper_of(trained, torch.nn.functional.pad(y, (0, 0, 0, 3)), 1, model)
+    ours, theirs = (coding.code(m, MODELS, scaled(trained, y, 1), hyper, 128).finish() for m in (model, other))
+    assert ours == theirs
+
+
+def test_sums_beyond_the_bound_are_refused(tensors: dict[str, np.ndarray]) -> None:
+    for name in ("layers.0.1.enter", "layers.1.0.block.expand", "layers.2.0.leave", "hyper_synthesis.up1"):
+        weight = np.full_like(tensors[f"{name}.weight"], 32767)
+        with pytest.raises(WeightsError, match=name):
+            LayeredEntropyModel(SMALL, tensors | {f"{name}.weight": weight}, engine_for("cpu"))
+    missing = {key: value for key, value in tensors.items() if not key.startswith("layers.2.0.leave")}
+    with pytest.raises(WeightsError, match=r"lack .*layers\.2\.0\.leave"):
+        LayeredEntropyModel(SMALL, missing, engine_for("cpu"))
+    short = tensors["layers.1.0.leave.weight"][:-1]
+    with pytest.raises(WeightsError, match=r"layers\.1\.0\.leave should have"):
+        LayeredEntropyModel(SMALL, tensors | {"layers.1.0.leave.weight": short}, engine_for("cpu"))
