@@ -36,6 +36,29 @@ def split_count(payload: bytes, most: int) -> tuple[int, bytes]:
     return count, payload[at:]
 
 
+def join_parts(parts: Sequence[bytes]) -> bytes:
+    """A tile's latents in layers: the lengths of all parts but the last, then the parts."""
+    return b"".join([varint.encode(len(part)) for part in parts[:-1]] + list(parts))
+
+
+def split_parts(payload: bytes, count: int, wanted: int) -> list[bytes]:
+    """The first `wanted` of the `count` parts of a payload, of which what follows them may be missing.
+
+    Raises `CorruptDataError`.
+    """
+    at, lengths = 0, []
+    for _ in range(count - 1):
+        length, at = varint.decode(payload, at)
+        lengths.append(length)
+    parts = []
+    for length in lengths[:wanted]:
+        parts.append(payload[at : at + length])
+        at += length
+        if at > len(payload):
+            raise CorruptDataError(f"a layer of {length} bytes reaches beyond the {len(payload)} bytes of its tile")
+    return parts if wanted < count else [*parts, payload[at:]]
+
+
 def join_adaptation(amounts: Sequence[Sequence[int]]) -> bytes:
     """The adaptation in a header: for each component, the number of its amounts and the amounts, signed bytes."""
     parts = [bytes([len(component)]) + np.array(component, np.int8).tobytes() for component in amounts]

@@ -108,14 +108,14 @@ class RefinementProgram:
         program, weights = self._program(adaptation, fine)
         reach = self._config.refinement_blocks * PATCH
         along = [
-            list(_parts(length, part or slice(0, length), reach))
+            list(parts_of(length, part or slice(0, length), reach))
             for length, part in zip(planes.shape[1:], inner or (None, None), strict=True)
         ]
         result = np.empty((len(planes), *(parts[-1][0].stop for parts in along)), np.float32)
         for rows, outer_rows, taken_rows in along[0]:
             for columns, outer_columns, taken_columns in along[1]:
                 part = planes[:, outer_rows, outer_columns]
-                (found,) = program(part, _phases(part), *vectors, *weights)
+                (found,) = program(part, phases_of(part), *vectors, *weights)
                 result[:, rows, columns] = found[:, taken_rows, taken_columns]
         return result
 
@@ -129,7 +129,7 @@ class RefinementProgram:
 
     def features(self, planes: Array, bias: Array) -> Array:
         """(bands, H, W) decoded pixels -> the input of the last layer, (width, H/4, W/4)."""
-        (found,) = self._seen(planes, _phases(planes), bias[:, None, None])
+        (found,) = self._seen(planes, phases_of(planes), bias[:, None, None])
         return found
 
     def _features(self, ops: Operations, planes: Tensor, phases: Tensor, bias: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ class HyperAnalysisProgram:
         return [ops.add(ops.multiply(x, hyper_gain), hyper_bias)]
 
 
-def _parts(length: int, inner: slice, reach: int) -> Iterator[tuple[slice, slice, slice]]:
+def parts_of(length: int, inner: slice, reach: int) -> Iterator[tuple[slice, slice, slice]]:
     """The `inner` pixels of an axis in parts, all of the same size, each with the pixels that its output depends on.
 
     Those are `reach` more on both sides, as far as the axis goes. Yields three slices: the part, counted from the start
@@ -204,7 +204,7 @@ def _parts(length: int, inner: slice, reach: int) -> Iterator[tuple[slice, slice
         done = end
 
 
-def _phases(planes: Array) -> Array:
+def phases_of(planes: Array) -> Array:
     """(H/4, W/4, 16): 1 at the number of each patch in its block of 16 x 16 pixels, else 0."""
     count = BLOCK // PATCH
     pattern = np.eye(count**2, dtype=np.float32).reshape(count, count, -1)

@@ -13,7 +13,8 @@ from learned_codec.models.exact import LOG2_BITS, to_bins
 from learned_codec.models.layered import coding
 from learned_codec.models.layered.config import PASSES, LayeredConfig, groups_of, order_of_components
 from learned_codec.models.layered.exact import LayeredEntropyModel
-from learned_codec.models.layered.network import LayeredEntropy
+from learned_codec.models.layered.network import ConditionedRefinement, LayeredEntropy
+from learned_codec.models.layered.refinement import LayeredRefinement
 from learned_codec.training.layered_export import calibrated, quantised
 
 SMALL = LayeredConfig(bands=1, levels=3, hyper_latents=8, context_width=12, widths=(16, 12, 12))
@@ -156,3 +157,28 @@ def test_sums_beyond_the_bound_are_refused(tensors: dict[str, np.ndarray]) -> No
     short = tensors["layers.1.0.leave.weight"][:-1]
     with pytest.raises(WeightsError, match=r"layers\.1\.0\.leave should have"):
         LayeredEntropyModel(SMALL, tensors | {"layers.1.0.leave.weight": short}, engine_for("cpu"))
+
+
+@pytest.mark.parametrize("size", [(2, 3), (49, 5)])
+def test_the_refinement_does_what_was_trained(size: tuple[int, int]) -> None:
+    torch.manual_seed(1)
+    config = LayeredConfig(
+        bands=1, levels=3, refinement_width=8, refinement_blocks=3, refinement_inner=6, condition_width=4
+    )
+    network = ConditionedRefinement(config).eval().requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.1)
+    tensors = {f"refinement.{name}": tensor.numpy() for name, tensor in network.state_dict().items()}
+    planes = torch.randn(1, 1, 16 * size[0], 16 * size[1]) * 0.3
+    normalised = torch.randn(1, 256, *size) * 3
+    expected = network(planes, normalised, torch.tensor([1.0]))[0].numpy()
+    engine = engine_for("cpu")
+    found = LayeredRefinement(config, tensors, engine).correction(
+        planes[0].numpy(),
+        normalised[0].permute(1, 2, 0).numpy(),
+        network.level_bias[1].numpy(),
+        float(network.level_scale[1, 0]),
+        network.cond_level[1].numpy(),
+    )
+    assert np.square(expected).mean() > 0.001
+    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())  # bf16 where the processor has it

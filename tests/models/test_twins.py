@@ -151,7 +151,7 @@ def test_parts_of_an_axis_show_all_that_a_network_sees(length: int, start: int, 
     length, reach = 16 * length, 32
     inner = slice(min(16 * start, length - 16), min(max(stop, min(16 * start, length - 16) + 1), length))
     done, sizes = 0, set()
-    for own, outer, taken in inference._parts(length, inner, reach):
+    for own, outer, taken in inference.parts_of(length, inner, reach):
         assert own.start == done
         assert own.stop > done
         first, last = outer.start + taken.start, outer.start + taken.stop  # the same pixels of the axis

@@ -25,7 +25,8 @@ class LayeredConfig:
     """Architecture of one codec of the second generation.
 
     `bands` input bands; `hyper_latents` channels at 1/64; `context_width` features at 1/16; `widths` of the networks of
-    each layer; `levels` trained quality levels.
+    each layer; `levels` trained quality levels. The refinement has `refinement_blocks` blocks of `refinement_width`
+    channels at 1/4, `refinement_inner` inside of them, and is conditioned by a network of `condition_width` at 1/16.
     """
 
     bands: int = 3
@@ -33,6 +34,10 @@ class LayeredConfig:
     hyper_latents: int = 64
     context_width: int = 96
     widths: tuple[int, int, int] = (128, 96, 96)
+    refinement_width: int = 64
+    refinement_blocks: int = 8
+    refinement_inner: int = 64
+    condition_width: int = 48
 
     @property
     def latents(self) -> int:

@@ -77,7 +77,11 @@ class LayeredEntropyModel:
                     raise WeightsError(f"exact layer {name} should have weights {shape}, not {weight.shape}")
                 found[name] = Layer.load(weight, bias, shift, name)
             self._layers = Layers(found)
-            inputs = [Input(config.hyper_latents, channels_last=True), Input(1), Input(config.context_width, VECTOR)]
+            inputs = [
+                Input(config.hyper_latents, channels_last=True, stride=HYPER_STRIDE),
+                Input(1, stride=2),
+                Input(config.context_width, VECTOR),
+            ]
             self._features = engine.build(self._features_network, inputs, exact=True, channels_last=True)
             self._passes = [self._built(engine, *found) for found in config.passes()]
         except KeyError as error:

@@ -1,4 +1,6 @@
-"""The layered entropy model in floating point, as trained. `exact.py` is its integer twin.
+"""The layered entropy model and its refinement in floating point, as trained.
+
+`exact.py` is the integer twin of the one, `refinement.py` runs the other on engines.
 
 The trainer's own loss isn't here yet; what is, says which symbols and scales a trained model has.
 """
@@ -11,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learned_codec.models.config import LOG2_SCALES, SLOPE
+from learned_codec.models.config import BLOCK, INPUT_FACTOR, LOG2_SCALES, PATCH, SLOPE
 from learned_codec.models.entropy_model import CONTEXT_CLAMP, interpolate
 from learned_codec.models.layers import Down, PlainUp, ResidualBlock
 
 from .config import MEANS, PASSES, LayeredConfig, groups_of
+from .refinement import SLOPES
 
 HYPER_WIDTH = 128
 """Channels of the hyper-analysis, which only encoders run."""
@@ -134,3 +137,53 @@ class LayeredEntropy(nn.Module):
         for position, group in enumerate(groups_of(layer, number, part.stop - part.start)):
             mask[:, group, position // 2 :: 2, position % 2 :: 2] = 1
         return mask
+
+
+class ConditionedBlock(nn.Module):
+    """A residual block whose depthwise output is scaled and shifted."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.expand, self.project = nn.Conv2d(width, inner, 1), nn.Conv2d(inner, width, 1)
+
+    def forward(self, x: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+        inner = F.leaky_relu(self.expand(torch.addcmul(shift, self.depthwise(x), factor)), SLOPE)
+        result: Tensor = self.project(inner) + x
+        return result
+
+
+class ConditionedRefinement(nn.Module):
+    """The residual network on decoded pixels; at 1/16, the latents say how its blocks are scaled and shifted."""
+
+    def __init__(self, config: LayeredConfig) -> None:
+        super().__init__()
+        self.config = config
+        outputs, width, blocks = config.bands * PATCH**2, config.refinement_width, config.refinement_blocks
+        first, second, _ = config.layers
+        condition, phases = config.condition_width, BLOCK // PATCH
+        self.enter, self.leave = nn.Conv2d(outputs, width, 1), nn.Conv2d(width, outputs, 1)
+        self.level_bias = nn.Parameter(torch.zeros(config.levels, width))
+        self.level_scale = nn.Parameter(torch.zeros(config.levels, 1))
+        self.position_bias = nn.Parameter(torch.zeros(1, width, phases, phases))
+        self.blocks = nn.ModuleList(ConditionedBlock(width, config.refinement_inner) for _ in range(blocks))
+        self.cond_enter = nn.Conv2d(first.stop + second.stop, condition, 1)
+        self.cond_level = nn.Parameter(torch.zeros(config.levels, condition))
+        self.cond_block = ResidualBlock(condition)
+        self.cond_leave = nn.Conv2d(condition, 2 * width * blocks, 1)
+
+    def forward(self, x: Tensor, normalised: Tensor, level: Tensor) -> Tensor:
+        """(B, bands, H, W) pixels around zero and (B, latents, H/16, W/16) normalised latents -> the correction."""
+        first, second, _ = self.config.layers
+        magnitudes = normalised[:, : second.stop].abs()
+        parts = [(magnitudes * slope).clamp(max=1) for slope in SLOPES]
+        shown = torch.cat([normalised[:, first].clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP), torch.stack(parts).sum(0)], 1)
+        k = self.cond_enter(shown) + interpolate(self.cond_level, level)
+        k = F.interpolate(self.cond_leave(F.leaky_relu(self.cond_block(k), SLOPE)), scale_factor=BLOCK // PATCH)
+        modulation = k.chunk(2 * len(self.blocks), 1)
+        height, width = normalised.shape[2:]
+        bias = interpolate(self.level_bias, level) + self.position_bias
+        y = self.enter(F.pixel_unshuffle(x * INPUT_FACTOR, PATCH)) + bias.repeat(1, 1, height, width)
+        for block, factor, shift in zip(self.blocks, modulation[::2], modulation[1::2], strict=True):
+            y = block(y, 1 + factor, shift)
+        return F.pixel_shuffle(self.leave(y) * torch.exp2(interpolate(self.level_scale, level)), PATCH)
