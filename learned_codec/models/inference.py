@@ -153,14 +153,17 @@ class RefinementProgram:
 class HyperAnalysisProgram:
     """Latents to hyper-latents, before these are rounded."""
 
-    def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
-        width = config.hyper_latents
+    def __init__(
+        self, latents: int, width: int, outputs: int, tensors: Mapping[str, NDArray[Any]], engine: Engine
+    ) -> None:
+        """From so many latents to so many outputs, `width` channels wide between them."""
         parameters = Parameters(tensors, "hyper_analysis.network")
-        self._enter = parameters.pointwise("0", width, 2 * config.latents)
-        self._down = [_with_shortcut(parameters.pointwise(f"{n}.conv", width, 4 * width)) for n in (2, 4)]
+        self._enter = parameters.pointwise("0", width, 2 * latents)
+        sizes = zip((2, 4), (width, outputs), strict=True)
+        self._down = [_with_shortcut(parameters.pointwise(f"{n}.conv", size, 4 * width)) for n, size in sizes]
         self._block = _Block(parameters, "3", width)
-        vectors = [Input(width, VECTOR)] * 2
-        inputs = [Input(2 * config.latents, channels_last=True), Input(1, stride=2), *vectors]
+        vectors = [Input(outputs, VECTOR)] * 2
+        inputs = [Input(2 * latents, channels_last=True), Input(1, stride=2), *vectors]
         self.program = engine.build(self._network, inputs, exact=True, channels_last=True)
 
     def __call__(self, latents: Array, gain: Array, hyper_gain: Array, hyper_bias: Array) -> Array:

@@ -8,23 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.entropy import SKIPPED_BINS, CoderModels, Decoder, Encoder
-from learned_codec.entropy.tables import MAX_SYMBOL
+from learned_codec.entropy import CoderModels, Decoder, Encoder
 from learned_codec.errors import WeightsError
 
 from . import rdoq
+from .base import BaseModel
 from .block_transform import BlockTransform
-from .config import BLOCK, EXTRA_GAIN, EXTRA_STEPS, HYPER_STRIDE, QUALITY_STEPS, ModelConfig
+from .config import BLOCK, ModelConfig
 from .engine import Array, Engine, engine_for
-from .exact import MEAN_BITS, ExactEntropyModel, LevelTables, Stage, hyper_size, usual_size
+from .exact import MEAN_BITS, ExactEntropyModel, Stage, hyper_size, usual_size
 from .inference import HyperAnalysisProgram, RefinementProgram
-from .rdoq import OPTIMISED, SINGLE_PASS, Strength
+from .rdoq import OPTIMISED, SINGLE_PASS
 from .shape_adaptive import Shape
 from .stages import add_symbols, channels_of, hyper_runs, ordered, values_of
 from .weights import LEVEL_TABLES, Weights
-
-REFINEMENT_FADES = 3.0
-"""The octaves by which the refinement's output gets smaller per level, beyond the last trained one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Coded:
     decoded: Array
 
 
-class Model:
+class Model(BaseModel):
     """Analysis, exact entropy model and synthesis. Stateless after construction; threads may share it."""
 
     def __init__(self, weights: Weights, engine: Engine | None = None) -> None:
@@ -50,49 +47,18 @@ class Model:
         self._engine = engine = engine or engine_for("cpu")
         self.config: ModelConfig = weights.config
         self.id, self.device = weights.id, engine.device
-        self.levels = weights.part("levels")
-        if missing := LEVEL_TABLES.keys() - self.levels.keys():
+        levels, transforms = weights.part("levels"), weights.part("transforms")
+        if missing := LEVEL_TABLES.keys() - levels.keys():
             raise WeightsError(f"the weights lack levels.{', levels.'.join(sorted(missing))}")
-        transforms = weights.part("transforms")
-        self.transform = _block_transform(self.config, transforms)
-        self.positions = self.transform.positions
+        super().__init__(levels, _block_transform(self.config, transforms))
         self.refinement = RefinementProgram(self.config, transforms, engine)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), engine)
-        self._hyper_analysis = HyperAnalysisProgram(self.config, transforms, engine)
+        width = self.config.hyper_latents
+        self._hyper_analysis = HyperAnalysisProgram(self.config.latents, width, width, transforms, engine)
         self.coder_models = CoderModels(weights.scale_tables())
         self._savings = rdoq.savings(self.coder_models.tables)
 
-    @property
-    def max_step(self) -> int:
-        """The quality step of quality 100, the last trained one; the lowest is 0."""
-        return self.config.max_step
-
-    @property
-    def top_step(self) -> int:
-        """The highest quality step there is."""
-        return self.max_step + EXTRA_STEPS
-
-    def at(self, name: str, step: int) -> Array:
-        """A per-level table at a quality step, (C,)."""
-        trained, beyond = self.config.split(step)
-        level, extra = trained / QUALITY_STEPS, beyond / QUALITY_STEPS
-        table, lower = self.levels[name], min(int(level), self.config.levels - 2)
-        fraction = np.float32(level - lower)
-        values: Array = table[lower] * (1 - fraction) + table[lower + 1] * fraction
-        if name == "log2_gain":
-            return values + np.float32(extra * EXTRA_GAIN / 256)
-        if name == "log2_inverse":  # learned for coarse quantisation; with fine steps it would only add error
-            return values * np.float32(max(0.0, 1 - extra))
-        return values - np.float32(REFINEMENT_FADES * extra) if name == "refinement_scale" else values
-
     # -- transforms ---------------------------------------------------------------------------------------------------
-
-    def analyse(self, pixels: Array, shape: Shape | None = None) -> Array:
-        """(bands, H, W) float32 in [0, 1], H and W multiples of 16 -> (H/16, W/16, latents) float32.
-
-        `shape` says which pixels are coded, if not all. `code`, `decode` and `synthesise` must be given the same one.
-        """
-        return self.transform.analyse(pixels, shape)
 
     def synthesise(
         self,
@@ -120,20 +86,6 @@ class Model:
         pixels += np.float32(0.5)
         pixels += planes if inner is None else planes[:, *inner]
         return pixels
-
-    def linear(self, latents: Array, shape: Shape | None = None) -> Array:
-        """(h, w, latents) latents as analysed -> (bands, 16h, 16w) pixels before the refinement, around zero."""
-        return self.transform.synthesise(latents, shape)
-
-    def scales(self, step: int) -> tuple[Array, Array]:
-        """(latents,) each: the gain and the step size at a quality step, which `code` and `synthesise` multiply by."""
-        gain: Array = np.exp2(self.at("log2_gain", step))
-        return gain, self.step_size(step)
-
-    def step_size(self, step: int) -> Array:
-        """(latents,) what `synthesise` multiplies decoded latents by: 1 / gain, with a learned correction."""
-        size: Array = np.exp2(self.at("log2_inverse", step) - self.at("log2_gain", step))
-        return size
 
     # -- entropy coding -----------------------------------------------------------------------------------------------
 
@@ -177,35 +129,6 @@ class Model:
         runs = hyper_runs(level, *hyper.shape[:2])
         found.push(hyper.reshape(-1).take(runs.order), runs.counts)
         return Coded(found, self.exact.latents(hyper, level, height, width, quantise, self.coded(shape)))
-
-    def coded(self, shape: Shape | None) -> NDArray[np.bool_] | None:
-        """(h, w, latents): which latents of a region of this shape are coded. None: all."""
-        return None if shape is None else shape.coded(self.positions)
-
-    def saved(self, latents: Array, decoded: Array, step: int) -> float:
-        """How many bits (h, w, latents) `decoded` latents are worth: what they gain over zeros."""
-        gain = np.exp2(self.at("log2_gain", step))
-        gains = np.einsum("hwc,hwc->c", decoded, 2 * latents * gain - decoded)
-        return float(self.error_cost(step, SINGLE_PASS) @ gains)
-
-    def error_cost(self, step: int, strength: Strength) -> Array:
-        """(latents,) `rdoq.error_cost` at a quality step."""
-        log2_size = self.at("log2_inverse", step) - self.at("log2_gain", step)
-        worth = self.config.bits_per_error(step / QUALITY_STEPS)
-        frequencies = np.hypot(self.positions // BLOCK, self.positions % BLOCK).astype(np.float32)
-        cost: Array = rdoq.error_cost(worth, log2_size, frequencies, strength)
-        return cost
-
-    def _hyper_latents(self, latents: Array, step: int, level: LevelTables) -> NDArray[np.int32]:
-        """Quantised hyper-latents (hz, wz, hyper_latents) of latents."""
-        height, width, _ = latents.shape
-        padding = (0, -height % HYPER_STRIDE), (0, -width % HYPER_STRIDE), (0, 0)
-        if any(map(any, padding)):
-            latents = np.pad(latents, padding, mode="edge")
-        gain = np.exp2(self.at("log2_gain", self.config.split(step)[0]))
-        z = self._hyper_analysis(latents, gain, np.exp2(self.at("hyper_gain", step)), self.at("hyper_bias", step))
-        rounded = np.clip(np.rint(z), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
-        return rounded * (level.hyper_bins >= SKIPPED_BINS)
 
     def decode(
         self,

@@ -1,17 +1,21 @@
-"""The layered entropy model's integers, from a trained one."""
+"""A model of the second generation from trained networks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from learned_codec.entropy import ScaleTables
 from learned_codec.errors import TrainingError
+from learned_codec.models.block_transform import BlockTransform
 from learned_codec.models.exact import HYPER_INPUT_BITS, LATENT_BITS, LOG2_BITS, MU_BITS
 from learned_codec.models.layered.config import MEANS
-from learned_codec.models.layered.network import LayeredEntropy, Pass
+from learned_codec.models.layered.network import ConditionedRefinement, LayeredEntropy, Pass
 
 from .export import Ranges, quantise_layer
 
@@ -85,3 +89,33 @@ def quantised(entropy: LayeredEntropy, ranges: Ranges) -> dict[str, Tensor]:
     }
     tensors |= {f"tables.{k}": torch.round(v.detach().double()).to(torch.int32) for k, v in tables.items()}
     return tensors
+
+
+def weights_of(
+    entropy: LayeredEntropy,
+    refinement: ConditionedRefinement,
+    log2_inverse: Tensor,
+    transform: BlockTransform,
+    ranges: Ranges,
+    tables: ScaleTables,
+) -> dict[str, NDArray[Any]]:
+    """All tensors of a weights file, which `LayeredModel` takes."""
+    networks = {f"refinement.{name}": tensor for name, tensor in refinement.state_dict().items()}
+    networks |= {f"hyper_analysis.network.{name}": x for name, x in entropy.hyper_analysis.state_dict().items()}
+    levels = {
+        "log2_gain": entropy.log2_gain,
+        "log2_sigma": entropy.log2_sigma.expand_as(entropy.log2_gain),
+        "log2_inverse": log2_inverse,
+        "hyper_gain": entropy.hyper_gain,
+        "hyper_bias": entropy.hyper_bias,
+        "refinement_bias": networks.pop("refinement.level_bias"),
+        "refinement_scale": networks.pop("refinement.level_scale"),
+        "refinement_condition": networks.pop("refinement.cond_level"),
+    }
+    found = {f"transforms.{name}": tensor.half().numpy() for name, tensor in networks.items()}
+    found |= {f"levels.{name}": tensor.detach().float().contiguous().numpy() for name, tensor in levels.items()}
+    found |= {f"exact.{name}": tensor.numpy() for name, tensor in quantised(entropy, ranges).items()}
+    found |= {f"transforms.{name}": getattr(transform, name).astype(np.float32)
+              for name in ("forward", "inverse", "pre_filter", "post_filter")}  # fmt: skip
+    found["transforms.components"] = transform.components.astype(np.int16)
+    return found | {"tables.counts": tables.counts, "tables.reaches": tables.reaches}

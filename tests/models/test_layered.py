@@ -1,5 +1,8 @@
 """The layered entropy model: integers do what was trained, and a tile's first parts are enough for its first layers."""
 
+import copy
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,14 +11,16 @@ from hypothesis import strategies as st
 
 from learned_codec.entropy import SKIPPED_BINS, CoderModels, gaussian_tables
 from learned_codec.errors import CorruptDataError, WeightsError
+from learned_codec.models.block_transform import BlockTransform
 from learned_codec.models.engine import engine_for
 from learned_codec.models.exact import LOG2_BITS, to_bins
 from learned_codec.models.layered import coding
 from learned_codec.models.layered.config import PASSES, LayeredConfig, groups_of, order_of_components
 from learned_codec.models.layered.exact import LayeredEntropyModel
+from learned_codec.models.layered.model import LayeredModel
 from learned_codec.models.layered.network import ConditionedRefinement, LayeredEntropy
-from learned_codec.models.layered.refinement import LayeredRefinement
-from learned_codec.training.layered_export import calibrated, quantised
+from learned_codec.models.layered.refinement import LayeredRefinementProgram
+from learned_codec.training.layered_export import calibrated, quantised, weights_of
 
 SMALL = LayeredConfig(bands=1, levels=3, hyper_latents=8, context_width=12, widths=(16, 12, 12))
 MODELS = CoderModels(gaussian_tables())
@@ -173,7 +178,7 @@ def test_the_refinement_does_what_was_trained(size: tuple[int, int]) -> None:
     normalised = torch.randn(1, 256, *size) * 3
     expected = network(planes, normalised, torch.tensor([1.0]))[0].numpy()
     engine = engine_for("cpu")
-    found = LayeredRefinement(config, tensors, engine).correction(
+    found = LayeredRefinementProgram(config, tensors, engine).correction(
         planes[0].numpy(),
         normalised[0].permute(1, 2, 0).numpy(),
         network.level_bias[1].numpy(),
@@ -182,3 +187,38 @@ def test_the_refinement_does_what_was_trained(size: tuple[int, int]) -> None:
     )
     assert np.square(expected).mean() > 0.001
     np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())  # bf16 where the processor has it
+
+
+def test_images_come_back_in_layers(trained: LayeredEntropy) -> None:
+    """What isn't trained for images still codes them: better with every layer, and as the float networks would."""
+    config = dataclasses.replace(SMALL, refinement_width=8, refinement_blocks=2, refinement_inner=6, condition_width=4)
+    torch.manual_seed(5)
+    refinement = ConditionedRefinement(config).eval().requires_grad_(False)
+    refinement.level_scale.fill_(-6)
+    order = order_of_components(1, -np.arange(256.0))
+    flat, ones = np.eye(16, dtype=np.float32), np.ones(256, np.float32)
+    transform = BlockTransform(1, order, ones, ones, flat, flat)
+    network = copy.deepcopy(trained)
+    network.config = config
+    network.log2_gain += 4
+    y, x = np.mgrid[:96, :80].astype(np.float32)
+    image = (0.5 + 0.3 * np.sin(x / 7 + y / 11) + 0.1 * np.cos(x * y / 300))[None]
+    latents = transform.analyse(image)
+    ranges = calibrated(network, [torch.from_numpy(latents[:4, :4]).permute(2, 0, 1)], (0.0, 2.0))
+    log2_inverse = torch.zeros_like(network.log2_gain)
+    tensors = weights_of(network, refinement, log2_inverse, transform, ranges, gaussian_tables())
+    model = LayeredModel(config, tensors, engine_for("cpu"))
+    coded = model.code(model.analyse(image), 128)
+    parts = coded.finish()
+    errors = []
+    for count in range(1, 4):
+        decoded = model.decode(parts[:count], 128, 6, 5)
+        planes = model.synthesise(decoded, 128, refined=False)
+        errors.append(np.square(planes - image).mean())
+    np.testing.assert_array_equal(decoded, coded.decoded)
+    assert errors[0] > 1.2 * errors[1] > 1.44 * errors[2]
+    unit = torch.exp2(network.log2_gain[1] + network.log2_sigma).numpy()
+    normal = torch.from_numpy(decoded / unit).permute(2, 0, 1)[None]
+    added = refinement(torch.from_numpy(planes - 0.5)[None], normal, torch.tensor([1.0]))[0].numpy()
+    assert np.abs(added).max() > 0.001
+    np.testing.assert_allclose(model.synthesise(decoded, 128) - planes, added, atol=0.03 * np.abs(added).max())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ PASSES = (4, 2, 1)
 
 LIMITS = (4, 8, 16)
 """Layer i has the frequencies u, v below LIMITS[i] that no layer before it has: images at 1/4, 1/2 and 1/1."""
+
+HYPER_WIDTH = 128
+"""Channels of the hyper-analysis, which only encoders run."""
 
 MEANS = 1
 """Layers from this one on have no means: those would explain a hundredth of the energy at most."""
@@ -31,6 +35,8 @@ class LayeredConfig:
 
     bands: int = 3
     levels: int = 9
+    lambda_min: float = 0.0004
+    lambda_max: float = 0.6271211382783799
     hyper_latents: int = 64
     context_width: int = 96
     widths: tuple[int, int, int] = (128, 96, 96)
@@ -58,6 +64,11 @@ class LayeredConfig:
     def split(self, step: int) -> tuple[int, int]:
         """A quality step as the last trained one at most, and the steps beyond that."""
         return min(step, self.max_step), max(0, step - self.max_step)
+
+    def bits_per_error(self, level: Any) -> Any:
+        """As `ModelConfig.bits_per_error`."""
+        multiplier = self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / (self.levels - 1))
+        return multiplier * 255**2 / self.bands
 
     def passes(self) -> list[tuple[int, int, str]]:
         """Each pass in the order of coding: its layer, its number in the layer, and the name of its networks."""

@@ -17,11 +17,8 @@ from learned_codec.models.config import BLOCK, INPUT_FACTOR, LOG2_SCALES, PATCH,
 from learned_codec.models.entropy_model import CONTEXT_CLAMP, interpolate
 from learned_codec.models.layers import Down, PlainUp, ResidualBlock
 
-from .config import MEANS, PASSES, LayeredConfig, groups_of
+from .config import HYPER_WIDTH, MEANS, PASSES, LayeredConfig, groups_of
 from .refinement import SLOPES
-
-HYPER_WIDTH = 128
-"""Channels of the hyper-analysis, which only encoders run."""
 
 
 class Pass(nn.Module):

@@ -21,7 +21,7 @@ SLOPES = (0.25, 2.0, 16.0)
 """A magnitude as the condition sees it: the sum of these multiples of it, each up to 1. That is nearly a logarithm."""
 
 
-class LayeredRefinement:
+class LayeredRefinementProgram:
     """The residual network on decoded pixels, and the one that conditions it."""
 
     def __init__(self, config: LayeredConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
