@@ -16,7 +16,7 @@ from .block_transform import BlockTransform
 from .config import BLOCK, EXTRA_GAIN, EXTRA_STEPS, HYPER_STRIDE, QUALITY_STEPS
 from .engine import Array
 from .exact import LevelTables
-from .inference import HyperAnalysis
+from .inference import HyperAnalysisProgram
 from .rdoq import SINGLE_PASS, Strength
 from .shape_adaptive import Shape
 
@@ -39,7 +39,7 @@ class BaseModel:
     """The levels and the linear transform of a model. Stateless after construction; threads may share it."""
 
     config: Config
-    _hyper_analysis: HyperAnalysis
+    _hyper_analysis: HyperAnalysisProgram
 
     def __init__(self, levels: Mapping[str, NDArray[Any]], transform: BlockTransform) -> None:
         """`levels`: the per-level tables by name."""

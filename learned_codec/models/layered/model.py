@@ -58,7 +58,9 @@ class LayeredModel(BaseModel):
                              for start in ("transforms.", "exact."))  # fmt: skip
         self.exact = LayeredEntropyModel(config, exact, engine)
         self.refinement = LayeredRefinementProgram(config, transforms, engine)
-        self._hyper_analysis = HyperAnalysisProgram(config.latents, HYPER_WIDTH, config.hyper_latents, transforms, engine)
+        self._hyper_analysis = HyperAnalysisProgram(
+            config.latents, HYPER_WIDTH, config.hyper_latents, transforms, engine
+        )
         self.coder_models = CoderModels(tables)
 
     def code(

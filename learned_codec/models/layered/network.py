@@ -42,7 +42,7 @@ class Pass(nn.Module):
         return result
 
 
-class HyperSynthesis(nn.Module):
+class LayeredHyperSynthesis(nn.Module):
     """As `entropy_model.HyperSynthesis`, with this generation's widths."""
 
     def __init__(self, config: LayeredConfig) -> None:
@@ -91,7 +91,7 @@ class LayeredEntropy(nn.Module):
         self.hyper_input_scale = nn.Parameter(torch.full((levels, hyper), 0.5))
         self.hyper_input_bias = nn.Parameter(torch.zeros(levels, hyper))
         self.feature_bias = nn.Parameter(torch.zeros(levels, config.context_width))
-        self.hyper_synthesis = HyperSynthesis(config)
+        self.hyper_synthesis = LayeredHyperSynthesis(config)
         self.layers = nn.ModuleList(
             nn.ModuleList(Pass(config, layer, number) for number in range(PASSES[layer]))
             for layer in range(len(config.layers))
