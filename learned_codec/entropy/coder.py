@@ -77,9 +77,17 @@ class Encoder:
         """The ideal code length of all groups. The payload of `finish` is within 64 bits of it."""
         return self.bits_from(0)
 
-    def bits_from(self, group: int) -> float:
-        """The ideal code length of the groups from this one on."""
-        return sum(self._models.tables.bits_of_runs(*found) for found in self.groups[group:])
+    def mark(self) -> int:
+        """The place after the last group, for `bits_from` and `cut`."""
+        return len(self.groups)
+
+    def bits_from(self, mark: int) -> float:
+        """The ideal code length of the groups after a mark."""
+        return sum(self._models.tables.bits_of_runs(*found) for found in self.groups[mark:])
+
+    def cut(self, mark: int) -> None:
+        """Remove the groups after a mark."""
+        del self.groups[mark:]
 
     def finish(self) -> bytes:
         """The payload: little-endian words, with zero bytes removed at the end."""

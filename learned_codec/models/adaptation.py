@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .base import BaseModel
 from .config import PATCH, QUALITY_STEPS
-from .model import Model
 from .shape_adaptive import Shape
 
 MOST = 127
@@ -33,13 +33,13 @@ class Moments:
     energy: float = 0.0
 
     @classmethod
-    def none(cls, model: Model) -> Moments:
+    def none(cls, model: BaseModel) -> Moments:
         outputs, width = model.refinement.leave[0].shape
         return cls(np.zeros((width, width)), np.zeros((outputs, width)))
 
     def add(
         self,
-        model: Model,
+        model: BaseModel,
         latents: NDArray[np.float32],
         decoded: NDArray[np.float32],
         step: int,
@@ -52,7 +52,7 @@ class Moments:
         both.)
         """
         original, planes = model.linear(latents, shape), model.linear(decoded * model.step_size(step), shape)
-        features = model.refinement.features(planes, model.at("refinement_bias", step))
+        features = model.features(planes, decoded, step)
         x = (features * np.exp2(model.at("refinement_scale", step))).reshape(len(features), -1)
         weight, bias = model.refinement.leave
         y = _patches(original - planes) - (weight @ x + bias[:, None] * np.exp2(model.at("refinement_scale", step)))
@@ -60,7 +60,7 @@ class Moments:
         self.errors += y @ x.T
         self.energy += float(np.square(y).sum())
 
-    def fit(self, model: Model, step: int) -> list[int]:
+    def fit(self, model: BaseModel, step: int) -> list[int]:
         """The amounts of the first adaptations: as many as reduce the Lagrangian, their bytes counted."""
         changes = model.refinement.adaptations.astype(np.float64)
         products = np.einsum("aij,jk,bik->ab", changes, self.features, changes)

@@ -1,14 +1,16 @@
-"""What models of all generations share: the linear transform, and what a quality step means for latents."""
+"""What a model is: pixels to latents, latents to a payload, and back; and what the generations have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.entropy import SKIPPED_BINS
+from learned_codec.entropy import SKIPPED_BINS, CoderModels
 from learned_codec.entropy.tables import MAX_SYMBOL
 
 from . import rdoq
@@ -16,7 +18,7 @@ from .block_transform import BlockTransform
 from .config import BLOCK, EXTRA_GAIN, EXTRA_STEPS, HYPER_STRIDE, QUALITY_STEPS
 from .engine import Array
 from .exact import LevelTables
-from .inference import HyperAnalysisProgram
+from .inference import HyperAnalysisProgram, RefinementConfig, RefinementProgram
 from .rdoq import SINGLE_PASS, Strength
 from .shape_adaptive import Shape
 
@@ -24,9 +26,47 @@ REFINEMENT_FADES = 3.0
 """The octaves by which the refinement's output gets smaller per level, beyond the last trained one."""
 
 
-class Config(Protocol):
+class TileEncoder(Protocol):
+    """Collects the symbols of a tile, component after component, and writes its payload."""
+
+    @property
+    def groups(self) -> Sequence[tuple[NDArray[np.int32], NDArray[np.intp]]]:
+        """As `entropy.Encoder.groups`."""
+
+    @property
+    def bits(self) -> float:
+        """The ideal code length."""
+
+    def mark(self) -> Any:
+        """The place after what there is, for `bits_from` and `cut`."""
+
+    def bits_from(self, mark: Any) -> float:
+        """The ideal code length of what comes after a mark."""
+
+    def cut(self, mark: Any) -> None:
+        """Remove what comes after a mark."""
+
+    def finish(self) -> bytes:
+        """The payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Coded latents.
+
+    `encoder` holds the symbols and writes the payload. `decoded` (h, w, latents) are the latents that a decoder will
+    get, in quantisation steps.
+    """
+
+    encoder: TileEncoder
+    decoded: Array
+
+
+class Config(RefinementConfig, Protocol):
     """What is used of a configuration."""
 
+    @property
+    def latents(self) -> int: ...
     @property
     def levels(self) -> int: ...
     @property
@@ -35,10 +75,14 @@ class Config(Protocol):
     def bits_per_error(self, level: Any) -> Any: ...
 
 
-class BaseModel:
-    """The levels and the linear transform of a model. Stateless after construction; threads may share it."""
+class BaseModel(ABC):
+    """A model: analysis, exact entropy model and synthesis. Stateless after construction; threads may share it."""
 
     config: Config
+    id: bytes
+    device: str
+    refinement: RefinementProgram
+    coder_models: CoderModels
     _hyper_analysis: HyperAnalysisProgram
 
     def __init__(self, levels: Mapping[str, NDArray[Any]], transform: BlockTransform) -> None:
@@ -107,6 +151,91 @@ class BaseModel:
         cost: Array = rdoq.error_cost(worth, log2_size, frequencies, strength)
         return cost
 
+    # -- synthesis ----------------------------------------------------------------------------------------------------
+
+    def synthesise(
+        self,
+        decoded: Array,
+        step: int,
+        adaptation: Sequence[int] = (),
+        shape: Shape | None = None,
+        inner: tuple[slice, slice] | None = None,
+        *,
+        refined: bool = True,
+        fine: bool = False,
+    ) -> Array:
+        """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped.
+
+        `adaptation` is that of this image, as in its file. With `inner`, only these rows and columns come back. Unless
+        `refined`, the pixels are those before the refinement, which takes a third of the time. For more than 8 bits the
+        refinement must be `fine`, in float32.
+        """
+        planes = self.linear(decoded * self.step_size(step), shape)
+        if not refined:
+            planes += np.float32(0.5)
+            return planes if inner is None else planes[:, *inner]
+        bias, (log2_scale,) = self.at("refinement_bias", step), self.at("refinement_scale", step)
+        pixels = self.refinement.correction(
+            planes, bias, float(log2_scale), self._condition(decoded, step), adaptation, inner, fine=fine
+        )
+        pixels += np.float32(0.5)
+        pixels += planes if inner is None else planes[:, *inner]
+        return pixels
+
+    def features(self, planes: Array, decoded: Array, step: int) -> Array:
+        """The input of the refinement's last layer, (width, H/4, W/4).
+
+        It is that for (bands, H, W) pixels before the refinement, which are those of the (h, w, latents) `decoded`
+        latents.
+        """
+        return self.refinement.features(planes, self.at("refinement_bias", step), self._condition(decoded, step))
+
+    def _condition(self, decoded: Array, step: int) -> Sequence[Array]:  # noqa: ARG002
+        """What conditions the refinement of an image with these decoded latents."""
+        return ()
+
+    # -- entropy coding -----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encoder(self) -> TileEncoder:
+        """An encoder for the components of a tile."""
+
+    @abstractmethod
+    def code(
+        self,
+        latents: Array,
+        step: int,
+        *,
+        encoder: Any = None,
+        distortion_weight: float = 1.0,
+        optimised: Array | None = None,
+        shape: Shape | None = None,
+        plain: bool = False,
+    ) -> Coded:
+        """Quantise and code (h, w, latents) latents of `analyse` at a quality step.
+
+        With `encoder`, that of another component of the same tile, the symbols are added to it. `distortion_weight` is
+        how much errors count. If `optimised` latents are given, these are quantised; the hyper-latents are still made
+        from `latents`. With `plain`, rounding is to the nearest integer, else by RDOQ.
+        """
+
+    @abstractmethod
+    def decode(
+        self,
+        payload: bytes | memoryview,
+        step: int,
+        height: int,
+        width: int,
+        components: int = 1,
+        shape: Shape | None = None,
+        factor: int = 1,
+    ) -> list[Array]:
+        """A payload of `code` -> each component's (height, width, latents) decoded latents in quantisation steps.
+
+        Latents that an image reduced by `factor` doesn't need may be zeros. Raises `CorruptDataError` where the payload
+        does not end with its last symbol.
+        """
+
     def _hyper_latents(self, latents: Array, step: int, level: LevelTables) -> NDArray[np.int32]:
         """Quantised hyper-latents (hz, wz, hyper_latents) of latents."""
         height, width, _ = latents.shape
@@ -116,4 +245,5 @@ class BaseModel:
         gain = np.exp2(self.at("log2_gain", self.config.split(step)[0]))
         z = self._hyper_analysis(latents, gain, np.exp2(self.at("hyper_gain", step)), self.at("hyper_bias", step))
         rounded = np.clip(np.rint(z), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
-        return rounded * (level.hyper_bins >= SKIPPED_BINS)
+        found: NDArray[np.int32] = rounded * (level.hyper_bins >= SKIPPED_BINS)
+        return found

@@ -78,7 +78,7 @@ def count(config: ModelConfig) -> Complexity:
 def _of(model: str) -> Complexity:
     from . import registry
 
-    return count(registry.load(model).config)
+    return count(registry.weights_of(model).config_as(ModelConfig))
 
 
 def decoder_kmac_per_pixel(model: str) -> float:

@@ -34,6 +34,9 @@ LOG2_SCALES = (-12, 6)
 INPUT_FACTOR = 4.0
 """The refinement's input is the decoded pixels around zero times this. Their standard deviation is about a quarter."""
 
+CONTEXT_CLAMP = 4.0
+"""Normalised latents are clipped to plus or minus this before they enter a network."""
+
 SLOPE = 0.1
 """The slope of the leaky ReLUs for negative values."""
 

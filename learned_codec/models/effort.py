@@ -22,9 +22,9 @@ from torch.nn import functional as F
 from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS
 
 from . import rdoq
-from .config import CONTEXT_STAGES, HYPER_STRIDE, LOG2_SCALES, QUALITY_STEPS
+from .config import CONTEXT_CLAMP, CONTEXT_STAGES, HYPER_STRIDE, LOG2_SCALES, QUALITY_STEPS
 from .engine.forks import gate
-from .entropy_model import CONTEXT_CLAMP, gaussian_bits, interpolate, optimised, scale_bins
+from .entropy_model import gaussian_bits, interpolate, optimised, scale_bins
 from .exact import groups_of
 from .model import Model
 from .network import Network, network_of_weights

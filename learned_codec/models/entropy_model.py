@@ -23,11 +23,8 @@ from torch.nn import functional as F
 from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS, gaussian_tables
 
 from . import rdoq
-from .config import CONTEXT_STAGES, LOG2_SCALES, SLOPE, STAGE_ORDER, ModelConfig
+from .config import CONTEXT_CLAMP, CONTEXT_STAGES, LOG2_SCALES, SLOPE, STAGE_ORDER, ModelConfig
 from .layers import Down, PlainUp, ResidualBlock
-
-CONTEXT_CLAMP = 4.0
-"""Normalised latents are clipped to plus or minus this before they enter a network."""
 
 
 class _LowerBound(torch.autograd.Function):

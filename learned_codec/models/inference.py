@@ -6,14 +6,14 @@ Their twins for training are `transforms.Refinement` and `entropy_model.HyperAna
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.errors import WeightsError
 
-from .config import BLOCK, INPUT_FACTOR, PATCH, SLOPE, ModelConfig
+from .config import BLOCK, INPUT_FACTOR, PATCH, SLOPE
 from .engine import VECTOR, Array, Engine, Input, Operations, Program, Tensor
 from .exact import inside, usual_size
 
@@ -24,6 +24,19 @@ many."""
 COARSE = 4
 """If the refinement takes an image in parts, their sides are multiples of this many blocks: each new size must be
 compiled."""
+
+
+class RefinementConfig(Protocol):
+    """What is used of a configuration."""
+
+    @property
+    def bands(self) -> int: ...
+    @property
+    def refinement_width(self) -> int: ...
+    @property
+    def refinement_blocks(self) -> int: ...
+    @property
+    def adaptations(self) -> int: ...
 
 
 class Parameters:
@@ -50,49 +63,73 @@ class Parameters:
 
 
 class _Block:
-    """`layers.ResidualBlock`."""
+    """`layers.ResidualBlock`, `inner` channels wide inside."""
 
-    def __init__(self, parameters: Parameters, name: str, width: int) -> None:
+    def __init__(self, parameters: Parameters, name: str, width: int, inner: int) -> None:
         self._depthwise = parameters.depthwise(f"{name}.depthwise", width)
-        self._expand = parameters.pointwise(f"{name}.expand", 2 * width, width)
-        self._project = parameters.pointwise(f"{name}.project", width, 2 * width)
+        self._expand = parameters.pointwise(f"{name}.expand", inner, width)
+        self._project = parameters.pointwise(f"{name}.project", width, inner)
 
-    def __call__(self, ops: Operations, x: Tensor) -> Tensor:
-        inner = ops.pointwise(ops.depthwise(x, *self._depthwise), *self._expand)
-        return ops.add(ops.pointwise(ops.leaky_relu(inner, SLOPE), *self._project), x)
+    def __call__(self, ops: Operations, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """With a `modulation`, a factor and a shift of the depthwise layer's output."""
+        y = ops.depthwise(x, *self._depthwise)
+        if modulation is not None:
+            y = ops.add(ops.multiply(y, modulation[0]), modulation[1])
+        return ops.add(ops.pointwise(ops.leaky_relu(ops.pointwise(y, *self._expand), SLOPE), *self._project), x)
+
+
+class ConditionProgram(Protocol):
+    """What conditions a refinement: a network at 1/16 on an image's decoded latents."""
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """What it takes: an array at 1/16, and vectors."""
+
+    def modulations(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[tuple[Tensor, Tensor]]:
+        """A factor and a shift for each residual block, at 1/4."""
 
 
 class RefinementProgram:
     """The residual network on decoded pixels."""
 
-    def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
-        self._config = config
+    def __init__(
+        self,
+        config: RefinementConfig,
+        parameters: Parameters,
+        engine: Engine,
+        inner: int,
+        condition: ConditionProgram | None = None,
+    ) -> None:
+        """With blocks `inner` channels wide inside, which a network may `condition`."""
+        self._config, self._condition = config, condition
         outputs, width = config.bands * PATCH**2, config.refinement_width
-        parameters = Parameters(tensors, "synthesis.refinement")
         weight, self._enter_bias = parameters.pointwise("enter", width, outputs)
         self._enter_weight = weight * np.float32(INPUT_FACTOR)
         phases = BLOCK // PATCH
         self._position_bias = parameters.get("position_bias", width, phases**2)
-        self._blocks = [_Block(parameters, f"blocks.{i}", width) for i in range(config.refinement_blocks)]
+        self._blocks = [_Block(parameters, f"blocks.{i}", width, inner) for i in range(config.refinement_blocks)]
         self.leave = parameters.pointwise("leave", outputs, width)
         self.adaptations = parameters.get("adaptations", config.adaptations, outputs, width)
         inputs = [
             Input(config.bands),
             Input(phases**2, channels_last=True, stride=PATCH),
             Input(width, VECTOR),
-            Input(1, VECTOR),
+            *(condition.inputs if condition else ()),
         ]
-        adapted = [*inputs, Input(1, (outputs, width))]
+        plain = [*inputs, Input(1, VECTOR)]
+        adapted = [*plain, Input(1, (outputs, width))]
+        self._count = len(inputs)
         self._plain, self._adapted = (
-            [engine.build(self._network, inputs, exact=fine) for fine in (False, True)] for inputs in (inputs, adapted)
+            [engine.build(self._network, own, exact=fine) for fine in (False, True)] for own in (plain, adapted)
         )
-        self._seen = engine.build(lambda ops, x: [self._features(ops, *x)], inputs[:3], exact=False)
+        self._before_last = engine.build(lambda ops, x: [self._features(ops, x)], inputs, exact=False)
 
     def correction(
         self,
         planes: Array,
         bias: Array,
         log2_scale: float,
+        condition: Sequence[Array] = (),
         adaptation: Sequence[int] = (),
         inner: tuple[slice, slice] | None = None,
         *,
@@ -100,13 +137,14 @@ class RefinementProgram:
     ) -> Array:
         """What to add to (bands, H, W) decoded pixels around zero, H and W multiples of 16.
 
-        `bias` (width,) and `log2_scale` are those of the level. `adaptation` says how much of each of the first
-        `adaptations` is added to the last layer's weights. With `inner`, only these rows and columns come back. `fine`
-        asks for float32, whose differences between machines 16 bits hardly show.
+        `bias` (width,) and `log2_scale` are those of the level; `condition` are the inputs of the network that
+        conditions, the first (H/16, W/16, channels). `adaptation` says how much of each of the first `adaptations` is
+        added to the last layer's weights. With `inner`, only these rows and columns come back. `fine` asks for float32,
+        whose differences between machines 16 bits hardly show.
         """
-        vectors = bias[:, None, None], np.full((1, 1, 1), 2.0**log2_scale, np.float32)
+        scale = np.full((1, 1, 1), 2.0**log2_scale, np.float32)
         program, weights = self._program(adaptation, fine)
-        reach = self._config.refinement_blocks * PATCH
+        reach = self._config.refinement_blocks * PATCH + (BLOCK if condition else 0)  # conditions come from neighbours
         along = [
             list(parts_of(length, part or slice(0, length), reach))
             for length, part in zip(planes.shape[1:], inner or (None, None), strict=True)
@@ -114,10 +152,24 @@ class RefinementProgram:
         result = np.empty((len(planes), *(parts[-1][0].stop for parts in along)), np.float32)
         for rows, outer_rows, taken_rows in along[0]:
             for columns, outer_columns, taken_columns in along[1]:
-                part = planes[:, outer_rows, outer_columns]
-                (found,) = program(part, phases_of(part), *vectors, *weights)
+                given = self._inputs(planes, bias, condition, (outer_rows, outer_columns))
+                (found,) = program(*given, scale, *weights)
                 result[:, rows, columns] = found[:, taken_rows, taken_columns]
         return result
+
+    def features(self, planes: Array, bias: Array, condition: Sequence[Array] = ()) -> Array:
+        """(bands, H, W) decoded pixels -> the input of the last layer, (width, H/4, W/4)."""
+        whole = slice(0, planes.shape[1]), slice(0, planes.shape[2])
+        (found,) = self._before_last(*self._inputs(planes, bias, condition, whole))
+        return found
+
+    @staticmethod
+    def _inputs(planes: Array, bias: Array, condition: Sequence[Array], part: tuple[slice, slice]) -> list[Array]:
+        """The inputs of `_features` for a part of the pixels, whole blocks."""
+        here = planes[:, *part]
+        blocks = tuple(slice(along.start // BLOCK, along.stop // BLOCK) for along in part)
+        arrays = [np.ascontiguousarray(condition[0][blocks]), *condition[1:]] if condition else []
+        return [here, phases_of(here), bias[:, None, None], *arrays]
 
     def _program(self, adaptation: Sequence[int], fine: bool) -> tuple[Program, list[Array]]:
         """The program that computes the correction with an adaptation, and its last inputs."""
@@ -127,21 +179,20 @@ class RefinementProgram:
         weight = self.leave[0] + np.tensordot(amounts, self.adaptations[: len(amounts)], 1)
         return self._adapted[fine], [weight[None]]
 
-    def features(self, planes: Array, bias: Array) -> Array:
-        """(bands, H, W) decoded pixels -> the input of the last layer, (width, H/4, W/4)."""
-        (found,) = self._seen(planes, phases_of(planes), bias[:, None, None])
-        return found
-
-    def _features(self, ops: Operations, planes: Tensor, phases: Tensor, bias: Tensor) -> Tensor:
+    def _features(self, ops: Operations, inputs: Sequence[Tensor]) -> Tensor:
+        planes, phases, bias, *given = inputs
+        modulations: Sequence[tuple[Tensor, Tensor] | None] = [None] * len(self._blocks)
+        if self._condition is not None:
+            modulations = self._condition.modulations(ops, given)
         x = ops.pointwise(ops.space_to_depth(planes, PATCH), self._enter_weight, self._enter_bias)
         x = ops.add(ops.add(x, ops.pointwise(phases, self._position_bias)), bias)
-        for block in self._blocks:
-            x = block(ops, x)
+        for block, modulation in zip(self._blocks, modulations, strict=True):
+            x = block(ops, x, modulation)
         return x
 
     def _network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        planes, phases, bias, scale, *adapted = inputs
-        x = self._features(ops, planes, phases, bias)
+        x = self._features(ops, inputs[: self._count])
+        scale, *adapted = inputs[self._count :]
         weight, last_bias = self.leave
         if adapted:
             x = ops.add(ops.weighted(x, adapted[0]), ops.constant(last_bias[:, None, None]))
@@ -161,7 +212,7 @@ class HyperAnalysisProgram:
         self._enter = parameters.pointwise("0", width, 2 * latents)
         sizes = zip((2, 4), (width, outputs), strict=True)
         self._down = [_with_shortcut(parameters.pointwise(f"{n}.conv", size, 4 * width)) for n, size in sizes]
-        self._block = _Block(parameters, "3", width)
+        self._block = _Block(parameters, "3", width, 2 * width)
         vectors = [Input(outputs, VECTOR)] * 2
         inputs = [Input(2 * latents, channels_last=True), Input(1, stride=2), *vectors]
         self.program = engine.build(self._network, inputs, exact=True, channels_last=True)

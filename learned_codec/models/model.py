@@ -1,9 +1,6 @@
-"""A model ready for use: pixels to latents, latents to a payload, and back. Built once per weights file and engine."""
+"""A model of the first generation. Built once per weights file and engine."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,32 +9,20 @@ from learned_codec.entropy import CoderModels, Decoder, Encoder
 from learned_codec.errors import WeightsError
 
 from . import rdoq
-from .base import BaseModel
+from .base import BaseModel, Coded
 from .block_transform import BlockTransform
 from .config import BLOCK, ModelConfig
 from .engine import Array, Engine, engine_for
 from .exact import MEAN_BITS, ExactEntropyModel, Stage, hyper_size, usual_size
-from .inference import HyperAnalysisProgram, RefinementProgram
+from .inference import HyperAnalysisProgram, Parameters, RefinementProgram
 from .rdoq import OPTIMISED, SINGLE_PASS
 from .shape_adaptive import Shape
 from .stages import add_symbols, channels_of, hyper_runs, ordered, values_of
 from .weights import LEVEL_TABLES, Weights
 
 
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """Coded latents.
-
-    `encoder` holds the symbols and writes the payload. `decoded` (h, w, latents) are the latents that a decoder will
-    get, in quantisation steps.
-    """
-
-    encoder: Encoder
-    decoded: Array
-
-
 class Model(BaseModel):
-    """Analysis, exact entropy model and synthesis. Stateless after construction; threads may share it."""
+    """A hyper-prior and four stages of context. Stateless after construction; threads may share it."""
 
     def __init__(self, weights: Weights, engine: Engine | None = None) -> None:
         """`engine` runs the networks, by default on the CPU.
@@ -45,49 +30,25 @@ class Model(BaseModel):
         Raises `WeightsError` if the weights don't fit their configuration.
         """
         self._engine = engine = engine or engine_for("cpu")
-        self.config: ModelConfig = weights.config
+        self.config: ModelConfig = weights.config_as(ModelConfig)
         self.id, self.device = weights.id, engine.device
         levels, transforms = weights.part("levels"), weights.part("transforms")
         if missing := LEVEL_TABLES.keys() - levels.keys():
             raise WeightsError(f"the weights lack levels.{', levels.'.join(sorted(missing))}")
         super().__init__(levels, _block_transform(self.config, transforms))
-        self.refinement = RefinementProgram(self.config, transforms, engine)
+        refinement, inner = Parameters(transforms, "synthesis.refinement"), 2 * self.config.refinement_width
+        self.refinement = RefinementProgram(self.config, refinement, engine, inner)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), engine)
         width = self.config.hyper_latents
         self._hyper_analysis = HyperAnalysisProgram(self.config.latents, width, width, transforms, engine)
         self.coder_models = CoderModels(weights.scale_tables())
         self._savings = rdoq.savings(self.coder_models.tables)
 
-    # -- transforms ---------------------------------------------------------------------------------------------------
-
-    def synthesise(
-        self,
-        decoded: Array,
-        step: int,
-        adaptation: Sequence[int] = (),
-        shape: Shape | None = None,
-        inner: tuple[slice, slice] | None = None,
-        *,
-        refined: bool = True,
-        fine: bool = False,
-    ) -> Array:
-        """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped.
-
-        `adaptation` is that of this image, as in its file. With `inner`, only these rows and columns come back. Unless
-        `refined`, the pixels are those before the refinement, which takes a third of the time. For more than 8 bits the
-        refinement must be `fine`, in float32.
-        """
-        planes = self.linear(decoded * self.step_size(step), shape)
-        if not refined:
-            planes += np.float32(0.5)
-            return planes if inner is None else planes[:, *inner]
-        bias, (log2_scale,) = self.at("refinement_bias", step), self.at("refinement_scale", step)
-        pixels = self.refinement.correction(planes, bias, float(log2_scale), adaptation, inner, fine=fine)
-        pixels += np.float32(0.5)
-        pixels += planes if inner is None else planes[:, *inner]
-        return pixels
-
     # -- entropy coding -----------------------------------------------------------------------------------------------
+
+    def encoder(self) -> Encoder:
+        """As `BaseModel.encoder`."""
+        return Encoder(self.coder_models)
 
     def code(
         self,
@@ -100,12 +61,7 @@ class Model(BaseModel):
         shape: Shape | None = None,
         plain: bool = False,
     ) -> Coded:
-        """Quantise and code (h, w, latents) latents of `analyse` at a quality step.
-
-        With `encoder`, that of another component of the same tile, the symbols are added to it. `distortion_weight` is
-        how much errors count. If `optimised` latents are given, these are quantised; the hyper-latents are still made
-        from `latents`. With `plain`, rounding is to the nearest integer, else by RDOQ.
-        """
+        """As `BaseModel.code`."""
         height, width, _ = latents.shape
         self._engine.prepare([self._hyper_analysis.program, *self.exact.programs], *usual_size(height, width))
         level = self.exact.level(step)
@@ -113,7 +69,7 @@ class Model(BaseModel):
         target = latents if optimised is None else optimised
         strength = SINGLE_PASS if optimised is None else OPTIMISED
         cost = np.float32(distortion_weight) * self.error_cost(step, strength)
-        found = encoder or Encoder(self.coder_models)
+        found = encoder or self.encoder()
 
         def quantise(stage: Stage) -> None:
             runs, place = ordered(stage)
@@ -138,11 +94,9 @@ class Model(BaseModel):
         width: int,
         components: int = 1,
         shape: Shape | None = None,
+        factor: int = 1,  # noqa: ARG002 - here, all latents are in one stream
     ) -> list[Array]:
-        """A payload of `code` -> each component's (height, width, latents) decoded latents in quantisation steps.
-
-        Raises `CorruptDataError` where the payload does not end with its last symbol.
-        """
+        """As `BaseModel.decode`. Whatever the factor, all latents are decoded."""
         self._engine.prepare(self.exact.programs, *usual_size(height, width))
         level = self.exact.level(step)
         decoder = Decoder(self.coder_models, payload)

@@ -84,7 +84,7 @@ def network_of_weights(source: Weights) -> Network:
     Raises `WeightsError` if the file lacks the `training` part, which coding doesn't need.
     """
     with torch.device("cpu"):  # not on the caller's default device
-        network = Network(source.config).float()
+        network = Network(source.config_as(ModelConfig)).float()
     parts = {part: source.part(part) for part in ("transforms", "levels", "training")}
     state = {}
     for key, value in network.state_dict().items():

@@ -21,8 +21,8 @@ from learned_codec.errors import InvalidInputError, MissingDependencyError, Mode
 from .config import EXTRA_STEPS
 
 if TYPE_CHECKING:
+    from .base import BaseModel
     from .effort import Optimiser
-    from .model import Model
     from .network import Network
     from .weights import Weights
 
@@ -147,7 +147,7 @@ def _here() -> str:
     return f"here are: {', '.join(card.name for card in list_models()) or 'none'}"
 
 
-def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) -> Model:
+def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) -> BaseModel:
     """A model ready for use, with `threads` for each matrix product. Models are immutable and kept for the next call.
 
     Raises `WeightsError`, `UnknownModelError`, and the errors of `engine_for`.
@@ -158,7 +158,7 @@ def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) ->
     return _loaded(card.path, card.weights_id, device, threads)
 
 
-def optimiser(model: Model, card: ModelCard, effort: int) -> Optimiser:
+def optimiser(model: BaseModel, card: ModelCard, effort: int) -> Optimiser:
     """The optimiser of latents for a model with this card; `effort` is 1, 2 or 3.
 
     Raises `MissingDependencyError`, or `ModelError` where torch can't be used.
@@ -193,11 +193,14 @@ def forget() -> None:
 
 
 @lru_cache(maxsize=4)
-def _loaded(path: Path, weights_id: str, device: str, threads: int) -> Model:
+def _loaded(path: Path, weights_id: str, device: str, threads: int) -> BaseModel:
     from .engine import engine_for
+    from .layered.config import LayeredConfig
+    from .layered.model import LayeredModel
     from .model import Model
 
-    return Model(_weights(path, weights_id), engine_for(device, threads))
+    found, engine = _weights(path, weights_id), engine_for(device, threads)
+    return LayeredModel(found, engine) if isinstance(found.config, LayeredConfig) else Model(found, engine)
 
 
 @lru_cache(maxsize=4)

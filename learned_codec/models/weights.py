@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,13 @@ from learned_codec.entropy import ScaleTables
 from learned_codec.errors import WeightsError
 
 from .config import ModelConfig
+from .layered.config import LayeredConfig
 
 KEY = "learned_codec"
-FORMAT = "weights 1"
+CONFIGS: dict[str, type[ModelConfig | LayeredConfig]] = {"weights 1": ModelConfig, "weights 2": LayeredConfig}
+"""The configuration of each generation's models, by the format that a weights file says."""
+
+C = TypeVar("C", ModelConfig, LayeredConfig)
 
 LEVEL_TABLES = {
     "log2_gain": "entropy.log2_gain",
@@ -47,7 +51,7 @@ LEVEL_TABLES = {
 class Weights:
     """A weights file in memory. `id` is its weights id, 8 bytes."""
 
-    config: ModelConfig
+    config: ModelConfig | LayeredConfig
     tensors: Mapping[str, NDArray[Any]]
     id: bytes
 
@@ -55,6 +59,12 @@ class Weights:
         """The tensors whose names begin with `prefix` and a dot, by the rest of their names."""
         start = prefix + "."
         return {key.removeprefix(start): value for key, value in self.tensors.items() if key.startswith(start)}
+
+    def config_as(self, kind: type[C]) -> C:
+        """The configuration, which must be one of this generation. Raises `WeightsError`."""
+        if not isinstance(self.config, kind):
+            raise WeightsError(f"these weights have a {type(self.config).__name__}, not a {kind.__name__}")
+        return self.config
 
     def scale_tables(self) -> ScaleTables:
         tables = self.part("tables")
@@ -69,21 +79,23 @@ def weights_id(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()[:8]
 
 
-def to_bytes(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
+def to_bytes(config: ModelConfig | LayeredConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """The content of a model's weights file."""
     # A single key: safetensors writes several keys in a random order, but the same model must give the same bytes.
-    metadata = {KEY: json.dumps({"format": FORMAT, "config": config.to_dict()}, sort_keys=True)}
+    (format_,) = (name for name, own in CONFIGS.items() if isinstance(config, own))
+    metadata = {KEY: json.dumps({"format": format_, "config": config.to_dict()}, sort_keys=True)}
     return save({key: np.ascontiguousarray(value) for key, value in tensors.items()}, metadata)
 
 
-def config_of(data: bytes, source: str) -> ModelConfig:
+def config_of(data: bytes, source: str) -> ModelConfig | LayeredConfig:
     """The configuration in a weights file; `source` names it in errors. Raises `WeightsError`."""
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = json.loads(header["__metadata__"][KEY])
-        if metadata["format"] != FORMAT:
-            raise WeightsError(f"{source}: weights of the format {metadata['format']!r}; this version reads {FORMAT!r}")
-        return ModelConfig.from_dict(metadata["config"])
+        if metadata["format"] not in CONFIGS:
+            known = " and ".join(map(repr, CONFIGS))
+            raise WeightsError(f"{source}: weights of the format {metadata['format']!r}; this version reads {known}")
+        return CONFIGS[metadata["format"]].from_dict(metadata["config"])
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, WeightsError):
             raise

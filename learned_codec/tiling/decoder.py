@@ -25,7 +25,7 @@ from .progress import Progress
 from .synthesis import Decoded, synthesise, visible_blocks
 
 if TYPE_CHECKING:
-    from learned_codec.models.model import Model
+    from learned_codec.models.base import BaseModel
     from learned_codec.models.registry import ModelCard
 
 Sides = dict[int, Side | None]
@@ -168,7 +168,7 @@ class ImageDecoder(TileDecoder):
 
     def blocks(
         self,
-        model: Model,
+        model: BaseModel,
         window: Window | None = None,
         progress: Progress | None = None,
         threads: int = 1,
@@ -186,7 +186,7 @@ class ImageDecoder(TileDecoder):
         sides: Sides = {}  # of tiles in the window whose pixels are still to come
 
         def tiles(workers: Workers) -> Iterator[Decoded]:
-            found = workers.map(lambda read: self._tile(model, *read), self._read(wanted))
+            found = workers.map(lambda read: self._tile(model, *read, factor), self._read(wanted))
             for done, (index, (decoded, side)) in enumerate(zip(wanted, found, strict=True), 1):
                 if index in inside:
                     sides[index] = side
@@ -208,7 +208,9 @@ class ImageDecoder(TileDecoder):
             for rows, columns, values in parts:
                 yield self._finish(values, rows, columns, sides, factor)
 
-    def _tile(self, model: Model, index: int, read: memoryview | BitstreamError) -> tuple[Decoded, Side | None]:
+    def _tile(
+        self, model: BaseModel, index: int, read: memoryview | BitstreamError, factor: int
+    ) -> tuple[Decoded, Side | None]:
         """A tile's decoded latents and its unpacked mask or plane; None for that of a lost tile."""
         header, side, valid, shown = self.header, Side(None, None), None, True
         box = header.tile_box(index)
@@ -232,7 +234,7 @@ class ImageDecoder(TileDecoder):
             size = grid.latents_along(box.height), grid.latents_along(box.width)
             padded = BLOCK * size[0] * BLOCK * size[1] * planes
             self.container.limits.check_coded(padded, self.container.tiles[index].size)
-            latents = model.decode(payload, header.quality_step, *size, components, Shape.of(visible))
+            latents = model.decode(payload, header.quality_step, *size, components, Shape.of(visible), factor)
             return Decoded(latents, visible), side
         except BitstreamError as error:
             self._damage(index, error)

@@ -34,10 +34,9 @@ from .store import Store, Tile, TileStore
 from .synthesis import Decoded, synthesise, visible_blocks
 
 if TYPE_CHECKING:
-    from learned_codec.entropy import Encoder
     from learned_codec.models.adaptation import Moments
+    from learned_codec.models.base import BaseModel, TileEncoder
     from learned_codec.models.effort import Optimiser
-    from learned_codec.models.model import Model
 
 
 SPECKLE_DISTORTION_WEIGHT = 2.0
@@ -90,7 +89,7 @@ class ImageEncoder:
         source: MaskedSource,
         header: Header,
         transform: ValueTransform,
-        model: Model,
+        model: BaseModel,
         optimiser: Optimiser | None,
         counter: Counter,
         threads: int = 1,
@@ -176,13 +175,15 @@ class ImageEncoder:
 
     # -- coding -------------------------------------------------------------------------------------------------------
 
-    def _coded(self, tile: Tile, step: int) -> tuple[Encoder | None, list[NDArray[np.float32]]]:
+    def _coded(self, tile: Tile, step: int) -> tuple[TileEncoder | None, list[NDArray[np.float32]]]:
         """A tile's encoder (None if nothing in it is visible), and its latents as a decoder will get them.
 
         The last components are left out if they aren't worth their bits.
         """
-        encoder, decoded = None, []
-        ends, costs = [0], [0.0]  # after each component: how many groups of symbols, and the cost of all so far
+        if not tile.latents:
+            return None, []
+        encoder, decoded = self.model.encoder(), []
+        ends, costs = [encoder.mark()], [0.0]  # after each component: where the encoder is, and the cost of all so far
         for latents, optimised in zip_longest(tile.latents, tile.optimised):
             coded = self.model.code(
                 latents,
@@ -192,15 +193,15 @@ class ImageEncoder:
                 optimised=optimised,
                 shape=tile.shape,
             )
-            encoder = coded.encoder
             decoded.append(coded.decoded)
             if self.transform.matrix is not None:
                 saved = self.distortion_weight * self.model.saved(latents, coded.decoded, step)
                 costs.append(costs[-1] + encoder.bits_from(ends[-1]) - saved)
-                ends.append(len(encoder.groups))
-        if encoder is not None and self.transform.matrix is not None:
+                ends.append(encoder.mark())
+        if self.transform.matrix is not None:
             kept = int(np.argmin(costs))
-            del encoder.groups[ends[kept] :], decoded[kept:]
+            encoder.cut(ends[kept])
+            del decoded[kept:]
         return encoder, decoded
 
     def _payload(self, tile: Tile, step: int) -> tuple[Tile, bytes | None, list[NDArray[np.float32]]]:

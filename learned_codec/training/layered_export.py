@@ -117,5 +117,7 @@ def weights_of(
     found |= {f"exact.{name}": tensor.numpy() for name, tensor in quantised(entropy, ranges).items()}
     found |= {f"transforms.{name}": getattr(transform, name).astype(np.float32)
               for name in ("forward", "inverse", "pre_filter", "post_filter")}  # fmt: skip
+    outputs, width = refinement.leave.weight.shape[:2]
+    found["transforms.refinement.adaptations"] = np.zeros((refinement.config.adaptations, outputs, width), np.float16)
     found["transforms.components"] = transform.components.astype(np.int16)
     return found | {"tables.counts": tables.counts, "tables.reaches": tables.reaches}

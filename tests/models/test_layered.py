@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,21 +10,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from learned_codec.bitstream.payload import split_parts
 from learned_codec.entropy import SKIPPED_BINS, CoderModels, gaussian_tables
 from learned_codec.errors import CorruptDataError, WeightsError
+from learned_codec.models import rdoq, weights
 from learned_codec.models.block_transform import BlockTransform
 from learned_codec.models.engine import engine_for
 from learned_codec.models.exact import LOG2_BITS, to_bins
+from learned_codec.models.inference import Parameters, RefinementProgram
 from learned_codec.models.layered import coding
+from learned_codec.models.layered.condition import Condition
 from learned_codec.models.layered.config import PASSES, LayeredConfig, groups_of, order_of_components
 from learned_codec.models.layered.exact import LayeredEntropyModel
 from learned_codec.models.layered.model import LayeredModel
 from learned_codec.models.layered.network import ConditionedRefinement, LayeredEntropy
-from learned_codec.models.layered.refinement import LayeredRefinementProgram
 from learned_codec.training.layered_export import calibrated, quantised, weights_of
 
 SMALL = LayeredConfig(bands=1, levels=3, hyper_latents=8, context_width=12, widths=(16, 12, 12))
 MODELS = CoderModels(gaussian_tables())
+SAVINGS = rdoq.savings(MODELS.tables)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +73,12 @@ def hyper_of(network: LayeredEntropy, y: torch.Tensor, level: int, model: Layere
     return z.permute(1, 2, 0).numpy().astype(np.int32) * (bins >= SKIPPED_BINS)
 
 
+def code(model: LayeredEntropyModel, *given: Any) -> tuple[coding.LayeredEncoder, np.ndarray]:
+    encoder = coding.LayeredEncoder(MODELS)
+    scaled, hyper, step, *optional = given
+    return encoder, coding.code(model, encoder, scaled, hyper, step, SAVINGS, *optional)
+
+
 def test_every_latent_is_coded_once() -> None:
     for bands in (1, 3):
         config = LayeredConfig(bands=bands)
@@ -89,16 +100,15 @@ def test_integers_say_what_was_trained(trained: LayeredEntropy, model: LayeredEn
     for level in range(3):
         y = latents(trained, 16, 20, 40 + level)
         hyper = hyper_of(trained, y, level, model)
-        coded = coding.code(model, MODELS, scaled(trained, y, level), hyper, 128 * level)
+        encoder, decoded = code(model, scaled(trained, y, level), hyper, 128 * level)
         said = trained(y[None], torch.tensor([float(level)]))
         floating = 0.0
         for symbols, log2_scale in ((said.symbols, said.log2_scale), (said.hyper, said.hyper_log2_scale)):
             bins = to_bins(torch.round(log2_scale * 2**LOG2_BITS).numpy()).ravel()
             floating += tables.bits(symbols.to(torch.int32).numpy().ravel() * (bins >= SKIPPED_BINS), bins)
-        exact = sum(encoder.bits for encoder in coded.encoders)
         assert floating > 1000
-        assert exact == pytest.approx(floating, rel=0.01)
-        symbols = coded.decoded[..., SMALL.layers[2]]
+        assert encoder.bits == pytest.approx(floating, rel=0.01)
+        symbols = decoded[..., SMALL.layers[2]]
         same = symbols == said.symbols[0, SMALL.layers[2]].permute(1, 2, 0).numpy()
         assert same.mean() > 0.99  # the others are in bins at the edge of those that are skipped
 
@@ -126,17 +136,27 @@ def test_layers_come_back(
     there = rng.random((*size, SMALL.latents)) < 0.8 if shaped else None
     bins = model.level(step).hyper_bins
     hyper = rng.integers(-4, 5, (-(-size[0] // 4), -(-size[1] // 4), 8), np.int32) * (bins >= SKIPPED_BINS)
-    coded = coding.code(model, MODELS, y, hyper, step, cost, there)
-    parts = coded.finish()
+    encoder, decoded = code(model, y, hyper, step, cost, there)
+    start = encoder.mark()
+    bits = encoder.bits
+    coding.code(model, encoder, y[::-1], hyper, step, SAVINGS, cost, there)
+    assert encoder.bits == pytest.approx(bits + encoder.bits_from(start))
+    both = encoder.finish()
+    encoder.cut(start)
+    assert encoder.bits == bits
+    payload = encoder.finish()
     if there is not None:
-        assert not coded.decoded[~there].any()
-    for count in range(1, len(parts) + 1):
-        found = coding.decode(model, MODELS, parts[:count], step, *size, there)
-        expected = coded.decoded.copy()
-        expected[..., SMALL.layers[count - 1].stop :] = 0
+        assert not decoded[~there].any()
+    for layers in range(1, 4):
+        expected = decoded.copy()
+        expected[..., SMALL.layers[layers - 1].stop :] = 0
+        front = payload[: sum(map(len, split_parts(payload, 3, layers))) + 2 * 9] if layers < 3 else payload
+        (found,) = coding.decode(model, MODELS, front, step, size, 1, there, layers)
+        np.testing.assert_array_equal(found, expected)
+        found, _ = coding.decode(model, MODELS, both, step, size, 2, there, layers)
         np.testing.assert_array_equal(found, expected)
     with pytest.raises(CorruptDataError):
-        coding.decode(model, MODELS, [*parts[:2], parts[2] + b"\1\2\3\4"], step, *size, there)
+        coding.decode(model, MODELS, payload + b"\1\2\3\4", step, size, 1, there)
 
 
 def test_other_engines_agree(
@@ -147,7 +167,7 @@ def test_other_engines_agree(
     other = LayeredEntropyModel(SMALL, tensors, Torch("cpu"))
     y = latents(trained, 13, 8, 7)
     hyper = hyper_of(trained, torch.nn.functional.pad(y, (0, 0, 0, 3)), 1, model)
-    ours, theirs = (coding.code(m, MODELS, scaled(trained, y, 1), hyper, 128).finish() for m in (model, other))
+    ours, theirs = (code(m, scaled(trained, y, 1), hyper, 128)[0].finish() for m in (model, other))
     assert ours == theirs
 
 
@@ -177,16 +197,19 @@ def test_the_refinement_does_what_was_trained(size: tuple[int, int]) -> None:
     planes = torch.randn(1, 1, 16 * size[0], 16 * size[1]) * 0.3
     normalised = torch.randn(1, 256, *size) * 3
     expected = network(planes, normalised, torch.tensor([1.0]))[0].numpy()
-    engine = engine_for("cpu")
-    found = LayeredRefinementProgram(config, tensors, engine).correction(
-        planes[0].numpy(),
-        normalised[0].permute(1, 2, 0).numpy(),
-        network.level_bias[1].numpy(),
-        float(network.level_scale[1, 0]),
-        network.cond_level[1].numpy(),
-    )
+    tensors["refinement.adaptations"] = np.zeros((0, 16, 8))
+    parameters = Parameters(tensors, "refinement")
+    condition = Condition(config, parameters)
+    program = RefinementProgram(config, parameters, engine_for("cpu"), 6, condition)
+    given = condition.values(normalised[0].permute(1, 2, 0).numpy(), network.cond_level[1].numpy())
+    level = network.level_bias[1].numpy(), float(network.level_scale[1, 0])
     assert np.square(expected).mean() > 0.001
-    np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())  # bf16 where the processor has it
+    for fine, tolerance in ((False, 0.02), (True, 1e-4)):  # not fine: bf16 where the processor has it
+        found = program.correction(planes[0].numpy(), *level, given, fine=fine)
+        np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+    inner = slice(16, 20), slice(8, 41)
+    found = program.correction(planes[0].numpy(), *level, given, (), inner, fine=True)
+    np.testing.assert_allclose(found, expected[:, *inner], atol=1e-4 * np.abs(expected).max())
 
 
 def test_images_come_back_in_layers(trained: LayeredEntropy) -> None:
@@ -207,12 +230,13 @@ def test_images_come_back_in_layers(trained: LayeredEntropy) -> None:
     ranges = calibrated(network, [torch.from_numpy(latents[:4, :4]).permute(2, 0, 1)], (0.0, 2.0))
     log2_inverse = torch.zeros_like(network.log2_gain)
     tensors = weights_of(network, refinement, log2_inverse, transform, ranges, gaussian_tables())
-    model = LayeredModel(config, tensors, engine_for("cpu"))
+    data = weights.to_bytes(config, tensors)
+    model = LayeredModel(weights.from_bytes(data, "test"))
     coded = model.code(model.analyse(image), 128)
-    parts = coded.finish()
+    payload = coded.encoder.finish()
     errors = []
-    for count in range(1, 4):
-        decoded = model.decode(parts[:count], 128, 6, 5)
+    for factor in (4, 2, 1):
+        (decoded,) = model.decode(payload, 128, 6, 5, factor=factor)
         planes = model.synthesise(decoded, 128, refined=False)
         errors.append(np.square(planes - image).mean())
     np.testing.assert_array_equal(decoded, coded.decoded)

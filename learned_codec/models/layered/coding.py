@@ -1,13 +1,16 @@
-"""Latents into the parts of a tile, one for each layer, and back from as many of them as there are."""
+"""Latents into the parts of a tile, one for each layer, and back from as many of them as there are.
+
+A part has the layer of all components, one component after another.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.bitstream.payload import join_parts, split_parts
 from learned_codec.entropy import CoderModels, Decoder, Encoder
 from learned_codec.models import rdoq
 from learned_codec.models.engine import Array
@@ -18,40 +21,60 @@ from .config import PASSES
 from .exact import LayeredEntropyModel
 
 
-@dataclass(frozen=True, slots=True)
-class CodedLayers:
-    """A region of latents as coded: an encoder for each layer, the first with the hyper-latents in front.
+class LayeredEncoder:
+    """An encoder for each layer, the first with the hyper-latents in front."""
 
-    `decoded` (h, w, latents) are the latents that a decoder will see, in quantisation steps.
-    """
+    def __init__(self, models: CoderModels) -> None:
+        self.layers = [Encoder(models) for _ in PASSES]
 
-    encoders: tuple[Encoder, ...]
-    decoded: Array
+    @property
+    def groups(self) -> list[tuple[NDArray[np.int32], NDArray[np.intp]]]:
+        """Those of all layers."""
+        return [group for layer in self.layers for group in layer.groups]
 
-    def finish(self) -> list[bytes]:
-        """The parts of the tile."""
-        return [encoder.finish() for encoder in self.encoders]
+    @property
+    def bits(self) -> float:
+        """As `entropy.Encoder.bits`."""
+        return sum(layer.bits for layer in self.layers)
+
+    def mark(self) -> list[int]:
+        """As `entropy.Encoder.mark`."""
+        return [layer.mark() for layer in self.layers]
+
+    def bits_from(self, mark: Sequence[int]) -> float:
+        """As `entropy.Encoder.bits_from`."""
+        return sum(layer.bits_from(own) for layer, own in zip(self.layers, mark, strict=True))
+
+    def cut(self, mark: Sequence[int]) -> None:
+        """As `entropy.Encoder.cut`."""
+        for layer, own in zip(self.layers, mark, strict=True):
+            layer.cut(own)
+
+    def finish(self) -> bytes:
+        """The payload."""
+        return join_parts([layer.finish() for layer in self.layers])
 
 
 def code(
     model: LayeredEntropyModel,
-    models: CoderModels,
+    encoder: LayeredEncoder,
     scaled: Array,
     hyper: NDArray[np.int32],
     step: int,
+    savings: NDArray[np.float32],
     cost: Array | None = None,
     coded: NDArray[np.bool_] | None = None,
-) -> CodedLayers:
+) -> Array:
     """Code (h, w, latents) latents in quantisation steps and their (hz, wz, hyper_latents) hyper-latents.
 
-    With `cost` (latents,), the bits that a squared error of one quantisation step is worth, they are rounded by
-    `rdoq.rounded`, else to the nearest. Hyper-latents of skipped bins must be 0.
+    Returns the decoded latents, in quantisation steps. `savings` are those of `rdoq.savings`. With `cost` (latents,),
+    the bits that a squared error of one quantisation step is worth, latents are rounded by `rdoq.rounded`, else to the
+    nearest. Hyper-latents of skipped bins must be 0.
     """
-    encoders = tuple(Encoder(models) for _ in PASSES)
     height, width, _ = scaled.shape
-    level, saved = model.level(step), rdoq.savings(models.tables)
+    level = model.level(step)
     runs = hyper_runs(level, *hyper.shape[:2])
-    encoders[0].push(hyper.reshape(-1).take(runs.order), runs.counts)
+    encoder.layers[0].push(hyper.reshape(-1).take(runs.order), runs.counts)
 
     def quantise(layer: int, stage: Stage) -> None:
         runs, place = ordered(stage)
@@ -60,37 +83,41 @@ def code(
         residual = values_of(scaled[..., part], stage).take(runs.order)
         residual -= means.take(place) * np.float32(2.0**-MEAN_BITS)
         own = None if cost is None else cost[part][channels_of(stage).take(runs.order)]
-        symbols = rdoq.rounded(residual, runs.counts, own, saved)
-        encoders[layer].push(symbols, runs.counts)
+        symbols = rdoq.rounded(residual, runs.counts, own, savings)
+        encoder.layers[layer].push(symbols, runs.counts)
         add_symbols(means, place, symbols)
 
-    return CodedLayers(encoders, model.latents(hyper, level, height, width, quantise, coded))
+    return model.latents(hyper, level, height, width, quantise, coded)
 
 
 def decode(
     model: LayeredEntropyModel,
     models: CoderModels,
-    parts: Sequence[bytes | memoryview],
+    payload: bytes,
     step: int,
-    height: int,
-    width: int,
+    size: tuple[int, int],
+    components: int = 1,
     coded: NDArray[np.bool_] | None = None,
-) -> Array:
-    """The (height, width, latents) decoded latents of the first parts of a tile, zeros in the layers that are missing.
+    layers: int = len(PASSES),
+) -> list[Array]:
+    """Each component's (*size, latents) decoded latents from the first `layers` of a payload; zeros in the others.
 
-    Raises `CorruptDataError` where a part does not end with its last symbol.
+    What lies behind those layers may be missing. Raises `CorruptDataError` where a part does not end with its last
+    symbol.
     """
     level = model.level(step)
-    decoders = [Decoder(models, part) for part in parts]
-    runs = hyper_runs(level, *hyper_size(height, width))
-    hyper = np.zeros((*hyper_size(height, width), len(level.hyper_bins)), np.int32)
-    hyper.reshape(-1)[runs.order] = decoders[0].pop(runs.counts)
+    decoders = [Decoder(models, part) for part in split_parts(payload, len(PASSES), layers)]
+    runs = hyper_runs(level, *hyper_size(*size))
 
     def read(layer: int, stage: Stage) -> None:
         runs, place = ordered(stage)
         add_symbols(stage.means.reshape(-1), place, decoders[layer].pop(runs.counts))
 
-    found = model.latents(hyper, level, height, width, read, coded, len(parts))
+    found = []
+    for _ in range(components):
+        hyper = np.zeros((*hyper_size(*size), len(level.hyper_bins)), np.int32)
+        hyper.reshape(-1)[runs.order] = decoders[0].pop(runs.counts)
+        found.append(model.latents(hyper, level, *size, read, coded, layers))
     for decoder in decoders:
         decoder.finish()
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,8 @@ class LayeredConfig:
 
     `bands` input bands; `hyper_latents` channels at 1/64; `context_width` features at 1/16; `widths` of the networks of
     each layer; `levels` trained quality levels. The refinement has `refinement_blocks` blocks of `refinement_width`
-    channels at 1/4, `refinement_inner` inside of them, and is conditioned by a network of `condition_width` at 1/16.
+    channels at 1/4, `refinement_inner` inside of them, is conditioned by a network of `condition_width` at 1/16, and
+    has `adaptations` to single images.
     """
 
     bands: int = 3
@@ -44,6 +45,7 @@ class LayeredConfig:
     refinement_blocks: int = 8
     refinement_inner: int = 64
     condition_width: int = 48
+    adaptations: int = 0
 
     @property
     def latents(self) -> int:
@@ -64,6 +66,19 @@ class LayeredConfig:
     def split(self, step: int) -> tuple[int, int]:
         """A quality step as the last trained one at most, and the steps beyond that."""
         return min(step, self.max_step), max(0, step - self.max_step)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LayeredConfig:
+        """As `ModelConfig.from_dict`."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**settings)
 
     def bits_per_error(self, level: Any) -> Any:
         """As `ModelConfig.bits_per_error`."""

@@ -84,6 +84,7 @@ class LayeredEntropyModel:
             ]
             self._features = engine.build(self._features_network, inputs, exact=True, channels_last=True)
             self._passes = [self._built(engine, *found) for found in config.passes()]
+            self.programs = [self._features, *(found.program for found in self._passes)]
         except KeyError as error:
             raise WeightsError(f"the weights lack the exact tensor {error}") from error
 

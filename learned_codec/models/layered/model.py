@@ -1,26 +1,28 @@
-"""A model of the second generation ready for use: pixels to latents, latents to the parts of a tile, and back."""
+"""A model of the second generation. Built once per weights file and engine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from learned_codec.entropy import CoderModels, ScaleTables
+from learned_codec.entropy import CoderModels
 from learned_codec.errors import WeightsError
-from learned_codec.models.base import BaseModel
+from learned_codec.models import rdoq
+from learned_codec.models.base import BaseModel, Coded
 from learned_codec.models.block_transform import BlockTransform
-from learned_codec.models.engine import Array, Engine
-from learned_codec.models.inference import HyperAnalysisProgram
+from learned_codec.models.engine import Array, Engine, engine_for
+from learned_codec.models.exact import usual_size
+from learned_codec.models.inference import HyperAnalysisProgram, Parameters, RefinementProgram
 from learned_codec.models.rdoq import OPTIMISED, SINGLE_PASS
 from learned_codec.models.shape_adaptive import Shape
+from learned_codec.models.weights import Weights
 
-from .coding import CodedLayers, code, decode
-from .config import HYPER_WIDTH, LayeredConfig
+from . import coding
+from .coding import LayeredEncoder
+from .condition import Condition
+from .config import HYPER_WIDTH, LIMITS, PASSES, LayeredConfig
 from .exact import LayeredEntropyModel
-from .refinement import LayeredRefinementProgram
 
 LEVEL_TABLES = (
     "log2_gain",
@@ -35,71 +37,77 @@ LEVEL_TABLES = (
 
 
 class LayeredModel(BaseModel):
-    """Analysis, exact entropy model in layers, and synthesis. Stateless after construction; threads may share it."""
+    """A hyper-prior and three layers of resolution. Stateless after construction; threads may share it."""
 
-    def __init__(self, config: LayeredConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
-        """`tensors`: those of a weights file. Raises `WeightsError`."""
-        self.config: LayeredConfig = config
+    def __init__(self, weights: Weights, engine: Engine | None = None) -> None:
+        """`engine` runs the networks, by default on the CPU.
+
+        Raises `WeightsError` if the weights don't fit their configuration.
+        """
+        self._engine = engine = engine or engine_for("cpu")
+        self.config: LayeredConfig = weights.config_as(LayeredConfig)
+        self.id, self.device = weights.id, engine.device
+        levels, transforms = weights.part("levels"), weights.part("transforms")
         try:
-            levels = {name: tensors[f"levels.{name}"] for name in LEVEL_TABLES}
-            transform = BlockTransform(
-                config.bands,
-                tensors["transforms.components"].astype(np.intp),
-                *(
-                    tensors[f"transforms.{name}"].astype(np.float32)
-                    for name in ("forward", "inverse", "pre_filter", "post_filter")
-                ),
+            levels = {name: levels[name] for name in LEVEL_TABLES}
+            filters = (
+                transforms[name].astype(np.float32) for name in ("forward", "inverse", "pre_filter", "post_filter")
             )
-            tables = ScaleTables(tensors["tables.counts"], tensors["tables.reaches"])
+            transform = BlockTransform(self.config.bands, transforms["components"].astype(np.intp), *filters)
         except KeyError as error:
             raise WeightsError(f"the weights lack the tensor {error}") from error
         super().__init__(levels, transform)
-        transforms, exact = ({name.removeprefix(start): x for name, x in tensors.items() if name.startswith(start)}
-                             for start in ("transforms.", "exact."))  # fmt: skip
-        self.exact = LayeredEntropyModel(config, exact, engine)
-        self.refinement = LayeredRefinementProgram(config, transforms, engine)
+        parameters, inner = Parameters(transforms, "refinement"), self.config.refinement_inner
+        self._conditions = Condition(self.config, parameters)
+        self.refinement = RefinementProgram(self.config, parameters, engine, inner, self._conditions)
+        self.exact = LayeredEntropyModel(self.config, weights.part("exact"), engine)
         self._hyper_analysis = HyperAnalysisProgram(
-            config.latents, HYPER_WIDTH, config.hyper_latents, transforms, engine
+            self.config.latents, HYPER_WIDTH, self.config.hyper_latents, transforms, engine
         )
-        self.coder_models = CoderModels(tables)
+        self.coder_models = CoderModels(weights.scale_tables())
+        self._savings = rdoq.savings(self.coder_models.tables)
+
+    def _condition(self, decoded: Array, step: int) -> Sequence[Array]:
+        unit = np.exp2(self.at("log2_gain", step) + self.at("log2_sigma", step))
+        return self._conditions.values(decoded / unit, self.at("refinement_condition", step))
+
+    def encoder(self) -> LayeredEncoder:
+        """As `BaseModel.encoder`."""
+        return LayeredEncoder(self.coder_models)
 
     def code(
         self,
         latents: Array,
         step: int,
         *,
+        encoder: LayeredEncoder | None = None,
         distortion_weight: float = 1.0,
         optimised: Array | None = None,
         shape: Shape | None = None,
         plain: bool = False,
-    ) -> CodedLayers:
-        """As `Model.code`, for a single component."""
+    ) -> Coded:
+        """As `BaseModel.code`."""
+        self._engine.prepare([self._hyper_analysis.program, *self.exact.programs], *usual_size(*latents.shape[:2]))
         hyper = self._hyper_latents(latents, step, self.exact.level(step))
         scaled = (latents if optimised is None else optimised) * np.exp2(self.at("log2_gain", step))
         strength = SINGLE_PASS if optimised is None else OPTIMISED
         cost = None if plain else np.float32(distortion_weight) * self.error_cost(step, strength)
-        return code(self.exact, self.coder_models, scaled, hyper, step, cost, self.coded(shape))
+        found = encoder or self.encoder()
+        return Coded(found, coding.code(self.exact, found, scaled, hyper, step, self._savings, cost, self.coded(shape)))
 
     def decode(
-        self, parts: Sequence[bytes | memoryview], step: int, height: int, width: int, shape: Shape | None = None
-    ) -> Array:
-        """The first parts of `code` -> (height, width, latents) decoded latents, zeros in the layers of the others.
-
-        Raises `CorruptDataError`.
-        """
-        return decode(self.exact, self.coder_models, parts, step, height, width, self.coded(shape))
-
-    def synthesise(self, decoded: Array, step: int, shape: Shape | None = None, *, refined: bool = True) -> Array:
-        """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped.
-
-        Where layers are missing, their means over squares of 2 (two layers) or 4 pixels a side (one) are the image;
-        they are not to be `refined`.
-        """
-        planes = self.linear(decoded * self.step_size(step), shape)
-        if refined:
-            unit = np.exp2(self.at("log2_gain", step) + self.at("log2_sigma", step))
-            bias, (log2_scale,) = self.at("refinement_bias", step), self.at("refinement_scale", step)
-            condition = self.at("refinement_condition", step)
-            planes += self.refinement.correction(planes, decoded / unit, bias, float(log2_scale), condition)
-        planes += np.float32(0.5)
-        return planes
+        self,
+        payload: bytes | memoryview,
+        step: int,
+        height: int,
+        width: int,
+        components: int = 1,
+        shape: Shape | None = None,
+        factor: int = 1,
+    ) -> list[Array]:
+        """As `BaseModel.decode`. For a reduced image, only the first layers are decoded."""
+        self._engine.prepare(self.exact.programs, *usual_size(height, width))
+        layers = next((n for n, limit in enumerate(LIMITS, 1) if limit * factor >= LIMITS[-1]), len(PASSES))
+        return coding.decode(
+            self.exact, self.coder_models, bytes(payload), step, (height, width), components, self.coded(shape), layers
+        )

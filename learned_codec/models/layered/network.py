@@ -1,6 +1,6 @@
 """The layered entropy model and its refinement in floating point, as trained.
 
-`exact.py` is the integer twin of the one, `refinement.py` runs the other on engines.
+`exact.py` is the integer twin of the one, `inference.RefinementProgram` and `condition.py` run the other on engines.
 
 The trainer's own loss isn't here yet; what is, says which symbols and scales a trained model has.
 """
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learned_codec.models.config import BLOCK, INPUT_FACTOR, LOG2_SCALES, PATCH, SLOPE
-from learned_codec.models.entropy_model import CONTEXT_CLAMP, interpolate
+from learned_codec.models.config import BLOCK, CONTEXT_CLAMP, INPUT_FACTOR, LOG2_SCALES, PATCH, SLOPE
+from learned_codec.models.entropy_model import interpolate
 from learned_codec.models.layers import Down, PlainUp, ResidualBlock
 
+from .condition import SLOPES
 from .config import HYPER_WIDTH, MEANS, PASSES, LayeredConfig, groups_of
-from .refinement import SLOPES
 
 
 class Pass(nn.Module):

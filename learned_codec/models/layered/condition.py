@@ -1,0 +1,60 @@
+"""The network that conditions the refinement: what the decoded latents say scales and shifts its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from learned_codec.models.config import BLOCK, CONTEXT_CLAMP, SLOPE
+from learned_codec.models.engine import VECTOR, Array, Input, Operations, Tensor
+from learned_codec.models.inference import Parameters
+
+from .config import LayeredConfig
+
+SLOPES = (0.25, 2.0, 16.0)
+"""The input has for each magnitude the sum of these multiples of it, each up to 1: nearly a logarithm."""
+
+
+class Condition:
+    """`network.ConditionedRefinement`'s part at 1/16, as engines run it."""
+
+    def __init__(self, config: LayeredConfig, parameters: Parameters) -> None:
+        first, second, _ = config.layers
+        self._signed, self._magnitudes = first.stop, second.stop
+        width = config.condition_width
+        self._enter = parameters.pointwise("cond_enter", width, self._signed + self._magnitudes)
+        self._block = (
+            parameters.depthwise("cond_block.depthwise", width),
+            parameters.pointwise("cond_block.expand", 2 * width, width),
+            parameters.pointwise("cond_block.project", width, 2 * width),
+        )
+        modulated, blocks = config.refinement_width, config.refinement_blocks
+        weight, bias = parameters.pointwise("cond_leave", 2 * modulated * blocks, width)
+        parts = [slice(at, at + modulated) for at in range(0, len(bias), modulated)]
+        self._factors = [(weight[part], bias[part] + 1) for part in parts[::2]]
+        self._shifts = [(weight[part], bias[part]) for part in parts[1::2]]
+        self.inputs = [
+            Input(self._signed + self._magnitudes, channels_last=True, stride=BLOCK),
+            Input(width, VECTOR),
+        ]
+
+    def values(self, normalised: Array, level: Array) -> list[Array]:
+        """The inputs: from (h, w, latents) decoded latents over their base scales, and the level's (width,) vector."""
+        magnitudes = np.abs(normalised[..., : self._magnitudes])
+        total = sum(np.minimum(magnitudes * np.float32(slope), 1) for slope in SLOPES)
+        signed = normalised[..., : self._signed].clip(-CONTEXT_CLAMP, CONTEXT_CLAMP)
+        return [np.concatenate([signed, total], 2, dtype=np.float32), level[:, None, None]]
+
+    def modulations(self, ops: Operations, inputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """As `inference.ConditionProgram`."""
+        shown, level = inputs
+        k = ops.add(ops.pointwise(shown, *self._enter), level)
+        depthwise, expand, project = self._block
+        hidden = ops.leaky_relu(ops.pointwise(ops.depthwise(k, *depthwise), *expand), SLOPE)
+        k = ops.leaky_relu(ops.add(ops.pointwise(hidden, *project), k), SLOPE)
+
+        def enlarged(layer: tuple[Array, Array]) -> Tensor:
+            return ops.enlarge(ops.enlarge(ops.pointwise(k, *layer)))
+
+        return [(enlarged(f), enlarged(s)) for f, s in zip(self._factors, self._shifts, strict=True)]
