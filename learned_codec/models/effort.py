@@ -11,6 +11,7 @@ any gradient there.)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,12 @@ from torch.nn import functional as F
 from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS
 
 from . import rdoq
-from .config import CONTEXT_CLAMP, CONTEXT_STAGES, HYPER_STRIDE, LOG2_SCALES, QUALITY_STEPS
+from .base import BaseModel
+from .config import CONTEXT_CLAMP, HYPER_STRIDE, LOG2_SCALES, QUALITY_STEPS
 from .engine.forks import gate
-from .entropy_model import gaussian_bits, interpolate, optimised, scale_bins
-from .exact import groups_of
-from .model import Model
+from .entropy_model import ContextPass, gaussian_bits, interpolate, optimised, scale_bins
+from .layered.config import LayeredConfig
+from .layered.network import LayeredNetwork, layered_network_of_weights
 from .network import Network, network_of_weights
 from .rdoq import OPTIMISED
 from .shape_adaptive import Shape
@@ -51,24 +53,26 @@ CONTEXT_WEIGHT, ERROR_WEIGHT = 0.2, 1.2
 contexts is small because all of them change at once: what one latent would gain, others have often gained already."""
 
 
-def prepared(weights: Weights, device: str) -> Network:
+def prepared(weights: Weights, device: str) -> Network | LayeredNetwork:
     """The floating-point network of a weights file, ready for an `Optimiser`."""
+    layered = isinstance(weights.config, LayeredConfig)
     with torch.inference_mode(False):  # it will be differentiated, whatever mode the caller is in
-        network = network_of_weights(weights).requires_grad_(False).to(device)
+        network = layered_network_of_weights(weights) if layered else network_of_weights(weights)
+        network.requires_grad_(False).to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Only the refinement: the linear path has large coefficients, for which the 8 bits of bf16 are too few at high
         # rates.
-        network.synthesis.refinement.to(torch.bfloat16 if _has_bf16(device) else torch.float32)
+        network.refinement.to(torch.bfloat16 if _has_bf16(device) else torch.float32)
     return network
 
 
 class Optimiser:
     """Optimises latents for a model. It differentiates the floating-point network that the model was made from."""
 
-    def __init__(self, model: Model, network: Network, passes: int) -> None:
+    def __init__(self, model: BaseModel, network: Network | LayeredNetwork, passes: int) -> None:
         """`network` is that of `prepared` on the model's device; several optimisers may share it."""
         self.model, self.network, self.passes = model, network, passes
-        self.dtype = network.synthesis.refinement.leave.weight.dtype
+        self.dtype = network.refinement.leave.weight.dtype
         costs = model.coder_models.tables.cost_matrix(rdoq.REACH)
         self.costs = torch.from_numpy(costs).reshape(-1).to(model.device)
 
@@ -132,7 +136,7 @@ class _Region:
     ) -> None:
         model, network, self.step, self.shape = optimiser.model, optimiser.network, step, shape
         self.device, self.dtype, self.costs = model.device, optimiser.dtype, optimiser.costs
-        self.entropy, self.synthesis = network.entropy, network.synthesis
+        self.network, self.entropy = network, network.entropy
         trained, _ = model.config.split(step)
         self.level = torch.tensor([trained / QUALITY_STEPS], dtype=torch.float32, device=model.device)
         log2_gain, log2_inverse = (self._vector(model.at(name, step)) for name in ("log2_gain", "log2_inverse"))
@@ -140,7 +144,8 @@ class _Region:
         self.gain = torch.exp2(log2_gain)
         self.unit = log2_gain + self._vector(model.levels["log2_sigma"])
         self.step_size = torch.exp2(log2_inverse - log2_gain)
-        self.refinement = tuple(self._vector(model.at(f"refinement_{name}", step))[None] for name in ("bias", "scale"))
+        names = [name for name in model.levels if name.startswith("refinement_")]
+        self.refinement = {name: self._vector(model.at(name, step))[None] for name in names}
         self.pixels = self._tensor(pixels)[None]
         self.counting: Tensor | float = 1.0
         if visible is not None:
@@ -151,8 +156,6 @@ class _Region:
         self.cost = distortion_weight * self._vector(model.error_cost(step, OPTIMISED)).expand_as(self.scaled)
         coded = model.coded(shape)
         self.coded = None if coded is None else self._tensor(coded).permute(2, 0, 1)[None]
-        count = self.scaled.shape[1]
-        self.places = [_places(stage, count) for stage in range(CONTEXT_STAGES)]
         with torch.no_grad(), self._short():
             self.features, self.hyper_bits = self._features()
 
@@ -182,12 +185,12 @@ class _Region:
         """
         scale, inverse = torch.exp2(self.unit), torch.exp2(-self.unit)
         known, bits, leaves = torch.zeros_like(target), self.hyper_bits, []
-        for stage, places in zip(self.entropy.steps, self.places, strict=True):
+        for turn in self.entropy.passes():
             with self._short():
-                mu, s = stage(self.features, (known * inverse).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
+                mu, s = turn.predict(self.features, (known * inverse).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
             found = torch.zeros_like(target)
-            for place in places:
-                mean, log2_scale = mu[place] * scale[place[1]], self.unit[place[1]] + s[place].clamp(*LOG2_SCALES)
+            for own, place in _places(turn):
+                mean, log2_scale = mu[own] * scale[place[1]], self.unit[place[1]] + s[own].clamp(*LOG2_SCALES)
                 if self.coded is not None:
                     mean = mean * self.coded[place]
                     log2_scale = log2_scale.masked_fill(~self.coded[place], SCALE_LOG2_MIN)
@@ -226,22 +229,24 @@ class _Region:
         The slope of their own squared error is subtracted: RDOQ counts it.
         """
         decoded = decoded.requires_grad_(torch.is_grad_enabled())
-        found = self.synthesis(decoded * self.step_size, *self.refinement, None, self.shape)
+        normalised = decoded * torch.exp2(-self.unit)
+        found = self.network.pixels(decoded * self.step_size, normalised, self.refinement, self.shape)
         errors = (found - self.pixels) * self.counting
         error = self.multiplier * errors.square().sum()
         (slope,) = torch.autograd.grad(error, decoded) if error.requires_grad else (torch.zeros_like(decoded),)
         return error.item(), slope - 2 * self.plain_cost * (decoded.detach() - self.scaled)
 
 
-def _places(stage: int, latents: int) -> list[tuple[slice, slice, slice, slice]]:
-    """For each position, an index into (1, latents, h, w) of the latents that a stage codes.
+Place = tuple[slice, slice, slice, slice]
+"""An index into (1, channels, h, w)."""
 
-    See `entropy_model.stage_masks`.
-    """
-    return [
-        (slice(None), channels, slice(position // 2, None, 2), slice(position % 2, None, 2))
-        for position, channels in enumerate(groups_of(stage, latents))
-    ]
+
+def _places(turn: ContextPass) -> Iterator[tuple[Place, Place]]:
+    """For each position, the latents that a pass codes: in its part, and in all."""
+    for position, group in enumerate(turn.groups):
+        rows, columns = slice(position // 2, None, 2), slice(position % 2, None, 2)
+        channels = slice(turn.part.start + group.start, turn.part.start + group.stop)
+        yield (slice(None), group, rows, columns), (slice(None), channels, rows, columns)
 
 
 def _has_bf16(device: str) -> bool:

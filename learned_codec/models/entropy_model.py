@@ -13,6 +13,7 @@ diverse contexts", 2023).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, S
 
 from . import rdoq
 from .config import CONTEXT_CLAMP, CONTEXT_STAGES, LOG2_SCALES, SLOPE, STAGE_ORDER, ModelConfig
+from .exact import groups_of
 from .layers import Down, PlainUp, ResidualBlock
 
 
@@ -167,6 +169,21 @@ def stage_masks(latents: int, height: int, width: int, device: torch.device) -> 
 
 
 @dataclass(frozen=True, slots=True)
+class ContextPass:
+    """One pass of coding.
+
+    Attributes:
+        part: the channels that it is about.
+        groups: at each position of a 2 x 2 neighbourhood, which of these channels it codes.
+        predict: features and the normalised latents that are decoded, (B, latents, h, w) -> mu and s of the part.
+    """
+
+    part: slice
+    groups: tuple[slice, ...]
+    predict: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
 class Estimated:
     """The entropy model's output for a batch. Latents are in quantisation steps.
 
@@ -213,6 +230,11 @@ class EntropyModel(nn.Module):
         self.feature_bias = nn.Parameter(torch.zeros(levels, config.context_width))
         self.hyper_synthesis = HyperSynthesis(config)
         self.steps = nn.ModuleList(ContextStage(config, first=step == 0) for step in range(CONTEXT_STAGES))
+
+    def passes(self) -> list[ContextPass]:
+        """The stages in the order of coding."""
+        latents = self.config.latents
+        return [ContextPass(slice(0, latents), groups_of(n, latents), step) for n, step in enumerate(self.steps)]
 
     def _round(self, residual: Tensor, log2_scale: Tensor, cost: Tensor) -> Tensor:
         """`rdoq.rounded` with a straight-through gradient."""

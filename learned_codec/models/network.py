@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,8 @@ from learned_codec.errors import WeightsError
 from . import rdoq
 from .config import ModelConfig
 from .entropy_model import EntropyModel, interpolate
-from .transforms import Analysis, Synthesis, frequencies, positions
+from .shape_adaptive import Shape
+from .transforms import Analysis, Refinement, Synthesis, frequencies, positions
 from .weights import LEVEL_TABLES, Weights
 
 
@@ -44,6 +46,21 @@ class Network(nn.Module):
         bias, scale = interpolate(refinement.level_bias, level), interpolate(refinement.level_scale, level)
         image: Tensor = self.synthesis(latents, bias, scale)
         return image
+
+    @property
+    def refinement(self) -> Refinement:
+        return self.synthesis.refinement
+
+    def pixels(
+        self, latents: Tensor, _normalised: Tensor, tables: Mapping[str, Tensor], shape: Shape | None = None
+    ) -> Tensor:
+        """(B, latents, h, w) dequantised latents -> (B, bands, 16h, 16w).
+
+        `tables` are those of the level by name, (B, channels, 1, 1). What is normalised, only networks of the second
+        generation take.
+        """
+        found: Tensor = self.synthesis(latents, tables["refinement_bias"], tables["refinement_scale"], None, shape)
+        return found
 
     def frequencies(self) -> Tensor:
         """(latents, 1, 1) the frequency of each latent's component, in half waves in a block."""

@@ -23,6 +23,7 @@ from .config import EXTRA_STEPS
 if TYPE_CHECKING:
     from .base import BaseModel
     from .effort import Optimiser
+    from .layered.network import LayeredNetwork
     from .network import Network
     from .weights import Weights
 
@@ -204,7 +205,7 @@ def _loaded(path: Path, weights_id: str, device: str, threads: int) -> BaseModel
 
 
 @lru_cache(maxsize=4)
-def _network(path: Path, weights_id: str, device: str) -> Network:
+def _network(path: Path, weights_id: str, device: str) -> Network | LayeredNetwork:
     from .effort import prepared
 
     return prepared(_weights(path, weights_id), device)

@@ -15,7 +15,7 @@ from learned_codec.errors import TrainingError
 from learned_codec.models.block_transform import BlockTransform
 from learned_codec.models.exact import HYPER_INPUT_BITS, LATENT_BITS, LOG2_BITS, MU_BITS
 from learned_codec.models.layered.config import MEANS
-from learned_codec.models.layered.network import ConditionedRefinement, LayeredEntropy, Pass
+from learned_codec.models.layered.network import TABLES, ConditionedRefinement, LayeredEntropy, Pass
 
 from .export import Ranges, quantise_layer
 
@@ -102,9 +102,11 @@ def weights_of(
     """All tensors of a weights file, which `LayeredModel` takes."""
     networks = {f"refinement.{name}": tensor for name, tensor in refinement.state_dict().items()}
     networks |= {f"hyper_analysis.network.{name}": x for name, x in entropy.hyper_analysis.state_dict().items()}
+    kept = ("hyper_analysis.", *(key.removeprefix("entropy.") for key in TABLES.values()))
+    training = {name: x for name, x in entropy.state_dict().items() if not name.startswith(kept)}
     levels = {
         "log2_gain": entropy.log2_gain,
-        "log2_sigma": entropy.log2_sigma.expand_as(entropy.log2_gain),
+        "log2_sigma": entropy.log2_sigma,
         "log2_inverse": log2_inverse,
         "hyper_gain": entropy.hyper_gain,
         "hyper_bias": entropy.hyper_bias,
@@ -113,6 +115,7 @@ def weights_of(
         "refinement_condition": networks.pop("refinement.cond_level"),
     }
     found = {f"transforms.{name}": tensor.half().numpy() for name, tensor in networks.items()}
+    found |= {f"training.{name}": tensor.half().numpy() for name, tensor in training.items()}
     found |= {f"levels.{name}": tensor.detach().float().contiguous().numpy() for name, tensor in levels.items()}
     found |= {f"exact.{name}": tensor.numpy() for name, tensor in quantised(entropy, ranges).items()}
     found |= {f"transforms.{name}": getattr(transform, name).astype(np.float32)

@@ -10,7 +10,6 @@ from learned_codec.entropy import CoderModels
 from learned_codec.errors import WeightsError
 from learned_codec.models import rdoq
 from learned_codec.models.base import BaseModel, Coded
-from learned_codec.models.block_transform import BlockTransform
 from learned_codec.models.engine import Array, Engine, engine_for
 from learned_codec.models.exact import usual_size
 from learned_codec.models.inference import HyperAnalysisProgram, Parameters, RefinementProgram
@@ -23,6 +22,7 @@ from .coding import LayeredEncoder
 from .condition import Condition
 from .config import HYPER_WIDTH, LIMITS, PASSES, LayeredConfig
 from .exact import LayeredEntropyModel
+from .transform import block_transform_of
 
 LEVEL_TABLES = (
     "log2_gain",
@@ -48,15 +48,9 @@ class LayeredModel(BaseModel):
         self.config: LayeredConfig = weights.config_as(LayeredConfig)
         self.id, self.device = weights.id, engine.device
         levels, transforms = weights.part("levels"), weights.part("transforms")
-        try:
-            levels = {name: levels[name] for name in LEVEL_TABLES}
-            filters = (
-                transforms[name].astype(np.float32) for name in ("forward", "inverse", "pre_filter", "post_filter")
-            )
-            transform = BlockTransform(self.config.bands, transforms["components"].astype(np.intp), *filters)
-        except KeyError as error:
-            raise WeightsError(f"the weights lack the tensor {error}") from error
-        super().__init__(levels, transform)
+        if missing := set(LEVEL_TABLES) - levels.keys():
+            raise WeightsError(f"the weights lack levels.{', levels.'.join(sorted(missing))}")
+        super().__init__({name: levels[name] for name in LEVEL_TABLES}, block_transform_of(weights))
         parameters, inner = Parameters(transforms, "refinement"), self.config.refinement_inner
         self._conditions = Condition(self.config, parameters)
         self.refinement = RefinementProgram(self.config, parameters, engine, inner, self._conditions)
@@ -68,7 +62,7 @@ class LayeredModel(BaseModel):
         self._savings = rdoq.savings(self.coder_models.tables)
 
     def _condition(self, decoded: Array, step: int) -> Sequence[Array]:
-        unit = np.exp2(self.at("log2_gain", step) + self.at("log2_sigma", step))
+        unit = np.exp2(self.at("log2_gain", step) + self.levels["log2_sigma"])
         return self._conditions.values(decoded / unit, self.at("refinement_condition", step))
 
     def encoder(self) -> LayeredEncoder:

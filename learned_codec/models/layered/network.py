@@ -1,24 +1,42 @@
 """The layered entropy model and its refinement in floating point, as trained.
 
 `exact.py` is the integer twin of the one, `inference.RefinementProgram` and `condition.py` run the other on engines.
-
-The trainer's own loss isn't here yet; what is, says which symbols and scales a trained model has.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learned_codec.errors import WeightsError
+from learned_codec.models.block_transform import BlockTransform, colour_axes
 from learned_codec.models.config import BLOCK, CONTEXT_CLAMP, INPUT_FACTOR, LOG2_SCALES, PATCH, SLOPE
-from learned_codec.models.entropy_model import interpolate
-from learned_codec.models.layers import Down, PlainUp, ResidualBlock
+from learned_codec.models.entropy_model import ContextPass, interpolate
+from learned_codec.models.lapping import dct
+from learned_codec.models.layers import Down, Lapping, PlainUp, ResidualBlock
+from learned_codec.models.shape_adaptive import Shape
+from learned_codec.models.weights import Weights
 
 from .condition import SLOPES
 from .config import HYPER_WIDTH, MEANS, PASSES, LayeredConfig, groups_of
+from .transform import block_transform_of
+
+TABLES = {
+    "log2_gain": "entropy.log2_gain",
+    "log2_sigma": "entropy.log2_sigma",
+    "hyper_gain": "entropy.hyper_gain",
+    "hyper_bias": "entropy.hyper_bias",
+    "refinement_bias": "refinement.level_bias",
+    "refinement_scale": "refinement.level_scale",
+    "refinement_condition": "refinement.cond_level",
+}
+"""The `levels` tables of a weights file, and the parameter of `LayeredNetwork` that each comes from."""
 
 
 class Pass(nn.Module):
@@ -100,8 +118,34 @@ class LayeredEntropy(nn.Module):
     def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
         """(B, latents, h, w) latents in quantisation steps, h and w multiples of 4 -> hyper-latents, not rounded."""
         x = torch.asinh(scaled * 0.5)
-        found: Tensor = self.hyper_analysis(torch.cat([x, x.abs()], 1))
+        found: Tensor = self.hyper_analysis(torch.cat([x, x.abs()], 1)).float()
         return found * torch.exp2(interpolate(self.hyper_gain, level)) + interpolate(self.hyper_bias, level)
+
+    def features(self, z: Tensor, level: Tensor) -> Tensor:
+        """Rounded hyper-latents (B, hyper_latents, hz, wz) -> (B, context_width, 4hz, 4wz)."""
+        x = z * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
+        found: Tensor = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
+        return found
+
+    def passes(self) -> list[ContextPass]:
+        """The passes in the order of coding."""
+        found = []
+        for layer, number, name in self.config.passes():
+            part = self.config.layers[layer]
+            predict = partial(self._predict, self.get_submodule(name), layer, number)
+            found.append(ContextPass(part, groups_of(layer, number, part.stop - part.start), predict))
+        return found
+
+    def _predict(
+        self, turn: nn.Module, layer: int, number: int, features: Tensor, known: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        first = known[:, self.config.layers[0]]
+        seen = torch.cat([first, first.abs()], 1) if layer == 0 else known[:, : self.config.layers[1].stop].abs()
+        said: Tensor = turn(features, seen[:, : self.config.seen(layer, number)]).float()
+        if layer >= MEANS:
+            return torch.zeros_like(said), said
+        mu, s = said.chunk(2, 1)
+        return mu, s
 
     def forward(self, y: Tensor, level: Tensor) -> Said:
         """(B, latents, h, w) analysed latents, h and w multiples of 4, at (B,) levels; plainly rounded."""
@@ -109,17 +153,11 @@ class LayeredEntropy(nn.Module):
         unit = gain + self.log2_sigma[None, :, None, None]
         scaled = y * torch.exp2(gain)
         z = torch.round(self.hyper_latents(scaled, level))
-        x = z * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
-        features = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
+        features = self.features(z, level)
         decoded, symbols, log2_scale = torch.zeros_like(scaled), torch.zeros_like(scaled), torch.zeros_like(scaled)
-        for layer, number, name in self.config.passes():
-            part = self.config.layers[layer]
-            normal = (decoded * torch.exp2(-unit)).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP)
-            first = normal[:, self.config.layers[0]]
-            seen = torch.cat([first, first.abs()], 1) if layer == 0 else normal.abs()
-            said: Tensor = self.get_submodule(name)(features, seen[:, : self.config.seen(layer, number)])
-            mu, s = said.chunk(2, 1) if layer < MEANS else (torch.zeros_like(said), said)
-            here = self._mask(layer, number, scaled)
+        for turn in self.passes():
+            mu, s = turn.predict(features, (decoded * torch.exp2(-unit)).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
+            part, here = turn.part, _mask(turn, scaled)
             mean = mu * torch.exp2(unit[:, part])
             rounded = torch.round(scaled[:, part] - mean)
             symbols[:, part] += rounded * here
@@ -127,13 +165,13 @@ class LayeredEntropy(nn.Module):
             log2_scale[:, part] += (unit[:, part] + s.clamp(*LOG2_SCALES)) * here
         return Said(symbols, log2_scale, z, interpolate(self.hyper_log2_scale, level).expand_as(z))
 
-    def _mask(self, layer: int, number: int, x: Tensor) -> Tensor:
-        """(1, channels of the layer, h, w): 1 where a latent is coded in a pass."""
-        part = self.config.layers[layer]
-        mask = torch.zeros(1, part.stop - part.start, *x.shape[2:])
-        for position, group in enumerate(groups_of(layer, number, part.stop - part.start)):
-            mask[:, group, position // 2 :: 2, position % 2 :: 2] = 1
-        return mask
+
+def _mask(turn: ContextPass, x: Tensor) -> Tensor:
+    """(1, channels of the part, h, w): 1 where a latent is coded in a pass."""
+    mask = torch.zeros(1, turn.part.stop - turn.part.start, *x.shape[2:])
+    for position, group in enumerate(turn.groups):
+        mask[:, group, position // 2 :: 2, position % 2 :: 2] = 1
+    return mask
 
 
 class ConditionedBlock(nn.Module):
@@ -170,17 +208,98 @@ class ConditionedRefinement(nn.Module):
         self.cond_leave = nn.Conv2d(condition, 2 * width * blocks, 1)
 
     def forward(self, x: Tensor, normalised: Tensor, level: Tensor) -> Tensor:
-        """(B, bands, H, W) pixels around zero and (B, latents, H/16, W/16) normalised latents -> the correction."""
+        """As `correction`, at (B,) levels."""
+        tables = self.level_bias, self.level_scale, self.cond_level
+        return self.correction(x, normalised, *(interpolate(table, level) for table in tables))
+
+    def correction(self, x: Tensor, normalised: Tensor, bias: Tensor, scale: Tensor, condition: Tensor) -> Tensor:
+        """(B, bands, H, W) pixels around zero and (B, latents, H/16, W/16) normalised latents -> the correction.
+
+        `bias`, `scale` and `condition` (B, channels, 1, 1) are the tables of the level.
+        """
         first, second, _ = self.config.layers
         magnitudes = normalised[:, : second.stop].abs()
         parts = [(magnitudes * slope).clamp(max=1) for slope in SLOPES]
         shown = torch.cat([normalised[:, first].clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP), torch.stack(parts).sum(0)], 1)
-        k = self.cond_enter(shown) + interpolate(self.cond_level, level)
+        dtype = self.enter.weight.dtype
+        k = self.cond_enter(shown.to(dtype)) + condition.to(dtype)
         k = F.interpolate(self.cond_leave(F.leaky_relu(self.cond_block(k), SLOPE)), scale_factor=BLOCK // PATCH)
         modulation = k.chunk(2 * len(self.blocks), 1)
         height, width = normalised.shape[2:]
-        bias = interpolate(self.level_bias, level) + self.position_bias
-        y = self.enter(F.pixel_unshuffle(x * INPUT_FACTOR, PATCH)) + bias.repeat(1, 1, height, width)
+        position = (bias + self.position_bias).to(dtype)
+        y = self.enter(F.pixel_unshuffle(x * INPUT_FACTOR, PATCH).to(dtype)) + position.repeat(1, 1, height, width)
         for block, factor, shift in zip(self.blocks, modulation[::2], modulation[1::2], strict=True):
             y = block(y, 1 + factor, shift)
-        return F.pixel_shuffle(self.leave(y) * torch.exp2(interpolate(self.level_scale, level)), PATCH)
+        return F.pixel_shuffle(self.leave(y).float() * torch.exp2(scale), PATCH)
+
+
+class SeparableSynthesis(nn.Module):
+    """`BlockTransform.synthesise`, to differentiate."""
+
+    inverse: Tensor
+    place: Tensor
+    basis: Tensor
+    axes: Tensor
+
+    def __init__(self, transform: BlockTransform) -> None:
+        """The transform must have all components."""
+        super().__init__()
+        self.bands = transform.bands
+        arrays = {"inverse": transform.inverse, "basis": dct(), "axes": colour_axes(transform.bands)}
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.from_numpy(np.asarray(array, np.float32)))
+        self.register_buffer("place", torch.from_numpy(np.argsort(transform.components)))
+        self.post_filter = Lapping(columns_first=True)
+        self.post_filter.matrix.copy_(torch.from_numpy(transform.post_filter))
+
+    def forward(self, latents: Tensor, shape: Shape | None = None) -> Tensor:
+        """(1, latents, h, w) -> (1, bands, 16h, 16w) pixels around zero."""
+        _, _, height, width = latents.shape
+        factors = self.inverse[:, None, None].expand(-1, height, width)
+        if shape is not None:  # in boundary blocks, the basis has norm 1
+            factors = torch.where(torch.from_numpy(shape.boundary).to(latents.device), 1.0, factors)
+        blocks = (latents[0] * factors)[self.place].reshape(self.bands, BLOCK, BLOCK, height, width)
+        planes = torch.einsum("cvuhw,cb,vi,uj->bhiwj", blocks, self.axes, self.basis, self.basis)
+        planes = planes.reshape(1, self.bands, BLOCK * height, BLOCK * width)
+        support = None
+        if shape is not None:
+            planes, support = shape.from_whole(planes), torch.from_numpy(shape.support).to(planes.device)
+        found: Tensor = self.post_filter(planes, support)
+        return found
+
+
+class LayeredNetwork(nn.Module):
+    """What optimising latents differentiates: the entropy model and the synthesis."""
+
+    def __init__(self, config: LayeredConfig, transform: BlockTransform) -> None:
+        super().__init__()
+        self.entropy, self.refinement = LayeredEntropy(config), ConditionedRefinement(config)
+        self.linear = SeparableSynthesis(transform)
+
+    def pixels(
+        self, latents: Tensor, normalised: Tensor, tables: Mapping[str, Tensor], shape: Shape | None = None
+    ) -> Tensor:
+        """As `Network.pixels`, with the latents over their base scale beside the dequantised ones."""
+        planes = self.linear(latents, shape)
+        bias, scale, condition = (tables[f"refinement_{name}"] for name in ("bias", "scale", "condition"))
+        found: Tensor = planes + self.refinement.correction(planes, normalised, bias, scale, condition) + 0.5
+        return found
+
+
+def layered_network_of_weights(source: Weights) -> LayeredNetwork:
+    """As `network.network_of_weights`."""
+    transforms, levels, training = (source.part(part) for part in ("transforms", "levels", "training"))
+    with torch.device("cpu"):  # not on the caller's default device
+        network = LayeredNetwork(source.config_as(LayeredConfig), block_transform_of(source)).float()
+    known = {f"entropy.{name}": value for name, value in training.items()}
+    known |= {name.replace("hyper_analysis.network", "entropy.hyper_analysis"): x for name, x in transforms.items()}
+    known |= {key: levels[table] for table, key in TABLES.items() if table in levels}
+    state = network.state_dict()
+    for key, value in state.items():
+        if key.startswith("linear."):
+            continue
+        if key not in known:
+            raise WeightsError(f"the weights lack {key}, which only training and encoder effort need")
+        state[key] = torch.from_numpy(known[key]).to(value.dtype)
+    network.load_state_dict(state)
+    return network.eval()
