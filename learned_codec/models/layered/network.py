@@ -282,7 +282,9 @@ class LayeredNetwork(nn.Module):
         """As `Network.pixels`, with the latents over their base scale beside the dequantised ones."""
         planes = self.linear(latents, shape)
         bias, scale, condition = (tables[f"refinement_{name}"] for name in ("bias", "scale", "condition"))
-        found: Tensor = planes + self.refinement.correction(planes, normalised, bias, scale, condition) + 0.5
+        # Small latents change the condition by leaps: no slope at them holds for a whole quantisation step.
+        correction = self.refinement.correction(planes, normalised.detach(), bias, scale, condition)
+        found: Tensor = planes + correction + 0.5
         return found
 
 
