@@ -49,7 +49,7 @@ class Model:
         length = int.from_bytes(data[:8], "little")
         head = json.loads(data[8 : 8 + length])
         said = json.loads(head.pop("__metadata__")["learned_codec"])
-        assert said["format"] == "weights 1"
+        self.layered = {"weights 1": False, "weights 2": True}[said["format"]]
         self.config, self.tensors = said["config"], {}
         for name, entry in head.items():
             start, stop = (8 + length + offset for offset in entry["data_offsets"])
@@ -125,7 +125,7 @@ class Model:
         """(height, width, M) decoded latents of a component, in 256ths of a quantisation step."""
         z = self.hyper_latents(decoder, step, height, width)
         features = self.features(z, step)[:height, :width]
-        M = self.config["latents"]
+        M = self.channels
         unit = self.table("unit", step)
         decoded, normalised = np.zeros((height, width, M), np.int64), np.zeros((height, width, M), np.int64)
         order = {0: 0, 3: 1, 1: 2, 2: 3}
@@ -150,6 +150,55 @@ class Model:
             normalised = clip(np.floor(decoded * power(-unit)).astype(np.int64), 1023)
         return decoded
 
+    def layered_latents(
+        self, decoders: list[EntropyDecoder], step: int, height: int, width: int, coded: Array
+    ) -> Array:
+        """As `latents`, of a model in layers, from the streams of the first layers."""
+        z = self.hyper_latents(decoders[0], step, height, width)
+        features = self.features(z, step)[:height, :width]
+        B, unit = self.config["bands"], self.table("unit", step)
+        ends = [0, 16 * B, 64 * B, 256 * B]
+        decoded, normalised = (np.zeros((height, width, self.channels), np.int64) for _ in range(2))
+        for layer, decoder in enumerate(decoders):
+            passes, first, C = (4, 2, 1)[layer], ends[layer], ends[layer + 1] - ends[layer]
+            q = ((0, 2, 3, 1), (0, 1, 1, 0), (0, 0, 0, 0))[layer]
+            for t in range(passes):
+                seen = [features]
+                if layer == 0 and t > 0:
+                    seen += [normalised[..., : 16 * B], abs(normalised[..., : 16 * B])]
+                elif layer > 0:
+                    seen += [abs(normalised[..., : 16 * B if (layer, t) == (1, 0) else 64 * B])]
+                x = clip(self.layer(f"layers.{layer}.{t}.enter", np.concatenate(seen, 2)), 1023)
+                x = np.maximum(self.block(f"layers.{layer}.{t}.block", x), 0)
+                left = self.layer(f"layers.{layer}.{t}.leave", x)
+                mean = np.zeros((height, width, C), np.int64)
+                if layer == 0:
+                    mu = np.clip(left[..., :C], -(2**16), 2**16)
+                    mean = clip(np.floor(mu * power(unit[:C]) / 8 + 0.5).astype(np.int64), 2**22)
+                    left = left[..., C:]
+                here = coded[..., first : first + C]
+                mean = mean * here
+                bins = scale_bins(unit[first : first + C] + np.clip(left, -3072, 1536)) * here
+                places = []
+                for p in range(4):
+                    g = (q[p] - t) % passes
+                    channels = slice(g * C // passes, (g + 1) * C // passes)
+                    places.append((slice(p // 2, None, 2), slice(p % 2, None, 2), channels))
+                group = self.read(decoder, np.concatenate([bins[place].reshape(-1) for place in places]))
+                at = 0
+                for place in places:
+                    size = mean[place].size
+                    found = 256 * group[at : at + size].reshape(mean[place].shape) + mean[place]
+                    decoded[..., first : first + C][place] = found
+                    at += size
+                normalised = clip(np.floor(decoded * power(-unit)).astype(np.int64), 1023)
+        return decoded
+
+    @property
+    def channels(self) -> int:
+        """M."""
+        return 256 * self.config["bands"] if self.layered else self.config["latents"]
+
     def hyper_latents(self, decoder: EntropyDecoder, step: int, height: int, width: int) -> Array:
         shape = -(-height // 4), -(-width // 4), self.config["hyper_latents"]
         bins = np.broadcast_to(scale_bins(self.table("hyper_log2_scale", step)), shape)
@@ -166,6 +215,8 @@ class Model:
     @cached_property
     def positions(self) -> list[tuple[int, int]]:
         """(v, u) of each latent: half waves down a column and along a row of the DCT component that it is most like."""
+        if self.layered:
+            return [(int(at) // 16 % 16, int(at) % 16) for at in self.tensors["transforms.components"]]
         skeleton = self.tensors["transforms.synthesis.skeleton.weight"].astype(np.float64)
         bands = skeleton.shape[1]
         n = np.arange(16)
@@ -183,7 +234,7 @@ class Model:
         height, width = (-(-n // 16) for n in visible.shape)
         padded = np.zeros((16 * height, 16 * width), bool)
         padded[: visible.shape[0], : visible.shape[1]] = visible
-        result = np.ones((height, width, self.config["latents"]), np.int64)
+        result = np.ones((height, width, self.channels), np.int64)
         for row in range(height):
             for column in range(width):
                 block = padded[16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
@@ -224,8 +275,15 @@ def decode(file: File, model: Model) -> Iterable[list[Array]]:
             assert count <= components(file)
             payload = payload[source.at :]
         coded = model.coded(np.ones((height, width), bool) if valid is None else valid)
-        decoder = EntropyDecoder(payload)
         size = -(-height // 16), -(-width // 16)
-        yield [model.latents(decoder, file.quality_step, *size, coded) for _ in range(count)]
-        assert decoder.state == 0
-        assert not decoder.words
+        if model.layered:
+            source = Bytes(payload)
+            lengths = source.varint(), source.varint()
+            decoders = [EntropyDecoder(part) for part in (*map(source.take, lengths), source.take(source.left))]
+            yield [model.layered_latents(decoders, file.quality_step, *size, coded) for _ in range(count)]
+        else:
+            decoders = [EntropyDecoder(payload)]
+            yield [model.latents(decoders[0], file.quality_step, *size, coded) for _ in range(count)]
+        for decoder in decoders:
+            assert decoder.state == 0
+            assert not decoder.words

@@ -11,6 +11,8 @@ import pytest
 
 import learned_codec
 from learned_codec import bitstream, selftest
+from learned_codec.models.base import BaseModel
+from learned_codec.models.layered.model import LayeredModel
 from learned_codec.models.model import Model as TheirModel
 from tests.independent.container import Bytes, components, crc32c, parse, plane, side
 from tests.independent.latents import EntropyDecoder, Model, decode
@@ -37,10 +39,9 @@ Compare = Callable[[bytes], None]
 def compare(models: dict[bytes, Model], monkeypatch: pytest.MonkeyPatch) -> Compare:
     """Checks that both decoders find the same latents in a file."""
     theirs: list[list[np.ndarray]] = []
-    method = TheirModel.decode
 
-    def recorded(self: TheirModel, *arguments: object) -> list[np.ndarray]:
-        found = method(self, *arguments)  # type: ignore[arg-type]
+    def recorded(self: BaseModel, *arguments: object) -> list[np.ndarray]:
+        found = methods[type(self)](self, *arguments)  # type: ignore[arg-type]
         theirs.append([np.round(256 * np.asarray(latents)).astype(int) for latents in found])
         return found
 
@@ -54,7 +55,9 @@ def compare(models: dict[bytes, Model], monkeypatch: pytest.MonkeyPatch) -> Comp
             for latents, expected in zip(one, other, strict=True):
                 np.testing.assert_array_equal(latents, expected)
 
-    monkeypatch.setattr(TheirModel, "decode", recorded)
+    methods = {kind: kind.decode for kind in (TheirModel, LayeredModel)}
+    for kind in methods:
+        monkeypatch.setattr(kind, "decode", recorded)
     return run
 
 
