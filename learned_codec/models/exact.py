@@ -180,7 +180,7 @@ class Layers:
 
     def up(self, ops: Operations, name: str, x: Tensor, least: int = -ACTIVATION_MAX) -> Tensor:
         """`layers.PlainUp`, clipped to `least` … ACTIVATION_MAX: twice the height and width."""
-        return clip(ops, ops.add(ops.depth_to_space(self.pointwise(ops, name, x), 2), ops.enlarge(x)), least)
+        return clip(ops, ops.add(ops.depth_to_space(self.pointwise(ops, name, x), 2), ops.enlarge(x, 2)), least)
 
 
 def clip(ops: Operations, x: Tensor, least: int = -ACTIVATION_MAX) -> Tensor:

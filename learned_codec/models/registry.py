@@ -195,13 +195,10 @@ def forget() -> None:
 
 @lru_cache(maxsize=4)
 def _loaded(path: Path, weights_id: str, device: str, threads: int) -> BaseModel:
+    from .build import model_of
     from .engine import engine_for
-    from .layered.config import LayeredConfig
-    from .layered.model import LayeredModel
-    from .model import Model
 
-    found, engine = _weights(path, weights_id), engine_for(device, threads)
-    return LayeredModel(found, engine) if isinstance(found.config, LayeredConfig) else Model(found, engine)
+    return model_of(_weights(path, weights_id), engine_for(device, threads))
 
 
 @lru_cache(maxsize=4)

@@ -275,15 +275,19 @@ def decode(file: File, model: Model) -> Iterable[list[Array]]:
             assert count <= components(file)
             payload = payload[source.at :]
         coded = model.coded(np.ones((height, width), bool) if valid is None else valid)
-        size = -(-height // 16), -(-width // 16)
-        if model.layered:
-            source = Bytes(payload)
-            lengths = source.varint(), source.varint()
-            decoders = [EntropyDecoder(part) for part in (*map(source.take, lengths), source.take(source.left))]
-            yield [model.layered_latents(decoders, file.quality_step, *size, coded) for _ in range(count)]
-        else:
-            decoders = [EntropyDecoder(payload)]
-            yield [model.latents(decoders[0], file.quality_step, *size, coded) for _ in range(count)]
-        for decoder in decoders:
-            assert decoder.state == 0
-            assert not decoder.words
+        yield decoded(payload, model, file.quality_step, (-(-height // 16), -(-width // 16)), coded, count)
+
+
+def decoded(payload: bytes, model: Model, step: int, size: tuple[int, int], coded: Array, count: int) -> list[Array]:
+    """The decoded latents of `count` components in a payload that has nothing else."""
+    parts, read = [payload], lambda decoders, *given: model.latents(decoders[0], *given)
+    if model.layered:
+        source = Bytes(payload)
+        lengths = source.varint(), source.varint()
+        parts, read = [*map(source.take, lengths), source.take(source.left)], model.layered_latents
+    decoders = [EntropyDecoder(part) for part in parts]
+    found = [read(decoders, step, *size, coded) for _ in range(count)]
+    for decoder in decoders:
+        assert decoder.state == 0
+        assert not decoder.words
+    return found

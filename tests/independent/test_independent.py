@@ -15,7 +15,7 @@ from learned_codec.models.base import BaseModel
 from learned_codec.models.layered.model import LayeredModel
 from learned_codec.models.model import Model as TheirModel
 from tests.independent.container import Bytes, components, crc32c, parse, plane, side
-from tests.independent.latents import EntropyDecoder, Model, decode
+from tests.independent.latents import Model, decode, decoded
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 WEIGHTS = resources.files("learned_codec") / "models" / "weights"
@@ -85,11 +85,10 @@ def test_value_transforms(compare: Compare) -> None:
 def test_golden_vectors(models: dict[bytes, Model]) -> None:
     for vector in selftest.vectors():
         model = models[bytes.fromhex(vector["weights_id"])]
-        decoder = EntropyDecoder(base64.b64decode(vector["payload"]))
-        coded = np.ones((vector["height"], vector["width"], model.config["latents"]), int)
-        found = model.latents(decoder, vector["step"], vector["height"], vector["width"], coded)
+        coded = np.ones((vector["height"], vector["width"], model.channels), int)
+        payload = base64.b64decode(vector["payload"])
+        (found,) = decoded(payload, model, vector["step"], (vector["height"], vector["width"]), coded, 1)
         assert hashlib.sha256(found.astype("<i4").tobytes()).hexdigest() == vector["sha256"]
-        assert (decoder.state, decoder.words) == (0, [])
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("container/[!b]*.lci")), ids=lambda path: path.stem)

@@ -15,7 +15,8 @@ from learned_codec.cli import main
 from learned_codec.demo import landscape
 from learned_codec.errors import InvalidInputError, WeightsError
 from learned_codec.models import effort, network, registry, weights
-from learned_codec.models.entropy_model import stage_masks
+from learned_codec.models.entropy_model import ContextPass, stage_masks
+from learned_codec.models.exact import groups_of
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,9 @@ def test_the_modes_of_the_caller_do_not_matter(picture: np.ndarray, mode: type) 
 def test_places_are_those_of_the_masks(shape: tuple[int, int]) -> None:
     for step, mask in enumerate(stage_masks(16, *shape, torch.device("cpu"))):
         own = torch.zeros_like(mask)
-        for place in effort._places(step, 16):
+        turn = ContextPass(slice(0, 16), groups_of(step, 16), lambda *inputs: inputs)
+        for inside, place in effort._places(turn):
+            assert inside == place  # there is one part, of all channels
             own[place] += 1
         assert torch.equal(own, mask)
 

@@ -14,11 +14,12 @@ import learned_codec
 from learned_codec.demo import landscape
 from learned_codec.errors import InvalidInputError, UnknownModelError, WeightsError
 from learned_codec.models import complexity, registry, weights
+from learned_codec.models.base import BaseModel
+from learned_codec.models.build import model_of
 from learned_codec.models.config import BLOCK, HALO, ModelConfig
 from learned_codec.models.entropy_model import stage_masks
 from learned_codec.models.lapping import SUPPORT, dct
 from learned_codec.models.layers import Lapping
-from learned_codec.models.model import Model
 from learned_codec.models.network import Network
 from learned_codec.models.transforms import Synthesis, separable_basis
 from learned_codec.training.lapping_design import autocorrelation, initialise, pre_filter
@@ -155,7 +156,7 @@ def test_the_refinement_is_at_work() -> None:
     """A model whose network was cut off in training would be a linear transform, and nothing else would tell."""
     pixels = landscape(192, 256).transpose(2, 0, 1).astype(np.float32) / 255
 
-    def error(model: Model) -> float:
+    def error(model: BaseModel) -> float:
         own = pixels[: model.config.bands]
         decoded = model.code(model.analyse(own), 384).decoded
         return float(np.square(model.synthesise(decoded, 384) - own).mean())
@@ -165,7 +166,7 @@ def test_the_refinement_is_at_work() -> None:
         leave = {key: 0 * value for key, value in whole.tensors.items() if ".refinement.leave." in key}
         assert leave
         crippled = replace(whole, tensors=dict(whole.tensors) | leave)
-        assert error(Model(crippled)) > 1.01 * error(Model(whole))
+        assert error(model_of(crippled)) > 1.01 * error(model_of(whole))
 
 
 def test_the_halo_is_the_reach_of_the_synthesis() -> None:

@@ -33,7 +33,7 @@ OPERATIONS: dict[str, Callable[[Operations, Any, Any], Any]] = {
     "space_to_depth, places first": lambda ops, x, _: ops.space_to_depth(x, 2, places_first=True),
     "depth_to_space": lambda ops, x, _: ops.depth_to_space(x, 2),
     "depth_to_space, places first": lambda ops, x, _: ops.depth_to_space(x, 2, places_first=True),
-    "enlarge": lambda ops, x, _: ops.enlarge(x),
+    "enlarge": lambda ops, x, _: ops.enlarge(x, 2),
 }
 WEIGHTS = np.random.default_rng(3).standard_normal((12, 8), np.float32)
 

@@ -54,8 +54,8 @@ class Operations(Protocol):
     def depth_to_space(self, x: Tensor, size: int, *, places_first: bool = False) -> Tensor:
         """The inverse of `space_to_depth`."""
 
-    def enlarge(self, x: Tensor) -> Tensor:
-        """Repeat every value as 2 x 2."""
+    def enlarge(self, x: Tensor, times: int) -> Tensor:
+        """Repeat every value `times` x `times`."""
 
 
 Network = Callable[[Operations, Sequence[Tensor]], Sequence[Tensor]]

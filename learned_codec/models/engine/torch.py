@@ -99,8 +99,8 @@ class TorchOperations:
     def depth_to_space(self, x: Tensor, size: int, *, places_first: bool = False) -> Tensor:
         return F.pixel_shuffle(_turned(x, size**2, len(x) // size**2) if places_first else x, size)
 
-    def enlarge(self, x: Tensor) -> Tensor:
-        return x.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    def enlarge(self, x: Tensor, times: int) -> Tensor:
+        return x.repeat_interleave(times, 1).repeat_interleave(times, 2)
 
 
 def _turned(x: Tensor, outer: int, inner: int) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from learned_codec.models.config import BLOCK, CONTEXT_CLAMP, SLOPE
+from learned_codec.models.config import BLOCK, CONTEXT_CLAMP, PATCH, SLOPE
 from learned_codec.models.engine import VECTOR, Array, Input, Operations, Tensor
 from learned_codec.models.inference import Parameters
 
@@ -55,6 +55,6 @@ class Condition:
         k = ops.leaky_relu(ops.add(ops.pointwise(hidden, *project), k), SLOPE)
 
         def enlarged(layer: tuple[Array, Array]) -> Tensor:
-            return ops.enlarge(ops.enlarge(ops.pointwise(k, *layer)))
+            return ops.enlarge(ops.pointwise(k, *layer), BLOCK // PATCH)
 
         return [(enlarged(f), enlarged(s)) for f, s in zip(self._factors, self._shifts, strict=True)]

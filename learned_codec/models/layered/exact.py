@@ -76,7 +76,7 @@ class LayeredEntropyModel:
                 if weight.shape != shape or bias.shape != shape[:1] or shift.shape != shape[:1]:
                     raise WeightsError(f"exact layer {name} should have weights {shape}, not {weight.shape}")
                 found[name] = Layer.load(weight, bias, shift, name)
-            self._layers = Layers(found)
+            self.layers, self._layers = found, Layers(found)
             inputs = [
                 Input(config.hyper_latents, channels_last=True, stride=HYPER_STRIDE),
                 Input(1, stride=2),
