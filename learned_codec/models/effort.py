@@ -27,9 +27,8 @@ from .base import BaseModel
 from .config import CONTEXT_CLAMP, HYPER_STRIDE, LOG2_SCALES, QUALITY_STEPS
 from .engine.forks import gate
 from .entropy_model import ContextPass, gaussian_bits, interpolate, optimised, scale_bins
-from .layered.config import LayeredConfig
-from .layered.network import LayeredNetwork, layered_network_of_weights
-from .network import Network, network_of_weights
+from .network import BaseNetwork
+from .networks import network_of_weights
 from .rdoq import OPTIMISED
 from .shape_adaptive import Shape
 from .weights import Weights
@@ -53,26 +52,24 @@ CONTEXT_WEIGHT, ERROR_WEIGHT = 0.2, 1.2
 contexts is small because all of them change at once: what one latent would gain, others have often gained already."""
 
 
-def prepared(weights: Weights, device: str) -> Network | LayeredNetwork:
+def prepared(weights: Weights, device: str) -> BaseNetwork:
     """The floating-point network of a weights file, ready for an `Optimiser`."""
-    layered = isinstance(weights.config, LayeredConfig)
     with torch.inference_mode(False):  # it will be differentiated, whatever mode the caller is in
-        network = layered_network_of_weights(weights) if layered else network_of_weights(weights)
-        network.requires_grad_(False).to(device)
+        network = network_of_weights(weights).requires_grad_(False).to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Only the refinement: the linear path has large coefficients, for which the 8 bits of bf16 are too few at high
         # rates.
-        network.refinement.to(torch.bfloat16 if _has_bf16(device) else torch.float32)
+        network.refining.to(torch.bfloat16 if _has_bf16(device) else torch.float32)
     return network
 
 
 class Optimiser:
     """Optimises latents for a model. It differentiates the floating-point network that the model was made from."""
 
-    def __init__(self, model: BaseModel, network: Network | LayeredNetwork, passes: int) -> None:
+    def __init__(self, model: BaseModel, network: BaseNetwork, passes: int) -> None:
         """`network` is that of `prepared` on the model's device; several optimisers may share it."""
         self.model, self.network, self.passes = model, network, passes
-        self.dtype = network.refinement.leave.weight.dtype
+        self.dtype = network.refining.leave.weight.dtype
         costs = model.coder_models.tables.cost_matrix(rdoq.REACH)
         self.costs = torch.from_numpy(costs).reshape(-1).to(model.device)
 

@@ -13,6 +13,7 @@ diverse contexts", 2023).
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,8 @@ from torch.nn import functional as F
 from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS, gaussian_tables
 
 from . import rdoq
-from .config import CONTEXT_CLAMP, CONTEXT_STAGES, LOG2_SCALES, SLOPE, STAGE_ORDER, ModelConfig
+from .base import Config
+from .config import CONTEXT_CLAMP, CONTEXT_STAGES, LOG2_SCALES, SLOPE, ModelConfig
 from .exact import groups_of
 from .layers import Down, PlainUp, ResidualBlock
 
@@ -101,6 +103,15 @@ def with_magnitudes(x: Tensor) -> Tensor:
     return torch.cat([x, x.abs()], 1)
 
 
+def first_gains(config: Config) -> Tensor:
+    """(levels,) a first guess of the log2 of gains.
+
+    The gain is 1 / step size. At high rates, dD/dR makes step size^2 proportional to 1 / lambda.
+    """
+    low, high = (math.log2(config.lagrangian(level) / 4e-4) for level in (0, config.levels - 1))
+    return torch.linspace(low, high, config.levels) / 2
+
+
 class HyperAnalysis(nn.Module):
     """Latents to hyper-latents. Only encoders run it, so it needs no exact twin."""
 
@@ -160,14 +171,6 @@ class ContextStage(nn.Module):
         return mu, s
 
 
-def stage_masks(latents: int, height: int, width: int, device: torch.device) -> list[Tensor]:
-    """For each stage, (1, latents, height, width) float: 1 where a latent is coded in that stage."""
-    position = (torch.arange(height, device=device)[:, None] % 2) * 2 + torch.arange(width, device=device)[None] % 2
-    coded = [(position == place).float().expand(latents // CONTEXT_STAGES, -1, -1) for place in STAGE_ORDER]
-    count = range(CONTEXT_STAGES)
-    return [torch.cat([coded[(stage + group) % CONTEXT_STAGES] for group in count])[None] for stage in count]
-
-
 @dataclass(frozen=True, slots=True)
 class ContextPass:
     """One pass of coding.
@@ -181,6 +184,17 @@ class ContextPass:
     part: slice
     groups: tuple[slice, ...]
     predict: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+    def mask(self, like: Tensor) -> Tensor:
+        """(1, channels of the part, h, w) float: 1 where a latent is coded. `like` is (B, latents, h, w)."""
+        mask = torch.zeros(1, self.part.stop - self.part.start, *like.shape[2:], device=like.device)
+        for position, group in enumerate(self.groups):
+            mask[:, group, position // 2 :: 2, position % 2 :: 2] = 1
+        return mask
+
+    def placed(self, values: Tensor, like: Tensor) -> Tensor:
+        """The values of the part among all channels, zeros in the others."""
+        return F.pad(values, (0, 0, 0, 0, self.part.start, like.shape[1] - self.part.stop))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,56 +220,43 @@ class Estimated:
     hyper_log2_scale: Tensor
 
 
-class EntropyModel(nn.Module):
-    """A hyper-prior and a context of four stages."""
+class ContextModel(nn.Module, ABC):
+    """What the entropy models of all generations do: hyper-latents first, then one pass after another."""
 
     symbol_bits: Tensor
+    log2_gain: Tensor
+    log2_sigma: Tensor
+    hyper_synthesis: Any
+    hyper_log2_scale: Tensor
+    hyper_input_scale: Tensor
+    hyper_input_bias: Tensor
+    feature_bias: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.config = config
-        levels, latents, hyper = config.levels, config.latents, config.hyper_latents
-        # The gain is 1 / step size. At high rates, dD/dR makes step size^2 proportional to 1 / lambda.
-        gains = torch.linspace(math.log2(config.lambda_min / 4e-4), math.log2(config.lambda_max / 4e-4), levels) / 2
         costs = torch.from_numpy(gaussian_tables().cost_matrix(rdoq.REACH)).reshape(-1)
         self.register_buffer("symbol_bits", costs, persistent=False)
-        self.log2_gain = nn.Parameter(gains[:, None].repeat(1, latents))
-        self.log2_sigma = nn.Parameter(torch.zeros(latents))
-        self.hyper_analysis = HyperAnalysis(config)
-        self.hyper_gain = nn.Parameter(torch.full((levels, hyper), 1.0))
-        self.hyper_bias = nn.Parameter(torch.zeros(levels, hyper))
-        self.hyper_log2_scale = nn.Parameter(torch.zeros(levels, hyper))
-        self.hyper_input_scale = nn.Parameter(torch.full((levels, hyper), 0.5))
-        self.hyper_input_bias = nn.Parameter(torch.zeros(levels, hyper))
-        self.feature_bias = nn.Parameter(torch.zeros(levels, config.context_width))
-        self.hyper_synthesis = HyperSynthesis(config)
-        self.steps = nn.ModuleList(ContextStage(config, first=step == 0) for step in range(CONTEXT_STAGES))
 
+    @abstractmethod
     def passes(self) -> list[ContextPass]:
-        """The stages in the order of coding."""
-        latents = self.config.latents
-        return [ContextPass(slice(0, latents), groups_of(n, latents), step) for n, step in enumerate(self.steps)]
+        """The passes in the order of coding."""
+
+    @abstractmethod
+    def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
+        """Latents in quantisation steps -> hyper-latents before rounding, centred on zero."""
+
+    @abstractmethod
+    def features(self, z: Tensor, level: Tensor) -> Tensor:
+        """Rounded hyper-latents (B, hyper_latents, hz, wz) -> (B, context_width, 4hz, 4wz).
+
+        All passes have them as input.
+        """
 
     def _round(self, residual: Tensor, log2_scale: Tensor, cost: Tensor) -> Tensor:
         """`rdoq.rounded` with a straight-through gradient."""
         with torch.no_grad():
             symbols = optimised(residual, scale_bins(log2_scale), cost, self.symbol_bits)
         return residual + (symbols - residual).detach()
-
-    def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
-        """Latents in quantisation steps -> hyper-latents before rounding, centred on zero."""
-        gain, bias = torch.exp2(interpolate(self.hyper_gain, level)), interpolate(self.hyper_bias, level)
-        centred: Tensor = self.hyper_analysis(scaled) * gain + bias
-        return centred
-
-    def features(self, z: Tensor, level: Tensor) -> Tensor:
-        """Rounded hyper-latents (B, hyper_latents, hz, wz) -> (B, context_width, 4hz, 4wz).
-
-        All stages have them as input.
-        """
-        x = z * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
-        features: Tensor = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
-        return features
 
     def forward(self, y: Tensor, level: Tensor, cost: Tensor | None = None) -> Estimated:
         """Code (B, latents, h, w) latents, h and w multiples of 4, at (B,) real-valued levels.
@@ -279,14 +280,16 @@ class EntropyModel(nn.Module):
         features = self.features(z_rounded, level)
         decoded = torch.zeros_like(scaled)
         mean, log2_scale = torch.zeros_like(scaled), torch.zeros_like(scaled)
-        _, latents, height, width = scaled.shape
-        for step, mask in zip(self.steps, stage_masks(latents, height, width, scaled.device), strict=True):
-            mu, s = step(features, (decoded * inverse_unit).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
-            mu = mu * unit_scale
-            s = unit + s.clamp(*LOG2_SCALES)
-            mean, log2_scale = mean + mu * mask, log2_scale + s * mask
-            symbols = round_through(scaled - mu) if cost is None else self._round(scaled - mu, s, cost)
-            decoded = decoded + (symbols + mu) * mask
+        for turn in self.passes():
+            part, mask = turn.part, turn.mask(scaled)
+            mu, s = turn.predict(features, (decoded * inverse_unit).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
+            mu = mu * unit_scale[:, part]
+            s = unit[:, part] + s.clamp(*LOG2_SCALES)
+            residual = scaled[:, part] - mu
+            symbols = round_through(residual) if cost is None else self._round(residual, s, cost[:, part])
+            mean = mean + turn.placed(mu * mask, scaled)
+            log2_scale = log2_scale + turn.placed(s * mask, scaled)
+            decoded = decoded + turn.placed((symbols + mu) * mask, scaled)
         residual = (decoded - mean).detach().round()
         if noise is None:
             latent_bits = gaussian_bits(residual, log2_scale)
@@ -306,3 +309,43 @@ class EntropyModel(nn.Module):
             hyper=z_rate,
             hyper_log2_scale=z_log2_scale.expand_as(z),
         )
+
+
+class EntropyModel(ContextModel):
+    """A hyper-prior and a context of four stages."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        levels, latents, hyper = config.levels, config.latents, config.hyper_latents
+        self.log2_gain = nn.Parameter(first_gains(config)[:, None].repeat(1, latents))
+        self.log2_sigma = nn.Parameter(torch.zeros(latents))
+        self.hyper_analysis = HyperAnalysis(config)
+        self.hyper_gain = nn.Parameter(torch.full((levels, hyper), 1.0))
+        self.hyper_bias = nn.Parameter(torch.zeros(levels, hyper))
+        self.hyper_log2_scale = nn.Parameter(torch.zeros(levels, hyper))
+        self.hyper_input_scale = nn.Parameter(torch.full((levels, hyper), 0.5))
+        self.hyper_input_bias = nn.Parameter(torch.zeros(levels, hyper))
+        self.feature_bias = nn.Parameter(torch.zeros(levels, config.context_width))
+        self.hyper_synthesis = HyperSynthesis(config)
+        self.steps = nn.ModuleList(ContextStage(config, first=step == 0) for step in range(CONTEXT_STAGES))
+
+    def passes(self) -> list[ContextPass]:
+        """The stages in the order of coding."""
+        latents = self.config.latents
+        return [ContextPass(slice(0, latents), groups_of(n, latents), step) for n, step in enumerate(self.steps)]
+
+    def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
+        """Latents in quantisation steps -> hyper-latents before rounding, centred on zero."""
+        gain, bias = torch.exp2(interpolate(self.hyper_gain, level)), interpolate(self.hyper_bias, level)
+        centred: Tensor = self.hyper_analysis(scaled) * gain + bias
+        return centred
+
+    def features(self, z: Tensor, level: Tensor) -> Tensor:
+        """Rounded hyper-latents (B, hyper_latents, hz, wz) -> (B, context_width, 4hz, 4wz).
+
+        All stages have them as input.
+        """
+        x = z * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
+        features: Tensor = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
+        return features

@@ -23,8 +23,7 @@ from .config import EXTRA_STEPS
 if TYPE_CHECKING:
     from .base import BaseModel
     from .effort import Optimiser
-    from .layered.network import LayeredNetwork
-    from .network import Network
+    from .network import BaseNetwork
     from .weights import Weights
 
 DEFAULTS = {1: "mono-1", 3: "rgb-1"}
@@ -202,7 +201,7 @@ def _loaded(path: Path, weights_id: str, device: str, threads: int) -> BaseModel
 
 
 @lru_cache(maxsize=4)
-def _network(path: Path, weights_id: str, device: str) -> Network | LayeredNetwork:
+def _network(path: Path, weights_id: str, device: str) -> BaseNetwork:
     from .effort import prepared
 
     return prepared(_weights(path, weights_id), device)

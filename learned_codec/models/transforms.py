@@ -41,6 +41,14 @@ def frequencies(positions: Tensor) -> Tensor:
     return torch.hypot((positions // BLOCK).float(), (positions % BLOCK).float())
 
 
+def first_scales(levels: int) -> Tensor:
+    """(levels, 1) a first guess of the log2 of a refinement's output.
+
+    Errors are about a 20th of the range at level 0 and fall as the quantisation gets finer.
+    """
+    return math.log2(0.05) - 0.6 * torch.arange(levels)[:, None]
+
+
 class Refinement(nn.Module):
     """A residual network on decoded pixels: its output is added to them. Before training, it is zero.
 
@@ -56,8 +64,7 @@ class Refinement(nn.Module):
         width, phases = config.refinement_width, BLOCK // PATCH
         self.enter = nn.Conv2d(config.bands * PATCH**2, width, 1)
         self.level_bias = nn.Parameter(torch.zeros(config.levels, width))
-        # A first guess: the errors are about a 20th of the range at level 0 and fall as the quantisation gets finer.
-        self.level_scale = nn.Parameter(math.log2(0.05) - 0.6 * torch.arange(config.levels)[:, None])
+        self.level_scale = nn.Parameter(first_scales(config.levels))
         self.position_bias = nn.Parameter(torch.zeros(1, width, phases, phases))
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(config.refinement_blocks)))
         self.leave = nn.Conv2d(width, config.bands * PATCH**2, 1)

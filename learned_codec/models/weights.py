@@ -74,6 +74,11 @@ class Weights:
             raise WeightsError(f"the weights lack the table {error}") from error
 
 
+def config_from(values: dict[str, Any]) -> ModelConfig | LayeredConfig:
+    """The configuration that `to_dict` made this of. Raises `ValueError` for unknown settings."""
+    return (LayeredConfig if "widths" in values else ModelConfig).from_dict(values)
+
+
 def weights_id(data: bytes) -> bytes:
     """The weights id, 8 bytes, of a file with this content."""
     return hashlib.sha256(data).digest()[:8]

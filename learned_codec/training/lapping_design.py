@@ -6,9 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from learned_codec.models.block_transform import BlockTransform
 from learned_codec.models.config import BLOCK, CONTEXT_STAGES
 from learned_codec.models.lapping import SUPPORT, dct
-from learned_codec.models.network import Network
+from learned_codec.models.layered.config import order_of_components
+from learned_codec.models.layered.network import LayeredNetwork
+from learned_codec.models.layers import Lapping
+from learned_codec.models.network import BaseNetwork, Network
 from learned_codec.models.transforms import separable_basis
 
 _SEARCH_STEPS = 2000
@@ -73,7 +77,7 @@ def _block_diagonal(*blocks: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def initialise(network: Network, images: Tensor) -> None:
+def initialise(network: BaseNetwork, images: Tensor) -> None:
     """Make the block transform a lapped DCT.
 
     `images` are (N, bands, H, W) in [0, 1], with H and W multiples of 16, at least 48.
@@ -83,19 +87,28 @@ def initialise(network: Network, images: Tensor) -> None:
     """
     with torch.enable_grad():
         matrix = pre_filter(autocorrelation(images - 0.5))
-    network.analysis.pre_filter.matrix.copy_(matrix)
-    network.synthesis.post_filter.matrix.copy_(torch.linalg.inv(matrix))
+    before, after = Lapping(), Lapping(columns_first=True)
+    before.matrix.copy_(matrix)
+    after.matrix.copy_(torch.linalg.inv(matrix))
     basis = separable_basis(network.config.bands)
-    norms = network.synthesis.post_filter(F.pad(basis, (BLOCK,) * 4)).flatten(1).norm(dim=1)
+    norms = after(F.pad(basis, (BLOCK,) * 4)).flatten(1).norm(dim=1)
     forward = basis * norms[:, None, None, None]
-    filtered = (network.analysis.pre_filter(part - 0.5) for part in torch.split(images, 64))
+    filtered = (before(part - 0.5) for part in torch.split(images, 64))
     # The outer blocks lack a filter on one side.
     energies = [F.conv2d(x[:, :, BLOCK:-BLOCK, BLOCK:-BLOCK], forward, stride=BLOCK).square() for x in filtered]
     variance = torch.cat([energy.mean((2, 3)) for energy in energies]).mean(0)
-    order = torch.argsort(variance, descending=True)[: network.config.latents]
-    # Components are dealt out to the channel groups in turn, so every group has strong and weak ones. Then in each
-    # stage, the groups decoded before help to predict the others at the same position.
-    order = order.reshape(-1, CONTEXT_STAGES).T.flatten()
-    network.analysis.skeleton.weight.copy_(forward[order])
-    network.synthesis.skeleton.weight.copy_(basis[order] / norms[order, None, None, None])
+    if isinstance(network, LayeredNetwork):
+        order = torch.from_numpy(order_of_components(network.config.bands, variance.numpy()))
+        factors = norms[order].numpy()
+        filters = before.matrix.numpy(), after.matrix.numpy()
+        network.transform.take(BlockTransform(network.config.bands, order.numpy(), factors, 1 / factors, *filters))
+    elif isinstance(network, Network):
+        order = torch.argsort(variance, descending=True)[: network.config.latents]
+        # Components are dealt out to the channel groups in turn, so every group has strong and weak ones. Then in each
+        # stage, the groups decoded before help to predict the others at the same position.
+        order = order.reshape(-1, CONTEXT_STAGES).T.flatten()
+        network.analysis.pre_filter.matrix.copy_(before.matrix)
+        network.synthesis.post_filter.matrix.copy_(after.matrix)
+        network.analysis.skeleton.weight.copy_(forward[order])
+        network.synthesis.skeleton.weight.copy_(basis[order] / norms[order, None, None, None])
     network.entropy.log2_sigma.copy_(0.5 * torch.log2(variance[order].clamp(min=1e-6)))

@@ -1,6 +1,5 @@
 """The layered entropy model: integers do what was trained, and a tile's first parts are enough for its first layers."""
 
-import copy
 import dataclasses
 from typing import Any
 
@@ -13,8 +12,8 @@ from hypothesis import strategies as st
 from learned_codec.bitstream.payload import split_parts
 from learned_codec.entropy import SKIPPED_BINS, CoderModels, gaussian_tables
 from learned_codec.errors import CorruptDataError, WeightsError
-from learned_codec.models import rdoq, weights
-from learned_codec.models.block_transform import BlockTransform
+from learned_codec.models import rdoq
+from learned_codec.models.build import model_of
 from learned_codec.models.engine import engine_for
 from learned_codec.models.exact import LOG2_BITS, to_bins
 from learned_codec.models.inference import Parameters, RefinementProgram
@@ -22,9 +21,17 @@ from learned_codec.models.layered import coding
 from learned_codec.models.layered.condition import Condition
 from learned_codec.models.layered.config import PASSES, LayeredConfig, groups_of, order_of_components
 from learned_codec.models.layered.exact import LayeredEntropyModel
-from learned_codec.models.layered.model import LayeredModel
-from learned_codec.models.layered.network import ConditionedRefinement, LayeredEntropy
-from learned_codec.training.layered_export import calibrated, quantised, weights_of
+from learned_codec.models.layered.network import (
+    ConditionedRefinement,
+    LayeredEntropy,
+    LayeredNetwork,
+    SeparableTransform,
+)
+from learned_codec.models.shape_adaptive import Shape
+from learned_codec.training.export import export
+from learned_codec.training.lapping_design import initialise
+from learned_codec.training.layered_export import quantised
+from learned_codec.training.quantise import Ranges
 
 SMALL = LayeredConfig(bands=1, levels=3, hyper_latents=8, context_width=12, widths=(16, 12, 12))
 MODELS = CoderModels(gaussian_tables())
@@ -36,16 +43,24 @@ def trained() -> LayeredEntropy:
     """Random networks whose scales differ."""
     torch.manual_seed(3)
     network = LayeredEntropy(SMALL).eval().requires_grad_(False)
-    network.log2_gain += torch.arange(3.0)[:, None] + 1
-    network.log2_sigma -= torch.linspace(0, 4, SMALL.latents)
-    for parameter in network.parameters():
-        parameter.mul_(1.5)
+    for name, parameter in network.named_parameters():
+        if not name.startswith("log2_"):
+            parameter.mul_(1.5)
+    network.log2_gain.copy_((torch.arange(3.0)[:, None] + 1).expand(3, SMALL.latents))
+    network.log2_sigma.copy_(-torch.linspace(0, 4, SMALL.latents))
     return network
 
 
 @pytest.fixture(scope="module")
 def tensors(trained: LayeredEntropy) -> dict[str, np.ndarray]:
-    ranges = calibrated(trained, [latents(trained, 16, 16, seed) for seed in range(3)], (0.0, 1.0, 2.0))
+    watched = {
+        name: module for name, module in trained.named_modules() if name.startswith(("hyper_synthesis", "layers."))
+    }
+    ranges = Ranges(watched, trained.hyper_synthesis.up1)
+    for seed in range(3):
+        for level in (0.0, 1.0, 2.0):
+            trained(latents(trained, 16, 16, seed)[None], torch.tensor([level]))
+    ranges.close()
     return {name: tensor.numpy() for name, tensor in quantised(trained, ranges).items()}
 
 
@@ -103,13 +118,13 @@ def test_integers_say_what_was_trained(trained: LayeredEntropy, model: LayeredEn
         encoder, decoded = code(model, scaled(trained, y, level), hyper, 128 * level)
         said = trained(y[None], torch.tensor([float(level)]))
         floating = 0.0
-        for symbols, log2_scale in ((said.symbols, said.log2_scale), (said.hyper, said.hyper_log2_scale)):
+        for symbols, log2_scale in ((said.residual, said.log2_scale), (said.hyper, said.hyper_log2_scale)):
             bins = to_bins(torch.round(log2_scale * 2**LOG2_BITS).numpy()).ravel()
             floating += tables.bits(symbols.to(torch.int32).numpy().ravel() * (bins >= SKIPPED_BINS), bins)
         assert floating > 1000
         assert encoder.bits == pytest.approx(floating, rel=0.01)
         symbols = decoded[..., SMALL.layers[2]]
-        same = symbols == said.symbols[0, SMALL.layers[2]].permute(1, 2, 0).numpy()
+        same = symbols == said.residual[0, SMALL.layers[2]].permute(1, 2, 0).numpy()
         assert same.mean() > 0.99  # the others are in bins at the edge of those that are skipped
 
 
@@ -193,6 +208,7 @@ def test_the_refinement_does_what_was_trained(size: tuple[int, int]) -> None:
     network = ConditionedRefinement(config).eval().requires_grad_(False)
     for parameter in network.parameters():
         parameter.add_(torch.randn_like(parameter) * 0.1)
+    network.level_scale.fill_(0.2)
     tensors = {f"refinement.{name}": tensor.numpy() for name, tensor in network.state_dict().items()}
     planes = torch.randn(1, 1, 16 * size[0], 16 * size[1]) * 0.3
     normalised = torch.randn(1, 256, *size) * 3
@@ -212,37 +228,38 @@ def test_the_refinement_does_what_was_trained(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(found, expected[:, *inner], atol=1e-4 * np.abs(expected).max())
 
 
-def test_images_come_back_in_layers(trained: LayeredEntropy) -> None:
-    """What isn't trained for images still codes them: better with every layer, and as the float networks would."""
-    config = dataclasses.replace(SMALL, refinement_width=8, refinement_blocks=2, refinement_inner=6, condition_width=4)
+def test_images_come_back_in_layers() -> None:
+    """Networks that aren't trained still code images: better with every layer, and as in floating point."""
     torch.manual_seed(5)
-    refinement = ConditionedRefinement(config).eval().requires_grad_(False)
-    refinement.level_scale.fill_(-6)
-    order = order_of_components(1, -np.arange(256.0))
-    flat, ones = np.eye(16, dtype=np.float32), np.ones(256, np.float32)
-    transform = BlockTransform(1, order, ones, ones, flat, flat)
-    network = copy.deepcopy(trained)
-    network.config = config
-    network.log2_gain += 4
+    config = dataclasses.replace(SMALL, refinement_width=8, refinement_blocks=2, refinement_inner=6, condition_width=4)
+    network = LayeredNetwork(config).eval().requires_grad_(False)
     y, x = np.mgrid[:96, :80].astype(np.float32)
-    image = (0.5 + 0.3 * np.sin(x / 7 + y / 11) + 0.1 * np.cos(x * y / 300))[None]
-    latents = transform.analyse(image)
-    ranges = calibrated(network, [torch.from_numpy(latents[:4, :4]).permute(2, 0, 1)], (0.0, 2.0))
-    log2_inverse = torch.zeros_like(network.log2_gain)
-    tensors = weights_of(network, refinement, log2_inverse, transform, ranges, gaussian_tables())
-    data = weights.to_bytes(config, tensors)
-    model = LayeredModel(weights.from_bytes(data, "test"))
-    coded = model.code(model.analyse(image), 128)
-    payload = coded.encoder.finish()
+    image = (0.5 + 0.2 * np.sin(x / 7 + y / 11) + 0.2 * np.cos(x * y / 150))[None]
+    initialise(network, torch.from_numpy(image[None, :, :80]))
+    for parameter in network.refinement.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.1)
+    network.refinement.level_scale.fill_(-6)
+    model = model_of(export(network, [torch.from_numpy(image[:, :64, :64])]))
+    found = model.analyse(image)
+    np.testing.assert_allclose(network.analyse(torch.from_numpy(image)[None])[0].permute(1, 2, 0), found, atol=1e-5)
+    finest = model.code(found, model.top_step)
     errors = []
     for factor in (4, 2, 1):
-        (decoded,) = model.decode(payload, 128, 6, 5, factor=factor)
-        planes = model.synthesise(decoded, 128, refined=False)
-        errors.append(np.square(planes - image).mean())
-    np.testing.assert_array_equal(decoded, coded.decoded)
+        (decoded,) = model.decode(finest.encoder.finish(), model.top_step, 6, 5, factor=factor)
+        errors.append(np.square(model.synthesise(decoded, model.top_step, refined=False) - image).mean())
+    np.testing.assert_array_equal(decoded, finest.decoded)
     assert errors[0] > 1.2 * errors[1] > 1.44 * errors[2]
-    unit = torch.exp2(network.log2_gain[1] + network.log2_sigma).numpy()
-    normal = torch.from_numpy(decoded / unit).permute(2, 0, 1)[None]
-    added = refinement(torch.from_numpy(planes - 0.5)[None], normal, torch.tensor([1.0]))[0].numpy()
-    assert np.abs(added).max() > 0.001
-    np.testing.assert_allclose(model.synthesise(decoded, 128) - planes, added, atol=0.03 * np.abs(added).max())
+    decoded = model.code(found, 256).decoded
+    expected = network.synthesise(torch.from_numpy(decoded).permute(2, 0, 1)[None], torch.tensor([2.0]))[0].numpy()
+    assert np.abs(expected - model.synthesise(decoded, 256, refined=False)).max() > 0.001
+    np.testing.assert_allclose(model.synthesise(decoded, 256, fine=True), expected, atol=1e-4)
+
+
+def test_shapes_are_those_of_the_codec() -> None:
+    """Where pixels are missing, the synthesis that is differentiated is still that of decoders."""
+    rng = np.random.default_rng(2)
+    transform = SeparableTransform(3)
+    shape = Shape.of(np.add.outer(np.arange(48), np.arange(64)).reshape(3, 16, 4, 16).transpose(0, 2, 1, 3) < 70)
+    latents = rng.normal(size=(3, 4, 768)).astype(np.float32)
+    found = transform.synthesise(torch.from_numpy(latents).permute(2, 0, 1)[None], shape)[0].numpy()
+    np.testing.assert_allclose(found, transform.given().synthesise(latents, shape), atol=1e-4)

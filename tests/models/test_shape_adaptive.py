@@ -13,7 +13,7 @@ from learned_codec.models import registry
 from learned_codec.models.lapping import SUPPORT, dct
 from learned_codec.models.layers import Lapping
 from learned_codec.models.model import Model
-from learned_codec.models.network import network_of_weights
+from learned_codec.models.networks import network_of_weights
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.models.transforms import positions, separable_basis
 from learned_codec.tiling.synthesis import visible_blocks

@@ -18,7 +18,7 @@ from learned_codec.models.engine.probe import sums_are_exact
 from learned_codec.models.engine.torch import Torch, TorchOperations
 from learned_codec.models.entropy_model import interpolate, optimised
 from learned_codec.models.exact import MU_MAX, PRODUCT_ROWS, power_of_two, product_rows, rounded_product
-from learned_codec.models.network import network_of_weights
+from learned_codec.models.networks import network_of_weights
 
 OPERATIONS: dict[str, Callable[[Operations, Any, Any], Any]] = {
     "pointwise": lambda ops, x, _: ops.pointwise(x, WEIGHTS[:, :8], WEIGHTS[:, 0].copy()),

@@ -19,7 +19,8 @@ from learned_codec.errors import TrainingError
 from learned_codec.models import weights
 from learned_codec.models.config import ModelConfig
 from learned_codec.models.model import Model
-from learned_codec.models.network import Network, network_of_weights
+from learned_codec.models.network import Network
+from learned_codec.models.networks import network_of_weights
 from learned_codec.training import data, export, recipe, speckle, trainer, transplant
 from learned_codec.training.checkpoint import load_checkpoint
 from learned_codec.training.lapping_design import initialise
@@ -151,6 +152,45 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
     assert card["weights_id"] == model.id.hex()
     assert card["adaptations"] == 16
     assert card["exactness_cost"] < 0.003
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+def test_a_model_in_layers_is_trained_and_trained_further(root: Path, tmp_path: Path) -> None:
+    layered = """[model]
+levels = 3
+hyper_latents = 8
+context_width = 12
+widths = [16, 12, 12]
+refinement_width = 16
+refinement_blocks = 2
+refinement_inner = 16
+condition_width = 8
+adaptations = 4
+"""
+    start, rest = RECIPE.format(steps=12).split("[model]")
+    (root / "layered.toml").write_text(start + layered + rest[rest.index("\n[") :])
+    folder = trainer.train(root / "layered.toml", root, out=tmp_path / "a")
+    found = weights.read(folder / "tiny.safetensors")
+    card = json.loads((folder / "tiny.json").read_text())
+    assert card["exactness_cost"] < 0.01
+    image = landscape(80, 96)
+    data = learned_codec.encode(image, quality=90, model=folder / "tiny.safetensors", effort=1)
+    learned_codec.register_model(folder / "tiny.safetensors")
+    assert np.abs(learned_codec.decode(data).astype(int) - image).mean() < 20
+    network = network_of_weights(found)
+    average = load_checkpoint(folder / "checkpoint.pt")["average"]
+    for name, value in network.state_dict().items():
+        if name == "refinement.adaptations":
+            assert value.abs().sum(2).min() > 0
+        else:
+            assert torch.allclose(value, average[name], rtol=2e-3, atol=1e-4), name
+    again = trainer.Trainer(recipe.fine_tuning("again", network.config), root, tmp_path / "again")
+    again.begin(network)
+    before = again.average["refinement.leave.weight"].clone()
+    again.train_step()
+    assert not torch.equal(again.network.state_dict()["refinement.leave.weight"], before)
+    with pytest.raises(TrainingError, match="second generation starts from nothing"):
+        made(root, tmp_path / "other").begin(network)
 
 
 @pytest.mark.filterwarnings("ignore:.*")

@@ -80,10 +80,13 @@ class LayeredConfig:
         settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**settings)
 
+    def lagrangian(self, level: Any) -> Any:
+        """As `ModelConfig.lagrangian`."""
+        return self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / (self.levels - 1))
+
     def bits_per_error(self, level: Any) -> Any:
         """As `ModelConfig.bits_per_error`."""
-        multiplier = self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / (self.levels - 1))
-        return multiplier * 255**2 / self.bands
+        return self.lagrangian(level) * 255**2 / self.bands
 
     def passes(self) -> list[tuple[int, int, str]]:
         """Each pass in the order of coding: its layer, its number in the layer, and the name of its networks."""

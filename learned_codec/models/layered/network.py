@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,11 +15,13 @@ from torch.nn import functional as F
 
 from learned_codec.errors import WeightsError
 from learned_codec.models.block_transform import BlockTransform, colour_axes
-from learned_codec.models.config import BLOCK, CONTEXT_CLAMP, INPUT_FACTOR, LOG2_SCALES, PATCH, SLOPE
-from learned_codec.models.entropy_model import ContextPass, interpolate
+from learned_codec.models.config import BLOCK, CONTEXT_CLAMP, INPUT_FACTOR, PATCH, SLOPE
+from learned_codec.models.entropy_model import ContextModel, ContextPass, first_gains, interpolate
 from learned_codec.models.lapping import dct
 from learned_codec.models.layers import Down, Lapping, PlainUp, ResidualBlock
+from learned_codec.models.network import BaseNetwork
 from learned_codec.models.shape_adaptive import Shape
+from learned_codec.models.transforms import first_scales
 from learned_codec.models.weights import Weights
 
 from .condition import SLOPES
@@ -35,6 +36,7 @@ TABLES = {
     "refinement_bias": "refinement.level_bias",
     "refinement_scale": "refinement.level_scale",
     "refinement_condition": "refinement.cond_level",
+    "log2_inverse": "log2_inverse",
 }
 """The `levels` tables of a weights file, and the parameter of `LayeredNetwork` that each comes from."""
 
@@ -74,28 +76,15 @@ class LayeredHyperSynthesis(nn.Module):
         return result
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """Symbols of plainly rounded latents and hyper-latents, and the log2 of their scales."""
-
-    symbols: Tensor
-    log2_scale: Tensor
-    hyper: Tensor
-    hyper_log2_scale: Tensor
-
-
-class LayeredEntropy(nn.Module):
+class LayeredEntropy(ContextModel):
     """A hyper-prior and the passes of three layers."""
-
-    log2_gain: Tensor
-    log2_sigma: Tensor
 
     def __init__(self, config: LayeredConfig) -> None:
         super().__init__()
         self.config = config
         levels, latents, hyper = config.levels, config.latents, config.hyper_latents
-        self.register_buffer("log2_gain", torch.zeros(levels, latents))
-        self.register_buffer("log2_sigma", torch.zeros(latents))
+        self.log2_gain = nn.Parameter(first_gains(config)[:, None].repeat(1, latents))
+        self.log2_sigma = nn.Parameter(torch.zeros(latents))
         self.hyper_analysis = nn.Sequential(
             nn.Conv2d(2 * latents, HYPER_WIDTH, 1),
             nn.LeakyReLU(SLOPE),
@@ -116,19 +105,19 @@ class LayeredEntropy(nn.Module):
         )
 
     def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
-        """(B, latents, h, w) latents in quantisation steps, h and w multiples of 4 -> hyper-latents, not rounded."""
+        """As `ContextModel.hyper_latents`."""
         x = torch.asinh(scaled * 0.5)
         found: Tensor = self.hyper_analysis(torch.cat([x, x.abs()], 1)).float()
         return found * torch.exp2(interpolate(self.hyper_gain, level)) + interpolate(self.hyper_bias, level)
 
     def features(self, z: Tensor, level: Tensor) -> Tensor:
-        """Rounded hyper-latents (B, hyper_latents, hz, wz) -> (B, context_width, 4hz, 4wz)."""
+        """As `ContextModel.features`."""
         x = z * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
         found: Tensor = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
         return found
 
     def passes(self) -> list[ContextPass]:
-        """The passes in the order of coding."""
+        """As `ContextModel.passes`."""
         found = []
         for layer, number, name in self.config.passes():
             part = self.config.layers[layer]
@@ -146,32 +135,6 @@ class LayeredEntropy(nn.Module):
             return torch.zeros_like(said), said
         mu, s = said.chunk(2, 1)
         return mu, s
-
-    def forward(self, y: Tensor, level: Tensor) -> Said:
-        """(B, latents, h, w) analysed latents, h and w multiples of 4, at (B,) levels; plainly rounded."""
-        gain = interpolate(self.log2_gain, level)
-        unit = gain + self.log2_sigma[None, :, None, None]
-        scaled = y * torch.exp2(gain)
-        z = torch.round(self.hyper_latents(scaled, level))
-        features = self.features(z, level)
-        decoded, symbols, log2_scale = torch.zeros_like(scaled), torch.zeros_like(scaled), torch.zeros_like(scaled)
-        for turn in self.passes():
-            mu, s = turn.predict(features, (decoded * torch.exp2(-unit)).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
-            part, here = turn.part, _mask(turn, scaled)
-            mean = mu * torch.exp2(unit[:, part])
-            rounded = torch.round(scaled[:, part] - mean)
-            symbols[:, part] += rounded * here
-            decoded[:, part] += (rounded + mean) * here
-            log2_scale[:, part] += (unit[:, part] + s.clamp(*LOG2_SCALES)) * here
-        return Said(symbols, log2_scale, z, interpolate(self.hyper_log2_scale, level).expand_as(z))
-
-
-def _mask(turn: ContextPass, x: Tensor) -> Tensor:
-    """(1, channels of the part, h, w): 1 where a latent is coded in a pass."""
-    mask = torch.zeros(1, turn.part.stop - turn.part.start, *x.shape[2:])
-    for position, group in enumerate(turn.groups):
-        mask[:, group, position // 2 :: 2, position % 2 :: 2] = 1
-    return mask
 
 
 class ConditionedBlock(nn.Module):
@@ -199,13 +162,18 @@ class ConditionedRefinement(nn.Module):
         condition, phases = config.condition_width, BLOCK // PATCH
         self.enter, self.leave = nn.Conv2d(outputs, width, 1), nn.Conv2d(width, outputs, 1)
         self.level_bias = nn.Parameter(torch.zeros(config.levels, width))
-        self.level_scale = nn.Parameter(torch.zeros(config.levels, 1))
+        self.level_scale = nn.Parameter(first_scales(config.levels))
         self.position_bias = nn.Parameter(torch.zeros(1, width, phases, phases))
         self.blocks = nn.ModuleList(ConditionedBlock(width, config.refinement_inner) for _ in range(blocks))
         self.cond_enter = nn.Conv2d(first.stop + second.stop, condition, 1)
         self.cond_level = nn.Parameter(torch.zeros(config.levels, condition))
         self.cond_block = ResidualBlock(condition)
         self.cond_leave = nn.Conv2d(condition, 2 * width * blocks, 1)
+        for layer in (self.leave, self.cond_leave):  # before training there is no correction, and no condition
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        # Fitted at export, as those of `transforms.Refinement`.
+        self.register_buffer("adaptations", torch.zeros(config.adaptations, *self.leave.weight.shape[:2]))
 
     def forward(self, x: Tensor, normalised: Tensor, level: Tensor) -> Tensor:
         """As `correction`, at (B,) levels."""
@@ -233,72 +201,130 @@ class ConditionedRefinement(nn.Module):
         return F.pixel_shuffle(self.leave(y).float() * torch.exp2(scale), PATCH)
 
 
-class SeparableSynthesis(nn.Module):
-    """`BlockTransform.synthesise`, to differentiate."""
+class SeparableTransform(nn.Module):
+    """`BlockTransform` with all components, to differentiate. Nothing in it is learned by gradients."""
 
-    inverse: Tensor
-    place: Tensor
+    components: Tensor
+    forward_factors: Tensor
+    inverse_factors: Tensor
     basis: Tensor
     axes: Tensor
 
-    def __init__(self, transform: BlockTransform) -> None:
-        """The transform must have all components."""
+    def __init__(self, bands: int) -> None:
         super().__init__()
-        self.bands = transform.bands
-        arrays = {"inverse": transform.inverse, "basis": dct(), "axes": colour_axes(transform.bands)}
-        for name, array in arrays.items():
-            self.register_buffer(name, torch.from_numpy(np.asarray(array, np.float32)))
-        self.register_buffer("place", torch.from_numpy(np.argsort(transform.components)))
-        self.post_filter = Lapping(columns_first=True)
-        self.post_filter.matrix.copy_(torch.from_numpy(transform.post_filter))
+        self.bands = bands
+        count = bands * BLOCK**2
+        self.register_buffer("components", torch.arange(count))
+        self.register_buffer("forward_factors", torch.ones(count))
+        self.register_buffer("inverse_factors", torch.ones(count))
+        self.pre_filter, self.post_filter = Lapping(), Lapping(columns_first=True)
+        for name, array in (("basis", dct()), ("axes", colour_axes(bands))):
+            self.register_buffer(name, torch.from_numpy(np.asarray(array, np.float32)), persistent=False)
 
-    def forward(self, latents: Tensor, shape: Shape | None = None) -> Tensor:
-        """(1, latents, h, w) -> (1, bands, 16h, 16w) pixels around zero."""
-        _, _, height, width = latents.shape
-        factors = self.inverse[:, None, None].expand(-1, height, width)
-        if shape is not None:  # in boundary blocks, the basis has norm 1
-            factors = torch.where(torch.from_numpy(shape.boundary).to(latents.device), 1.0, factors)
-        blocks = (latents[0] * factors)[self.place].reshape(self.bands, BLOCK, BLOCK, height, width)
-        planes = torch.einsum("cvuhw,cb,vi,uj->bhiwj", blocks, self.axes, self.basis, self.basis)
-        planes = planes.reshape(1, self.bands, BLOCK * height, BLOCK * width)
-        support = None
-        if shape is not None:
-            planes, support = shape.from_whole(planes), torch.from_numpy(shape.support).to(planes.device)
-        found: Tensor = self.post_filter(planes, support)
-        return found
+    def take(self, transform: BlockTransform) -> None:
+        """Become this transform."""
+        arrays = (
+            (self.components, transform.components),
+            (self.forward_factors, transform.forward),
+            (self.inverse_factors, transform.inverse),
+            (self.pre_filter.matrix, transform.pre_filter),
+            (self.post_filter.matrix, transform.post_filter),
+        )
+        for tensor, array in arrays:
+            tensor.copy_(torch.from_numpy(np.asarray(array)))
+
+    def given(self) -> BlockTransform:
+        """The transform that this is."""
+        factors = (self.forward_factors, self.inverse_factors, self.pre_filter.matrix, self.post_filter.matrix)
+        found = (tensor.detach().cpu().numpy().astype(np.float32) for tensor in factors)
+        return BlockTransform(self.bands, self.components.cpu().numpy(), *found)
+
+    def analyse(self, x: Tensor) -> Tensor:
+        """(B, bands, 16h, 16w) pixels in [0, 1] -> (B, latents, h, w) float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            planes = self.pre_filter(x.float() - 0.5)
+            height, width = (side // BLOCK for side in planes.shape[2:])
+            blocks = planes.reshape(len(x), self.bands, height, BLOCK, width, BLOCK)
+            found = torch.einsum("nbhiwj,cb,vi,uj->ncvuhw", blocks, self.axes, self.basis, self.basis)
+            return found.flatten(1, 3)[:, self.components] * self.forward_factors[:, None, None]
+
+    def synthesise(self, latents: Tensor, shape: Shape | None = None) -> Tensor:
+        """(B, latents, h, w) -> (B, bands, 16h, 16w) pixels around zero."""
+        with torch.autocast(latents.device.type, enabled=False):
+            height, width = latents.shape[2:]
+            factors = self.inverse_factors[:, None, None].expand(-1, height, width)
+            if shape is not None:  # in boundary blocks, the basis has norm 1
+                factors = torch.where(torch.from_numpy(shape.boundary).to(latents.device), 1.0, factors)
+            blocks = (latents.float() * factors)[:, torch.argsort(self.components)]
+            blocks = blocks.reshape(len(latents), self.bands, BLOCK, BLOCK, height, width)
+            planes = torch.einsum("ncvuhw,cb,vi,uj->nbhiwj", blocks, self.axes, self.basis, self.basis)
+            planes = planes.reshape(len(latents), self.bands, BLOCK * height, BLOCK * width)
+            support = None
+            if shape is not None:
+                planes, support = shape.from_whole(planes), torch.from_numpy(shape.support).to(planes.device)
+            found: Tensor = self.post_filter(planes, support)
+            return found
 
 
-class LayeredNetwork(nn.Module):
-    """What optimising latents differentiates: the entropy model and the synthesis."""
+class LayeredNetwork(BaseNetwork):
+    """The second generation."""
 
-    def __init__(self, config: LayeredConfig, transform: BlockTransform) -> None:
+    config: LayeredConfig
+    entropy: LayeredEntropy
+
+    def __init__(self, config: LayeredConfig) -> None:
         super().__init__()
+        self.config = config
+        self.transform = SeparableTransform(config.bands)
         self.entropy, self.refinement = LayeredEntropy(config), ConditionedRefinement(config)
-        self.linear = SeparableSynthesis(transform)
+        self.log2_inverse = nn.Parameter(torch.zeros(config.levels, config.latents))
+
+    @property
+    def refining(self) -> ConditionedRefinement:
+        """As `BaseNetwork.refining`."""
+        return self.refinement
+
+    def analyse(self, x: Tensor) -> Tensor:
+        """As `BaseNetwork.analyse`."""
+        return self.transform.analyse(x)
 
     def pixels(
         self, latents: Tensor, normalised: Tensor, tables: Mapping[str, Tensor], shape: Shape | None = None
     ) -> Tensor:
-        """As `Network.pixels`, with the latents over their base scale beside the dequantised ones."""
-        planes = self.linear(latents, shape)
+        """As `BaseNetwork.pixels`."""
+        planes = self.transform.synthesise(latents, shape)
         bias, scale, condition = (tables[f"refinement_{name}"] for name in ("bias", "scale", "condition"))
         # Small latents change the condition by leaps: no slope at them holds for a whole quantisation step.
         correction = self.refinement.correction(planes, normalised.detach(), bias, scale, condition)
         found: Tensor = planes + correction + 0.5
         return found
 
+    def tables(self) -> dict[str, Tensor]:
+        """As `BaseNetwork.tables`."""
+        own = self.refinement
+        return {
+            "refinement_bias": own.level_bias,
+            "refinement_scale": own.level_scale,
+            "refinement_condition": own.cond_level,
+        }
 
-def layered_network_of_weights(source: Weights) -> LayeredNetwork:
-    """As `network.network_of_weights`."""
+    def positions(self) -> Tensor:
+        """As `BaseNetwork.positions`."""
+        return self.transform.components % BLOCK**2
+
+
+def layered_of_weights(source: Weights) -> LayeredNetwork:
+    """As `networks.network_of_weights`, for the second generation."""
     transforms, levels, training = (source.part(part) for part in ("transforms", "levels", "training"))
     with torch.device("cpu"):  # not on the caller's default device
-        network = LayeredNetwork(source.config_as(LayeredConfig), block_transform_of(source)).float()
+        network = LayeredNetwork(source.config_as(LayeredConfig)).float()
+    network.transform.take(block_transform_of(source))
     known = {f"entropy.{name}": value for name, value in training.items()}
     known |= {name.replace("hyper_analysis.network", "entropy.hyper_analysis"): x for name, x in transforms.items()}
     known |= {key: levels[table] for table, key in TABLES.items() if table in levels}
     state = network.state_dict()
     for key, value in state.items():
-        if key.startswith("linear."):
+        if key.startswith("transform."):
             continue
         if key not in known:
             raise WeightsError(f"the weights lack {key}, which only training and encoder effort need")
