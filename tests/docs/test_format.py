@@ -13,6 +13,7 @@ from learned_codec.bitstream import varint
 from learned_codec.entropy import SKIPPED_BINS, CoderModels, Encoder, Runs, gaussian_tables
 from learned_codec.models import weights
 from learned_codec.models.config import ModelConfig
+from learned_codec.models.layered.config import LayeredConfig
 from learned_codec.raster import metadata
 from tests.independent.container import Bytes, plane
 from tests.independent.latents import ESCAPE, EntropyDecoder
@@ -95,6 +96,33 @@ def names(cell: str) -> list[str]:
 def test_every_setting_of_a_model_is_listed() -> None:
     rows = table_after("and `config`, which has all of these:")
     assert sorted(name for row in rows for name in names(row[0])) == sorted(f.name for f in fields(ModelConfig))
+
+
+def test_every_setting_of_a_model_in_layers_is_listed() -> None:
+    first = table_after("and `config`, which has all of these:")
+    rows = table_after("Their `config` has, in place of `latents`,")
+    listed = {name for row in [*first, *rows] for name in names(row[0])} - {"latents"}
+    assert listed == {f.name for f in fields(LayeredConfig)}
+
+
+@pytest.mark.torch
+def test_every_tensor_of_a_model_in_layers_is_listed() -> None:
+    """By name, those that its decoder takes beside the ones that all models have."""
+    from learned_codec.models.layered.network import ConditionedRefinement
+
+    rows = table_after("and they have these tensors in place of the exact `steps` and of all `transforms`:")
+    said = " ".join(row[0] for row in rows)
+    config = LayeredConfig()
+    for name in config.exact_layers():
+        part = re.sub(r"layers\.\d\.\d", "layers.L.t", name)
+        if part.startswith("layers."):
+            assert part in said or f".{part.rpartition('.')[2]}.weight" in said, name
+    for name in ConditionedRefinement(config).state_dict():
+        stem = re.sub(r"blocks\.\d+", "blocks.N", name).removesuffix(".weight").removesuffix(".bias")
+        if stem not in ("level_bias", "level_scale", "cond_level"):  # tables of `levels`
+            head, _, last = stem.rpartition(".")
+            apart = f"{head}.NAME` for" in said and f"`{last}`" in said
+            assert f"`{stem}`" in said or f"{stem}.weight" in said or apart, name
 
 
 def test_every_name_of_metadata_is_listed() -> None:

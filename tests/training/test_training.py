@@ -17,6 +17,7 @@ from learned_codec.cli import main
 from learned_codec.demo import landscape
 from learned_codec.errors import TrainingError
 from learned_codec.models import weights
+from learned_codec.models.build import model_of
 from learned_codec.models.config import ModelConfig
 from learned_codec.models.model import Model
 from learned_codec.models.network import Network
@@ -740,15 +741,22 @@ def test_minutes_are_those_of_the_whole_run(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("rgb", ("latents = 640", "latents = 32\nhyper_latents = 8\ncontext_width = 16\nrefinement_width = 8")),
+        ("rgb2", ("widths = [128, 96, 96]", "widths = [16, 8, 8]\nhyper_latents = 8\nrefinement_width = 8")),
+    ],
+)
 def test_the_recipe_for_a_gpu_runs_dry_and_ends_by_the_clock(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, size: tuple[str, str]
 ) -> None:
     """All but the size of the network and of the batches is as there; a clock that ticks when it is read shows 9 s."""
-    text = (Path(trainer.__file__).parent / "recipes" / "rgb_gpu.toml").read_text()
+    text = (Path(trainer.__file__).parent / "recipes" / f"{name}_gpu.toml").read_text()
     for old, new in (
         ("minutes = 12\n", "minutes = 0.15\n"),
         ("batch = 32", "batch = 2"),
-        ("latents = 640", "latents = 32\nhyper_latents = 8\ncontext_width = 16\nrefinement_width = 8"),
+        size,
         ("photo_train", "pictures"),
         ("optical_train/rgb8", "aerial"),
         ("crop = 192", "crop = 64"),
@@ -757,8 +765,8 @@ def test_the_recipe_for_a_gpu_runs_dry_and_ends_by_the_clock(
         assert old in text
         text = text.replace(old, new)
     (tmp_path / "dry.toml").write_text(text)
-    for name in ("pictures", "aerial"):
-        (tmp_path / name).symlink_to(root / "pictures")
+    for images in ("pictures", "aerial"):
+        (tmp_path / images).symlink_to(root / "pictures")
     ticks = itertools.count(0, 0.25)
     monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     folder = trainer.train(tmp_path / "dry.toml", tmp_path, out=tmp_path / "run")
@@ -769,7 +777,7 @@ def test_the_recipe_for_a_gpu_runs_dry_and_ends_by_the_clock(
     assert rows[-1]["step"] == pytest.approx(trained / 0.5, abs=2)
     # Late, no more adaptations are fitted than must be.
     assert next(ticks) < 9 + 0.25 * (2 * 16 + 2)
-    assert Model(weights.read(folder / "rgb-gpu.safetensors")).config.levels == 9
+    assert model_of(weights.read(folder / f"{name}-gpu.safetensors")).config.levels == 9
 
 
 @pytest.mark.gpu
