@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bdrate, readme, rivals
+from benchmarks import bdrate, bounded, readme, rivals
 
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("scipy")
@@ -38,6 +38,11 @@ def test_rates_by_quality() -> None:
 
 def test_settings_of_peers() -> None:
     assert readme.peers_table() in BENCHMARKS
+
+
+def test_table_of_bounds() -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / "bounded.json").read_text("utf-8"))
+    assert bounded.table(result) in BENCHMARKS
 
 
 def test_table_of_rasters() -> None:
