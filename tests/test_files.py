@@ -113,8 +113,12 @@ class Hollow:
         assert np.isfinite(pixels).all()
         return np.zeros((pixels.shape[1] // 16, pixels.shape[2] // 16, 1), np.float32)
 
-    def code(self, latents: np.ndarray, _step: int, **_: Any) -> SimpleNamespace:
-        encoder = SimpleNamespace(finish=lambda: CODED, bits=8.0, bits_from=lambda _: 8.0, groups=[])
+    def encoder(self) -> SimpleNamespace:
+        return SimpleNamespace(
+            finish=lambda: CODED, bits=8.0, mark=lambda: 0, bits_from=lambda _: 8.0, cut=lambda _: None, groups=[]
+        )
+
+    def code(self, latents: np.ndarray, _step: int, *, encoder: SimpleNamespace, **_: Any) -> SimpleNamespace:
         return SimpleNamespace(encoder=encoder, decoded=latents)
 
     def saved(self, *_: object) -> float:
@@ -124,7 +128,7 @@ class Hollow:
         return np.array([1e6], np.float32)  # so coarse that any error is in proportion to it
 
     def decode(
-        self, payload: bytes, _step: int, height: int, width: int, components: int = 1, _shape: object = None
+        self, payload: bytes, _step: int, height: int, width: int, components: int = 1, *_options: object
     ) -> list[np.ndarray]:
         assert bytes(payload) == CODED
         return [np.zeros((height, width, 1), np.float32)] * components
