@@ -60,17 +60,19 @@ def begin(scene: Path, store: Path, quality: float) -> list[int]:
 
 
 def to_zarr(scene: Path, store: Path, first: int) -> int:
-    """Encode one row of chunks unless they are there and whole. Returns the pixels that were coded."""
+    """Encode those chunks of a row that aren't there and whole. Returns the pixels that were coded."""
     array = zarr.open_array(store / scene.stem, mode="r+")
     _, height, width = array.chunks
-    rows, columns = min(height, array.shape[1] - first), array.shape[2]
-    keys = [array.metadata.encode_chunk_key((0, first // height, i)) for i in range(-(-columns // width))]
-    chunks = [store / scene.stem / key for key in keys]
-    if all(chunk.exists() and learned_codec.check(chunk).ok for chunk in chunks):
-        return 0
+    rows, coded = min(height, array.shape[1] - first), 0
     with rasterio.open(scene) as raster:
-        array[:, first : first + rows] = raster.read(window=Window(0, first, columns, rows))
-    return rows * columns
+        for left in range(0, array.shape[2], width):
+            columns = min(width, array.shape[2] - left)
+            chunk = store / scene.stem / array.metadata.encode_chunk_key((0, first // height, left // width))
+            if not (chunk.exists() and learned_codec.check(chunk).ok):
+                window = Window(left, first, columns, rows)
+                array[:, first : first + rows, left : left + columns] = raster.read(window=window)
+                coded += rows * columns
+    return coded
 
 
 def archive(scenes: list[Path], out: Path, client: distributed.Client, *, quality: float, as_zarr: bool) -> float:
