@@ -192,7 +192,7 @@ def forget() -> None:
     _network.cache_clear()
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=6)  # the package's models, each for two numbers of threads
 def _loaded(path: Path, weights_id: str, device: str, threads: int) -> BaseModel:
     from .build import model_of
     from .engine import engine_for
