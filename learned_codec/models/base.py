@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from learned_codec.entropy import SKIPPED_BINS, CoderModels
 from learned_codec.entropy.tables import MAX_SYMBOL
+from learned_codec.errors import WeightsError
 
 from . import rdoq
 from .block_transform import BlockTransform
 from .config import BLOCK, EXTRA_GAIN, EXTRA_STEPS, HYPER_STRIDE, QUALITY_STEPS
-from .engine import Array
+from .engine import Array, Engine
 from .exact import LevelTables
 from .inference import HyperAnalysisProgram, RefinementConfig, RefinementProgram
 from .rdoq import SINGLE_PASS, Strength
 from .shape_adaptive import Shape
+from .weights import Weights
 
 REFINEMENT_FADES = 3.0
 """The octaves by which the refinement's output gets smaller per level, beyond the last trained one."""
@@ -81,15 +83,18 @@ class BaseModel(ABC):
     """A model: analysis, exact entropy model and synthesis. Stateless after construction; threads may share it."""
 
     config: Config
-    id: bytes
-    device: str
     refinement: RefinementProgram
-    coder_models: CoderModels
     _hyper_analysis: HyperAnalysisProgram
 
-    def __init__(self, levels: Mapping[str, NDArray[Any]], transform: BlockTransform) -> None:
-        """`levels`: the per-level tables by name."""
-        self.levels, self.transform, self.positions = levels, transform, transform.positions
+    def __init__(self, weights: Weights, tables: Iterable[str], transform: BlockTransform, engine: Engine) -> None:
+        """`tables` names the per-level tables that the weights must have. Raises `WeightsError`."""
+        self.id, self.device, self._engine = weights.id, engine.device, engine
+        self.levels: Mapping[str, NDArray[Any]] = weights.part("levels")
+        if missing := set(tables) - self.levels.keys():
+            raise WeightsError(f"the weights lack levels.{', levels.'.join(sorted(missing))}")
+        self.transform, self.positions = transform, transform.positions
+        self.coder_models = CoderModels(weights.scale_tables())
+        self._savings = rdoq.savings(self.coder_models.tables)
 
     @property
     def max_step(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 BLOCK = 16
 """Pixels per side of the block behind one latent position (the stride of the analysis)."""
@@ -58,8 +58,55 @@ def quality_of_step(step: int, max_step: int) -> float:
     return round(1 + 99 * step / max_step, 3)
 
 
+class TrainedLevels:
+    """What every configuration says of its levels, and how it is stored. Its classes are dataclasses."""
+
+    __slots__ = ()
+
+    bands: int
+    levels: int
+    lambda_min: float
+    lambda_max: float
+
+    @property
+    def max_step(self) -> int:
+        """The quality step of the last trained level."""
+        return (self.levels - 1) * QUALITY_STEPS
+
+    def split(self, step: int) -> tuple[int, int]:
+        """A quality step as two: the trained one, at most `max_step`, and how many steps lie beyond."""
+        return min(step, self.max_step), max(0, step - self.max_step)
+
+    def lagrangian(self, level: Any) -> Any:
+        """The multiplier lambda at a real-valued level: a number, a numpy array or a torch tensor."""
+        return self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / (self.levels - 1))
+
+    def bits_per_error(self, level: Any) -> Any:
+        """How many bits a squared error of 1 in one value of one pixel is worth, with pixels in [0, 1].
+
+        `level` as for `lagrangian`.
+        """
+        return self.lagrangian(level) * 255**2 / self.bands
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises `ValueError` for unknown keys, so that a newer model is never half understood.
+        """
+        unknown = set(values) - {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        if unknown:
+            raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**settings)
+
+
 @dataclass(frozen=True, slots=True)
-class ModelConfig:
+class ModelConfig(TrainedLevels):
     """Architecture of one ResNet-Lite codec.
 
     `bands` input bands; `latents` channels at 1/16; `refinement_width` channels and `refinement_blocks` residual blocks
@@ -87,39 +134,3 @@ class ModelConfig:
         if self.refinement_blocks * PATCH + BLOCK // 2 > HALO * BLOCK:
             most = (HALO * BLOCK - BLOCK // 2) // PATCH
             raise ValueError(f"at most {most} refinement blocks fit the halo, got {self.refinement_blocks}")
-
-    @property
-    def max_step(self) -> int:
-        """The quality step of the last trained level."""
-        return (self.levels - 1) * QUALITY_STEPS
-
-    def split(self, step: int) -> tuple[int, int]:
-        """A quality step as two: the trained one, at most `max_step`, and how many steps lie beyond."""
-        return min(step, self.max_step), max(0, step - self.max_step)
-
-    def lagrangian(self, level: Any) -> Any:
-        """The multiplier lambda at a real-valued level: a number, a numpy array or a torch tensor."""
-        return self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / (self.levels - 1))
-
-    def bits_per_error(self, level: Any) -> Any:
-        """How many bits a squared error of 1 in one value of one pixel is worth, with pixels in [0, 1].
-
-        `level` as for `lagrangian`.
-        """
-        return self.lagrangian(level) * 255**2 / self.bands
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """The inverse of `to_dict`.
-
-        Raises `ValueError` for unknown keys, so that a newer model is never half understood.
-        """
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")
-        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**settings)

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,6 +222,12 @@ LatentSource = Callable[[Stage], None]
 decoder's reads a payload."""
 
 
+def bins_of(ops: Operations, log2_scale: Tensor) -> Tensor:
+    """`to_bins`, in a network."""
+    nearest = ops.add(log2_scale, ops.constant(_scalar(BIN_OFFSET)))
+    return ops.clip(ops.floor(ops.multiply(nearest, ops.constant(_scalar(2.0**-BIN_SHIFT)))), 0, SCALE_BINS - 1)
+
+
 def groups_of(stage: int, latents: int) -> tuple[slice, ...]:
     """For each position in a 2 x 2 neighbourhood, the group of channels that a stage codes there."""
     size = latents // CONTEXT_STAGES
@@ -229,14 +235,26 @@ def groups_of(stage: int, latents: int) -> tuple[slice, ...]:
     return tuple(slice(group * size, (group + 1) * size) for group in found)
 
 
-class ExactEntropyModel:
-    """The integer entropy model on one engine. Stateless after construction; threads may share it."""
+class ExactConfig(Protocol):
+    """What is used of a configuration."""
+
+    @property
+    def levels(self) -> int: ...
+    @property
+    def hyper_latents(self) -> int: ...
+    @property
+    def context_width(self) -> int: ...
+    def split(self, step: int) -> tuple[int, int]: ...
+
+
+class ExactHyperPrior:
+    """The part that both generations have alike: the tables of levels, and hyper-latents to features."""
 
     TABLES = ("unit", "hyper_log2_scale", "input_scale", "input_bias", "feature_bias")
 
-    def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
+    def __init__(self, config: ExactConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
         """`tensors`: the `exact.*` tensors of a weights file, without that prefix. Raises `WeightsError`."""
-        self.config = config
+        self._levels = config
         try:
             self._tables = {name: tensors[f"tables.{name}"].astype(np.int64) for name in self.TABLES}
             names = [key.removesuffix(".weight") for key in tensors if key.endswith(".weight")]
@@ -246,20 +264,17 @@ class ExactEntropyModel:
             }
         except KeyError as error:
             raise WeightsError(f"the weights lack the exact tensor {error}") from error
-        self._groups = [groups_of(stage, config.latents) for stage in range(CONTEXT_STAGES)]
         inputs = [
             Input(config.hyper_latents, channels_last=True, stride=HYPER_STRIDE),
             Input(1, stride=2),
             Input(config.context_width, VECTOR),
         ]
         self._features = engine.build(self._features_network, inputs, exact=True, channels_last=True)
-        self._stages = [self._built_stage(engine, stage) for stage in range(CONTEXT_STAGES)]
-        self.programs = [self._features, *self._stages]
 
     def level(self, step: int) -> LevelTables:
         """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS + EXTRA_STEPS."""
-        trained, beyond = self.config.split(step)
-        lower = min(trained // QUALITY_STEPS, self.config.levels - 2)
+        trained, beyond = self._levels.split(step)
+        lower = min(trained // QUALITY_STEPS, self._levels.levels - 2)
         fraction = trained - lower * QUALITY_STEPS
         values = {
             name: (t[lower] * (QUALITY_STEPS - fraction) + t[lower + 1] * fraction + QUALITY_STEPS // 2)
@@ -270,8 +285,6 @@ class ExactEntropyModel:
         bins = to_bins(values.pop("hyper_log2_scale"))
         return LevelTables(hyper_bins=bins, **values)
 
-    # -- the networks -------------------------------------------------------------------------------------------------
-
     def _features_network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """The scaled hyper-latents and the bias -> features, of four times the height and width."""
         x, within, bias = inputs
@@ -280,6 +293,30 @@ class ExactEntropyModel:
         x = layers.block(ops, "hyper_synthesis.block", x)
         x = layers.up(ops, "hyper_synthesis.up2", x, 0)
         return [clip(ops, ops.add(layers.pointwise(ops, "hyper_synthesis.leave", x), bias))]
+
+    def _features_of(self, hyper: NDArray[np.int32], level: LevelTables, size: tuple[int, int]) -> Array:
+        """(hz, wz, hyper_latents) integer hyper-latents -> features (*size, context_width)."""
+        height, width, channels = hyper.shape
+        x = hyper * level.input_scale.astype(np.float64) + (level.input_bias + (1 << (HYPER_INPUT_BITS - 1)))
+        given = np.zeros((size[0] // HYPER_STRIDE, size[1] // HYPER_STRIDE, channels), np.float32)
+        given[:height, :width] = np.clip(np.floor(x * 2.0**-HYPER_INPUT_BITS), -ACTIVATION_MAX, ACTIVATION_MAX)
+        within = inside(size, height * HYPER_STRIDE, width * HYPER_STRIDE, 2)
+        (features,) = self._features(given, within, _vector(level.feature_bias))
+        return features
+
+
+class ExactEntropyModel(ExactHyperPrior):
+    """The integer entropy model on one engine. Stateless after construction; threads may share it."""
+
+    def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
+        """As `ExactHyperPrior`."""
+        super().__init__(config, tensors, engine)
+        self.config = config
+        self._groups = [groups_of(stage, config.latents) for stage in range(CONTEXT_STAGES)]
+        self._stages = [self._built_stage(engine, stage) for stage in range(CONTEXT_STAGES)]
+        self.programs = [self._features, *self._stages]
+
+    # -- the networks -------------------------------------------------------------------------------------------------
 
     def _built_stage(self, engine: Engine, stage: int) -> Program:
         c = self.config
@@ -325,10 +362,8 @@ class ExactEntropyModel:
         leave = layers[f"{name}.leave"]
         mu, s = (self._left(ops, hidden, leave, stage, start) for start in (0, self.config.latents))
         means = rounded_product(ops, ops.clip(mu, -MU_MAX, MU_MAX), to_mean)
-        # As in `to_bins`.
-        nearest = ops.add(ops.add(ops.clip(s, S_MIN, S_MAX), unit), ops.constant(_scalar(BIN_OFFSET)))
-        bins = ops.floor(ops.multiply(nearest, ops.constant(_scalar(2.0**-BIN_SHIFT))))
-        return [ops.clip(means, -MEAN_MAX, MEAN_MAX), ops.clip(bins, 0, SCALE_BINS - 1)]
+        bins = bins_of(ops, ops.add(ops.clip(s, S_MIN, S_MAX), unit))
+        return [ops.clip(means, -MEAN_MAX, MEAN_MAX), bins]
 
     def _left(self, ops: Operations, hidden: Tensor, layer: Layer, stage: int, start: int) -> Tensor:
         """The last layer's outputs from `start` on: at each position, those of its channels."""
@@ -337,16 +372,6 @@ class ExactEntropyModel:
         return ops.floor(ops.pointwise(hidden, weight, bias.reshape(-1)))
 
     # -- coding -------------------------------------------------------------------------------------------------------
-
-    def _features_of(self, hyper: NDArray[np.int32], level: LevelTables, size: tuple[int, int]) -> Array:
-        """(hz, wz, hyper_latents) integer hyper-latents -> features (*size, context_width)."""
-        height, width, channels = hyper.shape
-        x = hyper * level.input_scale.astype(np.float64) + (level.input_bias + (1 << (HYPER_INPUT_BITS - 1)))
-        given = np.zeros((size[0] // HYPER_STRIDE, size[1] // HYPER_STRIDE, channels), np.float32)
-        given[:height, :width] = np.clip(np.floor(x * 2.0**-HYPER_INPUT_BITS), -ACTIVATION_MAX, ACTIVATION_MAX)
-        within = inside(size, height * HYPER_STRIDE, width * HYPER_STRIDE, 2)
-        (features,) = self._features(given, within, _vector(level.feature_bias))
-        return features
 
     def latents(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.entropy import CoderModels, Decoder, Encoder
+from learned_codec.entropy import Decoder, Encoder
 from learned_codec.errors import WeightsError
 
 from . import rdoq
@@ -29,20 +29,15 @@ class Model(BaseModel):
 
         Raises `WeightsError` if the weights don't fit their configuration.
         """
-        self._engine = engine = engine or engine_for("cpu")
+        engine = engine or engine_for("cpu")
         self.config: ModelConfig = weights.config_as(ModelConfig)
-        self.id, self.device = weights.id, engine.device
-        levels, transforms = weights.part("levels"), weights.part("transforms")
-        if missing := LEVEL_TABLES.keys() - levels.keys():
-            raise WeightsError(f"the weights lack levels.{', levels.'.join(sorted(missing))}")
-        super().__init__(levels, _block_transform(self.config, transforms))
+        transforms = weights.part("transforms")
+        super().__init__(weights, LEVEL_TABLES, _block_transform(self.config, transforms), engine)
         refinement, inner = Parameters(transforms, "synthesis.refinement"), 2 * self.config.refinement_width
         self.refinement = RefinementProgram(self.config, refinement, engine, inner)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), engine)
         width = self.config.hyper_latents
         self._hyper_analysis = HyperAnalysisProgram(self.config.latents, width, width, transforms, engine)
-        self.coder_models = CoderModels(weights.scale_tables())
-        self._savings = rdoq.savings(self.coder_models.tables)
 
     # -- entropy coding -----------------------------------------------------------------------------------------------
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.models.config import BLOCK, QUALITY_STEPS, STAGE_ORDER
+from learned_codec.models.config import BLOCK, STAGE_ORDER, TrainedLevels
 
 PASSES = (4, 2, 1)
 """In how many passes each layer is coded."""
@@ -25,7 +24,7 @@ MEANS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class LayeredConfig:
+class LayeredConfig(TrainedLevels):
     """Architecture of one codec of the second generation.
 
     `bands` input bands; `hyper_latents` channels at 1/64; `context_width` features at 1/16; `widths` of the networks of
@@ -57,36 +56,6 @@ class LayeredConfig:
         """The channels of each layer, in the order of the bitstream."""
         ends = [0, *(self.bands * limit**2 for limit in LIMITS)]
         return tuple(slice(start, stop) for start, stop in itertools.pairwise(ends))
-
-    @property
-    def max_step(self) -> int:
-        """The quality step of the last trained level."""
-        return (self.levels - 1) * QUALITY_STEPS
-
-    def split(self, step: int) -> tuple[int, int]:
-        """A quality step as the last trained one at most, and the steps beyond that."""
-        return min(step, self.max_step), max(0, step - self.max_step)
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> LayeredConfig:
-        """As `ModelConfig.from_dict`."""
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")
-        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**settings)
-
-    def lagrangian(self, level: Any) -> Any:
-        """As `ModelConfig.lagrangian`."""
-        return self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / (self.levels - 1))
-
-    def bits_per_error(self, level: Any) -> Any:
-        """As `ModelConfig.bits_per_error`."""
-        return self.lagrangian(level) * 255**2 / self.bands
 
     def passes(self) -> list[tuple[int, int, str]]:
         """Each pass in the order of coding: its layer, its number in the layer, and the name of its networks."""

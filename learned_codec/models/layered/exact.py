@@ -14,15 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.entropy import SCALE_BINS
 from learned_codec.errors import WeightsError
-from learned_codec.models.config import EXTRA_GAIN, HYPER_STRIDE, QUALITY_STEPS
+from learned_codec.models.config import HYPER_STRIDE
 from learned_codec.models.engine import VECTOR, Array, Engine, Input, Operations, Program, Tensor
 from learned_codec.models.exact import (
     ACTIVATION_MAX,
-    BIN_OFFSET,
-    BIN_SHIFT,
-    HYPER_INPUT_BITS,
     LATENT_BITS,
     MEAN_BITS,
     MEAN_MAX,
@@ -32,17 +28,16 @@ from learned_codec.models.exact import (
     PRODUCT_ROWS,
     S_MAX,
     S_MIN,
-    ExactEntropyModel,
-    Layer,
+    ExactHyperPrior,
     Layers,
     LevelTables,
     Stage,
+    bins_of,
     clip,
     inside,
     power_of_two,
     product_rows,
     rounded_product,
-    to_bins,
     usual_size,
 )
 
@@ -62,54 +57,25 @@ class _Pass:
     program: Program
 
 
-class LayeredEntropyModel:
+class LayeredEntropyModel(ExactHyperPrior):
     """The integer entropy model of the second generation on one engine. Stateless after construction."""
 
     def __init__(self, config: LayeredConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
-        """`tensors`: the `exact.*` tensors of a weights file, without that prefix. Raises `WeightsError`."""
-        self.config = config
-        try:
-            self._tables = {name: tensors[f"tables.{name}"].astype(np.int64) for name in ExactEntropyModel.TABLES}
-            found = {}
-            for name, shape in config.exact_layers().items():
-                weight, bias, shift = (tensors[f"{name}.{part}"] for part in ("weight", "bias", "shift"))
-                if weight.shape != shape or bias.shape != shape[:1] or shift.shape != shape[:1]:
-                    raise WeightsError(f"exact layer {name} should have weights {shape}, not {weight.shape}")
-                found[name] = Layer.load(weight, bias, shift, name)
-            self.layers, self._layers = found, Layers(found)
-            inputs = [
-                Input(config.hyper_latents, channels_last=True, stride=HYPER_STRIDE),
-                Input(1, stride=2),
-                Input(config.context_width, VECTOR),
-            ]
-            self._features = engine.build(self._features_network, inputs, exact=True, channels_last=True)
-            self._passes = [self._built(engine, *found) for found in config.passes()]
-            self.programs = [self._features, *(found.program for found in self._passes)]
-        except KeyError as error:
-            raise WeightsError(f"the weights lack the exact tensor {error}") from error
-
-    def level(self, step: int) -> LevelTables:
-        """The tables at a quality step."""
-        trained, beyond = self.config.split(step)
-        lower = min(trained // QUALITY_STEPS, self.config.levels - 2)
-        fraction = trained - lower * QUALITY_STEPS
-        values = {
-            name: (t[lower] * (QUALITY_STEPS - fraction) + t[lower + 1] * fraction + QUALITY_STEPS // 2)
-            // QUALITY_STEPS
-            for name, t in self._tables.items()
-        }
-        values["unit"] = values["unit"] + beyond * EXTRA_GAIN // QUALITY_STEPS
-        bins = to_bins(values.pop("hyper_log2_scale"))
-        return LevelTables(hyper_bins=bins, **values)
+        """As `ExactHyperPrior`."""
+        for name, shape in config.exact_layers().items():
+            expected = {"weight": shape, "bias": shape[:1], "shift": shape[:1]}
+            for part, size in expected.items():
+                found = tensors.get(f"{name}.{part}")
+                if found is None:
+                    raise WeightsError(f"the weights lack the exact tensor {name}.{part}")
+                if found.shape != size:
+                    raise WeightsError(f"exact layer {name} should have weights {shape}, not {found.shape}")
+        super().__init__(config, tensors, engine)
+        self.config, self._layers = config, Layers(self.layers)
+        self._passes = [self._built(engine, *found) for found in config.passes()]
+        self.programs = [self._features, *(found.program for found in self._passes)]
 
     # -- the networks -------------------------------------------------------------------------------------------------
-
-    def _features_network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        x, within, bias = inputs
-        x = ops.multiply(self._layers.up(ops, "hyper_synthesis.up1", x), within)
-        x = self._layers.block(ops, "hyper_synthesis.block", x)
-        x = self._layers.up(ops, "hyper_synthesis.up2", x, 0)
-        return [clip(ops, ops.add(self._layers.pointwise(ops, "hyper_synthesis.leave", x), bias))]
 
     def _built(self, engine: Engine, layer: int, number: int, name: str) -> _Pass:
         part = self.config.layers[layer]
@@ -151,17 +117,11 @@ class LayeredEntropyModel:
             return ops.floor(ops.pointwise(hidden, weight, bias.reshape(-1)))
 
         s = ops.clip(left(channels if means else 0), S_MIN, S_MAX)
-        found = [self._bins(ops, ops.add(s, unit))]
+        found = [bins_of(ops, ops.add(s, unit))]
         if means:
             mean = rounded_product(ops, ops.clip(left(0), -MU_MAX, MU_MAX), rest)
             found.append(ops.clip(mean, -MEAN_MAX, MEAN_MAX))
         return found
-
-    @staticmethod
-    def _bins(ops: Operations, log2_scale: Tensor) -> Tensor:
-        """`to_bins`."""
-        scale, offset = (ops.constant(np.full((1, 1, 1), x, np.float32)) for x in (2.0**-BIN_SHIFT, BIN_OFFSET))
-        return ops.clip(ops.floor(ops.multiply(ops.add(log2_scale, offset), scale)), 0, SCALE_BINS - 1)
 
     # -- coding -------------------------------------------------------------------------------------------------------
 
@@ -210,15 +170,6 @@ class LayeredEntropyModel:
                     seen[row::2, column::2, own] = product.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
         result: Array = decoded[:height, :width] * np.float32(2.0**-MEAN_BITS)
         return result
-
-    def _features_of(self, hyper: NDArray[np.int32], level: LevelTables, size: tuple[int, int]) -> Array:
-        height, width, channels = hyper.shape
-        x = hyper * level.input_scale.astype(np.float64) + (level.input_bias + (1 << (HYPER_INPUT_BITS - 1)))
-        given = np.zeros((size[0] // HYPER_STRIDE, size[1] // HYPER_STRIDE, channels), np.float32)
-        given[:height, :width] = np.clip(np.floor(x * 2.0**-HYPER_INPUT_BITS), -ACTIVATION_MAX, ACTIVATION_MAX)
-        within = inside(size, height * HYPER_STRIDE, width * HYPER_STRIDE, 2)
-        (features,) = self._features(given, within, _vector(level.feature_bias))
-        return features
 
 
 def _seen(seen: Array, config: LayeredConfig, layer: int, width: int) -> Array:

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from learned_codec.entropy import CoderModels
-from learned_codec.errors import WeightsError
-from learned_codec.models import rdoq
 from learned_codec.models.base import BaseModel, Coded
 from learned_codec.models.engine import Array, Engine, engine_for
 from learned_codec.models.exact import usual_size
@@ -44,13 +41,10 @@ class LayeredModel(BaseModel):
 
         Raises `WeightsError` if the weights don't fit their configuration.
         """
-        self._engine = engine = engine or engine_for("cpu")
+        engine = engine or engine_for("cpu")
         self.config: LayeredConfig = weights.config_as(LayeredConfig)
-        self.id, self.device = weights.id, engine.device
-        levels, transforms = weights.part("levels"), weights.part("transforms")
-        if missing := set(LEVEL_TABLES) - levels.keys():
-            raise WeightsError(f"the weights lack levels.{', levels.'.join(sorted(missing))}")
-        super().__init__({name: levels[name] for name in LEVEL_TABLES}, block_transform_of(weights))
+        transforms = weights.part("transforms")
+        super().__init__(weights, LEVEL_TABLES, block_transform_of(weights), engine)
         parameters, inner = Parameters(transforms, "refinement"), self.config.refinement_inner
         self._conditions = Condition(self.config, parameters)
         self.refinement = RefinementProgram(self.config, parameters, engine, inner, self._conditions)
@@ -58,8 +52,6 @@ class LayeredModel(BaseModel):
         self._hyper_analysis = HyperAnalysisProgram(
             self.config.latents, HYPER_WIDTH, self.config.hyper_latents, transforms, engine
         )
-        self.coder_models = CoderModels(weights.scale_tables())
-        self._savings = rdoq.savings(self.coder_models.tables)
 
     def _condition(self, decoded: Array, step: int) -> Sequence[Array]:
         unit = np.exp2(self.at("log2_gain", step) + self.levels["log2_sigma"])
