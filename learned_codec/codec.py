@@ -291,9 +291,9 @@ def encode_source(
     from learned_codec.tiling.parallel import shared
     from learned_codec.tiling.proof import usual_error
 
-    whole = MaskedSource(source, _mask_layout(source, dtype))
+    whole = MaskedSource(source, _mask_spec(source, dtype))
     if nodata_is_border:
-        whole = MaskedSource(source, whole.layout, border=border_of(whole, lambda values: values == source.nodata))
+        whole = MaskedSource(source, whole.mask_spec, border=border_of(whole, lambda values: values == source.nodata))
     workers, each = shared(used, header.tile_count)
     metadata = _metadata(source)
 
@@ -352,7 +352,7 @@ def _encode_bounded(
         )
     header = _header(source, layout, source.dtype, NO_MODEL, tile_size)
     workers, _ = shared(threads, header.tile_count)
-    job = BoundedEncoder(source, header, bounds, _mask_layout(source, source.dtype), progress, workers)
+    job = BoundedEncoder(source, header, bounds, _mask_spec(source, source.dtype), progress, workers)
     data = job.run(_metadata(source))
     found = 8 * len(data) / header.pixels
     if bpp is not None and found > bpp:
@@ -461,7 +461,7 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
         card = registry.by_id(header.weights_id)
     except UnknownModelError:
         card = None
-    layout = None if container.mask is None else MaskSpec.from_bytes(container.mask)
+    mask_spec = None if container.mask is None else MaskSpec.from_bytes(container.mask)
     return Info(
         width=header.width,
         height=header.height,
@@ -479,8 +479,8 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
         tiles=header.tile_count,
         bytes=size,
         bpp=8 * size / header.pixels,
-        nodata=nodata_of(layout.fills if layout else (), container.metadata, np.dtype(header.dtype)),
-        mask=layout.plane if layout else None,
+        nodata=nodata_of(mask_spec.fills if mask_spec else (), container.metadata, np.dtype(header.dtype)),
+        mask=mask_spec.plane if mask_spec else None,
         metadata=container.metadata,
     )
 
@@ -576,7 +576,7 @@ def _radar(kind: Any, unit: Any, said: Unit | None) -> Unit | Literal["guess"] |
     return said or ("guess" if kind == "sar" else None)
 
 
-def _mask_layout(source: PixelSource, dtype: np.dtype[Any]) -> MaskSpec | None:
+def _mask_spec(source: PixelSource, dtype: np.dtype[Any]) -> MaskSpec | None:
     """The ways in which a pixel of the source may have no value; None if all have one."""
     fills: list[float] = []
     if source.nodata is not None:

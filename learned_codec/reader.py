@@ -97,9 +97,9 @@ class Reader:
         self.scales = tuple(_number(band.get("scale"), 1.0) for band in said)
         self.offsets = tuple(_number(band.get("offset"), 0.0) for band in said)
         self.metadata: dict[str, Any] = container.metadata
-        layout = self._decoding.layout
-        self.plane = None if layout is None else layout.plane
-        self.nodata = nodata_of(layout.fills if layout else (), container.metadata, self.dtype)
+        mask_spec = self._decoding.mask_spec
+        self.plane = None if mask_spec is None else mask_spec.plane
+        self.nodata = nodata_of(mask_spec.fills if mask_spec else (), container.metadata, self.dtype)
 
     @property
     def closed(self) -> bool:
@@ -428,10 +428,10 @@ class Reader:
         return value
 
     def _masked(self, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> NDArray[Any]:
-        layout = self._decoding.layout
-        if layout is None and self.dtype.kind == "f":  # lost pixels are NaN
-            layout = MaskSpec((np.nan,))
-        valid = None if layout is None else layout.valid(layout.classify(values, plane), len(values))
+        mask_spec = self._decoding.mask_spec
+        if mask_spec is None and self.dtype.kind == "f":  # lost pixels are NaN
+            mask_spec = MaskSpec((np.nan,))
+        valid = None if mask_spec is None else mask_spec.valid(mask_spec.classify(values, plane), len(values))
         mask: Any = np.ma.nomask if valid is None else ~valid
         result: NDArray[Any] = np.ma.MaskedArray(values, mask, fill_value=self.nodata)
         return result

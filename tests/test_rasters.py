@@ -735,7 +735,7 @@ def test_wrong_arguments_of_decode() -> None:
 # -- what is forged ----------------------------------------------------------------------------------------------------
 
 
-def forged(data: bytes, layout: MaskSpec, sides: list[bytes]) -> bytes:
+def forged(data: bytes, mask_spec: MaskSpec, sides: list[bytes]) -> bytes:
     """A file with another MASK and other sides in its tiles."""
     container = bitstream.read(data)
     payloads = []
@@ -744,7 +744,7 @@ def forged(data: bytes, layout: MaskSpec, sides: list[bytes]) -> bytes:
         if container.mask is not None:
             _, payload, _ = split_payload(payload)
         payloads.append(join_payload(side, payload, shown=True))
-    return bitstream.write(container.header, payloads, metadata=container.metadata, mask=layout.to_bytes())
+    return bitstream.write(container.header, payloads, metadata=container.metadata, mask=mask_spec.to_bytes())
 
 
 @pytest.mark.parametrize(

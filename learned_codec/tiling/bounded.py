@@ -35,11 +35,11 @@ class BoundedEncoder:
         source: PixelSource,
         header: Header,
         bounds: Sequence[float],
-        layout: MaskSpec | None,
+        mask_spec: MaskSpec | None,
         progress: Progress | None,
         threads: int = 1,
     ) -> None:
-        self.source, self.bounds, self.layout = source, bounds, layout
+        self.source, self.bounds, self.mask_spec = source, bounds, mask_spec
         self.header = replace(
             header, weights_id=NO_MODEL, quality_step=0, transform=TRANSFORM, parameters=parameters_of(bounds)
         )
@@ -54,10 +54,10 @@ class BoundedEncoder:
                 if self.progress is not None:
                     self.progress(len(coded), self.header.tile_count)
         masked = self.source.nodata is not None or self.source.plane or any(side for side, _, _ in coded)
-        if self.layout is None or not masked:
+        if self.mask_spec is None or not masked:
             return bitstream.write(self.header, [payload for _, payload, _ in coded], metadata=metadata)
         joined = [join_payload(*tile) for tile in coded]
-        return bitstream.write(self.header, joined, metadata=metadata, mask=self.layout.to_bytes())
+        return bitstream.write(self.header, joined, metadata=metadata, mask=self.mask_spec.to_bytes())
 
     def _tiles(self) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8] | None]]:
         """The samples of each tile, and its plane."""
@@ -71,17 +71,17 @@ class BoundedEncoder:
         """Encode a tile, decode it again, and check that it is within the bounds."""
         side, valid, packed = Side(None, None), None, b""
         fills: Sequence[float] = ()
-        if self.layout is not None:
-            side = self.layout.classify(values, plane)
-            valid = self.layout.valid(side, self.header.bands)
-            packed = self.layout.pack(side)
-            fills = [fill for fill in self.layout.fills if np.isfinite(fill)]
+        if self.mask_spec is not None:
+            side = self.mask_spec.classify(values, plane)
+            valid = self.mask_spec.valid(side, self.header.bands)
+            packed = self.mask_spec.pack(side)
+            fills = [fill for fill in self.mask_spec.fills if np.isfinite(fill)]
         if valid is not None and not valid.any():
             return packed, b"", False
         payload = encode_tile(values, valid, self.bounds, fills)
         decoded = decode_tile(payload, values.shape, values.dtype, valid)
-        if self.layout is not None:
-            self.layout.restore(decoded, side)
+        if self.mask_spec is not None:
+            self.mask_spec.restore(decoded, side)
         for band, bound in enumerate(self.bounds):
             real = ... if valid is None else valid[band]
             error = np.abs(decoded[band][real].astype(np.float64) - values[band][real].astype(np.float64))
@@ -96,7 +96,7 @@ class BoundedDecoder(TileDecoder):
     def __init__(self, container: Container, *, lenient: bool = False) -> None:
         super().__init__(container, lenient=lenient)
         self.bounds = bounds_of(container.header)
-        if self.dtype.kind == "b" and self.layout is not None and self.layout.fills:
+        if self.dtype.kind == "b" and self.mask_spec is not None and self.mask_spec.fills:
             raise CorruptDataError("MASK makes no sense: booleans have no value to spare")
 
     def blocks(
@@ -125,10 +125,10 @@ class BoundedDecoder(TileDecoder):
             if isinstance(read, BitstreamError):
                 raise read
             payload = bytes(read)
-            if self.layout is not None:
+            if self.mask_spec is not None:
                 data, payload, shown = split_payload(payload)
-                side = self.layout.unpack(data, *shape)
-                valid = self.layout.valid(side, self.header.bands)
+                side = self.mask_spec.unpack(data, *shape)
+                valid = self.mask_spec.valid(side, self.header.bands)
             if shown:
                 limit = self.container.limits
                 values = decode_tile(payload, shape, self.dtype, valid, lambda n: limit.check_coded(n, len(payload)))

@@ -64,15 +64,15 @@ class TileDecoder:
     def __init__(self, container: Container, *, lenient: bool) -> None:
         self.container, self.header, self.lenient = container, container.header, lenient
         self.dtype = np.dtype(container.header.dtype)
-        self.layout = None if container.mask is None else MaskSpec.from_bytes(container.mask)
-        if self.layout is not None:
-            self.layout.check(self.dtype)
+        self.mask_spec = None if container.mask is None else MaskSpec.from_bytes(container.mask)
+        if self.mask_spec is not None:
+            self.mask_spec.check(self.dtype)
         self.damaged: set[int] = set()
 
     @property
     def fill_value(self) -> float:
         """The value of pixels that could not be decoded."""
-        fills = () if self.layout is None else self.layout.fills
+        fills = () if self.mask_spec is None else self.mask_spec.fills
         return fills[0] if fills else np.nan if self.dtype.kind == "f" else 0
 
     def planes(self, window: Window) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
@@ -80,7 +80,7 @@ class TileDecoder:
 
         With `lenient`, damaged tiles are left out; else they raise `CorruptDataError`.
         """
-        if self.layout is None:
+        if self.mask_spec is None:
             return
         for index in tiles_of(self.header, window):
             box = self.header.tile_box(index)
@@ -88,7 +88,7 @@ class TileDecoder:
             columns = slice(max(window[1].start, box.col), min(window[1].stop, box.col + box.width))
             try:
                 side, _, _ = split_payload(bytes(self.container.tile(index)))
-                plane = self.layout.unpack(side, self.header.bands, box.height, box.width).plane
+                plane = self.mask_spec.unpack(side, self.header.bands, box.height, box.width).plane
             except BitstreamError as error:
                 self._damage(index, error)
                 continue
@@ -128,7 +128,7 @@ class TileDecoder:
         if factor > 1:
             size = (part.stop - part.start for part in inside)
             found = np.empty((len(values), *size), values.dtype)
-        if self.layout is not None and self.layout.plane is not None:
+        if self.mask_spec is not None and self.mask_spec.plane is not None:
             plane = np.zeros(found.shape[1:], np.uint8)
         for index in tiles_of(self.header, (rows, columns)):
             box, side = self.header.tile_box(index), sides.pop(index)
@@ -141,14 +141,14 @@ class TileDecoder:
                 continue
             side = side.crop(slice(top - box.row, bottom - box.row), slice(left - box.col, right - box.col))
             if factor > 1:
-                if self.layout is not None:  # constants are values like others
-                    self.layout.restore(values[:, *here], side)
-                    side = self.layout.with_fills_alone(side)
+                if self.mask_spec is not None:  # constants are values like others
+                    self.mask_spec.restore(values[:, *here], side)
+                    side = self.mask_spec.with_fills_alone(side)
                 reduce = picked if "colormap" in self.container.metadata else reduced
                 found[:, *there] = reduce(values[:, *here], MaskSpec.valid(side, len(values)), factor)
-                side = reduced_side(side, None if self.layout is None else self.layout.plane, factor)
-            if self.layout is not None:
-                self.layout.restore(found[:, *there], side)
+                side = reduced_side(side, None if self.mask_spec is None else self.mask_spec.plane, factor)
+            if self.mask_spec is not None:
+                self.mask_spec.restore(found[:, *there], side)
                 if plane is not None and side.plane is not None:
                     plane[there] = side.plane
         return Block(*inside, found, plane)
@@ -218,12 +218,12 @@ class ImageDecoder(TileDecoder):
             if isinstance(read, BitstreamError):
                 raise read
             payload: bytes | memoryview = read
-            if self.layout is not None:
+            if self.mask_spec is not None:
                 data, payload, shown = split_payload(bytes(payload))
-                side = self.layout.unpack(data, header.bands, box.height, box.width)
-                valid = self.layout.valid(side, header.bands)
+                side = self.mask_spec.unpack(data, header.bands, box.height, box.width)
+                valid = self.mask_spec.valid(side, header.bands)
             visible = visible_blocks(valid, box.height, box.width)
-            if self.transform.constant and (shown if self.layout else payload):
+            if self.transform.constant and (shown if self.mask_spec else payload):
                 raise CorruptDataError("a tile has a payload, but all bands are constant")
             if self.transform.constant or not shown:
                 return Decoded((), visible), side

@@ -96,7 +96,7 @@ class ImageEncoder:
         *,
         strict: bool = False,
     ) -> None:
-        self.source, self.header, self.transform, self.layout = source, header, transform, source.layout
+        self.source, self.header, self.transform, self.mask_spec = source, header, transform, source.mask_spec
         self.model, self.optimiser, self.threads, self.strict = model, optimiser, threads, strict
         self._counter = counter
         self.proof = Proof(source, header)
@@ -161,7 +161,7 @@ class ImageEncoder:
             part = side.crop(inner[0], slice(left, min(left + step_x, inner[1].stop)))
             if part.classes is not None and (part.classes == VALID).all():
                 part = Side(None, part.plane)
-            packed = self.layout.pack(part) if self.layout is not None else b""
+            packed = self.mask_spec.pack(part) if self.mask_spec is not None else b""
             seen = None if visible is None or visible[place].all() else visible[place]
             if seen is not None and not seen.any():
                 yield Tile(packed, (), (), seen)
@@ -252,11 +252,11 @@ class ImageEncoder:
         code, parameters = transform.in_header()
         header = replace(self.header, quality_step=step, transform=code, parameters=parameters, adaptation=adaptation)
         # If nothing is masked and decoded values need not avoid a nodata value, the file needs no mask.
-        if self.layout is None or not (self.source.source.nodata is not None or self.layout.plane or any(sides)):
+        if self.mask_spec is None or not (self.source.source.nodata is not None or self.mask_spec.plane or any(sides)):
             data = bitstream.write(header, payloads, metadata=self.metadata)
         else:
             both = [join_payload(*parts) for parts in zip(sides, payloads, shown, strict=True)]
-            data = bitstream.write(header, both, metadata=self.metadata, mask=self.layout.to_bytes())
+            data = bitstream.write(header, both, metadata=self.metadata, mask=self.mask_spec.to_bytes())
         widths = np.array(self.transform.widths or (255.0,) * header.bands)
         # Only the file that is chosen needs to be looked at.
         self._verdicts[data] = partial(self.proof.verdict, self.model, header, crops, adaptations[:components], widths)
@@ -365,7 +365,7 @@ class ImageEncoder:
             if read.valid is not None:
                 error = error[read.valid]
             total += float(np.square(error).sum(dtype=np.float64))
-            count += error.size + (self.layout.kept(read.side, header.bands) if self.layout else 0)
+            count += error.size + (self.mask_spec.kept(read.side, header.bands) if self.mask_spec else 0)
         return decibels(total / max(1, count))
 
     # -- progress -----------------------------------------------------------------------------------------------------

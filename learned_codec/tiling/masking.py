@@ -33,13 +33,13 @@ class MaskedSource:
     """A source with the pixels that have no value and the values that are kept exactly.
 
     Attributes:
-        layout: what masks there may be; None for none.
+        mask_spec: what masks there may be; None for none.
     """
 
     def __init__(
         self,
         source: PixelSource,
-        layout: MaskSpec | None = None,
+        mask_spec: MaskSpec | None = None,
         constants: Sequence[Constant] = (),
         *,
         border: Border | None = None,
@@ -48,47 +48,47 @@ class MaskedSource:
         self.source, self.height, self.width, self.bands = source, source.height, source.width, source.bands
         self.dtype, self.constants, self._border = source.dtype, tuple(constants), border
         found = sorted({float(value) for constant in constants for value in constant.values[constant.bands]})
-        self.layout = replace(layout or MaskSpec(()), constants=tuple(found)) if found else layout
+        self.mask_spec = replace(mask_spec or MaskSpec(()), constants=tuple(found)) if found else mask_spec
         self._margin = MARGIN if border or any(constant.border for constant in constants) else 0
 
     def keeping(self, constants: Sequence[Constant]) -> MaskedSource:
         """The source with further constants."""
         constants = *self.constants, *constants
-        return MaskedSource(self.source, self.layout, constants, border=self._border)
+        return MaskedSource(self.source, self.mask_spec, constants, border=self._border)
 
     def read(self, rows: slice, columns: slice) -> Part:
         """The part of the image in `rows` and `columns`, which have a start and a stop."""
-        if self.layout is None:
+        if self.mask_spec is None:
             return Part(self.source.read(rows, columns), Side(None, None), None)
         plane = self.source.read_plane(rows, columns) if self.source.plane else None
         if not self._margin and not self.constants:
             values = self.source.read(rows, columns)
-            side = self.layout.classify(values, plane)
+            side = self.mask_spec.classify(values, plane)
         else:
             wide = self._widened(rows, self.height), self._widened(columns, self.width)
             inner = [slice(x.start - w.start, x.stop - w.start) for x, w in zip((rows, columns), wide, strict=True)]
             around = self.source.read(*wide)
             values, classes = (x[:, *inner] for x in (around, self._classes(around, wide)))
             if plane is not None:  # hidden pixels become 0
-                classes[(classes >= len(self.layout.fills)) & (plane == 0)] = VALID
+                classes[(classes >= len(self.mask_spec.fills)) & (plane == 0)] = VALID
             side = Side.of(classes, plane)
-        return Part(values, side, self.layout.valid(side, self.bands))
+        return Part(values, side, self.mask_spec.valid(side, self.bands))
 
     def _widened(self, part: slice, length: int) -> slice:
         return slice(max(0, part.start - self._margin), min(length, part.stop + self._margin))
 
     def _classes(self, values: NDArray[Any], window: tuple[slice, slice]) -> NDArray[np.uint8]:
         """(bands, h, w) classes of the values in a window."""
-        assert self.layout is not None  # noqa: S101 - or nothing has a class
+        assert self.mask_spec is not None  # noqa: S101 - or nothing has a class
         rows, columns = window
         corner = rows.start, columns.start
         ends = rows.start == 0, rows.stop == self.height, columns.start == 0, columns.stop == self.width
-        classes = self.layout.classes(values)
+        classes = self.mask_spec.classes(values)
         if self._border is not None:
             there = classes == 0
             classes[there & ~self._border.places(there, corner, ends)] = VALID
         for constant in self.constants:
             places = constant.places(values, corner, ends) & (classes == VALID)
             for band in np.flatnonzero(constant.bands & places.any((1, 2))).tolist():
-                classes[band][places[band]] = self.layout.values.index(float(constant.values[band]))
+                classes[band][places[band]] = self.mask_spec.values.index(float(constant.values[band]))
         return classes

@@ -70,10 +70,10 @@ class Proof:
     """Areas of an image: spread evenly, and chosen so that every band has values in some of them."""
 
     def __init__(self, source: MaskedSource, header: Header) -> None:
-        self._source, layout = source, source.layout
+        self._source, mask_spec = source, source.mask_spec
         count = int(np.clip(header.pixels // PIXELS_PER_AREA, 1, MOST_AREAS))
-        candidates = list(_areas(header, count if layout is None else 4 * count))
-        if layout is not None and candidates:
+        candidates = list(_areas(header, count if mask_spec is None else 4 * count))
+        if mask_spec is not None and candidates:
             candidates = _covering([(area, self._valid(area)) for area in candidates], count)
         self.areas = candidates
 

@@ -56,7 +56,7 @@ def scatter(source: MaskedSource) -> float:
     where all bands miss the same ones.
     """
     edges, ends, together = np.zeros(source.bands), np.zeros(source.bands), True
-    windows = list(_sample_windows(source.height, source.width)) if source.layout is not None else []
+    windows = list(_sample_windows(source.height, source.width)) if source.mask_spec is not None else []
     for rows, columns in windows[:: max(1, len(windows) // SCATTER_WINDOWS)]:
         valid = source.read(rows, columns).valid
         if valid is None:

@@ -142,7 +142,7 @@ class MaskSpec:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> MaskSpec:
-        """The layout in the payload of MASK. Raises `CorruptDataError` or `UnsupportedVersionError`."""
+        """The masks that the payload of MASK declares. Raises `CorruptDataError` or `UnsupportedVersionError`."""
         if data and data[0] & ~_HAS_CONSTANTS >= len(_PLANES):
             raise UnsupportedVersionError(f"a mask of kind {data[0]} needs a later version of this library")
         at = 3 if data and data[0] & _HAS_CONSTANTS else 2

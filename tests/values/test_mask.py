@@ -90,7 +90,7 @@ def stream(body: bytes) -> bytes:
 
 @st.composite
 def sides(draw: st.DrawFn) -> tuple[MaskSpec, Side, int]:
-    """A layout, a side that fits it, and the number of bands."""
+    """A MaskSpec, a side that fits it, and the number of bands."""
     height, width = draw(SHAPES)
     bands = draw(st.integers(1, 4))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
@@ -113,11 +113,11 @@ def sides(draw: st.DrawFn) -> tuple[MaskSpec, Side, int]:
 @QUICK
 @given(sides())
 def test_sides_come_back(drawn: tuple[MaskSpec, Side, int]) -> None:
-    layout, side, bands = drawn
+    mask_spec, side, bands = drawn
     height, width = next((p.shape[-2:] for p in (side.classes, side.plane) if p is not None), (3, 5))
-    again = MaskSpec.from_bytes(layout.to_bytes())
-    assert repr(again) == repr(layout)  # NaN isn't equal to itself
-    found = again.unpack(layout.pack(side), bands, height, width)
+    again = MaskSpec.from_bytes(mask_spec.to_bytes())
+    assert repr(again) == repr(mask_spec)  # NaN isn't equal to itself
+    found = again.unpack(mask_spec.pack(side), bands, height, width)
     for one, other in ((found.classes, side.classes), (found.plane, side.plane)):
         assert (one is None) == (other is None)
         if one is not None:
@@ -131,8 +131,8 @@ def test_sides_come_back(drawn: tuple[MaskSpec, Side, int]) -> None:
     )
 )
 def test_any_plane_comes_back(plane: np.ndarray) -> None:
-    layout = MaskSpec((), "alpha")
-    found = layout.unpack(layout.pack(Side(None, plane)), 3, *plane.shape).plane
+    mask_spec = MaskSpec((), "alpha")
+    found = mask_spec.unpack(mask_spec.pack(Side(None, plane)), 3, *plane.shape).plane
     assert found is not None
     np.testing.assert_array_equal(found, plane)
 
@@ -140,27 +140,27 @@ def test_any_plane_comes_back(plane: np.ndarray) -> None:
 def test_a_mask_of_large_areas_costs_little() -> None:
     y, x = np.mgrid[:1024, :1024]
     plane = np.where(0.3 * y + x > 700, 255, 0).astype(np.uint8)  # the edge of an orbit
-    layout = MaskSpec((), "mask")
-    assert len(layout.pack(Side(None, plane))) < 50
-    assert len(layout.pack(Side(None, np.full_like(plane, 255)))) == 3
+    mask_spec = MaskSpec((), "mask")
+    assert len(mask_spec.pack(Side(None, plane))) < 50
+    assert len(mask_spec.pack(Side(None, np.full_like(plane, 255)))) == 3
 
 
 def test_borders_of_several_values_cost_little() -> None:
     plane = np.full((512, 768), 255, np.uint8)
     plane[:, :3], plane[-2:], plane[100:140, 700:] = 0, 1, 2
-    layout = MaskSpec((0.0, 1.0, 2.0))
-    packed = layout.pack(Side(plane[None], None))
+    mask_spec = MaskSpec((0.0, 1.0, 2.0))
+    packed = mask_spec.pack(Side(plane[None], None))
     assert len(packed) < 80
-    np.testing.assert_array_equal(layout.unpack(packed, 3, 512, 768).classes, plane[None])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(mask_spec.unpack(packed, 3, 512, 768).classes, plane[None])  # type: ignore[arg-type]
 
 
 def test_single_pixels_cost_little() -> None:
     """No code takes fewer bits for a pixel that is missing at random than 8.1 (1 %) and 11.4 (1 in 1,000)."""
     rng = np.random.default_rng(0)
-    layout = MaskSpec((), "mask")
+    mask_spec = MaskSpec((), "mask")
     for share, most in ((0.01, 9.0), (0.001, 12.5)):
         plane = np.where(rng.random((512, 512)) < share, 0, 255).astype(np.uint8)
-        assert 8 * len(layout.pack(Side(None, plane))) < most * (plane == 0).sum()
+        assert 8 * len(mask_spec.pack(Side(None, plane))) < most * (plane == 0).sum()
 
 
 @QUICK
@@ -170,8 +170,8 @@ def test_regions_with_single_pixels_come_back(seed: int, share: float, shape: tu
     y, x = np.mgrid[: shape[0], : shape[1]]
     bits = (y * rng.normal() + x * rng.normal() + 3 * np.sin(y / 3) > 5) ^ (rng.random(shape) < share)
     plane = np.where(bits, rng.integers(1, 256), 0).astype(np.uint8)
-    layout = MaskSpec((), "mask")
-    found = layout.unpack(layout.pack(Side(None, plane)), 1, *shape).plane
+    mask_spec = MaskSpec((), "mask")
+    found = mask_spec.unpack(mask_spec.pack(Side(None, plane)), 1, *shape).plane
     np.testing.assert_array_equal(found, plane)  # type: ignore[arg-type]
 
 
@@ -207,8 +207,8 @@ def test_damaged_planes_of_regions(data: bytes, words: str) -> None:
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.binary(max_size=60), sides())
 def test_garbage_is_noticed_or_a_side(data: bytes, drawn: tuple[MaskSpec, Side, int]) -> None:
-    layout, side, bands = drawn
-    whole = layout.pack(side)
+    mask_spec, side, bands = drawn
+    whole = mask_spec.pack(side)
     flipped = (
         bytes(b ^ (1 << (data[0] % 8 if i == data[-1] % max(1, len(whole)) else 9)) & 255 for i, b in enumerate(whole))
         if data
@@ -216,13 +216,13 @@ def test_garbage_is_noticed_or_a_side(data: bytes, drawn: tuple[MaskSpec, Side, 
     )
     for broken in (data, whole + data, flipped, whole[: len(data)]):
         try:
-            found = layout.unpack(broken, bands, 3, 5)
+            found = mask_spec.unpack(broken, bands, 3, 5)
         except CorruptDataError:
             continue
         if found.classes is not None:
             assert found.classes.shape in ((1, 3, 5), (bands, 3, 5))
-            assert set(np.unique(found.classes).tolist()) <= {*range(len(layout.values)), VALID}
-        assert (found.plane is None) == (layout.plane is None)
+            assert set(np.unique(found.classes).tolist()) <= {*range(len(mask_spec.values)), VALID}
+        assert (found.plane is None) == (mask_spec.plane is None)
 
 
 def test_a_bomb_takes_no_more_memory_than_the_tile() -> None:
@@ -274,22 +274,22 @@ def test_more_numbers_than_a_plane_can_have_are_not_unpacked() -> None:
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.binary(max_size=40))
-def test_any_layout_is_ours_or_an_error(data: bytes) -> None:
+def test_any_mask_spec_is_ours_or_an_error(data: bytes) -> None:
     try:
-        layout = MaskSpec.from_bytes(data)
+        mask_spec = MaskSpec.from_bytes(data)
     except BitstreamError:
         return
-    assert layout.to_bytes() == data
+    assert mask_spec.to_bytes() == data
     for dtype in map(np.dtype, ("uint8", "int16", "float32")):
         try:
-            layout.check(dtype)
+            mask_spec.check(dtype)
         except CorruptDataError:
             continue
         values = np.zeros((1, 2, 3), dtype)
-        layout.restore(values, Side(np.zeros((1, 2, 3), np.uint8), None) if layout.values else Side(None, None))
+        mask_spec.restore(values, Side(np.zeros((1, 2, 3), np.uint8), None) if mask_spec.values else Side(None, None))
 
 
-def test_layouts_that_make_no_sense() -> None:
+def test_mask_specs_that_make_no_sense() -> None:
     for data in (b"", b"\0", b"\0\1", bytes([0, 255]) + bytes(255 * 8), bytes(3)):
         with pytest.raises(CorruptDataError, match="MASK"):
             MaskSpec.from_bytes(data)
@@ -316,10 +316,10 @@ def test_what_has_no_value_comes_back_exactly(dtype: str, nodata: float | None, 
         values[rng.random(values.shape) < 0.1] = value  # a band each
         values[:, rng.random(values.shape[1:]) < 0.05] = value
     mask = np.where(rng.random((20, 30)) < 0.8, 255, 0).astype(np.uint8) if plane else None
-    layout = MaskSpec(fills, "mask" if plane else None)
-    layout.check(values.dtype)
-    side = layout.classify(values, mask)
-    valid = layout.valid(side, 3)
+    mask_spec = MaskSpec(fills, "mask" if plane else None)
+    mask_spec.check(values.dtype)
+    side = mask_spec.classify(values, mask)
+    valid = mask_spec.valid(side, 3)
     assert valid is not None
     assert valid.shape == values.shape
     real = np.isfinite(values) & (values != np.array(0.5 if nodata is None else nodata, dtype))
@@ -327,7 +327,7 @@ def test_what_has_no_value_comes_back_exactly(dtype: str, nodata: float | None, 
 
     # The worst that coding can do: every valid pixel becomes nodata.
     decoded = np.full(values.shape, 50 if nodata is None else nodata, dtype)
-    layout.restore(decoded, side)
+    mask_spec.restore(decoded, side)
     hidden = np.zeros(values.shape, bool) if mask is None else np.broadcast_to(mask == 0, values.shape)
     np.testing.assert_array_equal(decoded[~real], values[~real])
     assert (decoded[real & hidden] == 0).all()
@@ -335,8 +335,8 @@ def test_what_has_no_value_comes_back_exactly(dtype: str, nodata: float | None, 
         assert not (decoded[valid] == np.array(nodata, dtype)).any()
         assert np.abs(decoded[valid].astype(float) - nodata).max() <= (1 if dtype != "float32" else abs(nodata) / 1e6)
     assert np.isfinite(decoded[valid]).all()
-    again = layout.classify(decoded, mask)
-    np.testing.assert_array_equal(layout.valid(again, 3), valid)
+    again = mask_spec.classify(decoded, mask)
+    np.testing.assert_array_equal(mask_spec.valid(again, 3), valid)
 
 
 @QUICK
@@ -352,12 +352,12 @@ def test_no_value_becomes_a_fill_of_another(data: st.DataObject, name: str) -> N
         low, high = (float(end) for end in (np.iinfo(dtype).min, np.iinfo(dtype).max))
         values = st.sampled_from([low, low + 1, low + 2, high - 2, high - 1, high]) | st.integers(1, 9).map(float)
     fills = tuple(data.draw(st.lists(values, min_size=1, max_size=8, unique=True)))
-    layout = MaskSpec(fills)
+    mask_spec = MaskSpec(fills)
     decoded = np.array(fills, dtype).reshape(1, 1, -1)
     before = decoded.copy()
-    layout.restore(decoded, Side(None, None))
+    mask_spec.restore(decoded, Side(None, None))
     moved = ~np.isnan(before)
-    assert layout.classify(decoded[moved].reshape(1, 1, -1), None).classes is None
+    assert mask_spec.classify(decoded[moved].reshape(1, 1, -1), None).classes is None
     assert np.isfinite(decoded[moved]).all()
     if dtype.kind != "f":
         assert np.abs(decoded.astype(int) - before.astype(int)).max() <= len(fills)
@@ -371,25 +371,25 @@ def test_all_fills_but_one() -> None:
 
 
 def test_hidden_pixels_are_0_also_where_0_is_nodata() -> None:
-    layout = MaskSpec((0.0,), "mask")
+    mask_spec = MaskSpec((0.0,), "mask")
     values = np.array([[[5, 6, 0]]], np.uint8)
     plane = np.array([[255, 0, 255]], np.uint8)
-    side = layout.classify(values, plane)
+    side = mask_spec.classify(values, plane)
     decoded = np.array([[[0, 6, 3]]], np.uint8)
-    layout.restore(decoded, side)
+    mask_spec.restore(decoded, side)
     assert decoded.tolist() == [[[1, 0, 0]]]
 
 
 def test_masks_of_all_bands_are_stored_once() -> None:
     values = np.ones((5, 9, 9), np.uint16)
     values[:, :4] = 0
-    layout = MaskSpec((0.0,))
-    side = layout.classify(values, None)
+    mask_spec = MaskSpec((0.0,))
+    side = mask_spec.classify(values, None)
     assert side.classes is not None
     assert len(side.classes) == 1
     values[2, 5, 5] = 0
-    assert len(layout.classify(values, None).classes) == 5  # type: ignore[arg-type]
-    assert layout.pack(layout.classify(np.ones((5, 9, 9), np.uint16), None)) == b""
+    assert len(mask_spec.classify(values, None).classes) == 5  # type: ignore[arg-type]
+    assert mask_spec.pack(mask_spec.classify(np.ones((5, 9, 9), np.uint16), None)) == b""
 
 
 @pytest.mark.parametrize(
