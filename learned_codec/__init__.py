@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         MetadataLostWarning,
         RateWarning,
     )
-    from learned_codec.files import decode_file, encode_file
+    from learned_codec.files import EncodeFileOptions, decode_file, encode_file
     from learned_codec.limits import Limits
     from learned_codec.models.registry import ModelCard
     from learned_codec.reader import Reader, open
@@ -33,6 +33,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DistortionWarning",
+    "EncodeFileOptions",
     "Info",
     "InputWarning",
     "LearnedCodecError",
@@ -61,6 +62,7 @@ __all__ = [
 _HOME = {
     "Info": "learned_codec.codec",
     "DistortionWarning": "learned_codec.errors",
+    "EncodeFileOptions": "learned_codec.files",
     "InputWarning": "learned_codec.errors",
     "LearnedCodecError": "learned_codec.errors",
     "LearnedCodecWarning": "learned_codec.errors",

@@ -15,7 +15,7 @@ Threads may call these functions at the same time, with different destinations.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from learned_codec.atomic import atomic_path, atomic_write
 from learned_codec.errors import InvalidInputError
@@ -45,6 +45,28 @@ IMAGE_SUFFIXES = frozenset(
     )
 )
 """Suffixes of files in other image formats."""
+
+
+class EncodeFileOptions(TypedDict, total=False):
+    """The options of `encode_file`, for functions that pass them on: `**options: Unpack[EncodeFileOptions]`."""
+
+    quality: float | None
+    bpp: float | None
+    psnr: float | None
+    max_error: float | Sequence[float] | None
+    model: "ModelName | None"
+    profile: str | None
+    nodata: float | None
+    kind: Literal["sar"] | None
+    unit: "Unit | None"
+    tile_size: int | None
+    effort: int
+    device: str
+    threads: int | None
+    progress: "Progress | None"
+    dtype: str | None
+    overwrite: bool
+    force: bool
 
 
 def encode_file(

@@ -2,6 +2,7 @@
 
 import contextlib
 import html
+import inspect
 import io
 import os
 import stat
@@ -966,3 +967,10 @@ def test_modes_and_links(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a.lci").stat().st_mode) == 0o640
     assert (tmp_path / "link.tif").is_symlink()
     assert (tmp_path / "real.tif").is_file()
+
+
+def test_options_to_pass_on_are_those_of_encode_file() -> None:
+    signature = inspect.signature(learned_codec.encode_file)
+    wanted = {name: p.annotation for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
+    found = learned_codec.EncodeFileOptions.__annotations__
+    assert {name: getattr(kind, "__forward_arg__", kind) for name, kind in found.items()} == wanted

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import rasterio
@@ -241,13 +241,23 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
         return result
 
 
-def open(source: Any, **options: Any) -> Dataset:
+def open(
+    source: Any,
+    *,
+    errors: Literal["raise", "fill"] = "raise",
+    limits: learned_codec.Limits | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> Dataset:
     """Open a file for reading as a rasterio dataset.
 
     Args:
         source: a path, a URL, or anything else that `learned_codec.open` takes.
-        options: those of `learned_codec.open`.
+        errors: "raise" or "fill", as for `learned_codec.open`.
+        limits: the largest image to accept.
+        device: where the networks run.
+        threads: how many threads a call may use.
 
     Raises the errors of `learned_codec.open`.
     """
-    return Dataset(learned_codec.open(source, **options))
+    return Dataset(learned_codec.open(source, errors=errors, limits=limits, device=device, threads=threads))

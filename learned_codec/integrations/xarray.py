@@ -17,7 +17,7 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, Self, Unpack
 
 import numpy as np
 import xarray
@@ -27,6 +27,7 @@ from xarray.core import indexing
 
 import learned_codec
 from learned_codec.errors import InvalidInputError, MetadataLostWarning
+from learned_codec.integrations.dask import Computed
 
 VARIABLE = "band_data"
 
@@ -179,8 +180,13 @@ def _coordinates(reader: learned_codec.Reader) -> dict[str, Any]:
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
-def to_lci(array: xarray.DataArray, path: str | os.PathLike[str], **options: Any) -> learned_codec.Info:
-    """Write an array (y, x) or (band, y, x) to an LCI file. A dask array is computed region by region.
+def to_lci(
+    array: xarray.DataArray, path: str | os.PathLike[str], **options: Unpack[learned_codec.EncodeFileOptions]
+) -> learned_codec.Info:
+    """Write an array (y, x) or (band, y, x) to an LCI file.
+
+    A dask array may be larger than memory: each of its chunks is computed once, by dask's scheduler or a cluster, into
+    a temporary file as large as the array.
 
     The reference system, the coordinates, `_FillValue`, `units`, `scale_factor`, `add_offset`, `long_name` and names of
     bands are kept, if they are stored as rioxarray does it.
@@ -191,12 +197,14 @@ def to_lci(array: xarray.DataArray, path: str | os.PathLike[str], **options: Any
         path: the destination.
         options: those of `learned_codec.encode_file`.
 
-    Raises the errors of `encode_file`, and `InvalidInputError` for what isn't such an array.
+    Raises the errors of `encode_file`, `InvalidInputError` for what isn't such an array, and `FileError` if the
+    temporary file can't be written.
 
     Warns:
         MetadataLostWarning: the coordinates aren't evenly spaced, so they are not kept.
     """
-    return learned_codec.encode_file(_ArraySource(array), path, **options)
+    with _ArraySource(array) as source:
+        return learned_codec.encode_file(source, path, **options)
 
 
 class _ArraySource:
@@ -215,14 +223,26 @@ class _ArraySource:
             if set(axes) <= set(array.dims):
                 array = array.transpose(..., *axes)
         self._array = array if array.ndim == 3 else array.expand_dims("band")
+        self._computed: Computed | None = None
         self.bands, self.height, self.width = self._array.shape
         self.dtype = np.dtype(array.dtype)
         self.nodata = _fill_value(array)
         self.metadata = self._metadata()
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
-        """(bands, h, w) values."""
-        return np.asarray(self._array[:, rows, columns].values)
+        """(bands, h, w) values. All chunks of a dask array are computed for the first ones."""
+        if self._array.chunks is None:
+            return np.asarray(self._array[:, rows, columns].values)
+        if self._computed is None:
+            self._computed = Computed(self._array.data)
+        return self._computed.read(rows, columns)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._computed is not None:
+            self._computed.close()
 
     def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:  # noqa: ARG002 - there is none
         """Raise `InvalidInputError`: there is no plane."""

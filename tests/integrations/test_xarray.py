@@ -8,7 +8,7 @@ import pytest
 import rasterio
 
 import learned_codec
-from learned_codec.errors import InvalidInputError
+from learned_codec.errors import FileError, InvalidInputError
 from learned_codec.values.arrays import BOUNDED_DTYPES
 from tests.integrations.test_numcodecs import chunk
 
@@ -236,3 +236,50 @@ def test_other_arrays(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="dimensions"):
         to_lci(xarray.DataArray(np.zeros((2, 2, 3, 3))), tmp_path / "four.lci")
     assert not (tmp_path / "four.lci").exists()
+
+
+@pytest.mark.parametrize("rate", [{"quality": 60}, {"bpp": 3}, {"max_error": 1}])
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+def test_chunks_are_computed_once(tmp_path: Path, rate: dict[str, float], scheduler: str) -> None:
+    dask = pytest.importorskip("dask")
+    values = chunk(3, 150, 130)
+    values[:, :, :40] = 0
+    computed: list[object] = []
+
+    def noted(block: np.ndarray, block_info: dict) -> np.ndarray:
+        if block_info:
+            computed.append(tuple(block_info[0]["chunk-location"]))
+        return block
+
+    array = xarray.DataArray(values, dims=("band", "y", "x"), attrs={"_FillValue": 0})
+    lazy = array.chunk({"band": 2, "y": 70, "x": 50})
+    lazy = lazy.copy(data=lazy.data.map_blocks(noted, dtype=lazy.dtype, meta=lazy.data._meta))
+    to_lci(array, tmp_path / "array.lci", tile_size=64, **rate)
+    with dask.config.set(scheduler=scheduler):
+        to_lci(lazy, tmp_path / "lazy.lci", tile_size=64, **rate)
+    assert (tmp_path / "lazy.lci").read_bytes() == (tmp_path / "array.lci").read_bytes()
+    assert sorted(computed) == sorted(np.ndindex(2, 3, 3))
+
+
+def test_nothing_is_computed_for_what_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("dask")
+    lazy = xarray.DataArray(chunk(3, 70, 64), dims=("band", "y", "x")).chunk()
+    lazy = lazy.copy(data=lazy.data.map_blocks(lambda _: 1 // 0, dtype=lazy.dtype, meta=lazy.data._meta))
+    with pytest.raises(InvalidInputError, match="quality"):
+        to_lci(lazy, tmp_path / "a.lci", quality=101)
+    with pytest.raises(ZeroDivisionError):
+        to_lci(lazy, tmp_path / "a.lci")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_temporary_file_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dask")
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    array = xarray.DataArray(chunk(3, 70, 64), dims=("band", "y", "x")).chunk()
+    to_lci(array, tmp_path / "a.lci")
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+    with pytest.raises(FileError, match="temporary file"):
+        to_lci(array, tmp_path / "b.lci")

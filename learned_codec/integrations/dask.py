@@ -1,0 +1,93 @@
+"""Dask arrays that are computed once and then read many times, however large they are.
+
+An encoder reads its source several times: samples, borders, and then everything. To compute the chunks of a dask array
+each time would take hours.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import accumulate, product
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.errors import FileError
+
+Corner = tuple[int, ...]
+"""The indices of a chunk's first value."""
+
+
+class Computed:
+    """The values of a dask array (bands, height, width), in a temporary file as large as they are.
+
+    Each chunk is computed once, by the scheduler that dask is set to, and written by the thread or process that
+    computed it. So the workers of a cluster must share the folder of temporary files, which `TMPDIR` names.
+
+    Raises `FileError` if the file can't be written, and what the computation raises.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self._dtype, self._bands = array.dtype, array.shape[0]
+        self._shapes = _shapes(array.chunks)
+        sizes = (self._dtype.itemsize * prod(shape) for shape in self._shapes.values())
+        self._places = dict(zip(self._shapes, accumulate(sizes, initial=0), strict=False))
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="learned_codec-"))
+                path = Path(folder) / "values"
+                path.touch()
+                array.store(_ChunkFile(path, self._places), lock=False)
+                self._bytes = np.memmap(path, np.uint8, "r")
+            except OSError as error:
+                raise FileError.of(f"temporary file {error.filename or ''}".rstrip(), error) from error
+            self._open = stack.pop_all()
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """(bands, h, w) values."""
+        wanted = slice(0, self._bands), rows, columns
+        found = np.empty([part.stop - part.start for part in wanted], self._dtype)
+        for corner, shape in self._shapes.items():
+            common = [
+                slice(max(first, part.start), min(first + length, part.stop))
+                for first, length, part in zip(corner, shape, wanted, strict=True)
+            ]
+            if all(part.start < part.stop for part in common):
+                start = self._places[corner]
+                chunk = self._bytes[start : start + self._dtype.itemsize * prod(shape)].view(self._dtype)
+                origin = [part.start for part in wanted]
+                found[_moved(common, origin)] = chunk.reshape(shape)[_moved(common, corner)]
+        return found
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._bytes = None  # type: ignore[assignment]  # some systems don't delete a file that is mapped
+        self._open.close()
+
+
+class _ChunkFile:
+    """What dask stores chunks into, also from other processes."""
+
+    def __init__(self, path: Path, places: dict[Corner, int]) -> None:
+        self._path, self._places = path, places
+
+    def __setitem__(self, key: tuple[slice, ...], chunk: NDArray[Any]) -> None:
+        with self._path.open("r+b") as file:  # no new file: it isn't there if another machine has other folders
+            file.seek(self._places[tuple(part.start for part in key)])
+            file.write(np.ascontiguousarray(chunk).data)
+
+
+def _shapes(chunks: tuple[tuple[int, ...], ...]) -> dict[Corner, tuple[int, ...]]:
+    """The shape of each chunk, by its corner."""
+    along = [list(zip(accumulate(lengths[:-1], initial=0), lengths, strict=True)) for lengths in chunks]
+    return {tuple(first for first, _ in cell): tuple(length for _, length in cell) for cell in product(*along)}
+
+
+def _moved(parts: Sequence[slice], origin: Sequence[int]) -> tuple[slice, ...]:
+    """Slices counted from another origin."""
+    return tuple(slice(part.start - at, part.stop - at) for part, at in zip(parts, origin, strict=True))
