@@ -18,7 +18,7 @@ import numpy as np
 
 import learned_codec
 
-from . import environment
+from . import environment, markdown
 from .codec import Array
 from .storage import write_atomically, write_json
 
@@ -318,7 +318,7 @@ def table(result: dict[str, Any]) -> str:
             continue
         codecs = group["codecs"]
         lines += [f"**{group['name']}** ({len({row['image'] for row in group['rows']})} images)", ""]
-        lines += ["| error up to | " + " | ".join(codecs) + " |", "|" + "---|" * (len(codecs) + 1)]
+        lines += markdown.head("error up to", *codecs)
         for asked in group["bounds"]:
             rows = [row for row in group["rows"] if row["asked"] == asked]
             cells = []
@@ -332,7 +332,7 @@ def table(result: dict[str, Any]) -> str:
                 else:
                     cells.append(f"{bits:.3f} ({100 * (bits / ours - 1):+.0f} %)".replace("-", "−"))
             label = "0 (lossless)" if asked == 0 else f"{asked}".replace("%", " % of the range")
-            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+            lines.append(markdown.row(label, *cells))
         lines.append("")
     return "\n".join(lines)
 

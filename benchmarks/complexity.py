@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import compressai_peers, environment
+from . import compressai_peers, environment, markdown
 
 #: Parts of CompressAI's models that only encoders run.
 _ENCODER_ONLY = ("g_a", "h_a")
@@ -121,10 +121,9 @@ def run(command: str = "") -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    lines = ["| model | decoder kMAC/px | encoder kMAC/px | source |", "|---|---|---|---|"]
+    lines = markdown.head("model", "decoder kMAC/px", "encoder kMAC/px", "source")
     for row in result["rows"]:
-        encoder = row["encoder_kmac_per_pixel"]
-        shown = "–" if encoder is None else f"{encoder:.1f}"
-        lines.append(f"| {row['name']} | {row['decoder_kmac_per_pixel']:.1f} | {shown} | {row['source']} |")
+        counts = (markdown.number(row[f"{side}_kmac_per_pixel"], 1) for side in ("decoder", "encoder"))
+        lines.append(markdown.row(row["name"], *counts, row["source"]))
     lines += ["", *(f"left out: {s['codec']} ({s['reason']})" for s in result["skipped"])]
     return "\n".join(lines).rstrip()

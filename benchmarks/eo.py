@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from . import codecs, datasets, environment, metrics
+from . import codecs, datasets, environment, markdown, metrics
 from .codec import Array, Codec, bands_of, fill_with_mean
 
 #: Bits per pixel and band, as in published tables.
@@ -132,14 +132,6 @@ def run(
     }
 
 
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _show(value: float | None, digits: int) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
 def _row(scene: dict[str, Any], codec: str, rate: float) -> dict[str, Any] | None:
     return next((row for row in scene["rows"] if (row["codec"], row["rate"]) == (codec, rate)), None)
 
@@ -156,7 +148,7 @@ def sizes_table(result: dict[str, Any], label: Callable[[str], str]) -> str:
         "saves",
         "largest error",
     ]
-    lines = [_line(*head, "LERC at that error"), "|" + "---|" * (len(head) + 1)]
+    lines = markdown.head(*head, "LERC at that error")
     for scene in result["scenes"]:
         ours = _row(scene, "ours", rate)
         kilobytes = [f"{scene[key] / 1000:,.0f} kB" for key in ("raw", *LOSSLESS)]
@@ -165,7 +157,7 @@ def sizes_table(result: dict[str, Any], label: Callable[[str], str]) -> str:
             saved = 1 - ours["bytes"] / scene[LOSSLESS[0]]
             mine = [f"{ours['bytes'] / 1000:,.0f} kB", f"{saved:.0%}", f"{scene['largest']:g}"]
         lerc = "–" if scene["lerc"] is None else f"{scene['lerc'] / 1000:,.0f} kB"
-        lines.append(_line(scene["scene"], scene["kind"], *kilobytes, *mine, lerc))
+        lines.append(markdown.row(scene["scene"], scene["kind"], *kilobytes, *mine, lerc))
     return "\n".join(lines)
 
 
@@ -173,7 +165,7 @@ def checks_table(result: dict[str, Any], label: Callable[[str], str]) -> str:
     """Markdown: means of the checks over the scenes that every codec of the comparison could code, by rate."""
     names = [name for name in LOSSY if name != "jpegxl"]
     head = ["bits per pixel and band", "codec", *(title for _, title, _ in CHECKS)]
-    lines = [_line(*head), "|" + "---|" * len(head)]
+    lines = markdown.head(*head)
     for rate in RATES:
         shared = [s for s in result["scenes"] if all(_row(s, name, rate) for name in names)]
         for name in names if shared else []:
@@ -181,18 +173,22 @@ def checks_table(result: dict[str, Any], label: Callable[[str], str]) -> str:
             for key, _, digits in CHECKS:
                 rows = [_row(scene, name, rate) or {} for scene in shared]
                 known = [row[key] for row in rows if row.get(key) is not None and math.isfinite(row[key])]
-                cells.append(_show(sum(known) / len(known) if known else None, digits))
-            lines.append(_line(f"{rate:g} ({len(shared)} scenes)", label(name), *cells))
+                cells.append(markdown.number(sum(known) / len(known) if known else None, digits))
+            lines.append(markdown.row(f"{rate:g} ({len(shared)} scenes)", label(name), *cells))
     return "\n".join(lines)
 
 
 def scenes_table(result: dict[str, Any], label: Callable[[str], str]) -> str:
     """Markdown: PSNR of every scene and codec at each rate."""
     head = ["scene", "kind", *(f"{label(name)}, {rate:g}" for rate in RATES for name in LOSSY)]
-    lines = [_line(*head), "|" + "---|" * len(head)]
+    lines = markdown.head(*head)
     for scene in result["scenes"]:
         rows = [_row(scene, name, rate) for rate in RATES for name in LOSSY]
-        lines.append(_line(scene["scene"], scene["kind"], *(_show(row["psnr"] if row else None, 2) for row in rows)))
+        lines.append(
+            markdown.row(
+                scene["scene"], scene["kind"], *(markdown.number(row["psnr"] if row else None, 2) for row in rows)
+            )
+        )
     return "\n".join(lines)
 
 

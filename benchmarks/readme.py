@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import eo, peers, plots, speed_page
+from .markdown import head, percent, row
 
 GROUPS = {"rgb8": "8-bit RGB", "mono16": "16-bit, one band", "multi": "multi-band, 8 and 16-bit"}
 
@@ -14,30 +15,30 @@ def rate_table(result: Mapping[str, Any]) -> str:
     """BD-rates of all codecs by PSNR (PCHIP), over all qualities and by band, the best codec first, as Markdown."""
     rows = [bd for bd in result["bd"] if bd["method"] == "pchip" and bd["mean_of_images"] is not None]
     bands = {name.removeprefix("psnr "): found for name, found in result["bd-parts"].items() if name != "ms-ssim"}
-    lines = [
-        f"| {result['dataset']}, {len(result['images'])} images, by PSNR | mean of images | mean curve | "
-        + " | ".join(bands) + " |",
-        "|---|---|---|" + "---|" * len(bands),
-    ]  # fmt: skip
+    lines = head(f"{_title(result)}, by PSNR", "mean of images", "mean curve", *bands)
     for bd in sorted(rows, key=lambda bd: bd["mean_of_images"]):
-        cells = [_percent(bd["mean_of_images"]), _percent(bd["mean_curve"] and bd["mean_curve"]["value"])]
-        cells += [_percent(_of(found, bd["codec"])) for found in bands.values()]
-        lines.append(f"| {_name(bd['codec'])} | {' | '.join(cells)} |")
+        cells = [percent(bd["mean_of_images"]), percent(bd["mean_curve"] and bd["mean_curve"]["value"])]
+        cells += [percent(_of(found, bd["codec"])) for found in bands.values()]
+        lines.append(row(_name(bd["codec"]), *cells))
     return "\n".join(lines)
 
 
 def peers_table() -> str:
     """The settings of the peers and why they are their best, as Markdown, for `docs/benchmarks.md`."""
-    rows = [f"| `{codec.name}` | {codec.description} | {codec.note} |" for codec in peers.codecs()]
-    return "\n".join(["| peer | settings | why |", "|---|---|---|", *rows])
+    rows = [row(f"`{codec.name}`", codec.description, codec.note) for codec in peers.codecs()]
+    return "\n".join([*head("peer", "settings", "why"), *rows])
 
 
 def structure_table(result: Mapping[str, Any]) -> str:
     """BD-rates by MS-SSIM, the best codec first, as Markdown."""
     rows = [bd for bd in result["bd-parts"]["ms-ssim"] if bd["mean_of_images"] is not None]
-    lines = [f"| {result['dataset']}, {len(result['images'])} images, by MS-SSIM | mean of images |", "|---|---|"]
+    lines = head(f"{_title(result)}, by MS-SSIM", "mean of images")
     rows.sort(key=lambda bd: float(bd["mean_of_images"]))
-    return "\n".join([*lines, *(f"| {_name(bd['codec'])} | {_percent(bd['mean_of_images'])} |" for bd in rows)])
+    return "\n".join([*lines, *(row(_name(bd["codec"]), percent(bd["mean_of_images"])) for bd in rows)])
+
+
+def _title(result: Mapping[str, Any]) -> str:
+    return f"{result['dataset']}, {len(result['images'])} images"
 
 
 def _of(rows: Iterable[Mapping[str, Any]], codec: str) -> float | None:
@@ -48,22 +49,15 @@ def _name(codec: str) -> str:
     return f"**{plots.label(codec)}**" if codec == "ours" else plots.label(codec)
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.1f} %".replace("-", "−")
-
-
 def quality_table(result: Mapping[str, Any]) -> str:
     """Bits per pixel and PSNR by quality, as Markdown, for `docs/guide/photographs.md`."""
     ours = next(entry for entry in result["codecs"] if entry["name"] == "ours")
-    lines = [
-        f"| quality | bits per pixel, mean of {len(ours['images'])} images of {result['dataset']} | least … most "
-        "| PSNR, mean |",
-        "|---|---|---|---|",
-    ]
+    images = f"{len(ours['images'])} images of {result['dataset']}"
+    lines = head("quality", f"bits per pixel, mean of {images}", "least … most", "PSNR, mean")
     for number, quality in enumerate(ours["settings"]):
         rates = [values["bpp"][number] for values in ours["images"].values()]
         cells = [f"{ours['results']['bpp'][number]:.2f}", f"{min(rates):.2f} … {max(rates):.2f}"]
-        lines.append(f"| {quality:g} | {' | '.join(cells)} | {ours['results']['psnr'][number]:.1f} dB |")
+        lines.append(row(f"{quality:g}", *cells, f"{ours['results']['psnr'][number]:.1f} dB"))
     return "\n".join(lines)
 
 
@@ -71,13 +65,9 @@ def effort_table(result: Mapping[str, Any]) -> str:
     """BD-rates of the efforts, as Markdown."""
     efforts = [entry["name"] for entry in result["codecs"] if entry["name"].startswith("ours")]
     found = [bd for bd in result["bd"] if bd["method"] == "pchip" and bd["codec"] in efforts]
-    lines = [
-        f"| `effort` ({result['dataset']}, {len(result['images'])} images) | mean of images | mean curve |",
-        "|---|---|---|",
-    ]
-    for number, bd in enumerate(found):
-        values = f"{bd['mean_of_images']:+.1f} % | {bd['mean_curve']['value']:+.1f} %".replace("-", "−")
-        lines.append(f"| {number} | {values} |")
+    lines = head(f"`effort` ({_title(result)})", "mean of images", "mean curve")
+    for effort, bd in enumerate(found):
+        lines.append(row(str(effort), percent(bd["mean_of_images"]), percent(bd["mean_curve"]["value"])))
     return "\n".join(lines)
 
 
@@ -100,13 +90,8 @@ def raster_table(sar: Mapping[str, Any], optical: Iterable[Mapping[str, Any]]) -
         (bd,) = [b for b in result["bd"] if b["codec"] == "ours" and b["method"] == "pchip"]
         anchor = "JPEG 2000 with a KLT" if bd["anchor"].endswith("-klt") else "JPEG 2000"
         rows.append((result["group"], anchor, bd["mean_of_images"], list(bd["per_image"].values())))
-    lines = [
-        "| earth observation, bytes on disk | images | against | mean of images | best … worst |",
-        "|---|---|---|---|---|",
-    ]
+    lines = head("earth observation, bytes on disk", "images", "against", "mean of images", "best … worst")
     for group, anchor, value, each in rows:
-        kind = GROUPS.get(group, group)
-        spread = f"{min(each):+.0f} … {max(each):+.0f} %" if len(each) > 1 else ""
-        figures = f"**{value:+.1f} %** | {spread}".replace("-", "−")
-        lines.append(f"| {kind} | {len(each)} | {anchor} | {figures} |")
+        spread = f"{min(each):+.0f} … {max(each):+.0f} %".replace("-", "−") if len(each) > 1 else ""
+        lines.append(row(GROUPS.get(group, group), str(len(each)), anchor, f"**{percent(value)}**", spread))
     return "\n".join(lines)

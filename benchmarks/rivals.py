@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import bdrate
+from . import bdrate, markdown
 
 #: How many images a data set has. Published means are over all of them, so only whole runs can be compared with them.
 _WHOLE = {"kodak": 24}
@@ -53,16 +53,12 @@ def table(result: Mapping[str, Any], *, short: bool = False) -> str:
         return ""
     bands = [f"{low:g}–{high:g} dB" for low, high in _BANDS]
     head = ["published codec", "BD-rate", *bands, "we take more", "decoder kMAC/px", "measured by"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = markdown.head(*head)
     for entry in (e for e in published if "label" in e or not short):
-        whole = entry.get("stated") or _percent(bd(anchor, entry))
-        parts = [_percent(bd(anchor, entry, within)) for within in _BANDS]
-        more = "–" if ours is None else _percent(distance(ours, entry))
+        whole = entry.get("stated") or markdown.percent(bd(anchor, entry))
+        parts = [markdown.percent(bd(anchor, entry, within)) for within in _BANDS]
+        more = "–" if ours is None else markdown.percent(distance(ours, entry))
         macs = entry["decoder_kmac_per_pixel"]
         cells = [entry["name"], whole, *parts, more, "–" if macs is None else f"{macs:g}", entry["measured_by"]]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(markdown.row(*cells))
     return "\n".join(lines)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.1f} %".replace("-", "−")

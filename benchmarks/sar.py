@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from learned_codec.values.decibels import to_decibels
 
-from . import bdrate, codecs, environment, metrics
+from . import bdrate, codecs, environment, markdown, metrics
 from .codec import Array, Codec, fill_with_mean
 from .datasets import DatasetError
 from .jpeg2000 import Jpeg2000
@@ -259,8 +259,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['dataset']}, {parts}: {result['clip']}; {result['input']}; PSNR in dB with peak {result['peak']}.",
         "",
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
+        *markdown.head(*head),
     ]
     cells: dict[tuple[str, str], dict[float, dict[str, Any]]] = {}
     for row in rows:
@@ -271,11 +270,24 @@ def table(result: dict[str, Any]) -> str:
         last = found.get(rates[-1], {})
         pairs = [_pair(found.get(rate)) for rate in rates]
         value = saved.get((scene_name, codec))
-        bd = "" if value is None else f"{value:+.1f} %"
-        lines.append(_line(scene_name, codec, *pairs, _show(last.get("enl-ratio"), 2), _show(last.get("epi"), 3), bd))
+        bd = "" if value is None else markdown.percent(value)
+        lines.append(
+            markdown.row(
+                scene_name,
+                codec,
+                *pairs,
+                markdown.number(last.get("enl-ratio"), 2),
+                markdown.number(last.get("epi"), 3),
+                bd,
+            )
+        )
     for row in result["published"]:
         pairs = [_pair(row) if rate == row["bpp"] else "" for rate in rates]
-        lines.append(_line("published", row["name"], *pairs, "", _show(row.get("epi"), 3) if "epi" in row else "", ""))
+        lines.append(
+            markdown.row(
+                "published", row["name"], *pairs, "", markdown.number(row.get("epi"), 3) if "epi" in row else "", ""
+            )
+        )
     return "\n".join(lines)
 
 
@@ -283,16 +295,8 @@ def _scene(name: str) -> str:
     return "mean" if name.startswith("mean of ") else name
 
 
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _show(value: float | None, digits: int) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
-
-
 def _pair(row: dict[str, Any] | None) -> str:
     if row is None:
         return "–"
-    text = f"{_show(row['psnr'], 2)} / {_show(row['ssim'], 3)}"
+    text = f"{markdown.number(row['psnr'], 2)} / {markdown.number(row['ssim'], 3)}"
     return text + (f" ({row['scene'][8:]})" if str(row.get("scene", "")).startswith("mean of ") else "")

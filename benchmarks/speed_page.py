@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from . import markdown
 from .speed import digits
 
 Label = Callable[[str], str]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(line) + " |" for line in (head, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+    return "\n".join([*markdown.head(*head), *(markdown.row(*cells) for cells in rows)])
 
 
 def calls(result: Mapping[str, Any], label: Label) -> str:

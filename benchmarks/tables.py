@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import rivals
+from .markdown import head, percent, row
 from .rd import MEASURED
 from .storage import write_atomically, write_json
 
@@ -37,8 +38,8 @@ def to_csv(result: dict[str, Any]) -> str:
     for codec in result["codecs"]:
         for image, values in codec["images"].items():
             for i, setting in enumerate(codec["settings"]):
-                row = [values[key][i] if key in values else None for key in keys]
-                cells = ["" if v is None else f"{v:.6g}" for v in row]
+                measured = [values[key][i] if key in values else None for key in keys]
+                cells = ["" if v is None else f"{v:.6g}" for v in measured]
                 own = values["setting"][i] if "setting" in values else setting
                 writer.writerow([codec["name"], codec["version"], image, f"{own:g}", *cells])
     return out.getvalue()
@@ -103,46 +104,34 @@ def left_out_lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _row(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _head(*cells: str) -> list[str]:
-    return [_row(*cells), "|" + "---|" * len(cells)]
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.1f} %"
-
-
 def each_image(result: dict[str, Any]) -> list[str]:
     """BD-rates (PCHIP, PSNR) of all images and codecs, their means, and those of the mean curves."""
     rows = [bd for bd in result["bd"] if bd["method"] == "pchip"]
-    lines = _head("image", *(bd["codec"] for bd in rows))
+    lines = head("image", *(bd["codec"] for bd in rows))
     for name in result["images"]:
-        lines.append(_row(name, *(percent(bd["per_image"].get(name)) for bd in rows)))
+        lines.append(row(name, *(percent(bd["per_image"].get(name)) for bd in rows)))
     means = (f"{percent(bd['mean_of_images'])} ({bd['images']})" if bd["images"] else "–" for bd in rows)
-    lines.append(_row("**mean (number of images)**", *means))
+    lines.append(row("**mean (number of images)**", *means))
     if not result["mixed"]:
         whole = (percent(bd["mean_curve"]["value"] if bd["mean_curve"] else None) for bd in rows)
-        lines.append(_row("**mean curve**", *whole))
+        lines.append(row("**mean curve**", *whole))
     return lines
 
 
 def parts(result: dict[str, Any]) -> list[str]:
     """BD-rates by MS-SSIM and by band of PSNR: the mean of images, and of how many."""
     names = [entry["name"] for entry in result["codecs"] if entry["name"] != result["anchor"]]
-    lines = _head("mean of images (number)", *result["bd-parts"])
+    lines = head("mean of images (number)", *result["bd-parts"])
     for name in names:
         found = [next((bd for bd in rows if bd["codec"] == name), None) for rows in result["bd-parts"].values()]
         cells = [f"{percent(bd['mean_of_images'])} ({bd['images']})" if bd and bd["images"] else "–" for bd in found]
-        lines.append(_row(name, *cells))
+        lines.append(row(name, *cells))
     return lines
 
 
 def errors(result: dict[str, Any]) -> list[str]:
     """The largest error at `_LEVEL`, its mean and the worst of the images, and how many pixels of masks are wrong."""
-    lines = _head("codec", f"largest error at {_LEVEL:g} dB: mean", "worst", "images", "wrong pixels of masks")
+    lines = head("codec", f"largest error at {_LEVEL:g} dB: mean", "worst", "images", "wrong pixels of masks")
     for entry in result["codecs"]:
         if "psnr" not in entry["metrics"]:
             continue
@@ -150,7 +139,7 @@ def errors(result: dict[str, Any]) -> list[str]:
         known = [value for value in found if value is not None]
         masks = [n for values in entry["images"].values() for n in values.get("mask-errors", [])]
         cells = [f"{sum(known) / len(known):.1f}", f"{max(known):.0f}"] if known else ["–", "–"]
-        lines.append(_row(entry["name"], *cells, str(len(known)), f"{sum(masks):g}" if masks else "–"))
+        lines.append(row(entry["name"], *cells, str(len(known)), f"{sum(masks):g}" if masks else "–"))
     return lines
 
 
@@ -164,9 +153,9 @@ def _largest(values: dict[str, Any]) -> float | None:
 
 
 def settings(result: dict[str, Any]) -> list[str]:
-    lines = _head("codec", "settings", "why", "version")
+    lines = head("codec", "settings", "why", "version")
     for entry in result["codecs"]:
-        lines.append(_row(entry["name"], entry["description"], entry["note"] or "–", entry["version"]))
+        lines.append(row(entry["name"], entry["description"], entry["note"] or "–", entry["version"]))
     return lines
 
 

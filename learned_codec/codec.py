@@ -25,7 +25,7 @@ from learned_codec.bounded.header import NO_MODEL, bounds_of, is_bounded, said_o
 from learned_codec.errors import BitstreamError, InputWarning, InvalidInputError, RateError, UnknownModelError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
-from learned_codec.models.config import quality_of_step, step_of_quality
+from learned_codec.models.config import quality_of_step, step_of_quality, top_step
 from learned_codec.models.device import checked_threads
 from learned_codec.models.registry import ModelCard, ModelName, list_models, register_model
 from learned_codec.reader import Reader, nodata_of
@@ -472,7 +472,7 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
         model=card.name if card else None,
         weights_id=header.weights_id.hex(),
         quality=quality_of_step(header.quality_step, card.max_step)
-        if card and header.quality_step <= card.top_step
+        if card and header.quality_step <= top_step(card.max_step)
         else None,
         max_error=bounds,
         tile_size=header.tile_code * TILE_UNIT or None,

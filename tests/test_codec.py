@@ -23,6 +23,7 @@ from learned_codec.errors import (
     UnsupportedVersionError,
 )
 from learned_codec.models import registry
+from learned_codec.models.config import top_step
 from learned_codec.models.model import Model
 
 GOLDEN = Path(__file__).parent / "golden" / "codec"
@@ -262,7 +263,7 @@ def test_beyond_the_last_trained_level_errors_go_on_falling(name: str) -> None:
     y = model.analyse(pixels)
     best = model.linear(y) + 0.5  # of what the latents hold
     found = []
-    for step in range(model.max_step, model.top_step + 1, 64):
+    for step in range(model.max_step, top_step(model.max_step) + 1, 64):
         coded = model.code(y, step)
         (decoded,) = model.decode(coded.encoder.finish(), step, *y.shape[:2])
         assert np.array_equal(decoded, coded.decoded)
@@ -289,8 +290,8 @@ def test_rates_beyond_quality_100(picture: np.ndarray, effort: int) -> None:
 def test_a_quality_step_above_all_is_damage(picture: np.ndarray) -> None:
     container = bitstream.read(learned_codec.encode(picture[:32, :32]))
     card = registry.default(3)
-    header = replace(container.header, quality_step=card.top_step + 1)
-    with pytest.raises(CorruptDataError, match=f"highest, {card.top_step}"):
+    header = replace(container.header, quality_step=top_step(card.max_step) + 1)
+    with pytest.raises(CorruptDataError, match=f"highest, {top_step(card.max_step)}"):
         learned_codec.decode(bitstream.write(header, [bytes(container.tile(0))]))
 
 

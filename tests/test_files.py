@@ -105,7 +105,7 @@ CODED = b"\1" * 64  # fewer bytes would be too few for a tile's many samples
 class Hollow:
     """In place of a model: codes nothing, and decodes to 0.5. All but pixels then takes no time."""
 
-    max_step, top_step, device = 1152, 1664, "cpu"
+    max_step, device = 1152, "cpu"
 
     def __init__(self, bands: int) -> None:
         self.config = SimpleNamespace(bands=bands, latents=1)

@@ -192,8 +192,8 @@ def predict(
     values, magnitudes = weights.values.astype(dtype), weights.magnitudes.astype(dtype)
     for rows in strips(height, width):
         there = surroundings(at, own, references, step, ranges, rows, dtype)
-        said = np.floor((values @ there.features + (1 << FRACTION_BITS - 1)) * 2.0**-FRACTION_BITS)
-        predicted = (there.base + said).clip(0, ranges[0])
+        change = np.floor((values @ there.features + (1 << FRACTION_BITS - 1)) * 2.0**-FRACTION_BITS)
+        predicted = (there.base + change).clip(0, ranges[0])
         shades = weights.shifts[shade_of(predicted, ranges[0])]
         found[rows] = predicted.reshape(-1, width)
         contexts[rows] = context_of(magnitudes @ there.activities, shades).reshape(-1, width)

@@ -16,7 +16,7 @@ from learned_codec.errors import WeightsError
 
 from . import rdoq
 from .block_transform import BlockTransform
-from .config import BLOCK, EXTRA_GAIN, EXTRA_STEPS, HYPER_STRIDE, QUALITY_STEPS
+from .config import BLOCK, EXTRA_GAIN, HYPER_STRIDE, QUALITY_STEPS
 from .engine import Array, Engine
 from .exact import LevelTables
 from .inference import HyperAnalysisProgram, RefinementConfig, RefinementProgram
@@ -100,11 +100,6 @@ class BaseModel(ABC):
     def max_step(self) -> int:
         """The quality step of quality 100, the last trained one; the lowest is 0."""
         return self.config.max_step
-
-    @property
-    def top_step(self) -> int:
-        """The highest quality step there is."""
-        return self.max_step + EXTRA_STEPS
 
     def at(self, name: str, step: int) -> Array:
         """A per-level table at a quality step, (C,)."""

@@ -58,8 +58,13 @@ def quality_of_step(step: int, max_step: int) -> float:
     return round(1 + 99 * step / max_step, 3)
 
 
+def top_step(max_step: int) -> int:
+    """The highest quality step of a file. Only `bpp` and `psnr` lead above `max_step`, the step of quality 100."""
+    return max_step + EXTRA_STEPS
+
+
 class TrainedLevels:
-    """What every configuration says of its levels, and how it is stored. Its classes are dataclasses."""
+    """The part of every configuration that is about levels, and how it is stored. Its classes are dataclasses."""
 
     __slots__ = ()
 

@@ -301,7 +301,7 @@ class ExactHyperPrior:
         given = np.zeros((size[0] // HYPER_STRIDE, size[1] // HYPER_STRIDE, channels), np.float32)
         given[:height, :width] = np.clip(np.floor(x * 2.0**-HYPER_INPUT_BITS), -ACTIVATION_MAX, ACTIVATION_MAX)
         within = inside(size, height * HYPER_STRIDE, width * HYPER_STRIDE, 2)
-        (features,) = self._features(given, within, _vector(level.feature_bias))
+        (features,) = self._features(given, within, vector(level.feature_bias))
         return features
 
 
@@ -397,7 +397,7 @@ class ExactEntropyModel(ExactHyperPrior):
         known: list[Array] = []
         for stage, groups in enumerate(self._groups):
             channels = np.concatenate([np.arange(group.start, group.stop) for group in groups])
-            vectors = _vector(level.unit[channels]), *map(_vector, to_mean[:, channels])
+            vectors = vector(level.unit[channels]), *map(vector, to_mean[:, channels])
             found = self._stages[stage](features, within, *vectors, *known)
             means, float_bins = (x.reshape(rows, columns, PHASES, -1) for x in found)
             bins = float_bins.astype(np.uint8)
@@ -425,7 +425,8 @@ def _scalar(value: float) -> Array:
     return np.full((1, 1, 1), value, np.float32)
 
 
-def _vector(values: NDArray[Any]) -> Array:
+def vector(values: NDArray[Any]) -> Array:
+    """(C,) values as (C, 1, 1) float32: one for each channel."""
     return values.astype(np.float32)[:, None, None]
 
 

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from learned_codec.errors import InvalidInputError, MissingDependencyError, ModelError, UnknownModelError, WeightsError
 
-from .config import EXTRA_STEPS
-
 if TYPE_CHECKING:
     from .base import BaseModel
     from .effort import Optimiser
@@ -59,11 +57,6 @@ class ModelCard:
     max_step: int
     adaptations: int
     card: dict[str, Any]
-
-    @property
-    def top_step(self) -> int:
-        """The highest quality step, beyond quality 100. Only `bpp` and `psnr` lead there."""
-        return self.max_step + EXTRA_STEPS
 
     def to_dict(self) -> dict[str, Any]:
         return dict(self.card)

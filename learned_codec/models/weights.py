@@ -31,7 +31,7 @@ from .layered.config import LayeredConfig
 
 KEY = "learned_codec"
 CONFIGS: dict[str, type[ModelConfig | LayeredConfig]] = {"weights 1": ModelConfig, "weights 2": LayeredConfig}
-"""The configuration of each generation's models, by the format that a weights file says."""
+"""The configuration of each generation's models, by the format named in a weights file."""
 
 C = TypeVar("C", ModelConfig, LayeredConfig)
 
@@ -44,7 +44,19 @@ LEVEL_TABLES = {
     "refinement_bias": "synthesis.refinement.level_bias",
     "refinement_scale": "synthesis.refinement.level_scale",
 }
-"""The `levels` tables of a weights file, and the parameter of `Network` that each comes from."""
+"""The `levels` tables of a weights file of the first generation, each with the parameter of `Network` it is made of."""
+
+LAYERED_LEVEL_TABLES = {
+    "log2_gain": "entropy.log2_gain",
+    "log2_sigma": "entropy.log2_sigma",
+    "log2_inverse": "log2_inverse",
+    "hyper_gain": "entropy.hyper_gain",
+    "hyper_bias": "entropy.hyper_bias",
+    "refinement_bias": "refinement.level_bias",
+    "refinement_scale": "refinement.level_scale",
+    "refinement_condition": "refinement.cond_level",
+}
+"""The same of the second generation, and the parameters of `LayeredNetwork`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
         name: the file's name in warnings.
         description: the description of the same dataset, for texts that aren't UTF-8.
     """
-    say = _Texts(raster, name, description if description is not None and description.foreign else None)
+    texts = _Texts(raster, name, description if description is not None and description.foreign else None)
     found: dict[str, Any] = {}
     if raster.crs is not None and raster.crs.wkt:
         found["crs"] = _wkt(raster.crs)
@@ -75,22 +75,22 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
             "crs": _wkt(points_crs) if points_crs is not None and points_crs.wkt else None,
             "points": [[*map(number_to_json, _place(p)), str(p.id), str(p.info or "")] for p in points],
         }
-    if rpcs := say.tags("RPC"):
+    if rpcs := texts.tags("RPC"):
         found["rpcs"] = rpcs
-    tags = say.all_tags()
+    tags = texts.all_tags()
     if dpi := _pop_resolution(tags.get("", {})):
         found["dpi"] = dpi
     tags = {namespace: items for namespace, items in tags.items() if items}
     if tags:
         found["tags"] = tags
-    found["bands"] = [_band(raster, index, say) for index in raster.indexes]
+    found["bands"] = [_band(raster, index, texts) for index in raster.indexes]
     if alpha is not None:
         found["alpha"] = alpha - 1
     if factors := raster.overviews(1):
         found["overviews"] = [int(f) for f in factors if f > 1][:MAX_OVERVIEWS]
-    if profile := say.tags("COLOR_PROFILE").get("SOURCE_ICC_PROFILE"):
+    if profile := texts.tags("COLOR_PROFILE").get("SOURCE_ICC_PROFILE"):
         found["icc"] = profile  # base64 already
-    if xmp := say.tags("xml:XMP").get("xml:XMP"):
+    if xmp := texts.tags("xml:XMP").get("xml:XMP"):
         found["xmp"] = meta.binary(xmp.encode())
     with suppress(ValueError):  # what rasterio raises where there is none
         table = raster.colormap(1)
@@ -131,16 +131,16 @@ def _place(point: Any) -> tuple[float, ...]:
     return *place, point.z if point.z is not None and math.isfinite(point.z) else 0.0
 
 
-def _band(raster: Any, index: int, say: _Texts) -> dict[str, Any]:
+def _band(raster: Any, index: int, texts: _Texts) -> dict[str, Any]:
     """The metadata of one band, without values that are the default."""
     at = index - 1
     band: dict[str, Any] = {"color": raster.colorinterp[at].name}
-    texts = {"description": say.descriptions[at], "unit": say.units[at]}
-    band.update({key: value for key, value in texts.items() if value})
+    stated = {"description": texts.descriptions[at], "unit": texts.units[at]}
+    band.update({key: value for key, value in stated.items() if value})
     for key, value, usual in (("scale", raster.scales[at], 1), ("offset", raster.offsets[at], 0)):
         if value != usual:
             band[key] = number_to_json(value)
-    if tags := {key: items for key, items in say.all_tags(index).items() if items}:
+    if tags := {key: items for key, items in texts.all_tags(index).items() if items}:
         band["tags"] = tags
     return band
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from learned_codec.bitstream import Container, Header
 from learned_codec.bitstream.payload import split_adaptation, split_count, split_payload
 from learned_codec.errors import BitstreamError, CorruptDataError
-from learned_codec.models.config import BLOCK, HALO
+from learned_codec.models.config import BLOCK, HALO, top_step
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
 from learned_codec.values.reduce import cells, picked, reduced, reduced_side
@@ -162,8 +162,9 @@ class ImageDecoder(TileDecoder):
         self.card = card
         self.transform = ValueTransform.of_header(header, card.bands)
         super().__init__(container, lenient=lenient)
-        if header.quality_step > card.top_step:
-            raise CorruptDataError(f"quality step {header.quality_step} is above the model's highest, {card.top_step}")
+        highest = top_step(card.max_step)
+        if header.quality_step > highest:
+            raise CorruptDataError(f"quality step {header.quality_step} is above the model's highest, {highest}")
         self.adaptations = split_adaptation(header.adaptation, card.adaptations, self.transform.components)
 
     def blocks(

@@ -17,7 +17,7 @@ from learned_codec import bitstream
 from learned_codec.bitstream import Header, varint
 from learned_codec.bitstream.payload import join_adaptation, join_payload
 from learned_codec.errors import DistortionWarning, RateError, RateWarning
-from learned_codec.models.config import BLOCK, step_of_quality
+from learned_codec.models.config import BLOCK, step_of_quality, top_step
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import VALID, Side
 from learned_codec.values.ranges import Extremes
@@ -111,7 +111,7 @@ class ImageEncoder:
         with Workers(self.threads) as self._workers:
             if control == "quality":
                 finer = round(SCATTER_STEPS * (1 - value / 100) * scatter(self.source))
-                step = min(step_of_quality(value, self.model.max_step) + finer, self.model.top_step)
+                step = min(step_of_quality(value, self.model.max_step) + finer, top_step(self.model.max_step))
                 # Tile by tile, so the whole image's latents or symbols are never in memory.
                 data = self._write(step, self._tiles(step)).data
             else:
@@ -270,7 +270,7 @@ class ImageEncoder:
             tiles.extend(self._counted(self._tiles()))
             if not tiles.visible or self._bounded().constant:  # all steps give the same file
                 return self._write(0, tiles).data
-            search = Search(goal, self._curve(goal, tiles), range(self.model.top_step + 1))
+            search = Search(goal, self._curve(goal, tiles), range(top_step(self.model.max_step) + 1))
             if self.optimiser is None:
                 return self._chosen(goal, self._offers(search, tiles))
             first = search.next() or 0
@@ -287,7 +287,7 @@ class ImageEncoder:
     def _near_offers(self, goal: Goal, step: int) -> list[Offer]:
         """Files of latents optimised for a step. If the goal lies too far from it, also for other steps."""
         offers: list[Offer] = []
-        lowest, highest = 0, self.model.top_step
+        lowest, highest = 0, top_step(self.model.max_step)
         while True:
             near = range(max(lowest, step - NEAR), min(highest, step + NEAR) + 1)
             with TileStore() as tiles:

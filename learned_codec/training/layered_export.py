@@ -7,7 +7,8 @@ from torch import Tensor
 
 from learned_codec.models.exact import LOG2_BITS, MU_BITS
 from learned_codec.models.layered.config import MEANS
-from learned_codec.models.layered.network import TABLES, LayeredEntropy, LayeredNetwork
+from learned_codec.models.layered.network import LayeredEntropy, LayeredNetwork
+from learned_codec.models.weights import LAYERED_LEVEL_TABLES
 
 from .quantise import ExactTensors, Ranges
 
@@ -29,7 +30,7 @@ def quantised(entropy: LayeredEntropy, ranges: Ranges) -> dict[str, Tensor]:
 def layered_tensors(network: LayeredNetwork, ranges: Ranges) -> dict[str, Tensor]:
     """All tensors of a weights file but its scale tables."""
     state, transform = network.state_dict(), network.transform
-    found = {f"levels.{table}": state.pop(key).float().contiguous() for table, key in TABLES.items()}
+    found = {f"levels.{table}": state.pop(key).float().contiguous() for table, key in LAYERED_LEVEL_TABLES.items()}
     for key, value in state.items():
         if key.startswith("entropy.hyper_analysis."):
             found[f"transforms.hyper_analysis.network.{key.removeprefix('entropy.hyper_analysis.')}"] = value.half()

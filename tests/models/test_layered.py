@@ -14,6 +14,7 @@ from learned_codec.entropy import SKIPPED_BINS, CoderModels, gaussian_tables
 from learned_codec.errors import CorruptDataError, WeightsError
 from learned_codec.models import rdoq
 from learned_codec.models.build import model_of
+from learned_codec.models.config import top_step
 from learned_codec.models.engine import engine_for
 from learned_codec.models.exact import LOG2_BITS, to_bins
 from learned_codec.models.inference import Parameters, RefinementProgram
@@ -242,11 +243,11 @@ def test_images_come_back_in_layers() -> None:
     model = model_of(export(network, [torch.from_numpy(image[:, :64, :64])]))
     found = model.analyse(image)
     np.testing.assert_allclose(network.analyse(torch.from_numpy(image)[None])[0].permute(1, 2, 0), found, atol=1e-5)
-    finest = model.code(found, model.top_step)
+    finest = model.code(found, top_step(model.max_step))
     errors = []
     for factor in (4, 2, 1):
-        (decoded,) = model.decode(finest.encoder.finish(), model.top_step, 6, 5, factor=factor)
-        errors.append(np.square(model.synthesise(decoded, model.top_step, refined=False) - image).mean())
+        (decoded,) = model.decode(finest.encoder.finish(), top_step(model.max_step), 6, 5, factor=factor)
+        errors.append(np.square(model.synthesise(decoded, top_step(model.max_step), refined=False) - image).mean())
     np.testing.assert_array_equal(decoded, finest.decoded)
     assert errors[0] > 1.2 * errors[1] > 1.44 * errors[2]
     decoded = model.code(found, 256).decoded

@@ -1,4 +1,4 @@
-"""The network that conditions the refinement: what the decoded latents say scales and shifts its blocks."""
+"""The network that conditions the refinement: from decoded latents, it computes scales and shifts of its blocks."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ class LayeredConfig(TrainedLevels):
         """Each pass in the order of coding: its layer, its number in the layer, and the name of its networks."""
         return [(layer, number, f"layers.{layer}.{number}") for layer, n in enumerate(PASSES) for number in range(n)]
 
-    def seen(self, layer: int, number: int) -> int:
-        """How many values a pass sees of the latents that are decoded: signed ones in layer 0, magnitudes of all."""
+    def known(self, layer: int, number: int) -> int:
+        """How many values of decoded latents enter a pass: in layer 0 with signs and as magnitudes, then as these."""
         before, here = (self.bands * limit**2 for limit in (0, *LIMITS)[layer : layer + 2])
         if layer == 0:
             return 2 * here if number else 0
@@ -76,7 +76,10 @@ class LayeredConfig(TrainedLevels):
         for layer, number, name in self.passes():
             width, part = self.widths[layer], self.layers[layer]
             outputs = (part.stop - part.start) * (2 if layer < MEANS else 1)
-            shapes |= {f"{name}.enter": (width, features + self.seen(layer, number)), f"{name}.leave": (outputs, width)}
+            shapes |= {
+                f"{name}.enter": (width, features + self.known(layer, number)),
+                f"{name}.leave": (outputs, width),
+            }
             shapes |= _block(f"{name}.block", width)
         return shapes
 

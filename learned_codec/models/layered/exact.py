@@ -1,4 +1,4 @@
-"""The layered entropy model in integers; `models.exact` says what makes sums exact.
+"""The layered entropy model in integers; `models.exact` tells what makes sums exact.
 
 Coding goes layer by layer, and in a layer pass by pass. A decoder may end after any layer: it then has what an image of
 1/4 or 1/2 of the size is made of.
@@ -39,6 +39,7 @@ from learned_codec.models.exact import (
     product_rows,
     rounded_product,
     usual_size,
+    vector,
 )
 
 from .config import MEANS, PASSES, LayeredConfig, groups_of
@@ -79,15 +80,15 @@ class LayeredEntropyModel(ExactHyperPrior):
 
     def _built(self, engine: Engine, layer: int, number: int, name: str) -> _Pass:
         part = self.config.layers[layer]
-        channels, seen = part.stop - part.start, self.config.seen(layer, number)
+        channels, known = part.stop - part.start, self.config.known(layer, number)
         groups = groups_of(layer, number, channels)
         vectors = PHASES * channels // PASSES[layer]
         inputs = [Input(self.config.context_width, channels_last=True), Input(1), Input(vectors, VECTOR)]
-        if seen:
-            inputs.append(Input(seen, channels_last=True))
+        if known:
+            inputs.append(Input(known, channels_last=True))
         if layer < MEANS:
             inputs += [Input(vectors, VECTOR)] * PRODUCT_ROWS
-        network = partial(self._network, name, groups, channels, seen=seen > 0, means=layer < MEANS)
+        network = partial(self._network, name, groups, channels, known=known > 0, means=layer < MEANS)
         return _Pass(layer, number, groups, engine.build(network, inputs, exact=True, channels_last=True))
 
     def _network(
@@ -98,14 +99,14 @@ class LayeredEntropyModel(ExactHyperPrior):
         ops: Operations,
         inputs: Sequence[Tensor],
         *,
-        seen: bool,
+        known: bool,
         means: bool,
     ) -> Sequence[Tensor]:
         """The bins of a pass, and its means if it has some: (positions * channels, h / 2, w / 2)."""
         features, within, unit, *rest = inputs
         enter, width = self._layers[f"{name}.enter"], self.config.context_width
         x = ops.pointwise(features, enter.weight[:, :width], enter.bias)
-        if seen:
+        if known:
             x = ops.add(x, ops.pointwise(rest.pop(0), enter.weight[:, width:]))
         x = ops.multiply(clip(ops, ops.floor(x)), within)
         hidden = ops.space_to_depth(self._layers.block(ops, f"{name}.block", x, 0), 2, places_first=True)
@@ -145,17 +146,17 @@ class LayeredEntropyModel(ExactHyperPrior):
         to_mean = product_rows(level.unit, MEAN_BITS - MU_BITS)
         to_normalised = power_of_two(-level.unit, LATENT_BITS - MEAN_BITS)
         decoded = np.zeros((*size, self.config.latents), np.float32)  # in 2^-MEAN_BITS steps
-        seen = np.zeros((*size, self.config.layers[1].stop), np.float32)
+        normalised = np.zeros((*size, self.config.layers[1].stop), np.float32)
         for step in self._passes:
             if step.layer >= layers:
                 break
             part = self.config.layers[step.layer]
             channels = np.concatenate([np.arange(part.start + g.start, part.start + g.stop) for g in step.groups])
-            given = [features, within, _vector(level.unit[channels])]
-            if width_seen := self.config.seen(step.layer, step.number):
-                given.append(np.ascontiguousarray(_seen(seen, self.config, step.layer, width_seen)))
+            given = [features, within, vector(level.unit[channels])]
+            if known_width := self.config.known(step.layer, step.number):
+                given.append(np.ascontiguousarray(_entering(normalised, self.config, step.layer, known_width)))
             if step.layer < MEANS:
-                given += map(_vector, to_mean[:, channels])
+                given += map(vector, to_mean[:, channels])
             float_bins, *found = (x.reshape(size[0] // 2, size[1] // 2, PHASES, -1) for x in step.program(*given))
             bins = float_bins.astype(np.uint8)
             means = found[0] if found else np.zeros(bins.shape, np.float32)
@@ -165,20 +166,20 @@ class LayeredEntropyModel(ExactHyperPrior):
                 row, column = divmod(position, 2)
                 own = slice(part.start + group.start, part.start + group.stop)
                 decoded[row::2, column::2, own] = means[:, :, position]
-                if own.stop <= seen.shape[2]:
+                if own.stop <= normalised.shape[2]:
                     product = np.floor(means[:, :, position] * to_normalised[own])
-                    seen[row::2, column::2, own] = product.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
+                    normalised[row::2, column::2, own] = product.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
         result: Array = decoded[:height, :width] * np.float32(2.0**-MEAN_BITS)
         return result
 
 
-def _seen(seen: Array, config: LayeredConfig, layer: int, width: int) -> Array:
-    """What a pass sees of the normalised latents that are decoded."""
+def _entering(normalised: Array, config: LayeredConfig, layer: int, width: int) -> Array:
+    """The values of decoded latents, normalised, that enter a pass."""
     first = config.layers[0]
     if layer == 0:
-        values = seen[..., first]
+        values = normalised[..., first]
         return np.concatenate([values, np.abs(values)], 2)
-    return np.abs(seen[..., :width])
+    return np.abs(normalised[..., :width])
 
 
 def _leave_out(
@@ -201,7 +202,3 @@ def _leave_out(
             here = coded[row::2, column::2, part][:, :, group]
             means[: end[0], : end[1], position] *= here
             bins[: end[0], : end[1], position] *= here
-
-
-def _vector(values: NDArray[Any]) -> Array:
-    return values.astype(np.float32)[:, None, None]

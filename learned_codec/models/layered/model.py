@@ -12,7 +12,7 @@ from learned_codec.models.exact import usual_size
 from learned_codec.models.inference import HyperAnalysisProgram, Parameters, RefinementProgram
 from learned_codec.models.rdoq import OPTIMISED, SINGLE_PASS
 from learned_codec.models.shape_adaptive import Shape
-from learned_codec.models.weights import Weights
+from learned_codec.models.weights import LAYERED_LEVEL_TABLES, Weights
 
 from . import coding
 from .coding import LayeredEncoder
@@ -20,17 +20,6 @@ from .condition import Condition
 from .config import HYPER_WIDTH, LIMITS, PASSES, LayeredConfig
 from .exact import LayeredEntropyModel
 from .transform import block_transform_of
-
-LEVEL_TABLES = (
-    "log2_gain",
-    "log2_sigma",
-    "log2_inverse",
-    "hyper_gain",
-    "hyper_bias",
-    "refinement_bias",
-    "refinement_scale",
-    "refinement_condition",
-)
 
 
 class LayeredModel(BaseModel):
@@ -44,7 +33,7 @@ class LayeredModel(BaseModel):
         engine = engine or engine_for("cpu")
         self.config: LayeredConfig = weights.config_as(LayeredConfig)
         transforms = weights.part("transforms")
-        super().__init__(weights, LEVEL_TABLES, block_transform_of(weights), engine)
+        super().__init__(weights, LAYERED_LEVEL_TABLES, block_transform_of(weights), engine)
         parameters, inner = Parameters(transforms, "refinement"), self.config.refinement_inner
         self._conditions = Condition(self.config, parameters)
         self.refinement = RefinementProgram(self.config, parameters, engine, inner, self._conditions)

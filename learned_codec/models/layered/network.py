@@ -22,42 +22,30 @@ from learned_codec.models.layers import Down, Lapping, PlainUp, ResidualBlock
 from learned_codec.models.network import BaseNetwork
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.models.transforms import first_scales
-from learned_codec.models.weights import Weights
+from learned_codec.models.weights import LAYERED_LEVEL_TABLES, Weights
 
 from .condition import SLOPES
 from .config import HYPER_WIDTH, MEANS, PASSES, LayeredConfig, groups_of
 from .transform import block_transform_of
 
-TABLES = {
-    "log2_gain": "entropy.log2_gain",
-    "log2_sigma": "entropy.log2_sigma",
-    "hyper_gain": "entropy.hyper_gain",
-    "hyper_bias": "entropy.hyper_bias",
-    "refinement_bias": "refinement.level_bias",
-    "refinement_scale": "refinement.level_scale",
-    "refinement_condition": "refinement.cond_level",
-    "log2_inverse": "log2_inverse",
-}
-"""The `levels` tables of a weights file, and the parameter of `LayeredNetwork` that each comes from."""
 
-
-class Pass(nn.Module):
-    """The features and what is decoded, to what a pass says of its layer."""
+class PassNetwork(nn.Module):
+    """From the features and the decoded latents of a layer to the scales, and in layer 0 the means, of a pass."""
 
     def __init__(self, config: LayeredConfig, layer: int, number: int) -> None:
         super().__init__()
-        width, seen = config.widths[layer], config.seen(layer, number)
+        width, known = config.widths[layer], config.known(layer, number)
         part = config.layers[layer]
         self.from_features = nn.Conv2d(config.context_width, width, 1)
-        self.from_latents = nn.Conv2d(seen, width, 1, bias=False) if seen else None
+        self.from_latents = nn.Conv2d(known, width, 1, bias=False) if known else None
         self.enter = nn.Identity()  # the sum of the two, for the hooks that calibrate its range
         self.block = ResidualBlock(width, slope=0.0)
         self.leave = nn.Conv2d(width, (part.stop - part.start) * (2 if layer < MEANS else 1), 1)
 
-    def forward(self, features: Tensor, seen: Tensor) -> Tensor:
+    def forward(self, features: Tensor, known: Tensor) -> Tensor:
         x = self.from_features(features)
         if self.from_latents is not None:
-            x = x + self.from_latents(seen)
+            x = x + self.from_latents(known)
         result: Tensor = self.leave(F.relu(self.block(self.enter(x))))
         return result
 
@@ -100,7 +88,7 @@ class LayeredEntropy(ContextModel):
         self.feature_bias = nn.Parameter(torch.zeros(levels, config.context_width))
         self.hyper_synthesis = LayeredHyperSynthesis(config)
         self.layers = nn.ModuleList(
-            nn.ModuleList(Pass(config, layer, number) for number in range(PASSES[layer]))
+            nn.ModuleList(PassNetwork(config, layer, number) for number in range(PASSES[layer]))
             for layer in range(len(config.layers))
         )
 
@@ -129,11 +117,11 @@ class LayeredEntropy(ContextModel):
         self, turn: nn.Module, layer: int, number: int, features: Tensor, known: Tensor
     ) -> tuple[Tensor, Tensor]:
         first = known[:, self.config.layers[0]]
-        seen = torch.cat([first, first.abs()], 1) if layer == 0 else known[:, : self.config.layers[1].stop].abs()
-        said: Tensor = turn(features, seen[:, : self.config.seen(layer, number)]).float()
+        values = torch.cat([first, first.abs()], 1) if layer == 0 else known[:, : self.config.layers[1].stop].abs()
+        found: Tensor = turn(features, values[:, : self.config.known(layer, number)]).float()
         if layer >= MEANS:
-            return torch.zeros_like(said), said
-        mu, s = said.chunk(2, 1)
+            return torch.zeros_like(found), found
+        mu, s = found.chunk(2, 1)
         return mu, s
 
 
@@ -152,7 +140,7 @@ class ConditionedBlock(nn.Module):
 
 
 class ConditionedRefinement(nn.Module):
-    """The residual network on decoded pixels; at 1/16, the latents say how its blocks are scaled and shifted."""
+    """The residual network on decoded pixels. A network on the latents, at 1/16, scales and shifts its blocks."""
 
     def __init__(self, config: LayeredConfig) -> None:
         super().__init__()
@@ -321,7 +309,7 @@ def layered_of_weights(source: Weights) -> LayeredNetwork:
     network.transform.take(block_transform_of(source))
     known = {f"entropy.{name}": value for name, value in training.items()}
     known |= {name.replace("hyper_analysis.network", "entropy.hyper_analysis"): x for name, x in transforms.items()}
-    known |= {key: levels[table] for table, key in TABLES.items() if table in levels}
+    known |= {key: levels[table] for table, key in LAYERED_LEVEL_TABLES.items() if table in levels}
     state = network.state_dict()
     for key, value in state.items():
         if key.startswith("transform."):
