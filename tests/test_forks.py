@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,39 @@ def test_while_another_thread_encodes_with_effort(picture: np.ndarray, coded: by
     finally:
         stop.set()
         thread.join()
+
+
+FORKED_DURING_THE_IMPORT = """
+import os, sys, threading, warnings
+import numpy as np
+import learned_codec
+from learned_codec.errors import ModelError
+
+warnings.simplefilter("ignore")  # Python 3.12 and later warn of what is tried here
+picture = np.random.default_rng(0).integers(60, 120, (64, 64, 3)).astype(np.uint8)
+coded = learned_codec.encode(picture)
+learned_codec.decode(coded)
+thread = threading.Thread(target=IMPORTS)
+thread.start()
+while "torch" not in sys.modules:
+    pass
+if os.fork():
+    thread.join()
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+try:
+    learned_codec.encode(picture, effort=1)
+except ModelError:
+    os._exit(0 if learned_codec.encode(picture) == coded else 2)
+os._exit(1)
+"""
+
+
+@pytest.mark.parametrize("imports", ["lambda: learned_codec.encode(picture, effort=1)", "lambda: __import__('torch')"])
+def test_while_another_thread_imports_torch(imports: str) -> None:
+    if find_spec("torch") is None:
+        pytest.skip("torch isn't installed")
+    program = FORKED_DURING_THE_IMPORT.replace("IMPORTS", imports)
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=PATIENCE).returncode == 0
 
 
 @pytest.mark.parametrize("kind", ["path", "bytes"])

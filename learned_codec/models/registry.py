@@ -156,10 +156,6 @@ def optimiser(model: BaseModel, card: ModelCard, effort: int) -> Optimiser:
 
     Raises `MissingDependencyError`, or `ModelError` where torch can't be used.
     """
-    try:
-        from .effort import PASSES, Optimiser
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("effort from 1 on needs torch: pip install 'learned-codec[torch]'") from error
     from .engine.forks import gate
 
     if gate().torch_lost:
@@ -167,7 +163,12 @@ def optimiser(model: BaseModel, card: ModelCard, effort: int) -> Optimiser:
             "this process was forked while another thread encoded with effort, and can't use torch: fork earlier, or "
             "start processes by multiprocessing's 'spawn'"
         )
-    return Optimiser(model, _network(card.path, card.weights_id, model.device), PASSES[effort])
+    with gate().optimising():  # torch is at work from its import on
+        try:
+            from .effort import PASSES, Optimiser
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError("effort from 1 on needs torch: pip install 'learned-codec[torch]'") from error
+        return Optimiser(model, _network(card.path, card.weights_id, model.device), PASSES[effort])
 
 
 def weights_of(model: ModelName | ModelCard) -> Weights:

@@ -3,7 +3,7 @@
 A fork copies only the thread that calls it. Locks that other threads held stay held for ever. So a fork waits until no
 engine is working. In the new process, an engine uses one thread for each product: it would wait for its other threads,
 which weren't copied. Forks do not wait for torch (`effort`): that would take seconds. A process that is forked while
-torch is working can't use torch.
+torch is working, or being imported, can't use torch.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from types import ModuleType
 
 
 class _Gate:
@@ -23,7 +24,7 @@ class _Gate:
         self.in_child = False
         """Whether this process was forked after an engine was used."""
         self.torch_lost = False
-        """Whether it was forked while torch was working: what torch then held locked stays locked."""
+        """Whether it was forked while torch was working or being imported: what was locked then stays locked."""
         self._renew()
 
     def _renew(self) -> None:
@@ -46,7 +47,7 @@ class _Gate:
 
     @contextmanager
     def optimising(self) -> Iterator[None]:
-        """A block that works with torch. Forks may happen during it; then the new process can't use torch."""
+        """A block that imports torch or uses it. Forks may happen during it; then the new process can't use torch."""
         with self._condition:
             self._optimising += 1
         try:
@@ -70,11 +71,15 @@ class _Gate:
     def open_in_child(self) -> None:
         """Start afresh in the new process."""
         self.in_child = True
-        self.torch_lost = self.torch_lost or self._optimising > 0
-        self._renew()
         torch = sys.modules.get("torch")
+        self.torch_lost = self.torch_lost or self._optimising > 0 or _is_being_imported(torch)
+        self._renew()
         if torch is not None and not self.torch_lost:
             torch.set_num_threads(1)
+
+
+def _is_being_imported(module: ModuleType | None) -> bool:
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
 @cache
