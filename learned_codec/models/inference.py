@@ -5,8 +5,9 @@ Their twins for training are `transforms.Refinement` and `entropy_model.HyperAna
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +15,13 @@ from numpy.typing import NDArray
 from learned_codec.errors import WeightsError
 
 from .config import BLOCK, INPUT_FACTOR, PATCH, SLOPE
-from .engine import VECTOR, Array, Engine, Input, Operations, Program, Tensor
+from .engine import VECTOR, Array, Engine, Input, Network, Operations, Program, Tensor
 from .exact import inside, usual_size
+from .patches import PHASES, from_patches, to_patches
 
-MOST_BLOCKS = 48
-"""Blocks along a side that the refinement takes at once. An engine keeps the outputs of several layers: 60 MB for so
-many."""
-
-COARSE = 4
-"""If the refinement takes an image in parts, their sides are multiples of this many blocks: each new size must be
-compiled."""
+MOST_COLUMNS, MOST_BLOCKS = 68, 26 * 68
+"""The most columns of blocks, and the most blocks, that the refinement takes at once. So many fit a processor's cache
+and take 40 MB; with fewer, more of the work is done twice, where parts overlap."""
 
 
 class RefinementConfig(Protocol):
@@ -83,10 +81,17 @@ class ConditionProgram(Protocol):
 
     @property
     def inputs(self) -> Sequence[Input]:
-        """What it takes: an array at 1/16, and vectors."""
+        """What the network takes: an array at 1/16, and vectors."""
 
-    def modulations(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[tuple[Tensor, Tensor]]:
-        """A factor and a shift for each residual block, at 1/4."""
+    @property
+    def width(self) -> int:
+        """The channels of its result."""
+
+    def network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The network. Its one result is at 1/16 and depends on neighbours, too."""
+
+    def modulations(self, ops: Operations, result: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
+        """From that result a factor and a shift for each residual block, at 1/4."""
 
 
 class RefinementProgram:
@@ -101,27 +106,24 @@ class RefinementProgram:
         condition: ConditionProgram | None = None,
     ) -> None:
         """With blocks `inner` channels wide inside, which a network may `condition`."""
-        self._config, self._condition = config, condition
-        outputs, width = config.bands * PATCH**2, config.refinement_width
+        self._condition, outputs, width = condition, config.bands * PATCH**2, config.refinement_width
+        self._halo = -(-config.refinement_blocks * PATCH // BLOCK)
         weight, self._enter_bias = parameters.pointwise("enter", width, outputs)
-        self._enter_weight = weight * np.float32(INPUT_FACTOR)
-        phases = BLOCK // PATCH
-        self._position_bias = parameters.get("position_bias", width, phases**2)
+        position_bias = parameters.get("position_bias", width, PHASES)
+        self._enter_weight = np.concatenate([weight * np.float32(INPUT_FACTOR), position_bias], 1)
         self._blocks = [_Block(parameters, f"blocks.{i}", width, inner) for i in range(config.refinement_blocks)]
         self.leave = parameters.pointwise("leave", outputs, width)
         self.adaptations = parameters.get("adaptations", config.adaptations, outputs, width)
-        inputs = [
-            Input(config.bands),
-            Input(phases**2, channels_last=True, stride=PATCH),
-            Input(width, VECTOR),
-            *(condition.inputs if condition else ()),
-        ]
-        plain = [*inputs, Input(1, VECTOR)]
-        adapted = [*plain, Input(1, (outputs, width))]
-        self._count = len(inputs)
-        self._plain, self._adapted = (
-            [engine.build(self._network, own, exact=fine) for fine in (False, True)] for own in (plain, adapted)
-        )
+        inputs = [Input(outputs + PHASES, channels_last=True, stride=PATCH), Input(width, VECTOR)]
+        if condition:
+            inputs.append(Input(condition.width, channels_last=True, stride=BLOCK))
+
+        def built(network: Network, *given: Input) -> list[Program]:
+            return [engine.build(network, given, exact=fine, channels_last=True) for fine in (False, True)]
+
+        self._plain = built(self._network, *inputs)
+        self._adapted = built(self._adapted_network, *inputs, Input(1, (outputs, width)))
+        self._conditions = built(condition.network, *condition.inputs) if condition else []
         self._before_last = engine.build(lambda ops, x: [self._features(ops, x)], inputs, exact=False)
 
     def correction(
@@ -142,34 +144,34 @@ class RefinementProgram:
         added to the last layer's weights. With `inner`, only these rows and columns come back. `fine` asks for float32,
         whose differences between machines 16 bits hardly show.
         """
-        scale = np.full((1, 1, 1), 2.0**log2_scale, np.float32)
         program, weights = self._program(adaptation, fine)
-        reach = self._config.refinement_blocks * PATCH + (BLOCK if condition else 0)  # conditions come from neighbours
-        along = [
-            list(parts_of(length, part or slice(0, length), reach))
-            for length, part in zip(planes.shape[1:], inner or (None, None), strict=True)
-        ]
-        result = np.empty((len(planes), *(parts[-1][0].stop for parts in along)), np.float32)
-        for rows, outer_rows, taken_rows in along[0]:
-            for columns, outer_columns, taken_columns in along[1]:
-                given = self._inputs(planes, bias, condition, (outer_rows, outer_columns))
-                (found,) = program(*given, scale, *weights)
-                result[:, rows, columns] = found[:, taken_rows, taken_columns]
-        return result
+        conditioned = self._conditions[fine](*condition) if condition else []
+        rows, columns = inner or (slice(0, planes.shape[1]), slice(0, planes.shape[2]))
+        across = parts_of(planes.shape[2] // BLOCK, blocks_of(columns), self._halo, MOST_COLUMNS)
+        most_rows = MOST_BLOCKS // (across[0].outer.stop - across[0].outer.start)
+        down = parts_of(planes.shape[1] // BLOCK, blocks_of(rows), self._halo, most_rows)
+        result = np.empty((len(planes), down[-1].place.stop * BLOCK, across[-1].place.stop * BLOCK), np.float32)
+        for vertical, horizontal in itertools.product(down, across):
+            given = self._inputs(planes, bias, conditioned, (vertical.outer, horizontal.outer))
+            (found,) = program(*given, *weights)
+            found = found[_scaled(vertical.inner, BLOCK // PATCH), _scaled(horizontal.inner, BLOCK // PATCH)]
+            found *= np.float32(2.0**log2_scale)
+            from_patches(found, result[:, _scaled(vertical.place, BLOCK), _scaled(horizontal.place, BLOCK)])
+        top, left = rows.start % BLOCK, columns.start % BLOCK
+        return result[:, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
     def features(self, planes: Array, bias: Array, condition: Sequence[Array] = ()) -> Array:
         """(bands, H, W) decoded pixels -> the input of the last layer, (width, H/4, W/4)."""
-        whole = slice(0, planes.shape[1]), slice(0, planes.shape[2])
-        (found,) = self._before_last(*self._inputs(planes, bias, condition, whole))
+        conditioned = self._conditions[False](*condition) if condition else []
+        whole = slice(0, planes.shape[1] // BLOCK), slice(0, planes.shape[2] // BLOCK)
+        (found,) = self._before_last(*self._inputs(planes, bias, conditioned, whole))
         return found
 
     @staticmethod
-    def _inputs(planes: Array, bias: Array, condition: Sequence[Array], part: tuple[slice, slice]) -> list[Array]:
-        """The inputs of `_features` for a part of the pixels, whole blocks."""
-        here = planes[:, *part]
-        blocks = tuple(slice(along.start // BLOCK, along.stop // BLOCK) for along in part)
-        arrays = [np.ascontiguousarray(condition[0][blocks]), *condition[1:]] if condition else []
-        return [here, phases_of(here), bias[:, None, None], *arrays]
+    def _inputs(planes: Array, bias: Array, conditioned: Sequence[Array], blocks: tuple[slice, slice]) -> list[Array]:
+        """The inputs of `_features` for a part of the pixels, given in blocks."""
+        rows, columns = (_scaled(part, BLOCK) for part in blocks)
+        return [to_patches(planes[:, rows, columns]), bias[:, None, None], *(x[blocks] for x in conditioned)]
 
     def _program(self, adaptation: Sequence[int], fine: bool) -> tuple[Program, list[Array]]:
         """The program that computes the correction with an adaptation, and its last inputs."""
@@ -180,25 +182,22 @@ class RefinementProgram:
         return self._adapted[fine], [weight[None]]
 
     def _features(self, ops: Operations, inputs: Sequence[Tensor]) -> Tensor:
-        planes, phases, bias, *given = inputs
+        patches, bias, *conditioned = inputs
         modulations: Sequence[tuple[Tensor, Tensor] | None] = [None] * len(self._blocks)
         if self._condition is not None:
-            modulations = self._condition.modulations(ops, given)
-        x = ops.pointwise(ops.space_to_depth(planes, PATCH), self._enter_weight, self._enter_bias)
-        x = ops.add(ops.add(x, ops.pointwise(phases, self._position_bias)), bias)
+            modulations = self._condition.modulations(ops, *conditioned)
+        x = ops.add(ops.pointwise(patches, self._enter_weight, self._enter_bias), bias)
         for block, modulation in zip(self._blocks, modulations, strict=True):
             x = block(ops, x, modulation)
         return x
 
     def _network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        x = self._features(ops, inputs[: self._count])
-        scale, *adapted = inputs[self._count :]
-        weight, last_bias = self.leave
-        if adapted:
-            x = ops.add(ops.weighted(x, adapted[0]), ops.constant(last_bias[:, None, None]))
-        else:
-            x = ops.pointwise(x, weight, last_bias)
-        return [ops.depth_to_space(ops.multiply(x, scale), PATCH)]
+        return [ops.pointwise(self._features(ops, inputs), *self.leave)]
+
+    def _adapted_network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        *plain, weight = inputs
+        last_bias = ops.constant(self.leave[1][:, None, None])
+        return [ops.add(ops.weighted(self._features(ops, plain), weight), last_bias)]
 
 
 class HyperAnalysisProgram:
@@ -237,32 +236,43 @@ class HyperAnalysisProgram:
         return [ops.add(ops.multiply(x, hyper_gain), hyper_bias)]
 
 
-def parts_of(length: int, inner: slice, reach: int) -> Iterator[tuple[slice, slice, slice]]:
-    """The `inner` pixels of an axis in parts, all of the same size, each with the pixels that its output depends on.
+class Part(NamedTuple):
+    """A part of an axis, in blocks: its `place` in the result, its `outer` blocks, and its `inner` ones in these.
 
-    Those are `reach` more on both sides, as far as the axis goes. Yields three slices: the part, counted from the start
-    of `inner`; the pixels that the network takes, whole blocks, on the axis; and the part in these.
+    A network takes the outer blocks. What it makes of the inner ones depends on these alone.
     """
-    halo = -(-reach // BLOCK)
-    blocks, first, last = length // BLOCK, inner.start // BLOCK, -(-inner.stop // BLOCK)
-    count = -(-(last - first) // MOST_BLOCKS)
-    size = -(-(last - first) // count) + 2 * halo
-    size = min(-(-size // COARSE) * COARSE if count > 1 else size, blocks)
-    done = inner.start
-    while done < inner.stop:
-        start = max(0, min(done // BLOCK - halo, blocks - size))
+
+    place: slice
+    outer: slice
+    inner: slice
+
+
+def parts_of(length: int, wanted: slice, halo: int, most: int) -> list[Part]:
+    """The `wanted` blocks of an axis of `length` blocks in parts, each with a `halo` as far as the axis goes.
+
+    All parts have the same number of outer blocks: at most `most`, if that is more than the halo on both sides.
+    """
+    total = wanted.stop - wanted.start
+    count = -(-total // max(1, most - 2 * halo))
+    size = min(-(-total // count) + 2 * halo, length)
+    parts, done = [], wanted.start
+    while done < wanted.stop:
+        start = max(0, min(done - halo, length - size))
         stop = start + size
-        end = inner.stop if stop == blocks else min(inner.stop, (stop - halo) * BLOCK)
-        part = slice(done - start * BLOCK, end - start * BLOCK)
-        yield slice(done - inner.start, end - inner.start), slice(start * BLOCK, stop * BLOCK), part
+        end = wanted.stop if stop == length else min(wanted.stop, stop - halo)
+        place = slice(done - wanted.start, end - wanted.start)
+        parts.append(Part(place, slice(start, stop), slice(done - start, end - start)))
         done = end
+    return parts
 
 
-def phases_of(planes: Array) -> Array:
-    """(H/4, W/4, 16): 1 at the number of each patch in its block of 16 x 16 pixels, else 0."""
-    count = BLOCK // PATCH
-    pattern = np.eye(count**2, dtype=np.float32).reshape(count, count, -1)
-    return np.tile(pattern, (planes.shape[1] // BLOCK, planes.shape[2] // BLOCK, 1))
+def blocks_of(pixels: slice) -> slice:
+    """The blocks that hold these pixels of an axis."""
+    return slice(pixels.start // BLOCK, -(-pixels.stop // BLOCK))
+
+
+def _scaled(part: slice, factor: int) -> slice:
+    return slice(part.start * factor, part.stop * factor)
 
 
 def _compressed(latents: Array, gain: Array, size: tuple[int, int]) -> Array:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from learned_codec.bitstream.payload import split_parts
 from learned_codec.entropy import SKIPPED_BINS, CoderModels, gaussian_tables
 from learned_codec.errors import CorruptDataError, WeightsError
-from learned_codec.models import rdoq
+from learned_codec.models import inference, rdoq
 from learned_codec.models.build import model_of
 from learned_codec.models.config import top_step
 from learned_codec.models.engine import engine_for
@@ -201,7 +201,8 @@ def test_sums_beyond_the_bound_are_refused(tensors: dict[str, np.ndarray]) -> No
 
 
 @pytest.mark.parametrize("size", [(2, 3), (49, 5)])
-def test_the_refinement_does_what_was_trained(size: tuple[int, int]) -> None:
+def test_the_refinement_does_what_was_trained(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    monkeypatch.setattr(inference, "MOST_BLOCKS", 100)  # so that the larger image is taken in parts
     torch.manual_seed(1)
     config = LayeredConfig(
         bands=1, levels=3, refinement_width=8, refinement_blocks=3, refinement_inner=6, condition_width=4

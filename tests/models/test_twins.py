@@ -19,6 +19,7 @@ from learned_codec.models.engine.torch import Torch, TorchOperations
 from learned_codec.models.entropy_model import interpolate, optimised
 from learned_codec.models.exact import MU_MAX, PRODUCT_ROWS, power_of_two, product_rows, rounded_product
 from learned_codec.models.networks import network_of_weights
+from learned_codec.models.patches import from_patches, to_patches
 
 OPERATIONS: dict[str, Callable[[Operations, Any, Any], Any]] = {
     "pointwise": lambda ops, x, _: ops.pointwise(x, WEIGHTS[:, :8], WEIGHTS[:, 0].copy()),
@@ -137,32 +138,51 @@ def test_the_refinement_is_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) ->
     planes = landscape(208, 96).transpose(2, 0, 1).astype(np.float32) / 255 - np.float32(0.5)
     bias = model.at("refinement_bias", 400)
     whole = model.refinement.correction(planes, bias, -4.0)
-    for most in (1, 4, 7):
-        monkeypatch.setattr(inference, "MOST_BLOCKS", most)
+    for columns, blocks in ((1, 1), (5, 30), (6, 50)):
+        monkeypatch.setattr(inference, "MOST_COLUMNS", columns)
+        monkeypatch.setattr(inference, "MOST_BLOCKS", blocks)
         np.testing.assert_allclose(model.refinement.correction(planes, bias, -4.0), whole, atol=2e-3)
         part = slice(48, 160), slice(16, 50)
         found = model.refinement.correction(planes, bias, -4.0, inner=part)
         np.testing.assert_allclose(found, whole[:, *part], atol=2e-3)
 
 
+@pytest.mark.parametrize("bands", [1, 3])
+def test_patches_are_those_of_training(bands: int) -> None:
+    planes = np.random.default_rng(1).standard_normal((bands, 32, 48), np.float32)
+    patches = to_patches(planes)
+    pixels, numbers = np.split(patches, [bands * 16], 2)
+    expected = torch.nn.functional.pixel_unshuffle(torch.from_numpy(planes), 4).permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(pixels, expected)
+    block = np.arange(16).reshape(4, 4)
+    np.testing.assert_array_equal(numbers.argmax(2), np.tile(block, (2, 3)))
+    np.testing.assert_array_equal(numbers.sum(2), 1)
+    turned = np.ascontiguousarray(planes.transpose(0, 2, 1)).transpose(0, 2, 1)
+    np.testing.assert_array_equal(to_patches(turned), patches)
+    back = np.zeros((bands, 32, 60), np.float32)
+    from_patches(pixels, back[:, :, 8:56])
+    np.testing.assert_array_equal(back[:, :, 8:56], planes)
+    assert not back[:, :, :8].any()
+
+
 @settings(deadline=None)
-@given(length=st.integers(1, 200), start=st.integers(0, 199), stop=st.integers(1, 3200))
-def test_parts_of_an_axis_show_all_that_a_network_sees(length: int, start: int, stop: int) -> None:
-    length, reach = 16 * length, 32
-    inner = slice(min(16 * start, length - 16), min(max(stop, min(16 * start, length - 16) + 1), length))
+@given(length=st.integers(1, 200), start=st.integers(0, 199), stop=st.integers(1, 200), most=st.integers(1, 40))
+def test_parts_of_an_axis_show_all_that_a_network_sees(length: int, start: int, stop: int, most: int) -> None:
+    start, halo = min(start, length - 1), 2
+    wanted = slice(start, min(max(stop, start + 1), length))
     done, sizes = 0, set()
-    for own, outer, taken in inference.parts_of(length, inner, reach):
-        assert own.start == done
-        assert own.stop > done
-        first, last = outer.start + taken.start, outer.start + taken.stop  # the same pixels of the axis
-        assert (first - inner.start, last - inner.start) == (own.start, own.stop)
-        assert outer.start == 0 or first - outer.start >= reach
-        assert outer.stop == length or outer.stop - last >= reach
-        assert outer.start % 16 == outer.stop % 16 == 0
+    for place, outer, inner in inference.parts_of(length, wanted, halo, most):
+        assert place.start == done
+        assert place.stop > done
+        first, last = outer.start + inner.start, outer.start + inner.stop  # the same blocks of the axis
+        assert (first - wanted.start, last - wanted.start) == (place.start, place.stop)
+        assert outer.start == 0 or first - outer.start >= halo
+        assert outer.stop == length or outer.stop - last >= halo
         sizes.add(outer.stop - outer.start)
-        done = own.stop
-    assert done == inner.stop - inner.start
+        done = place.stop
+    assert done == wanted.stop - wanted.start
     assert len(sizes) == 1
+    assert max(sizes) <= max(most, 2 * halo + 1)
 
 
 @settings(deadline=None, max_examples=30)

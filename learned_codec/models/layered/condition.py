@@ -22,7 +22,7 @@ class Condition:
     def __init__(self, config: LayeredConfig, parameters: Parameters) -> None:
         first, second, _ = config.layers
         self._signed, self._magnitudes = first.stop, second.stop
-        width = config.condition_width
+        width = self.width = config.condition_width
         self._enter = parameters.pointwise("cond_enter", width, self._signed + self._magnitudes)
         self._block = (
             parameters.depthwise("cond_block.depthwise", width),
@@ -46,15 +46,18 @@ class Condition:
         signed = normalised[..., : self._signed].clip(-CONTEXT_CLAMP, CONTEXT_CLAMP)
         return [np.concatenate([signed, total], 2, dtype=np.float32), level[:, None, None]]
 
-    def modulations(self, ops: Operations, inputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def network(self, ops: Operations, inputs: Sequence[Tensor]) -> list[Tensor]:
         """As `inference.ConditionProgram`."""
         shown, level = inputs
         k = ops.add(ops.pointwise(shown, *self._enter), level)
         depthwise, expand, project = self._block
         hidden = ops.leaky_relu(ops.pointwise(ops.depthwise(k, *depthwise), *expand), SLOPE)
-        k = ops.leaky_relu(ops.add(ops.pointwise(hidden, *project), k), SLOPE)
+        return [ops.leaky_relu(ops.add(ops.pointwise(hidden, *project), k), SLOPE)]
+
+    def modulations(self, ops: Operations, result: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """As `inference.ConditionProgram`."""
 
         def enlarged(layer: tuple[Array, Array]) -> Tensor:
-            return ops.enlarge(ops.pointwise(k, *layer), BLOCK // PATCH)
+            return ops.enlarge(ops.pointwise(result, *layer), BLOCK // PATCH)
 
         return [(enlarged(f), enlarged(s)) for f, s in zip(self._factors, self._shifts, strict=True)]
