@@ -446,6 +446,9 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
             if the file has several tiles. A file of one tile must be complete, because its head doesn't give its size.
         limits: the largest image to accept (`Limits()` by default).
 
+    Returns:
+        An `Info`.
+
     Raises:
         FileError: there is no such file, or it can't be read.
         BitstreamError: the bytes are at fault.
@@ -493,6 +496,9 @@ def check(data: Openable, *, limits: Limits | None = None) -> Report:
     Args:
         data: bytes, a path or a binary file object.
         limits: the largest image to accept (`Limits()` by default).
+
+    Returns:
+        A `Report`. Bytes that aren't an LCI file are reported, too.
 
     Raises:
         FileError: there is no such file, or it can't be read.

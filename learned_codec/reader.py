@@ -490,6 +490,8 @@ def open(
 ) -> Reader:
     """Open an LCI file to read windows of it. The head is read now; a tile is read when a window needs it.
 
+    Threads may open files at the same time, and share what they opened.
+
         with learned_codec.open("scene.lci") as scene:
             chip = scene.read(window=(2048, 4096, 512, 512), bands=[4, 3, 2])
 

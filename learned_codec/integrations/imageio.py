@@ -29,7 +29,7 @@ NAME = "LCI"
 
 
 def register() -> None:
-    """Register this plug-in for `.lci` with imageio. A second call changes nothing."""
+    """Register this plug-in for `.lci` with imageio, once in each process. A second call changes nothing."""
     known_plugins[NAME] = PluginConfig(NAME, "LciPlugin", __name__)
     extension = FileExtension(name="learned_codec image", extension=".lci", priority=[NAME])
     if ".lci" not in known_extensions:

@@ -30,7 +30,8 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
     """A lossy codec for images: the last two dimensions of a chunk are rows and columns, all before them are bands.
 
     The settings are those of `learned_codec.encode`. They are stored with the array; decoding needs none of them. NaN
-    needs no `nodata`. Each chunk becomes a file, so it should have at least 64 x 64 pixels.
+    needs no `nodata`. Each chunk becomes a file, so it should have at least 64 x 64 pixels. Threads may
+    share a codec.
     """
 
     codec_id = "lci"

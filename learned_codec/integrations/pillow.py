@@ -28,7 +28,7 @@ _MODES = {("uint8", 1, False): "L", ("uint8", 1, True): "LA", ("uint8", 3, False
 
 
 class LciImageFile(ImageFile.ImageFile):
-    """An LCI file as a Pillow image. Pixels are decoded when they are first needed."""
+    """An LCI file as a Pillow image. Pixels are decoded when they are first needed; threads must not share it."""
 
     format = FORMAT
     format_description = "learned_codec image"

@@ -33,6 +33,8 @@ OVERVIEWS = [2, 4, 8, 16]
 class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc]  # rasterio is not typed
     """An LCI file with the properties and methods of a rasterio dataset that is open for reading.
 
+    Unlike rasterio's own, threads may share it.
+
     Attributes:
         reader: the `learned_codec.Reader` behind it.
     """
@@ -196,7 +198,7 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
         return found
 
     def sample(self, xy: Iterable[tuple[float, float]], indexes: Any = None, masked: bool = False) -> Iterator[Any]:
-        """The values of all bands, or of some, at places; outside the image, the fill value."""
+        """For each place (x, y), the values of all bands, or of some, (bands,); outside the image, the fill value."""
         for x, y in xy:
             row, column = self.reader.index(x, y)
             values = self.read(indexes, window=Window(column, row, 1, 1), masked=masked, boundless=True)
@@ -225,7 +227,7 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
         return window if boundless else crop(window, self.height, self.width)
 
     def _resampled(self, values: NDArray[Any], shape: tuple[int, ...], resampling: Resampling) -> NDArray[Any]:
-        """What GDAL makes of (bands, h, w) or (h, w) values at another size."""
+        """(bands, h, w) or (h, w) values at another size (height, width), by GDAL."""
         planes = values if values.ndim == 3 else values[None]
         size = {"count": len(planes), "height": planes.shape[1], "width": planes.shape[2]}
         somewhere = rasterio.Affine.scale(2)  # rasterio warns of rasters that lie nowhere

@@ -53,7 +53,7 @@ class LciBackend(BackendEntrypoint):
         masked: bool = False,
         mask_and_scale: bool = False,
     ) -> xarray.Dataset:
-        """Open a file as a dataset. Its windows are decoded when they are needed.
+        """Open a file as a dataset. Its windows are decoded when they are needed. Threads and processes may share it.
 
         Args:
             filename_or_obj: a path, or anything else that `learned_codec.open` takes.

@@ -45,7 +45,7 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
 
     The settings are those of `learned_codec.encode`. They are stored with the array; decoding needs none of them. Each
     chunk becomes a file, so it should have at least 64 x 64 pixels. If a chunk has several tiles, only the tiles that a
-    selection touches are read.
+    selection touches are read. Threads may share a codec.
 
     Attributes:
         quality, bpp, psnr, max_error: the rate; at most one of them. A `max_error` of 0 is lossless, and takes more

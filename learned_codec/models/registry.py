@@ -38,14 +38,14 @@ ModelName: TypeAlias = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What is known of a model without loading its weights.
+    """What is known of a model without loading its weights; immutable.
 
     Attributes:
         name: its name; for the package's models, a frozen id.
         path: its weights file.
         weights_id: 16 hexadecimal digits, which bitstreams carry.
-        bands: 1 or 3.
-        max_step: the quality step of quality 100.
+        bands: how many it codes together, 1 or 3.
+        max_step: the quality step of quality 100; that of quality 1 is 0.
         adaptations: how many adaptations the refinement has.
         card: the whole card as JSON values: recipe, data, licences, measured rates and distortions.
     """
@@ -59,6 +59,7 @@ class ModelCard:
     card: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
+        """A copy of the card, JSON-ready."""
         return dict(self.card)
 
 
@@ -69,7 +70,16 @@ _registered: dict[str, ModelCard] = {}
 def register_model(path: str | os.PathLike[str]) -> ModelCard:
     """Register a weights file in this process. Then it is found by name, and files made with it can be decoded.
 
-    Raises `WeightsError` if it is not a weights file, or if another model has its name.
+    Registering a file again changes nothing. Threads may register models, list them and code at the same time.
+
+    Args:
+        path: the weights, `NAME.safetensors`. A card `NAME.json` beside it is read if there is one.
+
+    Returns:
+        The model's card.
+
+    Raises:
+        WeightsError: it can't be read, isn't a weights file, or another model has its name.
     """
     card = _card_of(Path(path))
     for other in list_models():
@@ -89,7 +99,16 @@ class ModelList(list[ModelCard]):
 
 
 def list_models() -> ModelList:
-    """The models of the package by name, then a user's own. The list prints as a table."""
+    """The models of the package by name, then a user's own: registered, or found by `LEARNED_CODEC_MODELS`.
+
+    No weights of the package's models are read. Threads may call it at the same time.
+
+    Returns:
+        A list of `ModelCard`s that prints as a table.
+
+    Raises:
+        WeightsError: a file that `LEARNED_CODEC_MODELS` names can't be read or isn't a weights file.
+    """
     cards = {card.weights_id: card for card in [*_cards(), *_registered.values(), *_listed()]}
     return ModelList(cards.values())
 
@@ -129,7 +148,8 @@ def default(bands: int) -> ModelCard:
 
 
 def _first(wanted: Callable[[ModelCard], bool]) -> ModelCard | None:
-    for cards in (_cards, _registered.values, _listed):  # a user's broken file must not stop the package's models
+    # lists one after the other: a user's broken file must not stop the package's models
+    for cards in (_cards, lambda: tuple(_registered.values()), _listed):  # a copy: other threads may register models
         for card in cards():
             if wanted(card):
                 return card

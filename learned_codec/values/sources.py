@@ -22,6 +22,8 @@ Unit = Literal["power", "amplitude", "db"]
 class PixelSource(Protocol):
     """An image that can be read rectangle by rectangle.
 
+    An encoder reads it several times, always from the thread that called it.
+
     Attributes:
         height, width: in pixels.
         bands: their number, not counting an alpha band, which is the `plane`.
