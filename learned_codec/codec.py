@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from learned_codec.tiling.rows import Rows
+
 
 __all__ = [
     "Info",
@@ -260,12 +262,13 @@ def encode_source(
     threads: int | None = None,
     progress: Progress | None = None,
     nodata_is_border: bool = False,
+    rows: Rows | None = None,
 ) -> bytes:
     """Encode an image that is read rectangle by rectangle.
 
     `layout` is the layout of the array that the file decodes to: by default "HW" for one band, else "HWC". With
-    `nodata_is_border`, the source's nodata counts only in areas that reach the image's edge. All other arguments, and
-    the errors, are those of `encode`.
+    `nodata_is_border`, the source's nodata counts only in areas that reach the image's edge. `rows` encodes the rows of
+    tiles in other processes. All other arguments, and the errors, are those of `encode`.
     """
     rates = {"quality": quality, "bpp": bpp, "psnr": psnr}
     effort = options.checked_effort(effort)
@@ -274,8 +277,13 @@ def encode_source(
         bounds = options.checked_bounds(max_error, source.bands, {"quality": quality, "psnr": psnr, "model": model})
         most = None if bpp is None else options.one_rate({"bpp": bpp})[1]
         with telling as tell:
-            return _encode_bounded(source, layout, bounds, most, tile_size, used, tell)
+            return _encode_bounded(source, layout, bounds, most, tile_size, used, tell, rows)
     rate = options.one_rate(rates)
+    if rows is not None and (rate[0] != "quality" or effort):
+        raise InvalidInputError(
+            f"with an executor, a quality or a max_error can be asked for, not {'an effort' if effort else rate[0]}: "
+            "that needs all tiles at once"
+        )
     dtype = source.dtype
     if dtype == np.float64:
         dtype = np.dtype(np.float32)
@@ -314,9 +322,10 @@ def encode_source(
         transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels, usual)
         optimiser = registry.optimiser(loaded, card, effort) if effort else None
         own = replace(header, weights_id=bytes.fromhex(card.weights_id))
-        return ImageEncoder(masked, own, transform, loaded, optimiser, counter, workers, strict=strict).run(
-            *rate, metadata
-        )
+        elsewhere = None if rows is None else rows.of_model(masked.over(), own, transform, card, device)
+        return ImageEncoder(
+            masked, own, transform, loaded, optimiser, counter, workers, strict=strict, elsewhere=elsewhere
+        ).run(*rate, metadata)
 
     with telling as tell:
         counter = Counter(tell)
@@ -334,6 +343,7 @@ def _encode_bounded(
     tile_size: int | None,
     threads: int,
     progress: Progress | None,
+    rows: Rows | None,
 ) -> bytes:
     """The file of an image with a bound for each band; the other arguments as `encode_source` has checked them."""
     from learned_codec.tiling.bounded import BoundedEncoder
@@ -352,7 +362,9 @@ def _encode_bounded(
         )
     header = _header(source, layout, source.dtype, NO_MODEL, tile_size)
     workers, _ = shared(threads, header.tile_count)
-    job = BoundedEncoder(source, header, bounds, _mask_spec(source, source.dtype), progress, workers)
+    spec = _mask_spec(source, source.dtype)
+    elsewhere = None if rows is None else rows.within_bounds(header, bounds, spec)
+    job = BoundedEncoder(source, header, bounds, spec, progress, workers, elsewhere=elsewhere)
     data = job.run(_metadata(source))
     found = 8 * len(data) / header.pixels
     if bpp is not None and found > bpp:

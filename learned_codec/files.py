@@ -13,7 +13,9 @@ Threads may call these functions at the same time, with different destinations.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -25,7 +27,7 @@ from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
 from learned_codec.raster.names import exists, fits
 from learned_codec.raster.neighbours import SIDECAR
-from learned_codec.streams import Destination, Source, is_path, name_of, reading
+from learned_codec.streams import Destination, Source, again_from, is_path, name_of, reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +69,7 @@ class EncodeFileOptions(TypedDict, total=False):
     dtype: str | None
     overwrite: bool
     force: bool
+    executor: Executor | None
 
 
 def encode_file(
@@ -90,6 +93,7 @@ def encode_file(
     dtype: str | None = None,
     overwrite: bool = False,
     force: bool = False,
+    executor: Executor | None = None,
 ) -> "Info":
     """Encode an image file: a picture (PNG, JPEG, WebP, AVIF …) or a raster (GeoTIFF and all that rasterio opens).
 
@@ -123,6 +127,10 @@ def encode_file(
         overwrite: replace an existing destination.
         force: encode rasters of classes and colour tables too. Lossy coding changes the class of some pixels. With a
             `max_error` of 0, which doesn't, they are accepted anyway.
+        executor: rows of tiles are encoded by its processes, each with one thread: a `ProcessPoolExecutor`, or the
+            `get_executor()` of a dask `Client`. The file is the same, byte for byte. They open the source themselves,
+            so it must be a path that they know, or a `PixelSource` that can be sent to them. It goes with a `quality`
+            or a `max_error`, and without effort: other rates need all tiles at once.
 
     Returns:
         What `inspect` returns for the file.
@@ -132,6 +140,7 @@ def encode_file(
         InvalidInputError: the source isn't an image that can be coded without converting it, or an argument is not one
             of the above.
         RateError, UnknownModelError, WeightsError, LimitError: as for `encode`.
+        ProcessLostError: a process of the executor was killed.
 
     Warns:
         MetadataLostWarning: something beside the pixels isn't kept.
@@ -150,11 +159,17 @@ def encode_file(
     bounded = "max_error" in options
     exact = bounded and all(bound == 0 for bound in _listed(options["max_error"]))
     _check_name(dst)
+    _check_executor(src, executor)
     with atomic_write(dst, overwrite=overwrite) as stream:  # before the work, so that a refusal comes first
-        with _opened(src, force=force or exact, dtype=dtype, bounded=bounded) as source:
+        with _opened(src, force=force or exact, dtype=dtype, bounded=bounded) as source, ExitStack() as stack:
             by_profile = _declare(source, nodata, usual_nodata)
             # Inside a radar image, zeros are dark ground.
             border = by_profile and options.get("kind") == "sar"
+            if executor is not None:
+                from learned_codec.tiling.rows import Rows
+
+                again = partial(_opened_again, again_from(src), source.nodata, source.dtype.name, bounded=bounded)
+                options["rows"] = stack.enter_context(Rows(executor, again))
             data = codec.encode_source(source, nodata_is_border=border, **options)
         stream.write(data)
     return codec.inspect(data)
@@ -174,6 +189,16 @@ def _opened(src: "Source | PixelSource", *, force: bool, dtype: str | None, boun
         yield convert(src, dtype, "the source", bounded=bounded)
         return
     with reading(src) as readable, open_source(readable, force=force, dtype=dtype, bounded=bounded) as source:
+        yield source
+
+
+@contextmanager
+def _opened_again(
+    src: "Source | PixelSource", nodata: float | None, dtype: str, *, bounded: bool
+) -> "Iterator[PixelSource]":
+    """A source that was accepted before, in another process."""
+    with _opened(src, force=True, dtype=dtype, bounded=bounded) as source:
+        source.nodata = nodata
         yield source
 
 
@@ -319,6 +344,19 @@ def _same(one: float, other: float, dtype: "np.dtype[Any]") -> bool:
     if one != one or other != other:
         return one != one and other != other
     return bool(one == other or (dtype.kind == "f" and dtype.type(one) == dtype.type(other)))
+
+
+def _check_executor(src: "Source | PixelSource", executor: object) -> None:
+    from learned_codec.values.sources import PixelSource
+
+    if executor is None:
+        return
+    if not isinstance(executor, Executor):
+        raise InvalidInputError(
+            f"executor must be a concurrent.futures.Executor, such as client.get_executor(), not {executor!r}"
+        )
+    if not isinstance(src, PixelSource) and not is_path(src):
+        raise InvalidInputError("other processes can't read a file object: with an executor, give a path")
 
 
 def _check_name(dst: Destination) -> None:

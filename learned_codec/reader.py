@@ -21,7 +21,7 @@ from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.models.config import HALO
 from learned_codec.models.device import checked_threads
-from learned_codec.streams import Openable, is_path, name_of, opened
+from learned_codec.streams import Openable, again_from, name_of, opened
 from learned_codec.tiling.bounded import BoundedDecoder
 from learned_codec.tiling.decoder import Block, ImageDecoder
 from learned_codec.tiling.grid import tiles_of
@@ -517,7 +517,7 @@ def open(
     found, file = opened(source)
     try:
         container = bitstream.read_head(found, limits=limits or Limits())
-        again = _again(source, found)
+        again = found if isinstance(found, bytes | bytearray | memoryview) else again_from(source)
         return Reader(
             container,
             file=file,
@@ -531,12 +531,3 @@ def open(
         if file is not None:
             file.close()
         raise
-
-
-def _again(source: Openable, found: Any) -> Openable:
-    """A source that another process can open from any working folder. A file object stays the same."""
-    if isinstance(found, bytes | bytearray | memoryview):
-        return found
-    if is_path(source):
-        return os.path.abspath(source) if os.path.exists(source) else source  # noqa: PTH100, PTH110
-    return source

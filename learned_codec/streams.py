@@ -37,6 +37,13 @@ def is_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(value, str | os.PathLike)
 
 
+def again_from(source: Any) -> Any:
+    """A source that another process can open from any working folder. All but a path of a file stays the same."""
+    if isinstance(source, str | os.PathLike) and os.path.exists(source):  # noqa: PTH110 - also for what is no path
+        return os.path.abspath(source)  # noqa: PTH100
+    return source
+
+
 def check_file_object(value: object, method: str) -> None:
     """Raise `InvalidInputError` unless it is a binary file object with `method`, "read" or "write"."""
     if isinstance(value, bytes | bytearray | memoryview):

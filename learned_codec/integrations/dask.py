@@ -43,14 +43,14 @@ class Computed:
                 path = Path(folder) / "values"
                 path.touch()
                 array.store(_ChunkFile(path, self._places), lock=False)
-                self._bytes = np.memmap(path, np.uint8, "r")
             except OSError as error:
                 raise FileError.of(f"temporary file {error.filename or ''}".rstrip(), error) from error
-            self._open = stack.pop_all()
+            self._path, self._open = path, stack.pop_all()
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """(bands, h, w) values."""
         wanted = slice(0, self._bands), rows, columns
+        values = np.memmap(self._path, np.uint8, "r")
         found = np.empty([part.stop - part.start for part in wanted], self._dtype)
         for corner, shape in self._shapes.items():
             common = [
@@ -59,15 +59,18 @@ class Computed:
             ]
             if all(part.start < part.stop for part in common):
                 start = self._places[corner]
-                chunk = self._bytes[start : start + self._dtype.itemsize * prod(shape)].view(self._dtype)
+                chunk = values[start : start + self._dtype.itemsize * prod(shape)].view(self._dtype)
                 origin = [part.start for part in wanted]
                 found[_moved(common, origin)] = chunk.reshape(shape)[_moved(common, corner)]
         return found
 
     def close(self) -> None:
         """Delete the file."""
-        self._bytes = None  # type: ignore[assignment]  # some systems don't delete a file that is mapped
         self._open.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes, which read the file as long as this one keeps it."""
+        return vars(self) | {"_open": ExitStack()}
 
 
 class _ChunkFile:

@@ -26,13 +26,17 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 import learned_codec
-from learned_codec.errors import InvalidInputError, MetadataLostWarning
+from learned_codec.errors import InvalidInputError, MetadataLostWarning, MissingDependencyError
 from learned_codec.integrations.dask import Computed
 
 VARIABLE = "band_data"
 
 AXES = (("y", "x"), ("lat", "lon"), ("latitude", "longitude"))
 """Names of dimensions that are rows and columns, wherever they stand."""
+
+
+ROWS_TOGETHER = 1024
+"""The most rows and columns of an array in memory that are written to the temporary file at once."""
 
 
 class LciBackend(BackendEntrypoint):
@@ -186,7 +190,7 @@ def to_lci(
     """Write an array (y, x) or (band, y, x) to an LCI file.
 
     A dask array may be larger than memory: each of its chunks is computed once, by dask's scheduler or a cluster, into
-    a temporary file as large as the array.
+    a temporary file as large as the array. With an `executor`, its processes read that file.
 
     The reference system, the coordinates, `_FillValue`, `units`, `scale_factor`, `add_offset`, `long_name` and names of
     bands are kept, if they are stored as rioxarray does it.
@@ -231,11 +235,22 @@ class _ArraySource:
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """(bands, h, w) values. All chunks of a dask array are computed for the first ones."""
-        if self._array.chunks is None:
+        if self._computed is None and self._array.chunks is None:
             return np.asarray(self._array[:, rows, columns].values)
+        return self._all().read(rows, columns)
+
+    def _all(self) -> Computed:
         if self._computed is None:
-            self._computed = Computed(self._array.data)
-        return self._computed.read(rows, columns)
+            try:
+                self._computed = Computed(self._array.chunk({} if self._array.chunks else ROWS_TOGETHER).data)
+            except ImportError as error:
+                raise MissingDependencyError("an executor needs dask: pip install learned-codec[dask]") from error
+        return self._computed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes, which read the temporary file; an array in memory is written there, too."""
+        self._all()
+        return vars(self) | {"_array": None}
 
     def __enter__(self) -> Self:
         return self

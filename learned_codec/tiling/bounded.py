@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ from .progress import Progress
 Coded = tuple[bytes, bytes, bool]
 """A tile's side, its samples, and whether it has any."""
 
+Elsewhere = Callable[[], Iterator[list[Coded]]]
+"""Encodes all rows of tiles in other processes."""
+
 
 class BoundedEncoder:
     """Encodes one image, with every valid value within its band's bound."""
@@ -38,7 +42,10 @@ class BoundedEncoder:
         mask_spec: MaskSpec | None,
         progress: Progress | None,
         threads: int = 1,
+        *,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
+        self._elsewhere = elsewhere
         self.source, self.bounds, self.mask_spec = source, bounds, mask_spec
         self.header = replace(
             header, weights_id=NO_MODEL, quality_step=0, transform=TRANSFORM, parameters=parameters_of(bounds)
@@ -49,7 +56,8 @@ class BoundedEncoder:
         """The file. Raises `BoundError` if a decoded value would exceed its bound."""
         coded: list[Coded] = []
         with Workers(self.threads) as workers:
-            for tile in workers.map(lambda read: self._coded(*read), self._tiles()):
+            here = self._encoded(range(self.header.tile_count), workers)
+            for tile in here if self._elsewhere is None else chain.from_iterable(self._elsewhere()):
                 coded.append(tile)
                 if self.progress is not None:
                     self.progress(len(coded), self.header.tile_count)
@@ -59,9 +67,18 @@ class BoundedEncoder:
         joined = [join_payload(*tile) for tile in coded]
         return bitstream.write(self.header, joined, metadata=metadata, mask=self.mask_spec.to_bytes())
 
-    def _tiles(self) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8] | None]]:
+    def row(self, number: int) -> list[Coded]:
+        """A row of tiles, encoded."""
+        columns = self.header.tile_grid[1]
+        with Workers(self.threads) as workers:
+            return list(self._encoded(range(number * columns, (number + 1) * columns), workers))
+
+    def _encoded(self, indices: range, workers: Workers) -> Iterator[Coded]:
+        return workers.map(lambda read: self._coded(*read), self._tiles(indices))
+
+    def _tiles(self, indices: range) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8] | None]]:
         """The samples of each tile, and its plane."""
-        for index in range(self.header.tile_count):
+        for index in indices:
             box = self.header.tile_box(index)
             place = slice(box.row, box.row + box.height), slice(box.col, box.col + box.width)
             plane = self.source.read_plane(*place).copy() if self.source.plane else None

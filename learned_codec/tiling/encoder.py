@@ -27,7 +27,7 @@ from . import grid
 from .masking import MaskedSource
 from .parallel import Workers
 from .progress import Counter
-from .proof import Proof, Verdict
+from .proof import Area, Proof, Verdict
 from .rate import Curves, Goal, Search, decibels
 from .sampling import scatter
 from .store import Store, Tile, TileStore
@@ -66,6 +66,27 @@ class File:
     adaptations: list[list[int]]
 
 
+@dataclass(frozen=True)
+class CodedTile:
+    """A tile as it goes into the file.
+
+    Attributes:
+        side: its mask or plane, packed.
+        payload: its coded latents; None if nothing in it is visible.
+        components: how many components are coded.
+        crops: the areas in it that are compared with the source (see `Proof`).
+    """
+
+    side: bytes
+    payload: bytes | None
+    components: int
+    crops: list[tuple[Area, Decoded]]
+
+
+Elsewhere = Callable[[int], Iterator[tuple[list[CodedTile], Extremes]]]
+"""Encodes all rows of tiles at a quality step, in other processes: yields the tiles of each row, and the extremes of
+their values."""
+
 Offer = tuple[float, bytes]
 """The value of a file for a goal (see `Goal`), and the file."""
 
@@ -81,7 +102,7 @@ class ImageEncoder:
 
     `header` is complete except for the quality step, the bounds and the adaptation. `optimiser` optimises the latents;
     with None, there is no adaptation to the image either. `counter` may have counted the work of another model that
-    fell short.
+    fell short. With `elsewhere`, other processes encode the rows of tiles, at a `quality` alone.
     """
 
     def __init__(
@@ -95,7 +116,9 @@ class ImageEncoder:
         threads: int = 1,
         *,
         strict: bool = False,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
+        self._elsewhere = elsewhere
         self.source, self.header, self.transform, self.mask_spec = source, header, transform, source.mask_spec
         self.model, self.optimiser, self.threads, self.strict = model, optimiser, threads, strict
         self._counter = counter
@@ -113,7 +136,11 @@ class ImageEncoder:
                 finer = round(SCATTER_STEPS * (1 - value / 100) * scatter(self.source))
                 step = min(step_of_quality(value, self.model.max_step) + finer, top_step(self.model.max_step))
                 # Tile by tile, so the whole image's latents or symbols are never in memory.
-                data = self._write(step, self._tiles(step)).data
+                data = (
+                    self._write(step, self._tiles(step))
+                    if self._elsewhere is None
+                    else self._joined(step, self._gathered(self._elsewhere(step)), [])
+                ).data
             else:
                 data = self._search(Goal.bpp(value) if control == "bpp" else Goal.psnr(value))
         verdict = self._verdicts[data]()
@@ -127,11 +154,21 @@ class ImageEncoder:
 
     # -- analysis -----------------------------------------------------------------------------------------------------
 
-    def _tiles(self, step: int | None = None) -> Iterator[Tile]:
-        """Every tile, analysed, in the order of tiles; with `step`, its latents are optimised for that quality step."""
+    def row(self, number: int, step: int) -> tuple[list[CodedTile], Extremes]:
+        """A row of tiles, coded, and the extremes of all values that this object has analysed so far."""
+        with Workers(self.threads) as self._workers:
+            first = number * self.header.tile_grid[1]
+            return list(self._coded_tiles(step, self._tiles(step, number), [], first=first)), self.extremes
+
+    def _tiles(self, step: int | None = None, row: int | None = None) -> Iterator[Tile]:
+        """Every tile, analysed, in the order of tiles; with `step`, its latents are optimised for that quality step.
+
+        With `row`, only the tiles of that row.
+        """
         height, width = self.header.height, self.header.width
         step_y, step_x = grid.steps(self.header)
-        for rows in grid.ranges(height, step_y):
+        every = list(grid.ranges(height, step_y))
+        for rows in every if row is None else every[row : row + 1]:
             for columns in grid.ranges(width, grid.span(width, step_x, self.header.bands)):
                 yield from self._span(rows, columns, step_x, step)
 
@@ -230,19 +267,42 @@ class ImageEncoder:
 
     def _write(self, step: int, tiles: Iterable[Tile], keep: Callable[[Decoded], None] | None = None) -> File:
         """Write the file of a quality step. `keep` is called with each tile as a decoder will get it."""
-        sides, payloads, shown, crops, components = [], [], [], [], 1
         moments = self._moments()
-        for tile, payload, decoded in self._workers.map(lambda tile: self._payload(tile, step), tiles):
+        return self._joined(step, self._coded_tiles(step, tiles, moments, keep), moments)
+
+    def _coded_tiles(
+        self,
+        step: int,
+        tiles: Iterable[Tile],
+        moments: list[Moments],
+        keep: Callable[[Decoded], None] | None = None,
+        first: int = 0,
+    ) -> Iterator[CodedTile]:
+        """Code tiles, of which the first has the index `first`, and note the moments of optimised ones."""
+        coded = self._workers.map(lambda tile: self._payload(tile, step), tiles)
+        for index, (tile, payload, decoded) in enumerate(coded, first):
             if tile.optimised:
                 self._note(moments, tile, decoded, step)
-            sides.append(tile.side)
-            payloads.append(payload or b"")
-            shown.append(payload is not None)
-            components = max(components, len(decoded))
             seen = Decoded(decoded, tile.visible)
-            crops += self.proof.crops(len(sides) - 1, seen)
             if keep is not None:
                 keep(seen)
+            yield CodedTile(tile.side, payload, len(decoded), self.proof.crops(index, seen))
+
+    def _gathered(self, rows: Iterable[tuple[list[CodedTile], Extremes]]) -> Iterator[CodedTile]:
+        """The tiles of rows that other processes encoded."""
+        for tiles, extremes in rows:
+            self.extremes.join(extremes)
+            yield from tiles
+
+    def _joined(self, step: int, tiles: Iterable[CodedTile], moments: list[Moments]) -> File:
+        """The file of coded tiles."""
+        sides, payloads, shown, crops, components = [], [], [], [], 1
+        for tile in tiles:
+            sides.append(tile.side)
+            payloads.append(tile.payload or b"")
+            shown.append(tile.payload is not None)
+            components = max(components, tile.components)
+            crops += tile.crops
             self._counter.add()
         adaptations = self._adaptations(moments, step)
         transform = self._bounded().first(components)

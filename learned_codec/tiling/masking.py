@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,10 @@ class MaskedSource:
         """The source with further constants."""
         constants = *self.constants, *constants
         return MaskedSource(self.source, self.mask_spec, constants, border=self._border)
+
+    def over(self) -> Callable[[PixelSource], MaskedSource]:
+        """A function that puts the same masks over a source of the same pixels, also in another process."""
+        return partial(MaskedSource, mask_spec=self.mask_spec, constants=self.constants, border=self._border)
 
     def read(self, rows: slice, columns: slice) -> Part:
         """The part of the image in `rows` and `columns`, which have a start and a stop."""

@@ -76,6 +76,11 @@ class Extremes:
         np.minimum(self._low, low, out=self._low)
         np.maximum(self._high, high, out=self._high)
 
+    def join(self, other: Extremes) -> None:
+        """Take the values that another collection has taken."""
+        np.minimum(self._low, other._low, out=self._low)
+        np.maximum(self._high, other._high, out=self._high)
+
     def bounds(self) -> NDArray[Any]:
         """(2, bands): the lowest and the highest values; 0 for bands without any value."""
         return np.where(self._low <= self._high, [self._low, self._high], 0).astype(self._low.dtype)
