@@ -330,7 +330,7 @@ def table(result: dict[str, Any]) -> str:
                 elif codec == "ours":
                     cells.append(f"**{bits:.3f}**")
                 else:
-                    cells.append(f"{bits:.3f} ({100 * (bits / ours - 1):+.0f} %)".replace("-", "−"))
+                    cells.append(f"{bits:.3f} ({100 * (bits / ours - 1):+.0f}\N{NO-BREAK SPACE}%)".replace("-", "−"))
             label = "0 (lossless)" if asked == 0 else f"{asked}".replace("%", " % of the range")
             lines.append(markdown.row(label, *cells))
         lines.append("")

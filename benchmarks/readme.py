@@ -52,12 +52,12 @@ def _name(codec: str) -> str:
 def quality_table(result: Mapping[str, Any]) -> str:
     """Bits per pixel and PSNR by quality, as Markdown, for `docs/guide/photographs.md`."""
     ours = next(entry for entry in result["codecs"] if entry["name"] == "ours")
-    images = f"{len(ours['images'])} images of {result['dataset']}"
-    lines = head("quality", f"bits per pixel, mean of {images}", "least … most", "PSNR, mean")
+    lines = head(f"quality ({_title(result)})", "bits per pixel, mean", "least … most", "PSNR, mean")
     for number, quality in enumerate(ours["settings"]):
         rates = [values["bpp"][number] for values in ours["images"].values()]
         cells = [f"{ours['results']['bpp'][number]:.2f}", f"{min(rates):.2f} … {max(rates):.2f}"]
-        lines.append(row(f"{quality:g}", *cells, f"{ours['results']['psnr'][number]:.1f} dB"))
+        cells.append(f"{ours['results']['psnr'][number]:.1f} dB")
+        lines.append(row(f"{quality:g}", *(cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells)))
     return "\n".join(lines)
 
 

@@ -45,9 +45,9 @@ def keep(data: bytes) -> Path:
 
 
 def table(outcomes: Counter[tuple[str, str]]) -> str:
-    """Outcomes by kind, as Markdown."""
+    """Outcomes by kind, as Markdown. Errors are named without the "Error"."""
     names = sorted({outcome for _, outcome in outcomes})
-    rows = [["kind", *names], ["---"] + ["--:"] * len(names)]
+    rows = [["changed", *(name.removesuffix("Error") for name in names)], ["---"] + ["--:"] * len(names)]
     rows += [
         [kind, *(f"{outcomes[kind, name]:,}" for name in names)] for kind in sorted({kind for kind, _ in outcomes})
     ]
