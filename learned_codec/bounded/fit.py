@@ -124,9 +124,9 @@ def fit(
 
 
 def _fitted(features: Plane, activities: Plane, wanted: Plane, step: int, shades: NDArray[np.uint8]) -> PassWeights:
-    """By least squares, weighted again and again so that the sum of errors, each as a part of its scale, is least.
+    """Weights for the least sum of |error| / scale, whose logarithm is about the number of bits.
 
-    What is coded is about the logarithm of that.
+    Found by least squares, weighted anew in each turn.
     """
     magnitudes, scale = np.full(len(activities), 1 / len(activities), wanted.dtype), activities.mean(0)
     off = np.zeros_like(wanted)
@@ -153,7 +153,10 @@ def _least_squares(features: Plane, wanted: Plane) -> NDArray[np.int16]:
 
 
 def _scales(activities: Plane, off: Plane, weights: Plane, rounds: int) -> Plane:
-    """(activities,): weights by which activities tell a Laplace's scale, as likely as can be, from others on."""
+    """(activities,) weights: their sum of activities is the scale of a Laplace distribution that errors `off` are from.
+
+    By maximum likelihood, in `rounds` steps from other `weights` on.
+    """
     target = off + 0.05
     for _ in range(rounds):
         scale = weights @ activities
@@ -162,7 +165,7 @@ def _scales(activities: Plane, off: Plane, weights: Plane, rounds: int) -> Plane
 
 
 def _shifts(off: Plane, shades: NDArray[np.uint8]) -> NDArray[np.int8]:
-    """int8 (SHADES,): by how much more than expected predictions of each shade are off, where enough are seen."""
+    """int8 (SHADES,): the log2, in eighths, of errors over expected ones for each shade; 0 for shades of few pixels."""
     counts = np.bincount(shades, minlength=SHADES)
     sums = np.bincount(shades, off, SHADES)
     usual = counts >= SEEN

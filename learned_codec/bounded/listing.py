@@ -1,6 +1,7 @@
-"""Planes whose pixels don't help to predict each other, or where large areas are the same: numbers, as LZMA packs them.
+"""Planes that are packed without prediction: their numbers by LZMA, or the plain bits of these.
 
-Maps of classes are of the one kind, noise is of the other.
+That is better where large areas are the same, as in maps of classes, and where pixels don't help to predict each other,
+as in noise.
 """
 
 from __future__ import annotations
@@ -19,19 +20,20 @@ AS_IT_IS, LEFT, ABOVE, BITS = range(4)
 DICTIONARY = 2**22
 
 SAMPLE = 2**15
-"""How many numbers a fast compressor gets, which estimates what LZMA would reach."""
+"""So many numbers go through a fast compressor, zlib, to estimate what LZMA would reach."""
 
 STRETCHES = 4
-"""The number of parts of a plane that these are from."""
+"""They are taken from this number of places in the plane."""
 
 BETTER, BETTER_IF_EVEN = 1.1, 2.0
-"""By how much LZMA may be better than zlib at its fastest: for numbers as they are, and if many pixels are alike."""
+"""How many times as small as zlib's estimate LZMA's result may be: for numbers as they are, and for even planes."""
 
 FLATTEST = 100
-"""How many bytes zlib makes one of at best, where LZMA has no such end: half of what it can."""
+"""zlib at its fastest makes one byte of some 200 at best, LZMA one of any number. So an estimate may be too high by one
+byte for each so many bytes of numbers: half of zlib's best."""
 
 NOISE = 0.97
-"""LZMA isn't tried where it would hardly take less than this part of the plain bits."""
+"""LZMA is tried only where it may take less than this share of the plain bits."""
 
 
 def _filters() -> list[dict[str, int]]:
@@ -42,7 +44,7 @@ def _filters() -> list[dict[str, int]]:
 def compress(numbers: NDArray[np.int64], count: int, most: int, even: bool) -> bytes | None:
     """(h, w) numbers below `count`; None where that would hardly take less than `most` bytes.
 
-    LZMA is slow, so a fast compressor tells first whether it may do, and in which form. `even` says that many pixels
+    LZMA is slow, so a fast compressor first estimates whether it is worth it, and in which form. `even`: many pixels
     equal their neighbours.
     """
     bits, width = (count - 1).bit_length(), _width(count)

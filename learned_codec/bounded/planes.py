@@ -137,9 +137,9 @@ def _plain(source: PlaneSource) -> list[PassWeights]:
 
 
 def _fit_coarse(source: PlaneSource, level: int) -> list[PassWeights]:
-    """The weights of the coarsest level with a set of its own, for which those above are coded plainly.
+    """The weights of the last set, fitted to `level`, the lowest level that uses it.
 
-    They serve these, too.
+    For that, the levels above are coded with plain weights; in the file they use the fitted ones, too.
     """
     sets = _plain(source)
     found = source.start()

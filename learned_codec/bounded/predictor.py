@@ -23,20 +23,19 @@ STRIP = 2**14
 """How many pixels are predicted at once: their features fit into a processor's cache."""
 
 LINEAR = 1 + len(EIGHT)
-"""Features of a reference that are differences of its values; one more follows them."""
+"""How many features of a reference are differences of its values; one more, a quotient, follows them."""
 
 TELLING = 1 + NEAREST
-"""The first of these, whose magnitudes count in the context."""
+"""So many of these, the first ones, count in the context by their magnitudes."""
 
 FINENESS = 4
-"""Features that are quotients are in these parts of a value."""
+"""Features that are quotients count in parts of a value: quarters."""
 
 BUSY = 8
-"""Features of the plane itself, its first ones, whose magnitudes count in the context."""
+"""So many of the plane's own features, the first ones, count in the context by their magnitudes."""
 
 SMALL, LARGEST = 2**10 - 1, 2**16 - 1
 """Products of differences up to the first are exact in float32. In quotients, differences count up to the second."""
-
 
 SHADES = 8
 """Parts of a plane's range, as noise is often larger where values are."""
@@ -207,7 +206,10 @@ def shade_of(values: Plane, top: int) -> NDArray[np.uint8]:
 
 
 def context_of(activity: Plane, shifts: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """The logarithm, base 2, in halves, counted from -1 on; linear in between eighths, which `shifts` are added to."""
+    """The context: 2 log2(activity) + 2, rounded down, at least 0. `shifts`, in eighths of an octave, are added before.
+
+    Between whole octaves, the logarithm is linear: it is read off the exponent and the highest bits of the mantissa.
+    """
     if activity.dtype == np.float32:
         eighths = (activity.view(np.int32) >> 20) - 8 * 127
     else:

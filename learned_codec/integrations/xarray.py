@@ -148,7 +148,7 @@ class _Windows(BackendArray):
 
 
 def _attributes(reader: learned_codec.Reader, *, scaled: bool) -> dict[str, Any]:
-    """The attributes that rioxarray gives what belongs to bands; none for the usual values."""
+    """Scales, offsets and units of bands under rioxarray's names; those without an effect are left out."""
     found: dict[str, Any] = {}
     if not scaled:
         for one, several, values, usual in (
@@ -294,15 +294,18 @@ class _ArraySource:
         return bands if any(bands) else []
 
     def _of_bands(self, value: Any) -> list[Any]:
-        """What an attribute says of each band: one value for all, or one for each."""
+        """The value of an attribute for each band, from one value for all, or one for each."""
         several = np.asarray(value).tolist()
         if not isinstance(several, list):
             return [several] * self.bands
         return several if len(several) == self.bands else [None] * self.bands
 
-    def _transform(self, said: Any) -> list[float] | None:
-        """From the coordinates of pixels' centres; the size of a single pixel, and a rotation, from what is said."""
-        stored = [float(number) for number in str(said or "").split()]
+    def _transform(self, geotransform: Any) -> list[float] | None:
+        """The transform, from the coordinates of the pixels' centres.
+
+        Where these don't tell, as for a single pixel or a rotation, it is the attribute `GeoTransform`.
+        """
+        stored = [float(number) for number in str(geotransform or "").split()]
         found = []
         for name, side in zip(self._array.dims[:0:-1], (1, 5), strict=True):  # x, then y
             if name not in self._array.coords or self._array.coords[name].dtype.kind not in "iuf":

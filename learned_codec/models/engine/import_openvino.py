@@ -32,7 +32,7 @@ with _hidden(_TELEMETRY), _hidden(_CONVERTER):
 
 
 def _imported_late(name: str) -> Any:
-    """What other users of OpenVINO in this process miss of it."""
+    """For other users of OpenVINO in this process: import what was hidden when they ask for it."""
     if name == "convert_model":
         return import_module(_CONVERTER).convert_model
     raise AttributeError(f"module 'openvino' has no attribute {name!r}")

@@ -1,1 +1,1 @@
-"""The second generation: latents in layers of resolution. No file has them yet."""
+"""The second generation: latents in layers of resolution."""
