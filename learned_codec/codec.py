@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
@@ -310,7 +310,7 @@ def encode_source(
         chosen = not plain or source.bands not in (1, card.bands)  # else there is nothing to choose
         if chosen:
             samples = take_samples(masked)
-            masked = masked.keeping(_voids(masked, samples))
+            masked = masked.keeping(_voids(masked, samples, range(source.bands)))
         masked = masked.keeping(border_constants(masked, samples.widths() if chosen else np.full(source.bands, 255.0)))
         if chosen and masked.constants:
             samples = take_samples(masked)
@@ -362,9 +362,12 @@ def _encode_bounded(
         )
     header = _header(source, layout, source.dtype, NO_MODEL, tile_size)
     workers, _ = shared(threads, header.tile_count)
-    spec = _mask_spec(source, source.dtype)
-    elsewhere = None if rows is None else rows.within_bounds(header, bounds, spec)
-    job = BoundedEncoder(source, header, bounds, spec, progress, workers, elsewhere=elsewhere)
+    masked = MaskedSource(source, _mask_spec(source, source.dtype))
+    inexact = [band for band, bound in enumerate(bounds) if bound >= 1 or (bound and source.dtype.kind == "f")]
+    if inexact and source.dtype.itemsize > 1:
+        masked = masked.keeping(_voids(masked, take_samples(masked), inexact))
+    elsewhere = None if rows is None else rows.within_bounds(masked.over(), header, bounds)
+    job = BoundedEncoder(masked, header, bounds, progress, workers, elsewhere=elsewhere)
     data = job.run(_metadata(source))
     found = 8 * len(data) / header.pixels
     if bpp is not None and found > bpp:
@@ -538,12 +541,13 @@ def _report(container: bitstream.Container) -> Report:
     return Report(True, (), count, f"{'1 tile, whole' if count == 1 else f'{count} tiles, all whole'}{bound}")
 
 
-def _voids(source: MaskedSource, samples: Samples) -> list[Constant]:
-    """The values that seem to mean "no value", with a warning: kept exactly, they harm no neighbours."""
+def _voids(source: MaskedSource, samples: Samples, bands: Iterable[int]) -> list[Constant]:
+    """The values in `bands` that seem to mean "no value", with a warning: kept exactly, they harm no neighbours."""
     found = []
     declared = source.source.nodata is not None or source.source.plane is not None
-    for number, band in enumerate(samples.bands()):
-        only = np.arange(len(samples.values)) == number
+    values = samples.bands()
+    for number in bands:
+        band, only = values[number], np.arange(source.bands) == number
         for value, share in voids(band, near=not declared):
             if share < GREAT_SHARE and not lies_in_areas(source, number, value):
                 continue

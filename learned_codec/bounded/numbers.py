@@ -70,6 +70,8 @@ def numbers_of(
         if free and real.size and any(real.min() <= fill <= real.max() for fill in fills):
             free -= 1
         return Mapping(AS_THEY_ARE), values.astype(np.int64), free
+    if real.size and real.min() == real.max():  # one value comes back exactly, whatever the bound
+        return Mapping(ORDERED), _bits(values.view(np.int32)).astype(np.int64), 0
     largest = np.abs(real).max() if real.size else np.float32(0)
     room = bound - 2 * float(np.spacing(largest)) if bound else 0.0
     usable = values if valid is None else np.where(valid, values, np.float32(0))

@@ -293,7 +293,10 @@ def _alpha(raster: Any, name: str) -> int | None:
     if len(found) > 1 or raster.count == 1:
         raise _refuse(name, f"{len(found)} alpha bands among {raster.count} bands")
     if raster.dtypes[0] not in ("uint8", "uint16"):
-        raise _refuse(name, f"an alpha band of {raster.dtypes[0]}")
+        raise InvalidInputError(
+            f"{name}: an alpha band of {raster.dtypes[0]}; only uint8 and uint16 rasters can have one. If it holds "
+            "data, give it another colour interpretation than alpha; if it is a mask, write it as nodata or as a mask"
+        )
     index: int = found[0]
     return index
 

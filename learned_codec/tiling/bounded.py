@@ -16,11 +16,11 @@ from learned_codec.bitstream.payload import join_payload, split_payload
 from learned_codec.bounded import decode_tile, encode_tile
 from learned_codec.bounded.header import NO_MODEL, TRANSFORM, bounds_of, parameters_of
 from learned_codec.errors import BitstreamError, BoundError, CorruptDataError
-from learned_codec.values.mask import MaskSpec, Side
-from learned_codec.values.sources import PixelSource
+from learned_codec.values.mask import Side
 
 from .decoder import Block, TileDecoder
 from .grid import Window, tiles_of
+from .masking import MaskedSource, Part
 from .parallel import Workers
 from .progress import Progress
 
@@ -36,17 +36,16 @@ class BoundedEncoder:
 
     def __init__(
         self,
-        source: PixelSource,
+        source: MaskedSource,
         header: Header,
         bounds: Sequence[float],
-        mask_spec: MaskSpec | None,
         progress: Progress | None,
         threads: int = 1,
         *,
         elsewhere: Elsewhere | None = None,
     ) -> None:
         self._elsewhere = elsewhere
-        self.source, self.bounds, self.mask_spec = source, bounds, mask_spec
+        self.source, self.bounds, self.mask_spec = source, bounds, source.mask_spec
         self.header = replace(
             header, weights_id=NO_MODEL, quality_step=0, transform=TRANSFORM, parameters=parameters_of(bounds)
         )
@@ -61,7 +60,8 @@ class BoundedEncoder:
                 coded.append(tile)
                 if self.progress is not None:
                     self.progress(len(coded), self.header.tile_count)
-        masked = self.source.nodata is not None or self.source.plane or any(side for side, _, _ in coded)
+        source = self.source.source
+        masked = source.nodata is not None or source.plane or any(side for side, _, _ in coded)
         if self.mask_spec is None or not masked:
             return bitstream.write(self.header, [payload for _, payload, _ in coded], metadata=metadata)
         joined = [join_payload(*tile) for tile in coded]
@@ -74,23 +74,20 @@ class BoundedEncoder:
             return list(self._encoded(range(number * columns, (number + 1) * columns), workers))
 
     def _encoded(self, indices: range, workers: Workers) -> Iterator[Coded]:
-        return workers.map(lambda read: self._coded(*read), self._tiles(indices))
+        return workers.map(self._coded, self._tiles(indices))
 
-    def _tiles(self, indices: range) -> Iterator[tuple[NDArray[Any], NDArray[np.uint8] | None]]:
-        """The samples of each tile, and its plane."""
+    def _tiles(self, indices: range) -> Iterator[Part]:
         for index in indices:
             box = self.header.tile_box(index)
-            place = slice(box.row, box.row + box.height), slice(box.col, box.col + box.width)
-            plane = self.source.read_plane(*place).copy() if self.source.plane else None
-            yield self.source.read(*place).copy(), plane  # workers take it later
+            part = self.source.read(slice(box.row, box.row + box.height), slice(box.col, box.col + box.width))
+            plane = None if part.side.plane is None else part.side.plane.copy()
+            yield replace(part, values=part.values.copy(), side=replace(part.side, plane=plane))  # for workers
 
-    def _coded(self, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> Coded:
+    def _coded(self, part: Part) -> Coded:
         """Encode a tile, decode it again, and check that it is within the bounds."""
-        side, valid, packed = Side(None, None), None, b""
-        fills: Sequence[float] = ()
+        values, side, valid = part.values, part.side, part.valid
+        packed, fills = b"", []
         if self.mask_spec is not None:
-            side = self.mask_spec.classify(values, plane)
-            valid = self.mask_spec.valid(side, self.header.bands)
             packed = self.mask_spec.pack(side)
             fills = [fill for fill in self.mask_spec.fills if np.isfinite(fill)]
         if valid is not None and not valid.any():

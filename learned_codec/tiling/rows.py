@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from learned_codec.bitstream import Header
 from learned_codec.errors import ProcessLostError, UnknownModelError
 from learned_codec.models import registry
-from learned_codec.values.mask import MaskSpec
 from learned_codec.values.ranges import Extremes
 from learned_codec.values.sources import PixelSource
 from learned_codec.values.transform import ValueTransform
@@ -59,9 +58,11 @@ class Rows:
         job = _ModelRow(self._opened, masked, header, transform, card, device)
         return lambda step: self._map(job, [(number, step) for number in range(header.tile_grid[0])])
 
-    def within_bounds(self, header: Header, bounds: Sequence[float], spec: MaskSpec | None) -> BoundedElsewhere:
-        """For a `BoundedEncoder` with these arguments."""
-        job = _BoundedRow(self._opened, header, bounds, spec)
+    def within_bounds(
+        self, masked: Callable[[PixelSource], MaskedSource], header: Header, bounds: Sequence[float]
+    ) -> BoundedElsewhere:
+        """For a `BoundedEncoder` with these arguments. `masked` puts the masks over a source."""
+        job = _BoundedRow(self._opened, masked, header, bounds)
         return lambda: self._map(job, [(number,) for number in range(header.tile_grid[0])])
 
     def _map(self, job: Callable[..., R], arguments: Sequence[tuple[int, ...]]) -> Iterator[R]:
@@ -104,10 +105,10 @@ class _ModelRow:
 @dataclass(frozen=True)
 class _BoundedRow:
     opened: Opened
+    masked: Callable[[PixelSource], MaskedSource]
     header: Header
     bounds: Sequence[float]
-    spec: MaskSpec | None
 
     def __call__(self, number: int) -> list[Coded]:
         with self.opened() as source:
-            return BoundedEncoder(source, self.header, self.bounds, self.spec, None).row(number)
+            return BoundedEncoder(self.masked(source), self.header, self.bounds, None).row(number)

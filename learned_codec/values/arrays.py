@@ -70,7 +70,7 @@ class ArraySource:
         if 0 in array.shape:
             raise InvalidInputError(f"the array is empty: its shape is {array.shape}")
         if array.ndim == 3 and not planar:
-            _check_axes(array.shape)
+            _check_axes(array.shape, bounded=bounded)
         self.layout = "HW" if array.ndim == 2 else "CHW" if planar else "HWC"
         self.planes = as_planes(array, self.layout)
         self.bands, self.height, self.width = self.planes.shape
@@ -103,15 +103,14 @@ def as_planes(values: NDArray[Any], layout: str) -> NDArray[Any]:
     return values if layout == "CHW" else values.transpose(2, 0, 1)
 
 
-def _check_axes(shape: tuple[int, ...]) -> None:
+def _check_axes(shape: tuple[int, ...], *, bounded: bool) -> None:
     """Refuse, or warn of, an array (H, W, C) that is most likely (C, H, W)."""
     first, _, last = shape
-    like_planar = first <= FEW_BANDS < min(shape[1:])
-    if like_planar and last > MAX_BANDS:
+    if first <= MAX_BANDS < last and not bounded:
         raise InvalidInputError(
             f"an array of shape {shape} has {last} bands, more than {MAX_BANDS}; if it is (C, H, W), pass planar=True"
         )
-    if like_planar:
+    if first <= FEW_BANDS < min(shape[1:]):
         text = f"an array of shape {shape} is read as {last} bands of {first} rows"
         _warn(f"{text}; if it is (C, H, W), pass planar=True", 3)
 
@@ -149,7 +148,7 @@ def _known_dtype(array: NDArray[Any], *, bounded: bool) -> NDArray[Any]:
             raise InvalidInputError("float64 is stored as float32, which ends at 3.4e38; the array has larger values")
         warnings.warn("float64 is stored as float32", InputWarning, stacklevel=4)
         return array.astype(np.float32)
-    exactly = ", but with max_error" if native.name in BOUNDED_DTYPES else ""
+    exactly = f"; max_error=0 encodes {native.name} without loss" if native.name in BOUNDED_DTYPES else ""
     raise InvalidInputError(f"{', '.join(DTYPES)} (and float64 as float32) can be encoded, not {array.dtype}{exactly}")
 
 

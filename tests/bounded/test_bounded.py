@@ -25,6 +25,7 @@ INTEGERS = [name for name in BOUNDED_DTYPES if name not in ("float32", "bool")]
 
 settings.register_profile("bounded", deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 SETTINGS = settings.get_profile("bounded")
+pytestmark = pytest.mark.filterwarnings("ignore:.* kept exactly:learned_codec.InputWarning")  # of random images
 
 
 def scene(rng: np.random.Generator, shape: tuple[int, int, int], dtype: str, kind: int) -> np.ndarray:
@@ -458,3 +459,19 @@ def test_rasters_of_other_integers(tmp_path, dtype) -> None:
     with rasterio.open(tmp_path / "b.tif") as raster:
         assert raster.dtypes[0] == dtype
         np.testing.assert_array_equal(raster.read(), values)
+
+
+@SETTINGS
+@given(
+    value=st.floats(allow_nan=False, allow_infinity=False, width=32),
+    bound=st.sampled_from([0, 1e-6, 0.1, 3, 1e30]),
+    holes=st.booleans(),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 90), st.integers(1, 90)),
+)
+def test_images_of_one_value_come_back_exactly(value: float, bound: float, holes: bool, shape) -> None:
+    """Whatever the bound, as it costs nothing."""
+    values = np.full(shape, value, np.float32)
+    if holes:
+        values[:, ::3, ::2] = np.nan
+    data = learned_codec.encode(values, planar=True, max_error=bound)
+    np.testing.assert_array_equal(learned_codec.decode(data), values)

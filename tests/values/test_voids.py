@@ -2,6 +2,7 @@
 
 import base64
 import struct
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -119,6 +120,35 @@ def test_voids_are_kept_and_harm_nothing() -> None:
         expected = learned_codec.decode(learned_codec.encode(values, planar=True, nodata=value))
         assert (decoded[0][there] == values[0][there]).all()
         np.testing.assert_allclose(decoded[:, ~there], expected[:, ~there], atol=1)
+
+
+@QUICK
+@given(
+    void=st.sampled_from([("int16", -32768), ("int32", -(2**31)), ("uint16", 65535), ("float32", -9999)]),
+    bound=st.sampled_from([0.1, 1, 5]),
+    seed=st.integers(0, 99),
+)
+def test_voids_are_kept_within_a_bound_too(void: tuple[str, int], bound: float, seed: int) -> None:
+    """A value within the bound of -9999 wouldn't be -9999 any more, and nobody could tell."""
+    dtype, value = void
+    values = np.stack([terrain(seed), terrain(seed + 1)]).astype(dtype)
+    there = np.hypot(*(np.mgrid[:64, :64] - 30)) < 12
+    values[0][there] = value
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        decoded = learned_codec.decode(learned_codec.encode(values, planar=True, max_error=[bound, 0]))
+    exact = dtype != "float32" and bound < 1
+    assert [w.category for w in caught] == ([] if exact else [learned_codec.InputWarning])
+    assert (decoded[0][there] == values[0][there]).all()
+    assert (decoded[1] == values[1]).all()
+    assert np.abs(decoded[0].astype(float) - values[0]).max() <= bound
+
+
+def test_voids_of_exact_bands_need_no_warning() -> None:
+    values = np.stack([terrain(0), terrain(1)]).astype(np.int16)
+    values[0, :20] = -9999
+    for bounds in (0, [0, 2]):
+        assert (learned_codec.decode(learned_codec.encode(values, planar=True, max_error=bounds))[0] == values[0]).all()
 
 
 def test_two_voids() -> None:
