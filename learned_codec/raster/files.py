@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from learned_codec.errors import FileError, MissingDependencyError
 from learned_codec.values.sources import PixelSink, PixelSource
 
-from . import directories, pictures, png, webp
+from . import directories, left_out, pictures, png, webp
 from . import metadata as meta
 from .convert import convert
 from .exif import TAG_ORIENTATION, exif_of_tiff
@@ -123,6 +123,8 @@ def open_sink(path: Path, format: str, spec: SinkSpec) -> AbstractContextManager
 
     if not png.is_plain(png.colour(found)):
         meta.lose(f"{spec.name}: a GeoTIFF doesn't hold the meaning of a PNG's colours")
+    if others := [kind for kind, _ in png.others(found)]:
+        meta.lose(f"{spec.name}: a GeoTIFF doesn't hold a PNG's {', '.join(others)}")
     return geotiff_write.open_sink(path, spec)
 
 
@@ -135,7 +137,7 @@ def _look(stream: BinaryIO, name: str, path: Path | None = None) -> tuple[bool, 
     stream.seek(0)
     try:
         if head.startswith(_TIFF_STARTS):
-            return _look_at_tiff(stream, path)
+            return _look_at_tiff(stream, name, path)
         if not head or head.startswith(_JPEG2000_STARTS):
             return True, {}
         return _look_at_picture(stream, head, name, path)
@@ -160,12 +162,14 @@ def _look_at_picture(stream: BinaryIO, head: bytes, name: str, path: Path | None
         deep = picture.mode.startswith(("I", "F")) or (
             picture.format in ("PNG", "PPM") and pictures.bits(picture, head) > 8
         )
-        beside = pictures.beside(picture)
         masked = picture.format == "JPEG" and _has_mask(stream)
-    return (True, beside) if deep or masked or _placed(path) else (False, {})
+        if not (deep or masked or _placed(path)):
+            return False, {}
+        left_out.tell(left_out.of_picture(picture), name)
+        return True, pictures.beside(picture)
 
 
-def _look_at_tiff(stream: BinaryIO, path: Path | None) -> tuple[bool, dict[str, Any]]:
+def _look_at_tiff(stream: BinaryIO, name: str, path: Path | None) -> tuple[bool, dict[str, Any]]:
     """`_look` at a TIFF.
 
     It is for Pillow only if its pixels are to be turned, which GDAL doesn't do, without a georeference.
@@ -179,6 +183,7 @@ def _look_at_tiff(stream: BinaryIO, path: Path | None) -> tuple[bool, dict[str, 
     def numbers(tag: int) -> tuple[int, ...]:
         return fields[tag].numbers() if tag in fields else ()
 
+    left_out.tell(left_out.of_tiff(fields), name)
     turned = numbers(TAG_ORIENTATION)[:1] not in ((), (1,))
     shallow = max(numbers(_TAG_BITS), default=1) <= 8
     if turned and shallow and not _GDAL_TAGS & fields.keys() and not _placed(path):

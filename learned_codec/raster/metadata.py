@@ -8,7 +8,7 @@ The metadata of a `PixelSource` is a plain dict. All its keys are optional:
                         orientation
     dpi                 [horizontal, vertical] dots per inch
     text                [[keyword, text], …] of a PNG; the comment of a JPEG has the keyword "Comment"
-    png                 base64 of PNG's chunks for the meaning of colours: {"gAMA": "AACxjw==", …}
+    png                 base64 of PNG's chunks for the meaning of colours, and of three others: {"gAMA": "AACxjw==", …}
     crs                 WKT2
     transform           [a, b, c, d, e, f]: x = a·column + b·row + c, y = d·column + e·row + f
     gcps                {"crs": WKT2 or null, "points": [[row, column, x, y, z, id, info], …]}

@@ -3,8 +3,8 @@
 Nothing is converted silently. CMYK, more than 8 bits, or more than one page raise an `InvalidInputError` that names
 what the picture is and what would be accepted: for each there are several sensible conversions, and the choice is the
 user's. So does a palette, unless its indices are asked for. The EXIF orientation is applied, so the array is the
-picture as viewers show it. From a camera's multi-picture JPEG (MPO), the primary picture is taken; the others are
-previews and depth maps.
+picture as viewers show it. From a camera's multi-picture JPEG (MPO), the primary picture is taken; a warning tells
+of the others, which are previews, depth maps or gain maps.
 
 The ICC profile, EXIF (with its orientation set to 1, upright), XMP and the resolution are kept, if the format to be
 written can hold them. `read_image` and `write_image` are for arrays alone, without metadata.
@@ -33,8 +33,8 @@ from learned_codec.errors import (
 from learned_codec.limits import Limits
 from learned_codec.values.sources import PlaneKind, Unit
 
+from . import left_out, png
 from . import metadata as meta
-from . import png
 from .exif import (
     EXIF_START,
     MAX_SEGMENT,
@@ -160,7 +160,10 @@ def source_of(picture: Image.Image) -> PictureSource:
     name = "the Pillow image"
     _check_mode(picture, name)
     try:
-        found = {} if picture.format == "TIFF" else beside(picture)  # the metadata is in the file, perhaps closed
+        found = {}
+        if picture.format != "TIFF":  # its metadata is in the file, perhaps closed
+            found = beside(picture)
+            left_out.tell(left_out.of_picture(picture), name)
         pixels = _turned(_pixels(picture), _orientation(picture))
     except (OSError, SyntaxError, ValueError) as error:  # Pillow reads the pixels only now
         raise InvalidInputError(f"{name}: damaged or truncated: {error}") from error
@@ -347,14 +350,15 @@ def _extras(metadata: dict[str, Any], nodata: float | None, pillow_format: str, 
 
 
 def _texts_and_colour(metadata: dict[str, Any], pillow_format: str, lost: list[str]) -> dict[str, Any]:
-    texts, colour = png.texts(metadata), png.colour(metadata)
+    texts, colour, others = png.texts(metadata), png.colour(metadata), png.others(metadata)
     if pillow_format == "PNG":
-        return {"png": metadata} if texts or colour else {}
+        return {"png": metadata} if texts or colour or others else {}
     comments = [text for key, text in texts if key == "Comment"] if pillow_format == "JPEG" else []
     if len(texts) > len(comments[:1]):
         lost.append("texts")
     if not png.is_plain(colour):
         lost.append("what its colours mean")
+    lost += [kind for kind, _ in others]
     return {"comment": comments[0].encode()} if comments else {}
 
 
@@ -430,6 +434,7 @@ def _read_pillow(data: bytes, name: str, *, indexed: bool) -> PictureSource:
             _check_kind(picture, data, name, indexed=palette)
             Limits().check("max_pixels", picture.width * picture.height, f"{name}: pixels")
             found = beside(picture)
+            lost = [] if picture.format == "TIFF" else left_out.of_picture(picture)
             pixels = _pixels(picture)
             if palette:
                 found["colormap"] = meta.binary(_colours(picture))
@@ -442,6 +447,7 @@ def _read_pillow(data: bytes, name: str, *, indexed: bool) -> PictureSource:
         raise InvalidInputError(f"{name}: not a picture in a format that can be read") from None
     except Exception as error:  # Pillow raises a dozen kinds for damaged files
         raise InvalidInputError(f"{name}: damaged or truncated: {error}") from error
+    left_out.tell(lost, name)
     return PictureSource(pixels, meta.bounded(upright(found), name))
 
 

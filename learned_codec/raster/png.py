@@ -1,10 +1,10 @@
-"""Chunks of a PNG that Pillow doesn't copy: texts, and the meaning of its colours."""
+"""Chunks of a PNG that Pillow doesn't copy: texts, the meaning of its colours, and a few others."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from learned_codec.errors import CorruptDataError
@@ -17,6 +17,10 @@ _AFTER_HEADER = 33  # the signature and IHDR
 # The meaning of colours, beside an ICC profile: code points, sRGB, gamma, primaries, mastering display, light levels.
 _COLOUR = ("cICP", "sRGB", "gAMA", "cHRM", "mDCV", "cLLI")
 _TEXTS = ("tEXt", "zTXt", "iTXt")
+# Significant bits, background, and the time of the last change.
+_OTHERS = ("sBIT", "bKGD", "tIME")
+# The picture, and what Pillow copies. Apple's iDOT only helps to decode it; an animation of several frames is refused.
+_PICTURE = ("IHDR", "PLTE", "tRNS", "IDAT", "IEND", "pHYs", "iCCP", "eXIf", "iDOT", "acTL", "fcTL", "fdAT")
 # Texts that are kept under keys of their own, or that describe another file.
 _NO_TEXTS = ("XML:com.adobe.xmp", "Raw profile type ")
 _LARGEST = 2**22
@@ -32,7 +36,7 @@ def beside(stream: BinaryIO) -> dict[str, Any]:
     texts: list[list[str]] = []
     colour: dict[str, str] = {}
     for kind, payload in _chunks(stream):
-        if kind in _COLOUR:
+        if kind in (*_COLOUR, *_OTHERS):
             colour[kind] = meta.binary(payload)
         elif (text := _text(kind, payload)) is not None and not text[0].startswith(_NO_TEXTS):
             texts.append(list(text))
@@ -40,13 +44,27 @@ def beside(stream: BinaryIO) -> dict[str, Any]:
     return ({"text": texts} if texts else {}) | ({"png": colour} if colour else {})
 
 
-def _chunks(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """The chunks of the wanted kinds. In a damaged file, those before the damage."""
+def left_out(stream: BinaryIO) -> list[str]:
+    """The kinds of chunks that aren't kept. The stream keeps its position."""
+    before = stream.tell()
+    found = dict.fromkeys(kind for kind, _ in _chunks(stream, _PICTURE))
+    stream.seek(before)
+    return [kind for kind in found if kind.isascii() and kind.isalpha()]
+
+
+def _chunks(stream: BinaryIO, but: Sequence[str] = ()) -> Iterator[tuple[str, bytes]]:
+    """The chunks that are kept, or with `but`, the kinds of all others but these, without what they contain.
+
+    In a damaged file, those before the damage.
+    """
+    kept = (*_COLOUR, *_OTHERS, *_TEXTS)
     stream.seek(len(START))
     while len(head := stream.read(8)) == 8:
         (length,) = struct.unpack_from(">I", head)
         kind = head[4:].decode("latin-1")
-        if kind not in (*_COLOUR, *_TEXTS) or length > _LARGEST:
+        if but or kind not in kept or length > _LARGEST:
+            if but and kind not in (*kept, *but):
+                yield kind, b""
             stream.seek(length + 4, 1)
             continue
         payload, crc = stream.read(length), stream.read(4)
@@ -102,6 +120,23 @@ def colour(metadata: dict[str, Any]) -> list[tuple[str, bytes]]:
     return [(kind, meta.raw(found[kind], f"metadata.png.{kind}")) for kind in _COLOUR if kind in found]
 
 
+def others(metadata: dict[str, Any]) -> list[tuple[str, bytes]]:
+    """The other chunks in metadata. Raises `CorruptDataError`."""
+    found = meta.mapping(metadata.get("png", {}), "metadata.png")
+    return [(kind, meta.raw(found[kind], f"metadata.png.{kind}")) for kind in _OTHERS if kind in found]
+
+
+def _fits(kind: str, payload: bytes, data: bytes) -> bool:
+    """Whether one of `others` has the length that the picture's depth and colour type ask for."""
+    depth, colours = data[24], data[25]
+    if kind == "tIME":
+        return len(payload) == 7
+    if kind == "bKGD":  # with a palette, it would have to follow that
+        numbers = struct.unpack(f">{len(payload) // 2}H", payload[: len(payload) // 2 * 2])
+        return len(payload) == {0: 2, 4: 2, 2: 6, 6: 6}.get(colours) and all(n < 1 << depth for n in numbers)
+    return len(payload) == {0: 1, 4: 2, 2: 3, 3: 3, 6: 4}[colours] and all(0 < bits <= depth for bits in payload)
+
+
 def is_plain(chunks: list[tuple[str, bytes]]) -> bool:
     """Whether the chunks mean sRGB, which is also the meaning of a picture without such chunks."""
     said = dict(chunks)
@@ -111,6 +146,11 @@ def is_plain(chunks: list[tuple[str, bytes]]) -> bool:
 def with_chunks(data: bytes, metadata: dict[str, Any]) -> bytes:
     """Add the texts and the meaning of colours in metadata to a PNG. Raises `CorruptDataError`."""
     added = list(colour(metadata))
+    for kind, payload in others(metadata):
+        if _fits(kind, payload, data):
+            added.append((kind, payload))
+        else:
+            meta.lose(f"{kind} of a PNG doesn't fit these pixels, and isn't kept")
     for key, text in texts(metadata):
         keyword = key.encode("latin-1") + b"\0"
         try:

@@ -1,0 +1,69 @@
+"""What files hold beside their pixels that isn't kept: named in a warning, as nobody would look for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from . import metadata as meta
+from . import png
+from .exif import EXIF_START, XMP_START
+
+# Of a JPEG's segments: what is kept, and what only helps to decode it.
+_SEGMENTS = {
+    "APP0": (b"",),
+    "APP1": (EXIF_START[:4], XMP_START),
+    "APP2": (b"ICC_PROFILE\0", b"MPF\0"),
+    "APP12": (b"Ducky",),
+    "APP14": (b"Adobe",),
+    "COM": (b"",),
+}
+_NAMES = {"APP13": "Photoshop's and IPTC's data", "APP11": "content credentials or HDR data"}
+
+# Tags of a TIFF. Private ones begin at 32768; up to there, these few have something to say that isn't kept.
+_PRIVATE = 32768
+_LOST_TAGS = {285: "the page's name", 301: "a transfer function", 33723: "IPTC", 34377: "Photoshop's data",
+              37724: "Photoshop's layers", 50838: "ImageJ's metadata", 50839: "ImageJ's metadata"}  # fmt: skip
+# Structure, copyright, EXIF, GPS, the profile, georeferences, and GDAL's own: kept, or of no meaning beside the pixels.
+_KEPT_TAGS = {32995, 32996, 32997, 32998, 33432, 33550, 33920, 33922, 34264, 34665, 34675, 34735, 34736, 34737, 34853,
+              40091, 40092, 40093, 40094, 40095, 42112, 42113, 50674, 50844, 59932, 59933}  # fmt: skip
+
+
+def of_picture(picture: Any) -> list[str]:
+    """What a picture opened by Pillow has that isn't kept."""
+    lost = []
+    if picture.format == "PNG" and picture.fp is not None and not picture.fp.closed:
+        lost += [f"the chunk {kind}" for kind in png.left_out(picture.fp)]
+    if picture.format in ("JPEG", "MPO"):
+        for marker, data in getattr(picture, "applist", ()):
+            if not bytes(data).startswith(_SEGMENTS.get(marker, ())):
+                lost.append(_NAMES.get(marker, f"the segment {marker}"))
+    if picture.format == "MPO" and (more := getattr(picture, "n_frames", 1) - 1):
+        lost.append(f"{more} further {'pictures' if more > 1 else 'picture'} (previews, depth or gain maps)")
+    if picture.format == "HEIF" and (picture.info.get("depth_images") or picture.info.get("aux")):
+        lost.append("further pictures (depth or gain maps)")
+    width, height = _density(picture)
+    if width != height:
+        lost.append(f"the shape of its pixels, {width:g} to {height:g}")
+    return lost
+
+
+def of_tiff(tags: Iterable[int]) -> list[str]:
+    """The tags of a TIFF that aren't kept."""
+    lost = [tag for tag in tags if tag in _LOST_TAGS or (tag >= _PRIVATE and tag not in _KEPT_TAGS)]
+    return [_LOST_TAGS.get(tag, f"the tag {tag}") for tag in lost]
+
+
+def tell(lost: list[str], name: str) -> None:
+    """Warn of what isn't kept."""
+    if lost:
+        meta.lose(f"{name}: not kept: {', '.join(dict.fromkeys(lost))}")
+
+
+def _density(picture: Any) -> tuple[float, float]:
+    """The pixels per unit where only their ratio counts; equal if there is none."""
+    if "aspect" in picture.info:  # of a PNG
+        found = picture.info["aspect"]
+    else:
+        found = picture.info.get("jfif_density", (1, 1)) if picture.info.get("jfif_unit") == 0 else (1, 1)
+    return found if isinstance(found, tuple) and len(found) == 2 and all(found) else (1, 1)
