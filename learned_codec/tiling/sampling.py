@@ -21,8 +21,9 @@ value."""
 SCATTER_WINDOWS = 8
 """About as many windows show how scattered holes are."""
 
-TOGETHER = 0.85
-"""How much scattered holes count that all bands have in common: other bands' details don't suffer from them."""
+
+MOST_SCATTER = 0.98
+"""With fewer valid pixels than a fiftieth, each is quantised by itself anyway."""
 
 
 def samples(source: MaskedSource) -> Samples:
@@ -50,24 +51,21 @@ def lies_in_areas(source: MaskedSource, band: int, value: float) -> bool:
 
 
 def scatter(source: MaskedSource) -> float:
-    """How far holes lie scattered over the valid pixels: 0 for none or large ones, up to 1 for single pixels far apart.
+    """How far holes lie scattered over the valid pixels: 0 for none or large ones, more for single pixels far apart.
 
-    If pixels are missing by chance, this is the share of them to the power of 1.5, in the band that misses most; less
-    where all bands miss the same ones.
+    If pixels are missing by chance, this is the share of them, in the band that misses most; at most `MOST_SCATTER`.
     """
-    edges, ends, together = np.zeros(source.bands), np.zeros(source.bands), True
+    edges, ends = np.zeros((2, source.bands))
     windows = list(_sample_windows(source.height, source.width)) if source.mask_spec is not None else []
     for rows, columns in windows[:: max(1, len(windows) // SCATTER_WINDOWS)]:
         valid = source.read(rows, columns).valid
         if valid is None:
             valid = np.ones((source.bands, rows.stop - rows.start, columns.stop - columns.start), bool)
-        together = together and bool((valid == valid[:1]).all())
         for axis in (1, 2):
             one, other = np.swapaxes(valid, 1, axis)[:, 1:], np.swapaxes(valid, 1, axis)[:, :-1]
             edges += (one != other).sum((1, 2))
             ends += one.sum((1, 2)) + other.sum((1, 2))
-    found = float(((edges[ends > 0] / ends[ends > 0]) ** 1.5).max()) if ends.any() else 0.0
-    return TOGETHER * found if together else found
+    return min(MOST_SCATTER, float((edges[ends > 0] / ends[ends > 0]).max())) if ends.any() else 0.0
 
 
 def _samples_in(source: MaskedSource, windows: list[Window]) -> Samples:

@@ -61,13 +61,13 @@ def choose(
     """
     picture = dtype == np.uint8 and unit is None
     if picture and bands in (1, model_bands):
-        return ValueTransform(PLAIN if bands == model_bands else GREY, dtype, bands)
+        return ValueTransform(PLAIN if bands == model_bands else GREY, dtype, bands, detail=error)
     if model_bands != 1:
         kind = f"{bands} bands of {dtype}" + (f" ({unit})" if unit else "")
         raise InvalidInputError(f"a model of {model_bands} bands codes uint8 of 1 or {model_bands} bands, not {kind}")
     if bands > MAX_BANDS:
         raise InvalidInputError(f"up to {MAX_BANDS} bands can be encoded, not {bands}")
-    plain = ValueTransform(SCALED, dtype, bands, unit, floor=_floor(unit, dtype, samples))
+    plain = ValueTransform(SCALED, dtype, bands, unit, floor=_floor(unit, dtype, samples), detail=error)
     linear = plain.linear(samples.values[..., None])[..., 0]
     if picture:
         widths = scales = np.full(bands, 255.0, np.float32)
@@ -138,7 +138,8 @@ def _with_matrix(
 ) -> ValueTransform:
     """Add the spectral transform to the transform of several bands."""
     scales, offsets = (np.array(values, np.float32) for values in (transform.scales, transform.offsets))
-    units = to_units(linear, offsets[:, None], scales[:, None])
+    real = linear if valid is None else np.where(valid, linear, offsets[:, None])
+    units = to_units(real, offsets[:, None], scales[:, None])
     found = covariance(units, valid)
     rows = spectral_klt(found)
     # If bands miss values at different pixels, no component is negligible for certain.

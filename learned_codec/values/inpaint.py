@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_FACTORS = 8
-"""The most spectral components by which bands predict each other; the rest of each band's variance is its own."""
+MOST_FACTORS = 2
+"""The most spectral components by which bands predict each other; the rest of each band's variance is its own. More
+take time, and `sparse` finds what they would."""
 
 OWN = 1e-3
 """The least variance that is a band's own, as a share of the bands' mean: covariances are estimates."""

@@ -27,6 +27,7 @@ from learned_codec.errors import BitstreamError, CorruptDataError, UnsupportedVe
 from .decibels import PER_DECADE, of_decibels, to_decibels
 from .inpaint import fill_bands
 from .sources import Unit
+from .sparse import refine
 
 if TYPE_CHECKING:
     from learned_codec.bitstream import Header
@@ -79,6 +80,8 @@ class ValueTransform:
         bounds: (2, bands) in the dtype, the lowest and the highest value of each band; decoded values are clipped to
             them. None: the limits of the dtype.
         covariance: (bands, bands) in the model's domain, to fill holes. Only encoders have it.
+        detail: the least coefficient that is worth coding, in the model's domain, to fill holes; 0 if it isn't known.
+            Only encoders have it.
         widths: (bands,) the widths of the bands' own ranges. Only encoders have them.
     """
 
@@ -92,6 +95,7 @@ class ValueTransform:
     matrix: NDArray[np.int8] | NDArray[np.int16] | None = None
     bounds: NDArray[Any] | None = None
     covariance: NDArray[np.float64] | None = None
+    detail: float = 0.0
     widths: tuple[float, ...] = ()
 
     @property
@@ -164,20 +168,28 @@ class ValueTransform:
         if self.code == SCALED:
             return self._scaled(values, valid)
         unit: NDArray[np.float32] = np.divide(values, 255, dtype=np.float32)
-        planes = (
-            unit if valid is None else fill_bands(unit, valid, LIKE_COLOURS + (1 - LIKE_COLOURS) * np.eye(len(unit)))
-        )
+        like = LIKE_COLOURS + (1 - LIKE_COLOURS) * np.eye(len(unit))
+        planes = unit if valid is None else self._filled(unit, valid, like)
         return np.repeat(planes, model_bands, 0) if self.code == GREY else planes
 
     def _scaled(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
-        units = to_units(self.linear(values), self._offsets, self._scales)
+        linear = self.linear(values)
+        if valid is not None:  # outliers take time, and nodata often is one
+            linear = np.where(valid, linear, self._offsets)
+        units = to_units(linear, self._offsets, self._scales)
         if valid is not None:
-            units = fill_bands(units, valid, self.covariance)
+            units = self._filled(units, valid, self.covariance)
         if self.matrix is None:
             return units
         centred = units - np.float32(0.5)
         components = np.tensordot(self._forward, centred, 1) + np.float32(0.5)
         return np.ascontiguousarray(components, np.float32)
+
+    def _filled(
+        self, units: NDArray[np.float32], valid: NDArray[np.bool_], covariance: NDArray[np.float64] | None
+    ) -> NDArray[np.float32]:
+        filled = fill_bands(units, valid, covariance)
+        return refine(filled, valid, covariance, self.detail) if self.detail else filled
 
     def linear(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """(bands, H, W) values as float32 in the units in which errors count: dB for radar, else unchanged."""
