@@ -74,6 +74,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "a profile": (lambda path: scene(path), {"profile": "s2-l2a"}),
     "in layers": (picture, {"model": "rgb-2"}),
     "a bound": (lambda path: scene(path, nodata=0), {"max_error": 2}),
+    "a bound, and voids": (lambda path: scene(path), {"max_error": 2}),
     "without loss": (lambda path: scene(path), {"max_error": 0}),
 }
 
