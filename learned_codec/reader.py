@@ -166,9 +166,9 @@ class Reader:
 
     def read(
         self,
-        window: WindowLike | None = None,
         bands: Bands | None = None,
-        out_shape: tuple[int, int] | None = None,
+        window: WindowLike | None = None,
+        out_shape: tuple[int, ...] | None = None,
         *,
         scale: float = 1,
         masked: bool = False,
@@ -180,13 +180,13 @@ class Reader:
         """Decode a window of the image. It equals the same window of the whole image to within one grey level.
 
         Args:
-            window: (row, column, height, width) in pixels; by default the whole image. Also ((first row, last row + 1),
-                (first column, last column + 1)), or a rasterio `Window`.
             bands: one band, counted from 1 or by name, or several; by default all. For one band, the result has no
                 axis of bands.
-            out_shape: (height, width) of the result: the window is reduced or enlarged to it by the nearest pixel. If
-                it is at most half as large as the window, pixels are those of the smallest reduced image (see `scale`)
-                that is large enough.
+            window: (row, column, height, width) in pixels; by default the whole image. Also ((first row, last row + 1),
+                (first column, last column + 1)), or a rasterio `Window`.
+            out_shape: (height, width) of the result, or (bands, height, width) as in rasterio: the window is reduced or
+                enlarged to it by the nearest pixel. If it is at most half as large as the window, pixels are those of
+                the smallest reduced image (see `scale`) that is large enough.
             scale: 1, or 1/2, 1/4, 1/8 or 1/16 to read the reduced image, as `decode` does. The result has all of its
                 pixels that the window touches.
             masked: return a masked array, as `decode` does.
@@ -206,11 +206,9 @@ class Reader:
             BitstreamError: a tile that the window needs is damaged (not with `errors="fill"`).
             WeightsError: the model's weights can't be read.
         """
-        if isinstance(window, int | str):
-            raise InvalidInputError(f"the window comes first: for a band, say bands={window!r}")
         pixels = windows.checked(window, (self.height, self.width), boundless=boundless)
         chosen = self.checked_bands(bands)
-        shape = None if out_shape is None else windows.checked_shape(out_shape)
+        shape = None if out_shape is None else windows.checked_shape(out_shape, len(chosen))
         factor = options.factor_of_scale(scale)
         if shape is not None:
             if factor > 1:
@@ -266,7 +264,7 @@ class Reader:
             rows, columns = (several[kinds.index(kind)] for kind in "HW")
             bands = None if kinds == "HW" else [band + 1 for band in several[kinds.index("C")]]
             top, left = min(rows), min(columns)
-            values = self.read((top, left, max(rows) + 1 - top, max(columns) + 1 - left), bands)
+            values = self.read(bands, (top, left, max(rows) + 1 - top, max(columns) + 1 - left))
             for number, (kind, axis) in enumerate(zip(kinds, several, strict=True)):
                 if kind != "C":
                     values = values.take([index - min(axis) for index in axis], number)
@@ -308,7 +306,7 @@ class Reader:
         middle = (self.height - height) // 2, (self.width - width) // 2, height, width
         bands = [1, 2, 3] if self.bands >= 3 else [1]
         shape = -(-height // step), -(-width // step)
-        values = self.read(middle, bands, shape, masked=True, planar=True)
+        values = self.read(bands, middle, shape, masked=True, planar=True)
         planes = []
         for plane in np.ma.filled(values.astype(np.float32), np.nan):
             known = plane[np.isfinite(plane)]
@@ -409,7 +407,8 @@ class Reader:
         if not chosen or None in chosen:
             named = [name for name in self.descriptions if name]
             names = f", or called {', '.join(named)}" if named else ""
-            raise InvalidInputError(f"bands are counted from 1 to {self.bands}{names}; not {bands!r}")
+            window = "" if one or len(chosen) not in (2, 4) else f"; a window is given as window={bands!r}"
+            raise InvalidInputError(f"bands are counted from 1 to {self.bands}{names}; not {bands!r}{window}")
         return [band for band in chosen if band is not None]
 
     def _band(self, band: Any) -> int | None:

@@ -69,12 +69,14 @@ def inside(window: WindowTuple, size: tuple[int, int]) -> WindowTuple | None:
     return (top, left, bottom - top, right - left) if top < bottom and left < right else None
 
 
-def checked_shape(shape: Any) -> tuple[int, int]:
-    """Check an output shape, (height, width). Raises `InvalidInputError`."""
+def checked_shape(shape: Any, bands: int) -> tuple[int, int]:
+    """Check an output shape, (height, width) or (bands, height, width). Raises `InvalidInputError`."""
     try:
-        height, width = map(whole, shape)
+        *first, height, width = map(whole, shape)
+        if first not in ([], [bands]):
+            raise ValueError("it has other bands")
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInputError(f"out_shape is (height, width), not {shape!r}") from error
+        raise InvalidInputError(f"out_shape is (height, width) or ({bands}, height, width), not {shape!r}") from error
     if height < 1 or width < 1:
         raise InvalidInputError(f"out_shape must be at least (1, 1), not {shape!r}")
     return height, width

@@ -323,7 +323,7 @@ def test_reduced_images_and_their_georeference(
     files.encode_file(path, tmp_path / "a.lci", tile_size=64)
     files.decode_file(tmp_path / "a.lci", out, window=window, scale=1 / factor, overviews=True)
     with learned_codec.open(tmp_path / "a.lci") as reader:
-        expected = reader.read(window, scale=1 / factor)
+        expected = reader.read(window=window, scale=1 / factor)
     row, column = (0, 0) if window is None else window[:2]
     with rasterio.open(out) as raster:
         np.testing.assert_array_equal(raster.read().transpose(1, 2, 0), expected)
@@ -882,7 +882,7 @@ def test_progress_that_raises(tmp_path: Path, originals: dict[str, bytes], error
         lambda: files.encode_file(tmp_path / "a.tif", tmp_path / "x.lci", bpp=2, progress=stop),
         lambda: files.decode_file(io.BytesIO(originals["rgb"]), tmp_path / "x.tif", progress=stop),
         lambda: learned_codec.decode(originals["rgb"], progress=stop),
-        lambda: learned_codec.open(originals["rgb"]).read((0, 0, 8, 8), progress=stop),
+        lambda: learned_codec.open(originals["rgb"]).read(window=(0, 0, 8, 8), progress=stop),
     ):
         with pytest.raises(type(error)) as caught:
             call()

@@ -151,10 +151,10 @@ def test_a_reader_has_a_file_of_its_own_in_each_process(coded: bytes, tmp_path: 
     path = tmp_path / "a.lci"
     path.write_bytes(coded)
     with learned_codec.open(path if kind == "path" else coded) as reader:
-        expected = reader.read((64, 64, 64, 64))
+        expected = reader.read(window=(64, 64, 64, 64))
 
         def elsewhere() -> tuple[np.ndarray, int]:
-            found = reader.read((64, 64, 64, 64))
+            found = reader.read(window=(64, 64, 64, 64))
             return found, -1 if reader._file is None else os.fstat(reader._file.fileno()).st_ino
 
         before = None if reader._file is None else os.lseek(reader._file.fileno(), 0, os.SEEK_CUR)
@@ -162,7 +162,7 @@ def test_a_reader_has_a_file_of_its_own_in_each_process(coded: bytes, tmp_path: 
         np.testing.assert_array_equal(found, expected)
         if reader._file is not None:
             assert os.lseek(reader._file.fileno(), 0, os.SEEK_CUR) == before
-        np.testing.assert_array_equal(reader.read((64, 64, 64, 64)), expected)
+        np.testing.assert_array_equal(reader.read(window=(64, 64, 64, 64)), expected)
 
 
 def test_threads_of_a_fork(coded: bytes) -> None:

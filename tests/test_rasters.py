@@ -142,7 +142,7 @@ def test_one_value_comes_back_exactly(
     if not holes and tile is None and bands in (1, 3):
         assert len(data) <= 60 + 2 * image[0, 0].nbytes * (bands > 1) * (dtype == "float32")
     with learned_codec.open(data) as reader:
-        np.testing.assert_array_equal(reader.read((10, 20, 60, 70)), image[10:70, 20:90])
+        np.testing.assert_array_equal(reader.read(window=(10, 20, 60, 70)), image[10:70, 20:90])
 
 
 def test_an_image_of_one_value_has_no_payload() -> None:

@@ -102,7 +102,7 @@ def test_a_window_is_that_window_of_the_whole(
 ) -> None:
     row, column, height, width = window
     with learned_codec.open(files[tile]) as reader:
-        found = reader.read(window)
+        found = reader.read(window=window)
     expected = wholes[tile][:, row : row + height, column : column + width]
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype
@@ -139,7 +139,7 @@ def test_the_whole_and_its_parts(files: dict[int, bytes], wholes: dict[int, np.n
 def test_progress_counts_the_tiles_that_are_needed(files: dict[int, bytes]) -> None:
     with learned_codec.open(files[64]) as reader:
         calls: list[tuple[int, int]] = []
-        reader.read((100, 100, 5, 5), progress=lambda done, all_: calls.append((done, all_)))
+        reader.read(window=(100, 100, 5, 5), progress=lambda done, all_: calls.append((done, all_)))
         # The block of 16 pixels and five around it, of tiles of four: all that touch rows and columns 16 to 192.
         assert calls == [(i, 9) for i in range(1, 10)]
 
@@ -155,7 +155,7 @@ def test_bands(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
             ((2, 1), part[::-1]),
             ([1, 1, 2], part[[0, 0, 1]]),
         ):
-            found = reader.read(window, bands)
+            found = reader.read(window=window, bands=bands)
             assert found.shape == expected.shape
             assert np.abs(found.astype(int) - expected).max() <= 1
 
@@ -163,17 +163,17 @@ def test_bands(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
 def test_out_shape(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
     with learned_codec.open(files[128]) as reader:
         halved = reader.read(scale=1 / 2).astype(int)
-        half = reader.read((130, 40, 20, 30), out_shape=(10, 15)).astype(int)
+        half = reader.read(window=(130, 40, 20, 30), out_shape=(10, 15)).astype(int)
         assert np.abs(half - halved[:, 65:75, 20:35]).max() <= 1
-        third = reader.read((130, 40, 21, 30), 1, (7, 10)).astype(int)
+        third = reader.read(window=(130, 40, 21, 30), bands=1, out_shape=(7, 10)).astype(int)
         rows, columns = np.arange(131, 151, 3) // 2, np.arange(41, 70, 3) // 2  # of three, the middle
         assert np.abs(third - halved[0][np.ix_(rows, columns)]).max() <= 1
-        less = reader.read((130, 40, 21, 30), 1, (14, 20)).astype(int)  # too large to be halved
+        less = reader.read(window=(130, 40, 21, 30), bands=1, out_shape=(14, 20)).astype(int)  # too large to be halved
         rows, columns = ((np.arange(2 * n) * 3 + 1) // 2 for n in (7, 10))
         assert np.abs(less - wholes[128][0][np.ix_(130 + rows, 40 + columns)]).max() <= 1
-        double = reader.read((130, 40, 20, 30), out_shape=(40, 60)).astype(int)
+        double = reader.read(window=(130, 40, 20, 30), out_shape=(40, 60)).astype(int)
         assert np.abs(double - wholes[128][:, 130:150, 40:70].repeat(2, 1).repeat(2, 2)).max() <= 1
-        assert reader.read((130, 40, 20, 30), out_shape=np.array([1, 1])).shape == (2, 1, 1)
+        assert reader.read(window=(130, 40, 20, 30), out_shape=np.array([1, 1])).shape == (2, 1, 1)
 
 
 @pytest.mark.parametrize("layout", ["HW", "HWC", "CHW"])
@@ -186,10 +186,10 @@ def test_layouts(layout: str, masked: bool) -> None:
     whole = learned_codec.decode(data, masked=masked)
     assert isinstance(whole, np.ma.MaskedArray) == masked
     with learned_codec.open(data) as reader:
-        found = reader.read((20, 10, 30, 40), masked=masked)
-        one = reader.read((20, 10, 30, 40), 1, masked=masked)
-        planar = reader.read((20, 10, 30, 40), masked=masked, planar=True)
-        assert reader.read((20, 10, 30, 40), 1, planar=True).shape == (30, 40)
+        found = reader.read(window=(20, 10, 30, 40), masked=masked)
+        one = reader.read(window=(20, 10, 30, 40), bands=1, masked=masked)
+        planar = reader.read(window=(20, 10, 30, 40), masked=masked, planar=True)
+        assert reader.read(window=(20, 10, 30, 40), bands=1, planar=True).shape == (30, 40)
     part = whole[..., 20:50, 10:50] if layout == "CHW" else whole[20:50, 10:50]
     assert found.shape == part.shape
     assert one.shape == (30, 40)
@@ -203,16 +203,26 @@ def test_layouts(layout: str, masked: bool) -> None:
         assert not np.ma.getmaskarray(one)[10:].any()
         assert found.fill_value == 7
         assert (found.filled() == np.asarray(found)).all()
-        small = np.ma.getmaskarray(reader.read((20, 10, 30, 40), 1, (15, 20), masked=True))
+        small = np.ma.getmaskarray(reader.read(window=(20, 10, 30, 40), bands=1, out_shape=(15, 20), masked=True))
         assert small[:5].all()
         assert not small[5:].any()
 
 
-@pytest.mark.parametrize("band", [1, "B04"])
-def test_a_band_in_place_of_the_window(files: dict[int, bytes], band: Any) -> None:
-    """rasterio's `read` has the bands first."""
-    with learned_codec.open(files[64]) as reader, pytest.raises(InvalidInputError, match=f"bands={band!r}"):
-        reader.read(band)
+def test_reads_as_in_rasterio(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
+    with learned_codec.open(files[64]) as reader:
+        np.testing.assert_array_equal(reader.read(2), wholes[64][1])
+        part = reader.read(1, window=Window(40, 130, 30, 20)).astype(int)
+        assert np.abs(part - wholes[64][0, 130:150, 40:70]).max() <= 1
+        np.testing.assert_array_equal(reader.read([2, 1], window=Window(40, 130, 30, 20))[1], part)
+        small = reader.read(out_shape=(2, 27, 33))
+        np.testing.assert_array_equal(small, reader.read(out_shape=(27, 33)))
+        np.testing.assert_array_equal(reader.read(2, out_shape=(1, 27, 33)), small[1])
+
+
+@pytest.mark.parametrize("window", [(0, 0, 64, 64), ((0, 9), (0, 9))], ids=repr)
+def test_a_window_in_place_of_bands(files: dict[int, bytes], window: Any) -> None:
+    with learned_codec.open(files[64]) as reader, pytest.raises(InvalidInputError, match="window="):
+        reader.read(window)
 
 
 def test_masked_without_anything_masked() -> None:
@@ -249,16 +259,16 @@ def test_wrong_windows(files: dict[int, bytes], window: Any) -> None:
     with learned_codec.open(files[64]) as reader:
         for read in (reader.read, reader.read_plane if reader.plane else reader.read):
             with pytest.raises(InvalidInputError, match="window"):
-                read(window)
+                read(window=window)
 
 
 @pytest.mark.parametrize("bands", [0, 3, -1, [], [1, 3], "1", 1.5, [1.5], [[1]], [None]], ids=repr)
 def test_wrong_bands(files: dict[int, bytes], bands: Any) -> None:
     with learned_codec.open(files[64]) as reader, pytest.raises(InvalidInputError, match="from 1 to 2"):
-        reader.read((0, 0, 1, 1), bands)
+        reader.read(window=(0, 0, 1, 1), bands=bands)
 
 
-@pytest.mark.parametrize("shape", [(0, 1), (1, -1), (1,), 5, (1.5, 1), "12", (float("inf"), 1)], ids=repr)
+@pytest.mark.parametrize("shape", [(0, 1), (1, -1), (1,), 5, (1.5, 1), "12", (float("inf"), 1), (3, 4, 4)], ids=repr)
 def test_wrong_out_shapes(files: dict[int, bytes], shape: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with learned_codec.open(files[64]) as reader:
         monkeypatch.setattr(reader, "parts", None)  # that is seen before anything is decoded
@@ -273,7 +283,8 @@ def test_threads_share_a_reader(files: dict[int, bytes], wholes: dict[int, np.nd
     """Masks and all; each window as if it were the only one."""
     spots = [(row, 10 * i, 70, 10) for i in range(6) for row in (0, 190)]
     with learned_codec.open(io.BytesIO(files[64])) as reader, ThreadPoolExecutor(6) as pool:
-        for (row, column, height, width), found in zip(spots, pool.map(reader.read, spots), strict=True):
+        parts = pool.map(lambda spot: reader.read(window=spot), spots)
+        for (row, column, height, width), found in zip(spots, parts, strict=True):
             expected = wholes[64][:, row : row + height, column : column + width]
             assert np.abs(found.astype(int) - expected).max() <= 1
             np.testing.assert_array_equal(found == 0, expected == 0)
@@ -423,8 +434,8 @@ def test_subscripts_that_are_none(by_layout: dict[str, tuple[bytes, np.ndarray]]
 )
 def test_windows_of_other_kinds(files: dict[int, bytes], window: Any) -> None:
     with learned_codec.open(files[64]) as reader:
-        np.testing.assert_array_equal(reader.read(window), reader.read((30, 40, 10, 20)))
-        assert reader.read((slice(None, 20), slice(320, None)), 1).shape == (20, 10)
+        np.testing.assert_array_equal(reader.read(window=window), reader.read(window=(30, 40, 10, 20)))
+        assert reader.read(window=(slice(None, 20), slice(320, None)), bands=1).shape == (20, 10)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +451,7 @@ def test_windows_of_other_kinds(files: dict[int, bytes], window: Any) -> None:
 )
 def test_wrong_windows_of_other_kinds(files: dict[int, bytes], window: Any) -> None:
     with learned_codec.open(files[64]) as reader, pytest.raises(InvalidInputError, match="window"):
-        reader.read(window)
+        reader.read(window=window)
 
 
 @FEW
@@ -469,12 +480,12 @@ def test_a_window_may_reach_beyond_the_image(
     place = slice(1000 + row, 1000 + row + height), slice(1000 + column, 1000 + column + width)
     expected = padded[:, *place] if bands is None else padded[0, *place] if bands == 1 else padded[::-1, *place]
     with learned_codec.open(files[128]) as reader:
-        found = reader.read((row, column, height, width), bands, boundless=True, masked=masked)
+        found = reader.read(window=(row, column, height, width), bands=bands, boundless=True, masked=masked)
         assert found.shape == expected.shape
         assert np.abs(np.asarray(found).astype(int) - expected).max() <= 1
         if masked:
             np.testing.assert_array_equal(np.ma.getmaskarray(found), expected == 0)
-        filled = reader.read((row, column, height, width), bands, boundless=True, fill_value=7)
+        filled = reader.read(window=(row, column, height, width), bands=bands, boundless=True, fill_value=7)
     assert (filled[..., ~there[place]] == 7).all()
     np.testing.assert_array_equal(filled[..., there[place]], np.asarray(found)[..., there[place]])
 
@@ -482,16 +493,16 @@ def test_a_window_may_reach_beyond_the_image(
 def test_beyond_an_image_without_nodata() -> None:
     for dtype, fill in (("uint8", 0), ("float32", np.nan)):
         with learned_codec.open(learned_codec.encode(picture(1, dtype)[0, :40, :40])) as reader:
-            found = reader.read((-2, 38, 5, 5), boundless=True, masked=True)
+            found = reader.read(window=(-2, 38, 5, 5), boundless=True, masked=True)
             np.testing.assert_array_equal(np.asarray(found)[:2], np.full((2, 5), fill, dtype))
             assert np.ma.getmaskarray(found).sum() == 5 * 5 - 3 * 2
             for wrong in ("7", 1e60, [1]):
                 with pytest.raises(InvalidInputError, match="fill_value"):
-                    reader.read((-2, 38, 5, 5), boundless=True, fill_value=wrong)
+                    reader.read(window=(-2, 38, 5, 5), boundless=True, fill_value=wrong)
             with pytest.raises(InvalidInputError, match="boundless=True"):
-                reader.read((-2, 38, 5, 5))
+                reader.read(window=(-2, 38, 5, 5))
             with pytest.raises(InvalidInputError, match="window"):
-                reader.read((-2, 38, 0, 5), boundless=True)
+                reader.read(window=(-2, 38, 0, 5), boundless=True)
 
 
 def test_bands_by_name(tmp_path: Path) -> None:
@@ -520,10 +531,10 @@ def test_copies_open_their_source_again(
     for source in ("a.lci", tmp_path / "a.lci", broken, memoryview(broken), bytearray(broken), io.BytesIO(broken)):
         with learned_codec.open(source, errors="fill", threads=1) as reader:
             sent = pickle.dumps(reader)
-            expected = reader.read((100, 100, 20, 20))
+            expected = reader.read(window=(100, 100, 20, 20))
         monkeypatch.chdir("/")  # where the other process works
         with pickle.loads(sent) as other:  # noqa: S301 - of our own
-            np.testing.assert_array_equal(other.read((100, 100, 20, 20)), expected)
+            np.testing.assert_array_equal(other.read(window=(100, 100, 20, 20)), expected)
             assert other.damaged == (0,)
         monkeypatch.chdir(tmp_path)
 
@@ -562,7 +573,7 @@ def test_only_the_head_and_the_needed_tiles_are_read(
     assert head <= max(4096, container.tiles[0].offset)
     assert len(stream.reads) <= 2
     stream.reads.clear()
-    reader.read(window)
+    reader.read(window=window)
     # Each byte once, and nothing else; what the first 4096 bytes had brought along not even that.
     needed = sorted(tiles_needed(*window, tile))
     wanted = [at for i in needed for at in range(container.tiles[i].offset, container.tiles[i].end) if at >= 4096]
@@ -584,7 +595,7 @@ def test_a_plane_alone_takes_its_own_tiles() -> None:
 def test_anything_that_can_seek_and_read(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
     bare = Bare(files[128])
     with learned_codec.open(bare) as reader:  # type: ignore[arg-type]
-        found = reader.read((100, 200, 50, 60))
+        found = reader.read(window=(100, 200, 50, 60))
     assert np.abs(found.astype(int) - wholes[128][:, 100:150, 200:260]).max() <= 1
     assert not bare.closed  # whoever opened it closes it
 
@@ -595,7 +606,7 @@ def test_paths_are_opened_and_closed(files: dict[int, bytes], tmp_path: Path) ->
     for name in (path, str(path)):
         with learned_codec.open(name) as reader:
             file = reader._file
-            assert reader.read((0, 0, 2, 2)).shape == (2, 2, 2)
+            assert reader.read(window=(0, 0, 2, 2)).shape == (2, 2, 2)
         assert file.closed
         reader.close()
     with pytest.raises(FileError, match="absent"):
@@ -673,11 +684,11 @@ def test_one_flipped_bit_costs_one_tile(case: str, tile: int) -> None:
 
     with learned_codec.open(broken, errors="fill") as reader:
         assert reader.damaged == ()
-        assert reader.read((0, 0, 4, 4)).shape == (4, 4)
-        part = reader.read((box.row - 10, box.col - 10, 30, 30))
+        assert reader.read(window=(0, 0, 4, 4)).shape == (4, 4)
+        part = reader.read(window=(box.row - 10, box.col - 10, 30, 30))
         assert np.isnan(part[10:, 10:]).all() if dtype == "float32" else (part[10:, 10:] == 0).all()
         assert reader.damaged == (index,)
-        again = reader.read((box.row - 10, box.col - 10, 30, 30))  # as before, though it is known to be damaged
+        again = reader.read(window=(box.row - 10, box.col - 10, 30, 30))  # as before, though it is known to be damaged
         np.testing.assert_array_equal(again, part)
         if case == "mask":
             plane = reader.read_plane()
@@ -686,9 +697,9 @@ def test_one_flipped_bit_costs_one_tile(case: str, tile: int) -> None:
     with learned_codec.open(broken) as reader:
         last = (HEIGHT - 2, WIDTH - 2, 2, 2)
         if tile == 64:  # far from the damage
-            assert reader.read(last).shape == (2, 2)
+            assert reader.read(window=last).shape == (2, 2)
         with pytest.raises(CorruptDataError, match=f"tile {index} "):
-            reader.read((box.row, box.col, 1, 1))
+            reader.read(window=(box.row, box.col, 1, 1))
         if case == "mask":
             with pytest.raises(CorruptDataError, match=f"tile {index} "):
                 reader.read_plane((box.row, box.col, 1, 1))
@@ -716,7 +727,7 @@ def test_a_truncated_file_still_has_its_first_tiles(files: dict[int, bytes], who
     np.testing.assert_array_equal(found[:, : 192 - 96], wholes[64][:, : 192 - 96])
     assert np.abs(found[:, : 192 - 16].astype(float) - wholes[64][:, : 192 - 16]).mean() < 0.5
     with learned_codec.open(io.BytesIO(cut), errors="fill") as reader:
-        assert not reader.read((200, 0, 70, 330)).any()
+        assert not reader.read(window=(200, 0, 70, 330)).any()
         assert set(reader.damaged) >= set(range(kept, 30)) - set(range(6, 12))
     with pytest.raises(TruncatedError):
         learned_codec.decode(data[:40], errors="fill")

@@ -174,18 +174,20 @@ def test_windows_of_the_reduced_image() -> None:
     with learned_codec.open(data) as reader:
         for factor in FACTORS:
             small = reader.read(scale=1 / factor)
-            found = reader.read((37, 50, 90, 101), scale=1 / factor).astype(int)
+            found = reader.read(window=(37, 50, 90, 101), scale=1 / factor).astype(int)
             rows, columns = slice(37 // factor, -(-127 // factor)), slice(50 // factor, -(-151 // factor))
             assert np.abs(found - small[:, rows, columns]).max() <= 1
             # Beyond the image, the cells' grid goes on.
-            beyond = reader.read((-20, 200, 60, 60), 1, scale=1 / factor, boundless=True, fill_value=9).astype(int)
+            beyond = reader.read(
+                window=(-20, 200, 60, 60), bands=1, scale=1 / factor, boundless=True, fill_value=9
+            ).astype(int)
             top, left = -20 // factor, 200 // factor
             assert beyond.shape == (-(-40 // factor) - top, -(-260 // factor) - left)
             inside = small[0, : -(-40 // factor), left:]
             assert np.abs(beyond[-top:, : inside.shape[1]] - inside).max() <= 1
             assert (beyond[:-top] == 9).all()
             assert (beyond[:, inside.shape[1] :] == 9).all()
-            shaped = reader.read((32, 48, 64, 96), out_shape=(64 // factor, 96 // factor)).astype(int)
+            shaped = reader.read(window=(32, 48, 64, 96), out_shape=(64 // factor, 96 // factor)).astype(int)
             cells = small[:, 32 // factor : 96 // factor, 48 // factor : 144 // factor]
             assert np.abs(shaped - cells).max() <= 1
 

@@ -5,21 +5,27 @@
     with open("scene.lci") as source:
         red = source.read(3, window=source.window(399960, 5790240, 405080, 5795360))
 
-Arrays are (bands, h, w), as rasterio's are, whatever layout was encoded. What only GDAL's own datasets can do, such as
-`WarpedVRT`, takes a GeoTIFF: `learned_codec.decode_file` makes one.
+Arrays are (bands, h, w), as rasterio's are, whatever layout was encoded. What takes only GDAL's own datasets, such as
+`WarpedVRT`, takes the one that `Dataset.gdal` gives.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Self
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
+from rasterio import warp
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
+from rasterio.rpc import RPC
 from rasterio.transform import TransformMethodsMixin
 from rasterio.windows import Window, WindowMethodsMixin, crop
 
@@ -96,6 +102,52 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
         return [self.reader.tile_shape] * self.count
 
     @property
+    def colorinterp(self) -> tuple[ColorInterp, ...]:
+        """What each band shows."""
+        names = [self._said_of_band(band).get("color") for band in self.indexes]
+        return tuple(ColorInterp[name] if name in ColorInterp.__members__ else ColorInterp.undefined for name in names)
+
+    @property
+    def mask_flag_enums(self) -> tuple[list[MaskFlags], ...]:
+        """Why pixels of each band may have no value."""
+        flags = [MaskFlags.all_valid] if self.nodata is None else [MaskFlags.nodata]
+        if self.reader.plane is not None:
+            flags = [MaskFlags.per_dataset] + [MaskFlags.alpha] * (self.reader.plane == "alpha")
+        return (flags,) * self.count
+
+    @property
+    def gcps(self) -> tuple[list[Any], Any]:
+        """Ground control points and their reference system; no points and None without any."""
+        said = self.reader.metadata.get("gcps")
+        if said is None:
+            return [], None
+        try:
+            points = [GroundControlPoint(*map(float, point[:5]), *map(str, point[5:])) for point in said["points"]]
+            return points, None if said["crs"] is None else CRS.from_wkt(said["crs"])
+        except (TypeError, ValueError, KeyError, RasterioError) as error:
+            raise CorruptDataError(f"metadata.gcps: {error}") from error
+
+    @property
+    def rpcs(self) -> RPC | None:
+        """Rational polynomial coefficients; None without any."""
+        said = self.reader.metadata.get("rpcs")
+        try:
+            return None if said is None else RPC.from_gdal(said)
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise CorruptDataError(f"metadata.rpcs: {error}") from error
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether blocks are narrower than the image."""
+        return self.block_shapes[0][1] < self.width
+
+    def lnglat(self) -> tuple[float, float]:
+        """Longitude and latitude of the image's middle."""
+        left, bottom, right, top = self.bounds
+        xs, ys = warp.transform(self.crs, "EPSG:4326", [(left + right) / 2], [(bottom + top) / 2])
+        return xs[0], ys[0]
+
+    @property
     def closed(self) -> bool:
         """Whether the file is closed."""
         return self.reader.closed
@@ -113,13 +165,15 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
 
     def tags(self, bidx: int = 0, ns: str | None = None) -> dict[str, str]:
         """The tags of the image, or of a band, counted from 1."""
-        found: Any = self.reader.metadata
-        if bidx:
-            bands = found.get("bands")
-            found = bands[bidx - 1] if isinstance(bands, list) and bidx <= len(bands) else {}
-        spaces = found.get("tags") if isinstance(found, dict) else None
+        found = self._said_of_band(bidx) if bidx else self.reader.metadata
+        spaces = found.get("tags")
         tags = spaces.get(ns or "") if isinstance(spaces, dict) else None
         return {str(key): str(value) for key, value in tags.items()} if isinstance(tags, dict) else {}
+
+    def tag_namespaces(self, bidx: int = 0) -> list[str]:
+        """The namespaces of tags but the default one."""
+        spaces = (self._said_of_band(bidx) if bidx else self.reader.metadata).get("tags")
+        return [name for name in spaces if name] if isinstance(spaces, dict) else []
 
     def colormap(self, bidx: int) -> dict[int, tuple[int, ...]]:  # noqa: ARG002 - rasterio's
         """The red, green, blue and opacity of each class. Raises `InvalidInputError` if the image has no such table."""
@@ -162,9 +216,9 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
         options: dict[str, Any] = {"masked": masked, "boundless": boundless, "fill_value": fill_value, "planar": True}
         shape = None if out_shape is None else (out_shape[-2], out_shape[-1])
         if resampling == Resampling.nearest or shape is None:
-            values = self.reader.read(pixels, bands, shape, **options)
+            values = self.reader.read(bands, pixels, shape, **options)
         else:
-            values = self._resampled(self.reader.read(pixels, bands, **options), shape, resampling)
+            values = self._resampled(self.reader.read(bands, pixels, **options), shape, resampling)
         if values.dtype.kind == "b":
             values = values.view(np.uint8)
         if out_dtype is not None:
@@ -204,6 +258,19 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
             values = self.read(indexes, window=Window(column, row, 1, 1), masked=masked, boundless=True)
             yield values.reshape(-1)
 
+    def gdal(self) -> AbstractContextManager[Any]:
+        """A dataset of GDAL's own over the same file, for a `with` block.
+
+            with open("scene.lci") as source, source.gdal() as raster, WarpedVRT(raster, crs="EPSG:3857") as warped:
+                print(warped.read(1).shape)
+
+        Its windows are decoded when they are needed. Only the thread that opened it can read it. Raises rasterio's
+        errors.
+        """
+        from learned_codec.integrations import gdal
+
+        return gdal.dataset(self)
+
     def close(self) -> None:
         """Close the file."""
         self.reader.close()
@@ -216,6 +283,12 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
 
     def __repr__(self) -> str:
         return f"<{'closed' if self.closed else 'open'} Dataset {self.reader!r}>"
+
+    def _said_of_band(self, bidx: int) -> dict[str, Any]:
+        """What metadata say of a band. They list the alpha band, too."""
+        listed, alpha = (self.reader.metadata.get(name) for name in ("bands", "alpha"))
+        said = [band for at, band in enumerate(listed) if at != alpha] if isinstance(listed, list) else []
+        return said[bidx - 1] if bidx <= len(said) and isinstance(said[bidx - 1], dict) else {}
 
     def _whole(self, window: Any, *, boundless: bool) -> Any:
         """A window in whole pixels; without `boundless`, its part inside the image, as rasterio does it."""

@@ -137,7 +137,7 @@ class _Windows(BackendArray):
         top, left = int(rows.min()), int(columns.min())
         window = top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1
         with self._open() as reader:
-            values = reader.read(window, [int(band) + 1 for band in bands], masked=self.masked, planar=True)
+            values = reader.read([int(band) + 1 for band in bands], window, masked=self.masked, planar=True)
         if self.masked:
             values = np.ma.filled(values.astype(self.dtype), np.nan)
         values = values[:, rows - top][:, :, columns - left]

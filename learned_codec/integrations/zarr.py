@@ -153,7 +153,7 @@ def _read_part(file: Any, selection: Any, shape: tuple[int, ...]) -> NDArray[Any
         nothing: NDArray[Any] = np.empty(shape, np.uint8)[selection]
         return nothing
     with learned_codec.open(file) as reader:
-        values = reader.read((top, left, height, width)).reshape(*shape[:-2], height, width)
+        values = reader.read(window=(top, left, height, width)).reshape(*shape[:-2], height, width)
     moved = tuple(_moved(part, start) for part, (start, _) in zip(selection[-2:], spans, strict=True))
     part: NDArray[Any] = values[(*selection[:-2], *moved)]
     return part

@@ -146,7 +146,7 @@ def test_a_window_is_that_part_of_the_whole(bound) -> None:
         assert f"{reader!r}".endswith("lossless>" if bound == 0 else "max_error 3>")
         for window in ((0, 0, 200, 150), (60, 10, 9, 130), (199, 149, 1, 1)):
             row, column, height, width = window
-            part = reader.read(window, bands=2)
+            part = reader.read(window=window, bands=2)
             np.testing.assert_array_equal(part, whole[1, row : row + height, column : column + width])
     np.testing.assert_array_equal(learned_codec.decode(data, threads=1), whole)
 

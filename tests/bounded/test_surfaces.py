@@ -191,7 +191,7 @@ def test_windows_are_parts_of_the_whole(data: st.DataObject, image: tuple[str, f
     row, column = data.draw(st.integers(0, 129)), data.draw(st.integers(0, 149))
     height, width = data.draw(st.integers(1, 130 - row)), data.draw(st.integers(1, 150 - column))
     with learned_codec.open(io.BytesIO(coded(dtype, bound))) as reader:
-        part = reader.read((row, column, height, width))
+        part = reader.read(window=(row, column, height, width))
     assert part.dtype == dtype
     np.testing.assert_array_equal(part, whole[:, row : row + height, column : column + width])
 

@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from rasterio.control import GroundControlPoint
 from rasterio.enums import Resampling
 from rasterio.mask import mask
 from rasterio.merge import merge
+from rasterio.shutil import copy
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import reproject
 from rasterio.windows import Window, from_bounds
 
 from learned_codec import encode_file
@@ -74,6 +78,7 @@ READS: dict[str, Callable[[Any], Any]] = {
 FACTS = (
     *("width", "height", "count", "shape", "indexes", "dtypes", "nodata", "nodatavals", "crs", "transform", "bounds"),
     *("res", "descriptions", "units", "scales", "offsets", "block_shapes", "mode", "closed"),
+    *("colorinterp", "mask_flag_enums", "gcps", "rpcs"),
 )
 
 
@@ -83,6 +88,19 @@ def test_the_same_pixels(pair: tuple[Path, Path], name: str) -> None:
         expected, found = READS[name](real), READS[name](ours)
     np.testing.assert_array_equal(found, expected)
     assert np.asarray(found).dtype == np.asarray(expected).dtype
+
+
+@pytest.mark.parametrize("name", READS.keys() - {"means"})
+def test_the_same_pixels_by_gdal(pair: tuple[Path, Path], name: str) -> None:
+    with rasterio.open(pair[0]) as real, open_lci(pair[1]) as ours, ours.gdal() as raster:
+        np.testing.assert_array_equal(READS[name](raster), READS[name](real))
+
+
+@pytest.mark.parametrize("name", {*FACTS} - {"block_shapes"})
+def test_the_same_facts_by_gdal(pair: tuple[Path, Path], name: str) -> None:
+    with rasterio.open(pair[0]) as real, open_lci(pair[1]) as ours, ours.gdal() as raster:
+        assert getattr(raster, name) == getattr(real, name)
+        assert (raster.tags(), raster.tags(2)) == (real.tags(), real.tags(2))
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -130,6 +148,49 @@ def test_mosaics(pair: tuple[Path, Path]) -> None:
     assert found[1] == expected[1]
 
 
+def test_what_takes_only_datasets_of_gdal(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    def warped(raster: Any) -> np.ndarray:
+        with WarpedVRT(raster, crs="EPSG:4326", resampling=Resampling.bilinear) as found:
+            return found.read(masked=True).filled(1)
+
+    def reprojected(raster: Any) -> np.ndarray:
+        found = np.zeros((200, 200), np.uint16)
+        grid = {"dst_transform": rasterio.Affine(9, 0, 400000, 0, -9, 5800000), "dst_crs": raster.crs}
+        reproject(rasterio.band(raster, 2), found, num_threads=2, **grid)
+        return found
+
+    with rasterio.open(pair[0]) as real, open_lci(pair[1]) as ours, ours.gdal() as raster:
+        for function in (warped, reprojected):
+            np.testing.assert_array_equal(function(raster), function(real))
+        copy(raster, tmp_path / "copy.tif", driver="COG")
+        with rasterio.open(tmp_path / "copy.tif") as copied:
+            np.testing.assert_array_equal(copied.read(), real.read())
+            assert (copied.crs, copied.transform, copied.nodata) == (real.crs, real.transform, real.nodata)
+    assert rasterio.env.get_gdal_config("GDAL_VRT_ENABLE_PYTHON") is None
+
+
+def test_a_damaged_tile_is_an_error_of_gdal_too(pair: tuple[Path, Path]) -> None:
+    data = bytearray(pair[1].read_bytes())
+    data[-20] ^= 1
+    with open_lci(bytes(data)) as ours, ours.gdal() as raster:
+        raster.read(1, window=Window(0, 0, 9, 9))
+        with pytest.raises(rasterio.errors.RasterioError):
+            raster.read(1)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_points_on_the_ground(tmp_path: Path) -> None:
+    points = [GroundControlPoint(r, c, 10 + c / 100, 50 - r / 100, 7, id=str(r + c)) for r in (0, 60) for c in (0, 50)]
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", height=64, width=64, count=1, dtype="uint8") as raster:
+        raster.write(chunk(64, 64, dtype="uint8"), 1)
+        raster.gcps = points, rasterio.CRS.from_epsg(4326)
+    encode_file(tmp_path / "a.tif", tmp_path / "a.lci", max_error=0)
+    with open_lci(tmp_path / "a.lci") as ours, ours.gdal() as raster:
+        for found, crs in (ours.gcps, raster.gcps):
+            assert crs.to_epsg() == 4326
+            assert [(p.row, p.col, p.x, p.y, p.z) for p in found] == [(p.row, p.col, p.x, p.y, p.z) for p in points]
+
+
 def test_a_mask_beside_the_bands(tmp_path: Path) -> None:
     values = chunk(3, 64, 80, dtype="float64").astype(np.uint16)
     inside = np.zeros((64, 80), bool)
@@ -143,8 +204,8 @@ def test_a_mask_beside_the_bands(tmp_path: Path) -> None:
         raster.write(values)
         raster.write_mask(inside)
     encode_file(tmp_path / "a.tif", tmp_path / "a.lci", max_error=0)
-    with open_lci(tmp_path / "a.lci") as ours:
-        for found in (ours.dataset_mask(), *ours.read_masks()):
+    with open_lci(tmp_path / "a.lci") as ours, ours.gdal() as raster:
+        for found in (ours.dataset_mask(), *ours.read_masks(), raster.dataset_mask(), *raster.read_masks()):
             np.testing.assert_array_equal(found, np.where(inside, 255, 0))
         np.testing.assert_array_equal(
             ours.dataset_mask(window=Window(15, 5, 9, 9)), np.where(inside, 255, 0)[5:14, 15:24]
@@ -159,8 +220,8 @@ def test_a_table_of_colours(tmp_path: Path) -> None:
         raster.write(np.arange(64 * 64).reshape(64, 64).astype(np.uint8) % 3, 1)
         raster.write_colormap(1, table)
     encode_file(tmp_path / "a.tif", tmp_path / "a.lci", max_error=0)
-    with rasterio.open(tmp_path / "a.tif") as real, open_lci(tmp_path / "a.lci") as ours:
-        assert ours.colormap(1) == real.colormap(1)
+    with rasterio.open(tmp_path / "a.tif") as real, open_lci(tmp_path / "a.lci") as ours, ours.gdal() as raster:
+        assert ours.colormap(1) == raster.colormap(1) == real.colormap(1)
 
 
 def test_errors_are_ours(pair: tuple[Path, Path]) -> None:

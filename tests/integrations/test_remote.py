@@ -76,7 +76,7 @@ def test_one_request_for_the_head_and_one_for_tiles_side_by_side(server: Server)
     with learned_codec.open(server.url) as scene:
         assert len(server.asked) == 1
         assert server.asked[0][1] < 4096
-        chip = scene.read((200, 200, 50, 250))
+        chip = scene.read(window=(200, 200, 50, 250))
     # Rows 2 to 4 of tiles with the halo, of each the columns 2 to 7.
     assert len(server.asked) == 1 + 3
     assert np.abs(chip.astype(int) - whole[200:250, 200:450]).max() <= 1

@@ -54,9 +54,9 @@ def test_parts_are_decoded_on_demand(scene: Path, monkeypatch: pytest.MonkeyPatc
     windows = []
     read = learned_codec.Reader.read
 
-    def noted(self: learned_codec.Reader, window: object, *rest: object, **options: object) -> np.ndarray:
+    def noted(self: learned_codec.Reader, bands: object, window: object, **options: object) -> np.ndarray:
         windows.append(window)
-        return read(self, window, *rest, **options)
+        return read(self, bands, window, **options)
 
     monkeypatch.setattr(learned_codec.Reader, "read", noted)
     array = xarray.open_dataset(scene)["band_data"]
