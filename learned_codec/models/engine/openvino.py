@@ -26,7 +26,7 @@ MAX_SIDE = 1 << 16
 MOST_SIZES = 4
 """The first sizes of a network's inputs have graphs of their own, up to this number."""
 
-_IN_A_FORK = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": 1}
+_IN_A_FORK = {"INFERENCE_NUM_THREADS": 1}
 """Settings in a forked process. More threads weren't copied by the fork, and OpenVINO would wait for them."""
 
 _of_other_processes: list[Any] = []
@@ -54,13 +54,12 @@ class OpenVino:
     device = "cpu"
 
     def __init__(self, threads: int) -> None:
-        streams = max(1, cores() // threads)
         self._settings = {
-            "NUM_STREAMS": streams,
-            "INFERENCE_NUM_THREADS": streams * threads,
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": threads,
             "ENABLE_CPU_PINNING": False,  # other work runs here, too
         }
-        self._threads = threads
+        self._threads, self._most = threads, max(1, cores() // threads)
         self._short = "bf16" if has_bf16() else "f32"
 
     def build(self, network: Network, inputs: Sequence[Input], *, exact: bool, channels_last: bool = False) -> Program:
@@ -75,7 +74,7 @@ class OpenVino:
             return ov.Model(results, parameters)
 
         precision = "f32" if exact else self._short
-        return _Program(graph, inputs, self._settings | {"INFERENCE_PRECISION_HINT": precision})
+        return _Program(graph, inputs, self._settings | {"INFERENCE_PRECISION_HINT": precision}, self._most)
 
     def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:
         """As `Engine.prepare`."""
@@ -94,21 +93,41 @@ Sizes = tuple[tuple[int, ...], ...]
 
 
 class _Compiled:
-    """A graph as this process compiled it. Every thread that calls it has a request of its own."""
+    """A graph as this process compiled it: once for each thread that runs it at the same time, up to `most` of them.
 
-    def __init__(self, graph: Any, settings: dict[str, Any]) -> None:
-        self._model = _core().compile_model(graph, "CPU", settings | (_IN_A_FORK if gate().in_child else {}))
-        self._outputs = range(len(self._model.outputs))
-        self._local = threading.local()
+    So it runs in the threads of its callers, and their memory is used again for other graphs and for arrays.
+    """
+
+    def __init__(self, graph: Any, settings: dict[str, Any], most: int) -> None:
+        self._graph = graph
+        self._settings = settings | (_IN_A_FORK if gate().in_child else {})
+        self._turns, self._idle = threading.Semaphore(most), [self._compile()]
+
+    def _compile(self) -> Any:
+        return _core().compile_model(self._graph, "CPU", self._settings)
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._model.create_infer_request()
-        for number, array in enumerate(arrays):
-            request.set_input_tensor(number, ov.Tensor(np.ascontiguousarray(array)[None]))
-        request.infer()
-        return [request.get_output_tensor(number).data[0].copy() for number in self._outputs]
+        with self._turns:
+            try:
+                model = self._idle.pop()
+            except IndexError:
+                model = self._compile()
+            try:
+                return _run(model, arrays)
+            finally:
+                self._idle.append(model)
+
+
+def _run(model: Any, arrays: Sequence[Array]) -> list[Array]:
+    request = model.create_infer_request()
+    given = [np.ascontiguousarray(array)[None] for array in arrays]  # tensors only point to them
+    for number, array in enumerate(given):
+        request.set_input_tensor(number, ov.Tensor(array, shared_memory=True))
+    request.infer()
+    found = [tensor.data[0].copy() for tensor in request.output_tensors]
+    del request
+    model.release_memory()  # what lies between layers
+    return found
 
 
 class _Program:
@@ -117,8 +136,9 @@ class _Program:
     Where all sizes are known, products are a quarter faster and layers share memory.
     """
 
-    def __init__(self, graph: Callable[[], Any], inputs: Sequence[Input], settings: dict[str, Any]) -> None:
-        self._graph, self._inputs, self._settings = cache(graph), inputs, settings
+    def __init__(self, graph: Callable[[], Any], inputs: Sequence[Input], settings: dict[str, Any], most: int) -> None:
+        """`most` threads may run the network at the same time; others wait."""
+        self._graph, self._inputs, self._settings, self._most = cache(graph), inputs, settings, most
         self._begin()
 
     def _begin(self) -> None:
@@ -166,7 +186,7 @@ class _Program:
             if key is not None:
                 graph = graph.clone()
                 graph.reshape({i: [1, *size] for i, size in zip(graph.inputs, sizes, strict=True)})
-            found = self._compiled[key] = _Compiled(graph, self._settings)
+            found = self._compiled[key] = _Compiled(graph, self._settings, self._most)
         return found
 
 
