@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     from learned_codec.limits import Limits
     from learned_codec.models.registry import ModelCard
     from learned_codec.reader import Reader, open
+    from learned_codec.values.arrays import BOUNDED_DTYPES, DTYPES
     from learned_codec.values.sources import PixelSource
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BOUNDED_DTYPES",
+    "DTYPES",
     "DistortionWarning",
     "EncodeFileOptions",
     "Info",
@@ -60,6 +63,8 @@ __all__ = [
 
 # Public name -> its module. The names under TYPE_CHECKING are the same, for type checkers and editors.
 _HOME = {
+    "BOUNDED_DTYPES": "learned_codec.values.arrays",
+    "DTYPES": "learned_codec.values.arrays",
     "Info": "learned_codec.codec",
     "DistortionWarning": "learned_codec.errors",
     "EncodeFileOptions": "learned_codec.files",

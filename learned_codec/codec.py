@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
@@ -20,9 +20,18 @@ from numpy.typing import NDArray
 
 from learned_codec import bitstream, options
 from learned_codec.bitstream import TILE_UNIT, Header
+from learned_codec.bitstream.metadata import decode as json_of
+from learned_codec.bitstream.metadata import encode as payload_of
 from learned_codec.bitstream.metadata import number_to_json
 from learned_codec.bounded.header import NO_MODEL, bounds_of, is_bounded, said_of
-from learned_codec.errors import BitstreamError, InputWarning, InvalidInputError, RateError, UnknownModelError
+from learned_codec.errors import (
+    BitstreamError,
+    CorruptDataError,
+    InputWarning,
+    InvalidInputError,
+    RateError,
+    UnknownModelError,
+)
 from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.models.config import quality_of_step, step_of_quality, top_step
@@ -157,6 +166,7 @@ def encode(
     device: str = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Encode an image. Threads may encode at the same time.
 
@@ -199,6 +209,8 @@ def encode(
             `learned-codec[torch]`). The entropy coder's symbols are the same everywhere.
         threads: how many threads the call may use; by default one for each core.
         progress: called with (done, all), in tiles. A bpp, a psnr or effort takes several passes, which all count.
+        metadata: JSON values to keep beside the pixels. `docs/format.md` lists the names that decoders know, such as
+            `crs`, `transform` and `bands`; other names come back as they are. Not `nodata`, which is an argument.
 
     Returns:
         The bytes of an LCI file.
@@ -227,6 +239,8 @@ def encode(
         bounded = max_error is not None
         source = ArraySource(image, planar=planar, mask=mask, nodata=nodata, bounded=bounded)  # type: ignore[arg-type]  # or a number
         layout = source.layout
+    if metadata:
+        source.metadata.update(_checked_metadata(metadata, source))
     return encode_source(
         source,
         layout=layout,
@@ -596,6 +610,22 @@ def _radar(kind: Any, unit: Any, said: Unit | None) -> Unit | Literal["guess"] |
         known: Unit = unit
         return known
     return said or ("guess" if kind == "sar" else None)
+
+
+def _checked_metadata(metadata: Any, source: PixelSource) -> dict[str, Any]:
+    """Metadata from a user that decoders will accept."""
+    from learned_codec.raster import geotags
+
+    if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
+        raise InvalidInputError(f"metadata must be a mapping of names to JSON values, not {metadata!r}")
+    if "nodata" in metadata:
+        raise InvalidInputError("nodata is an argument, and can't be given by metadata")
+    try:
+        found = json_of(payload_of(metadata))
+        geotags.parse(found, source.bands, source.plane)
+    except CorruptDataError as error:
+        raise InvalidInputError(str(error)) from error
+    return found
 
 
 def _mask_spec(source: PixelSource, dtype: np.dtype[Any]) -> MaskSpec | None:

@@ -1,5 +1,6 @@
 """encode() and decode() as a user sees them."""
 
+import io
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -504,3 +506,33 @@ def test_shortened_arithmetic_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     engine.engine_for.cache_clear()
     with pytest.raises(ModelError, match="not exact"):
         engine.engine_for("cpu")
+
+
+def test_metadata_of_an_array(tmp_path: Path) -> None:
+    image = np.arange(64 * 64).reshape(64, 64).astype(np.uint16)
+    crs = rasterio.CRS.from_epsg(32633).to_wkt()
+    metadata = {"crs": crs, "transform": [10, 0, 4e5, 0, -10, 5e6], "mine": {"a": [1, "b", None]}}
+    data = learned_codec.encode(image, nodata=0, metadata=metadata)
+    assert learned_codec.inspect(data).metadata == metadata | {"nodata": 0}
+    learned_codec.decode_file(io.BytesIO(data), tmp_path / "a.tif")
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        assert (raster.crs.to_epsg(), raster.transform[:6], raster.nodata) == (32633, (10, 0, 4e5, 0, -10, 5e6), 0)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"nodata": 1},
+        {"a": float("nan")},
+        {"a": object()},
+        {"transform": [1, 2]},
+        {"crs": "nowhere"},
+        {1: 2},
+        [1],
+        "text",
+    ],
+    ids=repr,
+)
+def test_wrong_metadata(metadata: Any) -> None:
+    with pytest.raises(InvalidInputError):
+        learned_codec.encode(np.zeros((64, 64), np.uint8), metadata=metadata)

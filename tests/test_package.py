@@ -139,7 +139,7 @@ def test_a_misspelt_option_is_seen_by_type_checkers(name: str) -> None:
 def test_files_are_encoded_as_arrays_are() -> None:
     """Whatever `encode` can be told, but what only an array needs, and so for decoding."""
     encode, encode_file = (set(signature(f).parameters) for f in (learned_codec.encode, learned_codec.encode_file))
-    assert encode - encode_file == {"image", "planar", "mask"}
+    assert encode - encode_file == {"image", "planar", "mask", "metadata"}
     decode, decode_file = (set(signature(f).parameters) for f in (learned_codec.decode, learned_codec.decode_file))
     assert decode - decode_file == {"data", "masked"}
 
@@ -193,3 +193,16 @@ def test_without_torch_one_line_says_what_to_install() -> None:
     lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     assert len(lines) == 2
     assert all("pip install 'learned-codec[torch]'" in line for line in lines)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("integrations/*.py")), ids=lambda path: path.stem)
+def test_integrations_call_only_the_public_api(path: Path) -> None:
+    public = {"learned_codec", "learned_codec.errors", "learned_codec.cli"}
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            modules.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            modules.update(name.name for name in node.names)
+    ours = {module for module in modules if module.split(".")[0] == "learned_codec"}
+    assert {module for module in ours if not module.startswith("learned_codec.integrations")} <= public

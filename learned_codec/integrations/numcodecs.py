@@ -20,10 +20,8 @@ from numcodecs.compat import ensure_bytes, ensure_ndarray
 from numpy.typing import NDArray
 
 import learned_codec
-from learned_codec.codec import encode_source
 from learned_codec.errors import CorruptDataError, InvalidInputError
 from learned_codec.integrations.missing import missing
-from learned_codec.values.arrays import ArraySource
 
 
 class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
@@ -69,13 +67,12 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
         # Without loss, such a value is kept anyway.
         nodata = missing(planes) if self.nodata is None and self.max_error != 0 else self.nodata
         planar = chunk.ndim > 2
-        source = ArraySource(planes if planar else planes[0], planar=planar, nodata=nodata, bounded=bounded)
         order = "F" if chunk.flags.f_contiguous and not chunk.flags.c_contiguous else "C"
-        form = {"dtype": chunk.dtype.str, "order": order, "shape": list(chunk.shape)}
-        if order == "F" or chunk.dtype != source.dtype or not chunk.dtype.isnative:
-            source.metadata["chunk"] = form
-        settings = {name: value for name, value in self._settings().items() if name != "nodata"}
-        return encode_source(source, layout=source.layout, **settings)
+        beside: dict[str, Any] = {}
+        if order == "F" or not chunk.dtype.isnative or (chunk.dtype == np.float64 and not bounded):
+            beside["chunk"] = {"dtype": chunk.dtype.str, "order": order, "shape": list(chunk.shape)}
+        settings = self._settings() | {"nodata": nodata, "metadata": beside}
+        return learned_codec.encode(planes if planar else planes[0], planar=planar, **settings)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode a chunk, (H, W) or (bands, H, W); into `out`, if given, of any shape with as many values.

@@ -18,10 +18,10 @@ from PIL import Image, ImageFile
 
 import learned_codec
 from learned_codec.errors import InvalidInputError
-from learned_codec.values.reduce import reducing_factor
 
 FORMAT, MIME = "LCI", "image/x-lci"
 MAGIC = b"\x89LCI"
+FACTORS = (2, 4, 8, 16)
 OPTIONS = ("quality", "bpp", "psnr", "max_error", "effort", "model", "threads")
 _MODES = {("uint8", 1, False): "L", ("uint8", 1, True): "LA", ("uint8", 3, False): "RGB", ("uint8", 3, True): "RGBA",
           ("uint16", 1, False): "I;16", ("float32", 1, False): "F"}  # fmt: skip
@@ -67,9 +67,10 @@ class LciImageFile(ImageFile.ImageFile):
         if self._data is None or size is None or self._scale != 1:
             return None
         width, height = self.size
-        factor = reducing_factor(self.size, (max(1, size[0]), max(1, size[1])))
-        if factor == 1:
+        factors = [factor for factor in FACTORS if factor * size[0] <= width and factor * size[1] <= height]
+        if not factors:
             return None
+        factor = max(factors)
         self._scale = 1 / factor
         self._size = -(-width // factor), -(-height // factor)
         return self.mode, (0, 0, width / factor, height / factor)

@@ -27,7 +27,6 @@ from zarr.storage import StorePath
 import learned_codec
 from learned_codec.errors import InvalidInputError
 from learned_codec.integrations.missing import missing
-from learned_codec.values.arrays import BOUNDED_DTYPES, DTYPES
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
@@ -87,7 +86,7 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:  # noqa: ARG002 - zarr's
         """Raise `InvalidInputError` for an array that can't be coded, when it is created."""
         kind = dtype.to_native_dtype()
-        known = DTYPES if self.max_error is None else BOUNDED_DTYPES
+        known = learned_codec.DTYPES if self.max_error is None else learned_codec.BOUNDED_DTYPES
         if kind.newbyteorder("=").name not in known:
             raise InvalidInputError(f"arrays of {', '.join(known)} can be encoded, not of {kind}")
         if len(shape) < 2:

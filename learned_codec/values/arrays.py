@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DTYPES = MODELLED
+"""Names of the dtypes that `encode` takes. float64 is not one of them: it becomes float32."""
 
 BOUNDED_DTYPES = (*MODELLED, "int8", "bool", "uint32", "int32")
-"""Dtypes that can be coded with a bounded error."""
+"""Names of the dtypes that `encode` takes with `max_error`."""
 
 OPACITY_SHARE = 0.9
 """Opacity is 0 or 255 in at least this share of the pixels, as a rule; the rest are soft edges."""
