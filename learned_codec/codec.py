@@ -638,7 +638,12 @@ def _mask_spec(source: PixelSource, dtype: np.dtype[Any]) -> MaskSpec | None:
     if dtype.kind == "f":
         # If NaN is nodata it comes first: damage is filled with the first of them.
         fills += [value for value in (np.nan, np.inf, -np.inf) if value not in fills]
-    return MaskSpec(tuple(fills), source.plane) if fills or source.plane else None
+    bits = 8
+    if source.plane == "alpha" and source.read_plane(slice(0, 1), slice(0, 1)).dtype == np.uint16:
+        if dtype != np.uint16:
+            raise InvalidInputError(f"opacity of 16 bits beside {dtype}; uint16 can have it")
+        bits = 16
+    return MaskSpec(tuple(fills), source.plane, bits=bits) if fills or source.plane else None
 
 
 def _check_nodata(dtype: np.dtype[Any], value: object) -> None:

@@ -30,6 +30,7 @@ from learned_codec.tiling.progress import Progress, Telling
 from learned_codec.tiling.progress import checked as checked_progress
 from learned_codec.values.mask import MaskSpec, holds
 from learned_codec.values.reduce import cells, reduced_plane, reducing_factor
+from learned_codec.values.sources import Plane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +100,7 @@ class Reader:
         self.metadata: dict[str, Any] = container.metadata
         mask_spec = self._decoding.mask_spec
         self.plane = None if mask_spec is None else mask_spec.plane
+        self._plane_dtype = None if mask_spec is None else mask_spec.plane_dtype
         self.nodata = nodata_of(mask_spec.fills if mask_spec else (), container.metadata, self.dtype)
 
     @property
@@ -216,7 +218,7 @@ class Reader:
             factor = reducing_factor(pixels[2:], shape)
         row, column, height, width = wanted = windows.reduced(pixels, factor)
         result = np.empty((len(chosen), height, width), self.dtype)
-        plane = None if self.plane is None else np.empty((height, width), np.uint8)
+        plane = None if self.plane is None else np.empty((height, width), self._plane_dtype)
         inside = windows.inside(pixels, (self.height, self.width))
         there = None if inside is None else windows.reduced(inside, factor)
         if there != wanted:
@@ -325,8 +327,10 @@ class Reader:
             return partial(open, bytes(source), **self._reopen.keywords), ()
         return self._reopen, ()
 
-    def read_plane(self, window: WindowLike | None = None, *, scale: float = 1) -> NDArray[np.uint8]:
+    def read_plane(self, window: WindowLike | None = None, *, scale: float = 1) -> Plane:
         """The mask (0 or 255) or the alpha channel beside the bands, in a window: (h, w) uint8.
+
+        An opacity of 16 bits is uint16, and 65535 is opaque.
 
         `scale` is that of `read`. Then a pixel of a mask exists if any pixel in its square does, and a pixel of an
         alpha channel is their mean, rounded up. Raises `InvalidInputError` if the file has neither, and the errors of
@@ -337,7 +341,7 @@ class Reader:
         factor = options.factor_of_scale(scale)
         row, column, height, width = windows.reduced(self.checked_window(window), factor)
         self._check_open()
-        plane = np.zeros((height, width), np.uint8)
+        plane = np.zeros((height, width), self._plane_dtype)
         ends = min((row + height) * factor, self.height), min((column + width) * factor, self.width)
         touched = slice(row * factor, ends[0]), slice(column * factor, ends[1])
         for rows, columns, part in self._decoding.planes(touched):
@@ -426,7 +430,7 @@ class Reader:
             raise InvalidInputError(f"fill_value must be a value that {self.dtype} can have, not {value!r}")
         return value
 
-    def _masked(self, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> NDArray[Any]:
+    def _masked(self, values: NDArray[Any], plane: Plane | None) -> NDArray[Any]:
         mask_spec = self._decoding.mask_spec
         if mask_spec is None and self.dtype.kind == "f":  # lost pixels are NaN
             mask_spec = MaskSpec((np.nan,))

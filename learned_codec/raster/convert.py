@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from learned_codec.errors import InputWarning, InvalidInputError
 from learned_codec.values.arrays import BOUNDED_DTYPES, DTYPES
 from learned_codec.values.mask import holds
-from learned_codec.values.sources import PixelSource
+from learned_codec.values.sources import PixelSource, Plane
 
 WIDER = ("int8", "int32", "uint32", "int64", "uint64", "float64")
 """Dtypes that are converted to one of the codec's, if all values fit."""
@@ -67,7 +67,7 @@ class ConvertedSource:
             )
         return converted
 
-    def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    def read_plane(self, rows: slice, columns: slice) -> Plane:
         """(h, w) values of the plane."""
         return self._source.read_plane(rows, columns)
 

@@ -21,7 +21,7 @@ from rasterio.windows import Window
 from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError, LearnedCodecWarning
 from learned_codec.values.arrays import DTYPES
 from learned_codec.values.mask import holds
-from learned_codec.values.sources import PlaneKind, Unit
+from learned_codec.values.sources import Plane, PlaneKind, Unit
 
 from . import geotags
 from . import metadata as meta
@@ -56,7 +56,6 @@ class RasterSource:
         self.bands = len(self._indexes)
         self.dtype: np.dtype[Any] = np.dtype(raster.dtypes[0])
         self.plane: PlaneKind | None = _plane(raster, self._indexes, alpha, name)
-        self._softened = False
         self.nodata: float | None = self._nodata()
         description = describe(raster)
         found = geotags.collect(raster, alpha, name, description)
@@ -73,8 +72,8 @@ class RasterSource:
         """
         return self._checked_read(self._raster.read, self._indexes, rows, columns)
 
-    def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
-        """(h, w) of the mask, 0 or 255, or of the opacity.
+    def read_plane(self, rows: slice, columns: slice) -> Plane:
+        """(h, w) of the mask, 0 or 255, or of the opacity, in the dtype of the bands.
 
         Raises:
             InvalidInputError: the file is damaged there.
@@ -82,17 +81,8 @@ class RasterSource:
         if self.plane == "mask":
             mask = self._checked_read(self._raster.read_masks, self._indexes[0], rows, columns)
             return np.where(mask != 0, np.uint8(255), np.uint8(0))  # a .msk file may hold other values
-        alpha: NDArray[Any] = self._checked_read(self._raster.read, self._alpha, rows, columns)
-        if alpha.dtype == np.uint8:
-            return alpha
-        # Only 0 and the highest value become 0 and 255: no other pixel turns invisible or opaque.
-        opaque = np.iinfo(alpha.dtype).max
-        soft = (alpha != 0) & (alpha != opaque)
-        if soft.any() and not self._softened:
-            self._softened = True
-            meta.lose(f"{self._name}: opacity has {8 * alpha.dtype.itemsize} bits; only 8 are kept")
-        eighth = np.clip(np.rint(alpha / (opaque / 255)), 1, 254)
-        return np.where(soft, eighth, alpha // (opaque // 255)).astype(np.uint8)
+        alpha: Plane = self._checked_read(self._raster.read, self._alpha, rows, columns)
+        return alpha
 
     def _checked_read(self, read: Any, indexes: Any, rows: slice, columns: slice) -> NDArray[Any]:
         window = Window(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)

@@ -21,7 +21,7 @@ from rasterio.windows import Window
 from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
 from learned_codec.values.arrays import BOUNDED_DTYPES
 from learned_codec.values.mask import holds
-from learned_codec.values.sources import PlaneKind
+from learned_codec.values.sources import Plane, PlaneKind
 
 from . import geotags
 from . import metadata as meta
@@ -49,7 +49,6 @@ class GeoTiffSink:
         self._plane = plane
         self._indexes = [i for i in raster.indexes if i != given.alpha]
         self._dtype = np.dtype(raster.dtypes[0])
-        self._opaque = self._dtype.type(1 if given.alpha is None else np.iinfo(self._dtype).max // 255)
 
     def begin(self) -> None:
         """Make room for the mask, while the file is small: on a full disk, GDAL 3.12 crashes if it does so later.
@@ -60,7 +59,7 @@ class GeoTiffSink:
             with self._file_errors():
                 self._raster.write_mask(np.zeros((1, 1), bool), window=Window(0, 0, 1, 1))
 
-    def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> None:
+    def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: Plane | None) -> None:
         """Write (bands, h, w) values, and (h, w) values of the plane if there is one.
 
         Raises:
@@ -80,12 +79,20 @@ class GeoTiffSink:
         with self._file_errors():
             self._raster.write(values, self._indexes, window=window)
             if plane is not None and self._alpha is not None:
-                self._raster.write(plane.astype(self._dtype) * self._opaque, self._alpha, window=window)
+                plane = self._opacity(plane)
+                self._raster.write(plane, self._alpha, window=window)
             elif plane is not None:
                 self._raster.write_mask(plane != 0, window=window)
         if plane is not None and self._plane == "mask":
             plane = np.where(plane, np.uint8(255), np.uint8(0))
         self._written.append((window, _checksum(values, plane)))
+
+    def _opacity(self, plane: Plane) -> Plane:
+        """Opacity in the dtype of the bands: where it has as many bits, as it is."""
+        if plane.dtype == self._dtype:
+            return plane
+        found: Plane = plane.astype(self._dtype) * self._dtype.type(np.iinfo(self._dtype).max // 255)
+        return found
 
     @contextmanager
     def _file_errors(self) -> Iterator[None]:
@@ -100,7 +107,7 @@ class GeoTiffSink:
             for window, written in self._written:
                 values, plane = raster.read(self._indexes, window=window), None
                 if self._alpha is not None:
-                    plane = (raster.read(self._alpha, window=window) // self._opaque).astype(np.uint8)
+                    plane = raster.read(self._alpha, window=window)
                 elif self._plane is not None:
                     plane = raster.read_masks(1, window=window)
                 if _checksum(values, plane) != written:
@@ -267,7 +274,7 @@ def _add_exif(path: Path, exif: bytes, name: str) -> None:
         raise FileError(f"{name}: {error.strerror or error}") from error
 
 
-def _checksum(values: NDArray[Any], plane: NDArray[np.uint8] | None) -> int:
+def _checksum(values: NDArray[Any], plane: Plane | None) -> int:
     found = 0
     for part in (values, plane):
         if part is not None:

@@ -16,6 +16,7 @@ from learned_codec.models.config import BLOCK, HALO, top_step
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
 from learned_codec.values.reduce import cells, picked, reduced, reduced_side
+from learned_codec.values.sources import Plane
 from learned_codec.values.transform import ValueTransform
 
 from . import grid
@@ -42,7 +43,7 @@ class Block:
     rows: slice
     columns: slice
     values: NDArray[Any]
-    plane: NDArray[np.uint8] | None
+    plane: Plane | None
 
     def crop(self, rows: slice, columns: slice) -> Block:
         """The part of it inside a rectangle of the image."""
@@ -75,7 +76,7 @@ class TileDecoder:
         fills = () if self.mask_spec is None else self.mask_spec.fills
         return fills[0] if fills else np.nan if self.dtype.kind == "f" else 0
 
-    def planes(self, window: Window) -> Iterator[tuple[slice, slice, NDArray[np.uint8]]]:
+    def planes(self, window: Window) -> Iterator[tuple[slice, slice, Plane]]:
         """The plane in a window, without decoding pixels: yields rows, columns and values, tile by tile.
 
         With `lenient`, damaged tiles are left out; else they raise `CorruptDataError`.
@@ -122,14 +123,14 @@ class TileDecoder:
 
         Removes the rectangle's tiles from `sides`: no other rectangle has pixels of them, and no cell those of two.
         """
-        plane = None
+        plane: Plane | None = None
         inside = cells(rows, factor), cells(columns, factor)
         found = values
         if factor > 1:
             size = (part.stop - part.start for part in inside)
             found = np.empty((len(values), *size), values.dtype)
         if self.mask_spec is not None and self.mask_spec.plane is not None:
-            plane = np.zeros(found.shape[1:], np.uint8)
+            plane = np.zeros(found.shape[1:], self.mask_spec.plane_dtype)
         for index in tiles_of(self.header, (rows, columns)):
             box, side = self.header.tile_box(index), sides.pop(index)
             top, bottom = max(rows.start, box.row), min(rows.stop, box.row + box.height)

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from learned_codec.errors import CorruptDataError, UnsupportedVersionError
 
 from .planes import pack_plane, unpack_plane
-from .sources import PlaneKind
+from .sources import Plane, PlaneKind
 
 # -- kept exactly -----------------------------------------------------------------------------------------------------
 
 VALID = 255
 """The class of a pixel that has a value."""
 
-_PLANES: tuple[PlaneKind | None, ...] = (None, "mask", "alpha")  # the index is the code in the file
+# The index is the code in the file. With "alpha" of 16 bits, two planes follow each other.
+_PLANES: tuple[tuple[PlaneKind | None, int], ...] = ((None, 8), ("mask", 8), ("alpha", 8), ("alpha", 16))
 _HAS_CONSTANTS = 0x80
 _NO_CLASSES, _SHARED, _PER_BAND = range(3)
 
@@ -30,14 +31,14 @@ class Side:
 
     Attributes:
         classes: (1 or bands, h, w) uint8, an index into `MaskSpec.fills` or `VALID`; None: all are valid.
-        plane: (h, w) uint8, a mask or an alpha channel; None: there is none.
+        plane: (h, w), a mask or an alpha channel; None: there is none.
     """
 
     classes: NDArray[np.uint8] | None
-    plane: NDArray[np.uint8] | None
+    plane: Plane | None
 
     @classmethod
-    def of(cls, classes: NDArray[np.uint8], plane: NDArray[np.uint8] | None) -> Side:
+    def of(cls, classes: NDArray[np.uint8], plane: Plane | None) -> Side:
         """A `Side` of (bands, h, w) classes: one plane of them if all bands have the same, None if all are valid."""
         if (classes == VALID).all():
             return cls(None, plane)
@@ -59,11 +60,18 @@ class MaskSpec:
         fills: the value of each class of pixels that have none: nodata, NaN, infinity.
         plane: what the plane beside the bands is; None: there is none.
         constants: the value of each further class of pixels, which keep it exactly. There are up to 254 classes in all.
+        bits: how many a value of the plane has, 8 or 16.
     """
 
     fills: tuple[float, ...]
     plane: PlaneKind | None = None
     constants: tuple[float, ...] = ()
+    bits: int = 8
+
+    @property
+    def plane_dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
+        """That of the plane's values."""
+        return np.dtype(np.uint16 if self.bits == 16 else np.uint8)
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -71,12 +79,14 @@ class MaskSpec:
         return self.fills + self.constants
 
     def check(self, dtype: np.dtype[Any]) -> None:
-        """Raise `CorruptDataError` if the dtype can't hold the value of a class."""
+        """Raise `CorruptDataError` if the dtype can't hold the value of a class, or the plane has more bits."""
+        if self.bits > 8 * dtype.itemsize or (self.bits == 16 and dtype != np.uint16):
+            raise CorruptDataError(f"MASK is invalid: an opacity of {self.bits} bits beside {dtype}")
         for value in self.values:
             if not holds(dtype, value):
                 raise CorruptDataError(f"MASK is invalid: {dtype} can't hold the value {value:g}")
 
-    def classify(self, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> Side:
+    def classify(self, values: NDArray[Any], plane: Plane | None) -> Side:
         """The `Side` of (bands, h, w) values and the (h, w) plane. Only fills count, not constants."""
         return Side.of(self.classes(values), plane)
 
@@ -135,7 +145,7 @@ class MaskSpec:
 
     def to_bytes(self) -> bytes:
         """The payload of MASK."""
-        kind, counts = _PLANES.index(self.plane), [len(self.fills)]
+        kind, counts = _PLANES.index((self.plane, self.bits)), [len(self.fills)]
         if self.constants:
             kind, counts = kind | _HAS_CONSTANTS, [*counts, len(self.constants)]
         return bytes([kind, *counts]) + struct.pack(f"<{len(self.values)}d", *self.values)
@@ -152,7 +162,8 @@ class MaskSpec:
         if sum(counts) >= VALID or not all(counts[1:]):
             raise CorruptDataError(f"MASK is invalid: {' and '.join(map(str, counts))} classes")
         values = struct.unpack(f"<{sum(counts)}d", data[at:])
-        return cls(values[: counts[0]], _PLANES[data[0] & ~_HAS_CONSTANTS], values[counts[0] :])
+        plane, bits = _PLANES[data[0] & ~_HAS_CONSTANTS]
+        return cls(values[: counts[0]], plane, values[counts[0] :], bits)
 
     def pack(self, side: Side) -> bytes:
         """A tile's `Side` as bytes; empty if everything is valid and there is no plane."""
@@ -161,7 +172,7 @@ class MaskSpec:
         planes = [] if side.classes is None else list(side.classes)
         kind = _NO_CLASSES if side.classes is None else _SHARED if len(planes) == 1 else _PER_BAND
         if side.plane is not None:
-            planes.append(side.plane)
+            planes += _bytes_of(side.plane)
         return bytes([kind]) + b"".join(map(pack_plane, planes))
 
     def unpack(self, data: bytes, bands: int, height: int, width: int) -> Side:
@@ -174,7 +185,7 @@ class MaskSpec:
             raise CorruptDataError("a tile's mask is invalid")
         count = (0, 1, bands)[data[0]]
         at, planes = 1, []
-        for _ in range(count + (self.plane is not None)):
+        for _ in range(count + (0 if self.plane is None else self.bits // 8)):
             plane, at = unpack_plane(data, at, height, width)
             planes.append(plane)
         if at != len(data):
@@ -182,7 +193,27 @@ class MaskSpec:
         classes = np.stack(planes[:count]) if count else None
         if classes is not None and ((classes >= len(self.values)) & (classes != VALID)).any():
             raise CorruptDataError("a tile's mask has a class that the file doesn't declare")
-        return Side(classes, planes[count] if self.plane is not None else None)
+        return Side(classes, _of_bytes(planes[count:]) if self.plane is not None else None)
+
+
+def _bytes_of(plane: Plane) -> list[NDArray[np.uint8]]:
+    """A plane as planes of bytes: of 16 bits, the high ones, and by which bits the low ones differ from them.
+
+    So opacity that was made from 8 bits has nothing but zeros in the second.
+    """
+    if plane.dtype == np.uint8:
+        return [plane.astype(np.uint8, copy=False)]
+    high, low = (plane >> 8).astype(np.uint8), (plane & 255).astype(np.uint8)
+    return [high, high ^ low]
+
+
+def _of_bytes(planes: list[NDArray[np.uint8]]) -> Plane:
+    """The inverse of `_bytes_of`."""
+    if len(planes) == 1:
+        return planes[0]
+    high, differing = (part.astype(np.uint16) for part in planes)
+    found: Plane = (high << 8 | (high ^ differing)).astype(np.uint16)
+    return found
 
 
 def holds(dtype: np.dtype[Any], value: float) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .mask import VALID, MaskSpec, Side
-from .sources import PlaneKind
+from .sources import Plane, PlaneKind
 
 FACTORS = (1, 2, 4, 8, 16)
 """Pixels per side of a cell. As blocks have 16 pixels per side, no cell lies in two blocks."""
@@ -62,7 +62,7 @@ def picked(values: NDArray[Any], valid: NDArray[np.bool_] | None, factor: int) -
     return found.astype(values.dtype)
 
 
-def reduced_plane(plane: NDArray[np.uint8], kind: PlaneKind | None, factor: int) -> NDArray[np.uint8]:
+def reduced_plane(plane: Plane, kind: PlaneKind | None, factor: int) -> Plane:
     """Reduce an (H, W) plane. A mask's cell exists if any of its pixels does; an alpha channel's cell is their mean.
 
     The mean is rounded up, so that a cell is visible if any of its pixels is.
@@ -70,7 +70,7 @@ def reduced_plane(plane: NDArray[np.uint8], kind: PlaneKind | None, factor: int)
     found = _over_cells(np.maximum, plane[None], factor)
     if kind == "alpha":
         found = np.ceil(_sums(plane[None], factor) / _sums(np.ones((1, *plane.shape)), factor))
-    result: NDArray[np.uint8] = found[0].astype(np.uint8)
+    result: Plane = found[0].astype(plane.dtype)
     return result
 
 

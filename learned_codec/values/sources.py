@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 PlaneKind = Literal["mask", "alpha"]
-"""What a plane beside the bands is: a mask, 255 where a pixel exists and else 0, or opacity 0 to 255. Both are kept
-exactly."""
+"""What a plane beside the bands is: a mask, 255 where a pixel exists and else 0, or opacity 0 to 255, or to 65535 if it
+is uint16. Both are kept exactly."""
+
+Plane = NDArray[np.unsignedinteger[Any]]
+"""(h, w) values of a plane beside the bands: uint8, or uint16 for an opacity of 16 bits."""
 
 Unit = Literal["power", "amplitude", "db"]
 """The unit of radar backscatter: linear power (sigma0, intensity), amplitude (its square root, DN), or decibels."""
@@ -46,12 +49,12 @@ class PixelSource(Protocol):
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """(bands, h, w) values. The slices have a start and a stop inside the image, and no step."""
 
-    def read_plane(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    def read_plane(self, rows: slice, columns: slice) -> Plane:
         """(h, w) values of the plane. Only for sources whose `plane` isn't None."""
 
 
 class PixelSink(Protocol):
     """A place to which an image is written rectangle by rectangle, from top to bottom."""
 
-    def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: NDArray[np.uint8] | None) -> None:
+    def write(self, rows: slice, columns: slice, values: NDArray[Any], plane: Plane | None) -> None:
         """Write (bands, h, w) values, and (h, w) values of the plane if there is one."""

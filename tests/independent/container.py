@@ -172,7 +172,10 @@ def side(file: File, index: int) -> tuple[NDArray[np.bool_] | None, bytes, bool]
     if classes:
         valid = np.stack(classes) == 255
     if file.mask[0] & 0x7F:
-        valid = valid & (plane(data, height, width) > 0)
+        shown = plane(data, height, width) > 0
+        if file.mask[0] & 0x7F == 3:  # 16 bits: where the high byte is 0, the second plane is the low byte
+            shown = shown | (plane(data, height, width) > 0)
+        valid = valid & shown
     assert data.left == 0
     return valid.any(0), payload[source.at :], number % 2 == 1
 

@@ -5,15 +5,18 @@ import hashlib
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import learned_codec
 from learned_codec import bitstream, selftest
+from learned_codec.codec import encode_source
 from learned_codec.models.base import BaseModel
 from learned_codec.models.layered.model import LayeredModel
 from learned_codec.models.model import Model as TheirModel
+from learned_codec.values.arrays import ArraySource
 from tests.independent.container import Bytes, components, crc32c, parse, plane, side
 from tests.independent.latents import Model, decode, decoded
 
@@ -117,6 +120,20 @@ def test_planes(seed: int) -> None:
     packed = Bytes(pack_plane(values.astype(np.uint8)))
     np.testing.assert_array_equal(plane(packed, *x.shape), values)
     assert packed.left == 0
+
+
+def test_opacity_of_16_bits() -> None:
+    """Two planes; a pixel is hidden if both of its bytes are 0."""
+    opacity = np.random.default_rng(0).choice(np.array([0, 1, 255, 256, 257, 65535], np.uint16), (37, 51))
+
+    class Source(ArraySource):
+        def read_plane(self, rows: slice, columns: slice) -> Any:
+            return opacity[rows, columns]
+
+    source = Source(np.full((37, 51), 9, np.uint16) + opacity)
+    source.plane = "alpha"
+    valid, _, _ = side(parse(encode_source(source, max_error=0)), 0)
+    np.testing.assert_array_equal(valid, opacity > 0)
 
 
 def test_sides() -> None:

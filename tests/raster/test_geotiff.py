@@ -23,6 +23,7 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.rpc import RPC
 
+import learned_codec
 from learned_codec.errors import (
     CorruptDataError,
     FileError,
@@ -36,6 +37,7 @@ from learned_codec.raster.geotags import parse, read_crs
 from learned_codec.raster.placement import of_window
 from learned_codec.raster.radar import radar_unit
 from learned_codec.raster.sink_spec import SinkSpec
+from learned_codec.values.mask import MaskSpec, Side
 from tests.geotiffs import FILES, describe, spec_of, write
 
 UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
@@ -350,23 +352,46 @@ def test_alpha(noise: np.ndarray, tmp_path: Path, at: int) -> None:
         np.testing.assert_array_equal(source.read_plane(slice(0, 300), slice(0, 280)), noise[at])
 
 
-def test_16_bit_alpha(tmp_path: Path) -> None:
-    path = tmp_path / "a.tif"
-    bands = np.ones((2, 8, 8), np.uint16)
-    bands[1, :4] = 65535
-    bands[1, 4:] = 0
-    write(path, bands, alpha="YES").close()
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(kind=st.sampled_from(["noise", "sharp", "soft", "of 8 bits"]), seed=st.integers(0, 99), bound=st.booleans())
+def test_16_bit_alpha_comes_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, seed: int, bound: bool
+) -> None:
+    rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("alpha")
+    bands = rng.integers(0, 65536, (4, 40, 90), np.uint16)
+    if kind == "sharp":
+        bands[3] = np.where(bands[3] < 30000, 0, 65535)
+    elif kind == "soft":
+        bands[3] = np.arange(3600).reshape(40, 90) * 18
+        bands[3, 0, :4] = 0, 1, 65534, 65535
+    elif kind == "of 8 bits":
+        bands[3] = bands[3] // 257 * 257
+    path, file, again = folder / "a.tif", folder / "a.lci", folder / "b.tif"
+    write(path, bands, alpha="YES", photometric="RGB").close()
     round_trip(path)
-    bands[1] = np.arange(64).reshape(8, 8) * 1040
-    bands[1, 0, :4] = (0, 1, 65534, 65535)
-    write(path, bands, alpha="YES").close()
-    with pytest.warns(MetadataLostWarning, match="opacity has 16 bits; only 8 are kept"):
-        copy(path, tmp_path / "b.tif")
-    with rasterio.open(tmp_path / "b.tif") as raster:
-        alpha = raster.read(2)
-    for value in (0, 65535):  # nothing else becomes invisible, or opaque
-        np.testing.assert_array_equal(alpha == value, bands[1] == value)
-    assert np.abs(alpha.astype(int) - bands[1]).max() <= 257
+    learned_codec.encode_file(path, file, tile_size=64, **({"max_error": 0} if bound else {"quality": 50}))
+    learned_codec.decode_file(file, again)
+    with rasterio.open(again) as raster, learned_codec.open(file) as reader:
+        np.testing.assert_array_equal(raster.read(4), bands[3])
+        np.testing.assert_array_equal(reader.read_plane(), bands[3])
+        np.testing.assert_array_equal(reader.read_plane((5, 60, 7, 18)), bands[3, 5:12, 60:78])
+        assert (reader.read_plane(scale=1 / 2).dtype, reader.plane) == (np.uint16, "alpha")
+        np.testing.assert_array_equal(np.ma.getmaskarray(reader.read(masked=True))[..., 0], bands[3] == 0)
+        if bound:
+            np.testing.assert_array_equal(raster.read()[:3, bands[3] > 0], bands[:3, bands[3] > 0])
+
+
+def test_16_bit_alpha_made_of_8_bits_costs_no_more() -> None:
+    plane = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    narrow = MaskSpec((), "alpha").pack(Side(None, plane))
+    wide = MaskSpec((), "alpha", (), 16).pack(Side(None, plane.astype(np.uint16) * 257))
+    assert len(wide) <= len(narrow) + 4
+
+
+def test_opacity_of_more_bits_than_the_bands_is_refused() -> None:
+    for dtype in ("uint8", "int16", "float32"):
+        with pytest.raises(CorruptDataError, match="opacity of 16 bits"):
+            MaskSpec((), "alpha", (), 16).check(np.dtype(dtype))
 
 
 def test_alpha_and_mask_or_floating_alpha(noise: np.ndarray, tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def sides(draw: st.DrawFn) -> tuple[MaskSpec, Side, int]:
     fills = draw(st.sampled_from([(), (0.0,), (np.nan, np.inf, -np.inf), (-9999.0, np.nan, np.inf, -np.inf)]))
     constants = draw(st.sampled_from([(), (0.0,), (255.0, 3.0)]))
     kind = draw(st.sampled_from([None, "mask", "alpha"]))
+    bits = draw(st.sampled_from([8, 16])) if kind == "alpha" else 8
     classes = plane = None
     if fills + constants and draw(st.booleans()):
         count = draw(st.sampled_from([1, bands]))
@@ -106,8 +107,8 @@ def sides(draw: st.DrawFn) -> tuple[MaskSpec, Side, int]:
     if kind == "mask":
         plane = np.where(rng.random((height, width)) < draw(st.sampled_from([0.0, 0.1, 1.0])), 255, 0).astype(np.uint8)
     elif kind == "alpha":
-        plane = rng.integers(0, 256, (height, width), np.uint8)
-    return MaskSpec(fills, kind, constants), Side(classes, plane), bands
+        plane = rng.integers(0, 1 << bits, (height, width), f"uint{bits}")
+    return MaskSpec(fills, kind, constants, bits), Side(classes, plane), bands
 
 
 @QUICK
