@@ -1,8 +1,9 @@
-"""Lets glymur find OpenJPEG inside a wheel (Pillow, rasterio or imagecodecs) when the system has none.
+"""Lets glymur use the newest OpenJPEG in a wheel (Pillow, rasterio or imagecodecs), or else that of the system.
 
-glymur looks for the library once, while it is imported: in `glymurrc`, then where `ctypes` finds it. If neither names
-one, it is imported here with `XDG_CONFIG_HOME` pointing, for the length of that import only, at a temporary `glymurrc`
-that names a wheel's library. No file of the user is written and the environment is left as it was.
+Systems often have an older one, which is slower: 2.5.0 takes 4 % longer than 2.5.4 for the same bytes. glymur looks for
+the library once, while it is imported: in `glymurrc`, then where `ctypes` finds it. So it is imported here with
+`XDG_CONFIG_HOME` pointing, for the length of that import only, at a temporary `glymurrc` that names a wheel's library.
+A `glymurrc` of the user comes first. No file of the user is written and the environment is left as it was.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import sys
 import tempfile
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
-from ctypes.util import find_library
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 
@@ -50,11 +50,9 @@ def vendored_libraries() -> list[Path]:
 
 
 def _user_names_one() -> bool:
-    """Whether glymur finds a library by itself, in the system or by the user's `glymurrc`."""
+    """Whether the user's `glymurrc` names a library."""
     home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    if (Path.cwd() / "glymurrc").exists() or (Path(home) / "glymur" / "glymurrc").exists():
-        return True
-    return find_library("openjp2") is not None
+    return (Path.cwd() / "glymurrc").exists() or (Path(home) / "glymur" / "glymurrc").exists()
 
 
 @contextmanager
@@ -78,16 +76,11 @@ def load_glymur() -> types.ModuleType:
     """The module glymur with a working OpenJPEG. Raises `OpenJPEGMissing` with the reason."""
     if importlib.util.find_spec("glymur") is None:
         raise OpenJPEGMissing("glymur is not installed")
-    if "glymur" not in sys.modules and not _user_names_one():
-        libraries = vendored_libraries()
-        if not libraries:
-            raise OpenJPEGMissing("no OpenJPEG library on the system or in the wheels of Pillow, rasterio, imagecodecs")
-        with _temporary_config(libraries[0]):
-            module = importlib.import_module("glymur")
-    else:
+    libraries = [] if "glymur" in sys.modules or _user_names_one() else vendored_libraries()
+    with _temporary_config(libraries[0]) if libraries else nullcontext():
         module = importlib.import_module("glymur")
     if importlib.import_module("glymur.lib.openjp2").OPENJP2 is None:
-        raise OpenJPEGMissing("glymur was imported without an OpenJPEG library")
+        raise OpenJPEGMissing("no OpenJPEG library on the system or in the wheels of Pillow, rasterio, imagecodecs")
     return module
 
 

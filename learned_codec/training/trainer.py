@@ -54,7 +54,7 @@ CALIBRATION_IMAGES = 16
 ADAPTATION_CROP = 256
 """Pixels per side of the crops for fitting the adaptations, if images are large enough."""
 
-SKELETON_CROPS = 2400
+TRANSFORM_CROPS = 2400
 """How many crops of 128 pixels the lapped filter and the components of the block transform are chosen for."""
 
 
@@ -444,7 +444,7 @@ class Trainer:
         """
         if origin is None or origin.config != self.settings.model:
             made = network_for(self.settings.model)
-            initialise(made, self.sampler.crops(SKELETON_CROPS, 128).cpu())
+            initialise(made, self.sampler.crops(TRANSFORM_CROPS, 128).cpu())
             if origin is not None:
                 _transplant(origin, made)
             origin = made

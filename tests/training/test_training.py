@@ -59,7 +59,7 @@ refinement_rate = 1.0
 
 @pytest.fixture(autouse=True)
 def few_crops_for_the_skeleton(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "SKELETON_CROPS", 64)
+    monkeypatch.setattr(trainer, "TRANSFORM_CROPS", 64)
 
 
 @pytest.fixture(scope="module")
