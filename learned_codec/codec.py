@@ -233,7 +233,9 @@ def encode(
         from learned_codec.raster.pictures import source_of
 
         if planar or mask is not None or nodata is not None:
-            raise InvalidInputError("a Pillow image says itself what its bands are: no planar, mask or nodata")
+            raise InvalidInputError(
+                "planar, mask and nodata can't be given with a Pillow image, which has its own bands and opacity"
+            )
         source = source_of(image)
     else:
         bounded = max_error is not None
@@ -369,10 +371,12 @@ def _encode_bounded(
             "another with dtype="
         )
     if source.dtype.kind == "b" and source.nodata is not None:
-        raise InvalidInputError(f"booleans have no value to spare for nodata: {source.nodata!r}")
+        raise InvalidInputError(
+            f"booleans can't have a nodata value, as both values are data; nodata is {source.nodata!r}"
+        )
     if source.dtype.kind == "b" and max(bounds) >= 1:
         raise InvalidInputError(
-            f"booleans are encoded with a max_error of 0: with {max(bounds):g}, each could be either"
+            f"booleans need a max_error below 1, not {max(bounds):g}, with which True could become False"
         )
     header = _header(source, layout, source.dtype, NO_MODEL, tile_size)
     workers, _ = shared(threads, header.tile_count)

@@ -275,7 +275,7 @@ class Reader:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """The whole image, for numpy, as `decode` returns it."""
         if copy is False:
-            raise InvalidInputError("what is decoded is always new: copy can't be False")
+            raise InvalidInputError("decoding makes a new array: copy can't be False")
         return self.read().astype(dtype or self.dtype, copy=False)
 
     def __repr__(self) -> str:

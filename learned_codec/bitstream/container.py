@@ -144,7 +144,7 @@ def write(
         LimitError: too much metadata.
     """
     if len(tiles) != header.tile_count:
-        raise InvalidInputError(f"{len(tiles)} tiles for a grid of {header.tile_count}")
+        raise InvalidInputError(f"an image of this size has {header.tile_count} tiles, not {len(tiles)}")
     parts = [MAGIC, chunks.pack(HEAD, header.to_bytes(), before=MAGIC)]
     if metadata:
         payload = meta.encode(metadata)

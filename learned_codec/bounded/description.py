@@ -157,7 +157,7 @@ def _unpack_band(cursor: _Cursor, place: int, pixels: int) -> tuple[CodedBand, i
     kind, coding = form & 3, form & (LISTED | PREDICTED)
     step = 0.0
     if kind > ORDERED or coding == LISTED | PREDICTED:
-        raise CorruptDataError(f"a band of form {form} makes no sense")
+        raise CorruptDataError(f"a band has the unknown form {form}")
     if kind == GRID:
         (step,) = struct.unpack("<d", cursor.take(8))
         if not 0 < step < np.inf:

@@ -72,7 +72,7 @@ def compress(numbers: NDArray[np.int64], count: int, most: int, even: bool) -> b
 def decompress(data: bytes, shape: tuple[int, int], count: int) -> NDArray[np.int64]:
     """The inverse of `compress`. Raises `CorruptDataError`; takes little more memory than the plane."""
     if not data or data[0] > BITS:
-        raise CorruptDataError("a listed plane makes no sense")
+        raise CorruptDataError("a listed plane is empty or of an unknown kind")
     plane = _from_bits(data[1:], shape, count) if data[0] == BITS else _unpacked(data, shape, count)
     if plane.max() >= count:
         raise CorruptDataError("a listed plane has a number that there isn't")

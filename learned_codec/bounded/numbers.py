@@ -36,16 +36,16 @@ class Mapping:
     def samples(self, numbers: NDArray[np.int64], dtype: np.dtype[Any]) -> NDArray[Any]:
         """The samples that integers mean. Raises `CorruptDataError` where the dtype has none such."""
         if (dtype.kind == "f") == (self.kind == AS_THEY_ARE):
-            raise CorruptDataError(f"a plane of kind {self.kind} doesn't go with {dtype}")
+            raise CorruptDataError(f"{dtype} values can't have a mapping of kind {self.kind}")
         if self.kind == GRID:
             with np.errstate(over="ignore"):
                 found = (numbers * self.step).astype(dtype)
             if not np.isfinite(found).all():
-                raise CorruptDataError("a value is beyond all floats")
+                raise CorruptDataError("a decoded value is beyond the range of floats")
             return found
         low, high = (0, 1) if dtype.kind == "b" else limits(np.dtype(np.int32) if self.kind == ORDERED else dtype)
         if numbers.size and not low <= int(numbers.min()) <= int(numbers.max()) <= high:
-            raise CorruptDataError(f"a value is none that {dtype} can have")
+            raise CorruptDataError(f"a decoded value doesn't fit {dtype}")
         if self.kind == ORDERED:
             return _bits(numbers.astype(np.int32)).view(np.float32)
         return numbers.astype(dtype)

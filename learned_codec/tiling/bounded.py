@@ -111,7 +111,7 @@ class BoundedDecoder(TileDecoder):
         super().__init__(container, lenient=lenient)
         self.bounds = bounds_of(container.header)
         if self.dtype.kind == "b" and self.mask_spec is not None and self.mask_spec.fills:
-            raise CorruptDataError("MASK makes no sense: booleans have no value to spare")
+            raise CorruptDataError("MASK is invalid: booleans can't have a nodata value")
 
     def blocks(
         self, window: Window | None = None, progress: Progress | None = None, threads: int = 1, factor: int = 1

@@ -111,7 +111,7 @@ class Recipe:
         if not self.phases or self.phases[-1].until != 1.0:
             raise TrainingError("the last phase must run until 1.0")
         if (self.steps is not None and self.steps < 1) or (self.minutes is not None and self.minutes <= 0):
-            raise TrainingError("a run must be longer than nothing")
+            raise TrainingError("`minutes` or `steps` must be above 0")
         if [p.until for p in self.phases] != sorted(p.until for p in self.phases):
             raise TrainingError("phases must follow each other in time: `until` must rise")
         if self.optimiser.decay not in ("linear", "cosine") or not 0 <= self.optimiser.decay_from < 1:

@@ -87,7 +87,7 @@ def _unpacked_bits(data: bytes, at: int, height: int, width: int) -> tuple[NDArr
     """The (height, width) bits of a plane of two levels, the levels of bits not set and set, and the position after."""
     kind = data[at]
     if kind not in (_BILEVEL, _REGIONS):
-        raise CorruptDataError(f"a mask's plane of kind {kind}")
+        raise CorruptDataError(f"a mask's plane has the unknown kind {kind}")
     unset, set_, at = data[at + 1], data[at + 2], at + 3
     if kind == _BILEVEL:
         row = -(-width // 8)

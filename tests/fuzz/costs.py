@@ -41,8 +41,8 @@ def files() -> Iterator[tuple[str, bytes]]:
     noise = np.random.default_rng(0).integers(0, 99, (1024, 1024, 13))
     scene = learned_codec.encode((np.stack(bands, -1) + noise).astype(np.uint16), quality=60)
     yield "scene, 1024² of 13 bands, quality 60", scene
-    halves = np.repeat(np.array([99, 100], np.uint8), 1024)[None].repeat(2048, 0)
-    yield "flat, 2048² grey, quality 1", learned_codec.encode(halves, quality=1)
+    slope = (np.add.outer(np.arange(2048), np.arange(2048)) // 128 + 90).astype(np.uint8)
+    yield "a slope, 2048² grey, quality 1", learned_codec.encode(slope, quality=1)
     large = learned_codec.encode(np.tile(photograph, (2, 2, 1)), quality=1, tile_size=4096)
     yield "4096² RGB in one tile, quality 1", large
     line = (np.arange(2**18) // 700).astype(np.uint8)[None]
