@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, BinaryIO
 
 from . import metadata as meta
 from . import png
@@ -18,6 +19,12 @@ _SEGMENTS = {
     "APP14": (b"Adobe",),
     "COM": (b"",),
 }
+# In the coded pixels, 0xFF is followed by 0, or by the number of a restart.
+_MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
+_END, _ALONE = 0xD9, {0x01, *range(0xD0, 0xD9)}
+_PADDING = 64
+"""So many bytes after a picture hold nothing."""
+
 _NAMES = {"APP13": "Photoshop's and IPTC's data", "APP11": "content credentials or HDR data"}
 
 # Tags of a TIFF. Private ones begin at 32768; up to there, these few have something to say that isn't kept.
@@ -35,6 +42,9 @@ def of_picture(picture: Any) -> list[str]:
     if picture.format == "PNG" and picture.fp is not None and not picture.fp.closed:
         lost += [f"the chunk {kind}" for kind in png.left_out(picture.fp)]
     if picture.format in ("JPEG", "MPO"):
+        if picture.format == "JPEG" and picture.fp is not None and not picture.fp.closed:
+            after = bytes_after_jpeg(picture.fp)
+            lost += [f"{after:,} bytes after the picture (a video, perhaps)"] if after > _PADDING else []
         for marker, data in getattr(picture, "applist", ()):
             if not bytes(data).startswith(_SEGMENTS.get(marker, ())):
                 lost.append(_NAMES.get(marker, f"the segment {marker}"))
@@ -46,6 +56,22 @@ def of_picture(picture: Any) -> list[str]:
     if width != height:
         lost.append(f"the shape of its pixels, {width:g} to {height:g}")
     return lost
+
+
+def bytes_after_jpeg(stream: BinaryIO) -> int:
+    """How many bytes follow the end of a JPEG, GDAL's mask not counted; 0 if there is no end. Keeps the position."""
+    before = stream.tell()
+    stream.seek(0)
+    data = stream.read()
+    stream.seek(before)
+    at = 2
+    while found := _MARKER.search(data, at):
+        marker, at = found[0][1], found.end()
+        if marker == _END:
+            return 0 if data[-4:] == at.to_bytes(4, "little") else len(data) - at
+        if marker not in _ALONE:
+            at += int.from_bytes(data[at : at + 2], "big")
+    return 0
 
 
 def of_tiff(tags: Iterable[int]) -> list[str]:

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from learned_codec.errors import MetadataLostWarning
-from learned_codec.raster import png
+from learned_codec.raster import left_out, png
 from learned_codec.raster.files import open_sink, open_source
 from learned_codec.raster.pictures import source_of
 from learned_codec.raster.sink_spec import SinkSpec
@@ -135,6 +136,34 @@ def test_segments_of_a_jpeg_are_named(extra: bytes, said: str | None) -> None:
     source.seek(0)
     with pytest.warns(MetadataLostWarning, match=f"not kept: {said}"):
         source_of(Image.open(source))
+
+
+@QUICK
+@given(seed=st.integers(0, 99), quality=st.integers(1, 95), restarts=st.integers(0, 3), after=st.integers(0, 5000))
+def test_a_video_after_a_jpeg_is_named(seed: int, quality: int, restarts: int, after: int) -> None:
+    """As phones append one. It may hold anything, even ends of pictures."""
+    rng = np.random.default_rng(seed)
+    stream = io.BytesIO()
+    picture = Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8))
+    picture.save(stream, "JPEG", quality=quality, restart_marker_rows=restarts, progressive=seed % 2 == 1)
+    rest = (b"\0\0\0\x18ftypmp42\xff\xd9" + rng.bytes(5000))[:after]
+    stream.seek(0, io.SEEK_END)
+    stream.write(rest)
+    stream.seek(7)
+    assert left_out.bytes_after_jpeg(stream) == after
+    assert stream.tell() == 7
+    stream.seek(0)
+    with (
+        pytest.warns(MetadataLostWarning, match="bytes after the picture") if after > 64 else nullcontext(),
+        open_source(stream),
+    ):
+        pass
+
+
+@QUICK
+@given(data=st.binary(max_size=60))
+def test_any_bytes_may_follow_or_be_in_a_jpeg(data: bytes) -> None:
+    assert left_out.bytes_after_jpeg(io.BytesIO(b"\xff\xd8" + data)) <= len(data)
 
 
 def test_further_pictures_of_a_camera_are_named() -> None:
