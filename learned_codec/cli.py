@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, TypeVar
 import click
 
 import learned_codec
-from learned_codec.bounded.header import said_of
+from learned_codec.bounded.header import in_words
 from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError, MissingDependencyError
 from learned_codec.files import IMAGE_SUFFIXES
 from learned_codec.options import DEFAULT_QUALITY, EFFORTS, one_rate
@@ -536,7 +536,7 @@ def _name(argument: str) -> str:
 
 def _summary(info: Any) -> str:
     if info.max_error is not None:
-        return f"{_size(info)}, {said_of(info.max_error)}"
+        return f"{_size(info)}, {in_words(info.max_error)}"
     model = (
         f"the weights {info.weights_id}" if info.model is None else f"quality {info.quality:.4g}, model {info.model}"
     )

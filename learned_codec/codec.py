@@ -23,7 +23,7 @@ from learned_codec.bitstream import TILE_UNIT, Header
 from learned_codec.bitstream.metadata import decode as json_of
 from learned_codec.bitstream.metadata import encode as payload_of
 from learned_codec.bitstream.metadata import number_to_json
-from learned_codec.bounded.header import NO_MODEL, bounds_of, is_bounded, said_of
+from learned_codec.bounded.header import NO_MODEL, bounds_of, in_words, is_bounded
 from learned_codec.errors import (
     BitstreamError,
     CorruptDataError,
@@ -555,7 +555,7 @@ def _report(container: bitstream.Container) -> Report:
         container.check_end()
     except BitstreamError as error:
         return Report(False, (), count, str(error))
-    bound = f", {said_of(bounds_of(container.header))}" if is_bounded(container.header) else ""
+    bound = f", {in_words(bounds_of(container.header))}" if is_bounded(container.header) else ""
     return Report(True, (), count, f"{'1 tile, whole' if count == 1 else f'{count} tiles, all whole'}{bound}")
 
 

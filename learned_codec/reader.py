@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from learned_codec import bitstream, options, windows
 from learned_codec.bitstream.metadata import number_of_json
-from learned_codec.bounded.header import is_bounded, said_of
+from learned_codec.bounded.header import in_words, is_bounded
 from learned_codec.errors import FileError, InvalidInputError
 from learned_codec.limits import Limits
 from learned_codec.models import registry
@@ -92,11 +92,11 @@ class Reader:
         shapes = {"HW": size, "HWC": (*size, header.bands), "CHW": (header.bands, *size)}
         self.shape: tuple[int, ...] = shapes[header.layout]
         self.tile_shape = min(header.tile_size[0], header.height), min(header.tile_size[1], header.width)
-        said = _said_of_bands(container.metadata, header.bands)
-        self.descriptions = tuple(_text(band.get("description")) for band in said)
-        self.units = tuple(_text(band.get("unit")) for band in said)
-        self.scales = tuple(_number(band.get("scale"), 1.0) for band in said)
-        self.offsets = tuple(_number(band.get("offset"), 0.0) for band in said)
+        stated = _stated_of_bands(container.metadata, header.bands)
+        self.descriptions = tuple(_text(band.get("description")) for band in stated)
+        self.units = tuple(_text(band.get("unit")) for band in stated)
+        self.scales = tuple(_number(band.get("scale"), 1.0) for band in stated)
+        self.offsets = tuple(_number(band.get("offset"), 0.0) for band in stated)
         self.metadata: dict[str, Any] = container.metadata
         mask_spec = self._decoding.mask_spec
         self.plane = None if mask_spec is None else mask_spec.plane
@@ -289,7 +289,7 @@ class Reader:
     def _how(self) -> str:
         """How the image was coded."""
         if isinstance(self._decoding, BoundedDecoder):
-            return said_of(self._decoding.bounds)
+            return in_words(self._decoding.bounds)
         return f"model {self._decoding.card.name}"
 
     def _repr_html_(self) -> str:
@@ -449,14 +449,14 @@ class Reader:
         return turned.copy() if isinstance(turned, np.ma.MaskedArray) else np.ascontiguousarray(turned)
 
 
-def _said_of_bands(metadata: dict[str, Any], bands: int) -> list[dict[str, Any]]:
-    """What metadata that may be wrong says of each band, but an alpha band."""
+def _stated_of_bands(metadata: dict[str, Any], bands: int) -> list[dict[str, Any]]:
+    """The metadata of each band but an alpha band, from metadata that may be wrong."""
     listed = metadata.get("bands")
-    said = list(listed) if isinstance(listed, list) else []
+    stated = list(listed) if isinstance(listed, list) else []
     alpha = metadata.get("alpha")
-    if isinstance(alpha, int) and 0 <= alpha < len(said):
-        del said[alpha]
-    found = [band if isinstance(band, dict) else {} for band in said[:bands]]
+    if isinstance(alpha, int) and 0 <= alpha < len(stated):
+        del stated[alpha]
+    found = [band if isinstance(band, dict) else {} for band in stated[:bands]]
     return found + [{} for _ in range(bands - len(found))]
 
 

@@ -40,7 +40,7 @@ def bounds_of(header: Header) -> tuple[float, ...]:
     return tuple(found.tolist()) * (header.bands // len(found))
 
 
-def said_of(bounds: Sequence[float]) -> str:
+def in_words(bounds: Sequence[float]) -> str:
     """The bounds in words."""
     if not any(bounds):
         return "lossless"

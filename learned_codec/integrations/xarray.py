@@ -265,7 +265,7 @@ class _ArraySource:
 
     def _metadata(self) -> dict[str, Any]:
         array, found = self._array, dict[str, Any]()
-        if bands := self._said_of_bands():
+        if bands := self._stated_of_bands():
             found["bands"] = bands
         spatial = array.coords["spatial_ref"].attrs if "spatial_ref" in array.coords else {}
         if wkt := spatial.get("crs_wkt", spatial.get("spatial_ref")):
@@ -274,7 +274,7 @@ class _ArraySource:
             found["transform"] = transform
         return found
 
-    def _said_of_bands(self) -> list[dict[str, Any]]:
+    def _stated_of_bands(self) -> list[dict[str, Any]]:
         """The name, unit, scale and offset of each band; nothing at all if none has any."""
         attributes = self._array.attrs
         names = attributes.get("long_name")
