@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -74,7 +75,7 @@ def main() -> None:
 
 
 @main.command(epilog="\b\nProfiles:\n" + "".join(f"  {n:<11}{p.purpose}\n" for n, p in PROFILES.items()))
-@click.argument("src", nargs=-1, required=True)
+@click.argument("src", nargs=-1, metavar="SRC...")
 @click.argument("dst")
 @rate_options
 @click.option("--max-error", type=float, multiple=True, help="At most this error of any value; once, or for each band.")
@@ -136,7 +137,7 @@ def encode(
 
 
 @main.command()
-@click.argument("src", nargs=-1, required=True)
+@click.argument("src", nargs=-1, metavar="SRC...")
 @click.argument("dst")
 @click.option(
     "--format", help="png, tif, webp …  [default: DST's extension; png on standard output; tif for several files]"
@@ -389,6 +390,8 @@ def _tasks(
     skip_existing: bool,
 ) -> list[Task]:
     """Each source with its destination: `dst`, or a file in it if it is a folder or there are several sources."""
+    if not sources:
+        raise click.UsageError(f"{dst} is the only file: name the destination DST, too.")
     if len(sources) == 1 and not _is_folder(dst) and not (Path(sources[0]).is_dir() and not Path(dst).suffix):
         pairs = [(sources[0], dst)]  # some formats are folders, and become a file
     else:
@@ -466,10 +469,11 @@ def _run_all(
     The error of a single file is raised. With several files, the others are done, and errors are printed at the end.
     """
     if len(tasks) == 1:
-        with progress_bar(label) as progress:
+        source, target, _ = tasks[0]
+        with _named(source, target), progress_bar(label) as progress:
             result = function(tasks[0], progress)
         if report is not None:
-            report(tasks[0][1], result)
+            report(target, result)
         return
     failed = []
     with progress_bar(label) as progress:
@@ -503,7 +507,8 @@ def _look_at(names: list[str], function: Callable[[Any], Any], show: Callable[[s
     failed = []
     for name in names:
         try:
-            found = function(_source(name))
+            with _named(name):
+                found = function(_source(name))
         except LearnedCodecError as error:
             if len(names) == 1:
                 raise
@@ -511,6 +516,17 @@ def _look_at(names: list[str], function: Callable[[Any], Any], show: Callable[[s
         else:
             show(name, found)
     _tell(failed, len(names), "the others are printed above")
+
+
+@contextmanager
+def _named(*names: str) -> Iterator[None]:
+    """Begin the message of an error with the first of some names, unless it has one of them."""
+    try:
+        yield
+    except LearnedCodecError as error:
+        if not any(name in str(error) for name in names):
+            error.args = (f"{_name(names[0])}: {error}", *error.args[1:])
+        raise
 
 
 def _tell(failed: list[tuple[str, LearnedCodecError]], total: int, others: str) -> None:

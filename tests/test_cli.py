@@ -680,3 +680,20 @@ def test_readme_names_real_commands() -> None:
     lines = [line.split() for line in readme.splitlines() if line.startswith("learned-codec ")]
     assert lines
     assert {line[1] for line in lines} <= set(main.commands)
+
+
+@pytest.mark.parametrize("command", ["info", "check", "decode"])
+def test_an_error_names_its_file(tmp_path: Path, png: Path, command: str) -> None:
+    result = run(command, png, *([tmp_path / "out.png"] if command == "decode" else []))
+    if command == "check":
+        assert result.exit_code == FOUND_WRONG
+        assert result.stdout.startswith(f"{png}: not an LCI file")
+    else:
+        assert_told_in_one_line(result, f"error: {png}: not an LCI file")
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_a_forgotten_destination(lci: Path, command: str) -> None:
+    result = run(command, lci)
+    assert result.exit_code == USAGE
+    assert f"{lci} is the only file: name the destination DST, too." in result.stderr

@@ -27,6 +27,7 @@ from learned_codec.errors import (
 from learned_codec.models import registry
 from learned_codec.models.config import top_step
 from learned_codec.models.model import Model
+from tests import geotiffs
 
 GOLDEN = Path(__file__).parent / "golden" / "codec"
 SLOW_FIRST_CALL = settings(max_examples=25, deadline=None, derandomize=True)
@@ -392,7 +393,7 @@ def test_transforms_do_not_see_the_tiles(picture: np.ndarray, bands: int) -> Non
         (np.zeros((3, 3, 300), np.uint8), "planar=True"),
         (np.zeros((256, 1, 257), np.float32), "planar=True"),
         (np.full((4, 4), 1e300), "float64"),
-        ("text", "uint8"),
+        ("text", "encode_file"),
     ],
 )
 def test_wrong_arrays(image: object, words: str) -> None:
@@ -536,3 +537,14 @@ def test_metadata_of_an_array(tmp_path: Path) -> None:
 def test_wrong_metadata(metadata: Any) -> None:
     with pytest.raises(InvalidInputError):
         learned_codec.encode(np.zeros((64, 64), np.uint8), metadata=metadata)
+
+
+@pytest.mark.parametrize("kind", ["path", "name", "file", "dataset", "bytes", "nothing"])
+def test_what_is_no_array_is_told_apart(tmp_path: Path, kind: str) -> None:
+    with geotiffs.write(tmp_path / "a.tif", np.ones((1, 64, 64), np.uint8), transform=rasterio.Affine.scale(2)):
+        pass
+    path = tmp_path / "a.tif"
+    with path.open("rb") as file, rasterio.open(path) as dataset:
+        given = {"path": path, "name": str(path), "file": file, "dataset": dataset, "bytes": b"x", "nothing": None}
+        with pytest.raises(InvalidInputError, match="encode_file takes files"):
+            learned_codec.encode(given[kind])

@@ -133,9 +133,12 @@ def _to_numpy(image: Any) -> NDArray[Any]:
     if isinstance(image, np.ma.MaskedArray):
         return image
     try:
-        return np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+        found = np.asarray(image.detach().cpu() if hasattr(image, "detach") and hasattr(image, "cpu") else image)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInputError(f"{type(image).__name__} is not an array: {error}") from error
+    if found.dtype.kind in "OSUV":  # a path, a file, an open dataset, bytes: numpy makes an array of anything
+        raise InvalidInputError(f"{type(image).__name__} is not an array of numbers; encode_file takes files")
+    return found
 
 
 def _known_dtype(array: NDArray[Any], *, bounded: bool) -> NDArray[Any]:
