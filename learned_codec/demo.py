@@ -17,11 +17,9 @@ from PIL import Image
 
 import learned_codec
 from learned_codec.atomic import atomic_write
-from learned_codec.comparison import side_by_side
+from learned_codec.comparison import Pixels, side_by_side
 from learned_codec.errors import FileError
 from learned_codec.raster.pictures import write_image
-
-Pixels = NDArray[np.uint8]
 
 _PANEL_HEIGHT, _PANEL_WIDTH = 512, 768
 """The most pixels of a panel. Panels show the middle of a picture."""

@@ -236,7 +236,7 @@ class HyperAnalysisProgram:
         return [ops.add(ops.multiply(x, hyper_gain), hyper_bias)]
 
 
-class Part(NamedTuple):
+class AxisPart(NamedTuple):
     """A part of an axis, in blocks: its `place` in the result, its `outer` blocks, and its `inner` ones in these.
 
     A network takes the outer blocks. What it makes of the inner ones depends on these alone.
@@ -247,7 +247,7 @@ class Part(NamedTuple):
     inner: slice
 
 
-def parts_of(length: int, wanted: slice, halo: int, most: int) -> list[Part]:
+def parts_of(length: int, wanted: slice, halo: int, most: int) -> list[AxisPart]:
     """The `wanted` blocks of an axis of `length` blocks in parts, each with a `halo` as far as the axis goes.
 
     All parts have the same number of outer blocks: at most `most`, if that is more than the halo on both sides.
@@ -261,7 +261,7 @@ def parts_of(length: int, wanted: slice, halo: int, most: int) -> list[Part]:
         stop = start + size
         end = wanted.stop if stop == length else min(wanted.stop, stop - halo)
         place = slice(done - wanted.start, end - wanted.start)
-        parts.append(Part(place, slice(start, stop), slice(done - start, end - start)))
+        parts.append(AxisPart(place, slice(start, stop), slice(done - start, end - start)))
         done = end
     return parts
 

@@ -24,10 +24,10 @@ from .masking import MaskedSource, Part
 from .parallel import Workers
 from .progress import Progress
 
-Coded = tuple[bytes, bytes, bool]
+BoundedTile = tuple[bytes, bytes, bool]
 """A tile's side, its samples, and whether it has any."""
 
-Elsewhere = Callable[[], Iterator[list[Coded]]]
+BoundedElsewhere = Callable[[], Iterator[list[BoundedTile]]]
 """Encodes all rows of tiles in other processes."""
 
 
@@ -42,7 +42,7 @@ class BoundedEncoder:
         progress: Progress | None,
         threads: int = 1,
         *,
-        elsewhere: Elsewhere | None = None,
+        elsewhere: BoundedElsewhere | None = None,
     ) -> None:
         self._elsewhere = elsewhere
         self.source, self.bounds, self.mask_spec = source, bounds, source.mask_spec
@@ -53,7 +53,7 @@ class BoundedEncoder:
 
     def run(self, metadata: dict[str, Any]) -> bytes:
         """The file. Raises `BoundError` if a decoded value would exceed its bound."""
-        coded: list[Coded] = []
+        coded: list[BoundedTile] = []
         with Workers(self.threads) as workers:
             here = self._encoded(range(self.header.tile_count), workers)
             for tile in here if self._elsewhere is None else chain.from_iterable(self._elsewhere()):
@@ -67,13 +67,13 @@ class BoundedEncoder:
         joined = [join_payload(*tile) for tile in coded]
         return bitstream.write(self.header, joined, metadata=metadata, mask=self.mask_spec.to_bytes())
 
-    def row(self, number: int) -> list[Coded]:
+    def row(self, number: int) -> list[BoundedTile]:
         """A row of tiles, encoded."""
         columns = self.header.tile_grid[1]
         with Workers(self.threads) as workers:
             return list(self._encoded(range(number * columns, (number + 1) * columns), workers))
 
-    def _encoded(self, indices: range, workers: Workers) -> Iterator[Coded]:
+    def _encoded(self, indices: range, workers: Workers) -> Iterator[BoundedTile]:
         return workers.map(self._coded, self._tiles(indices))
 
     def _tiles(self, indices: range) -> Iterator[Part]:
@@ -83,7 +83,7 @@ class BoundedEncoder:
             plane = None if part.side.plane is None else part.side.plane.copy()
             yield replace(part, values=part.values.copy(), side=replace(part.side, plane=plane))  # for workers
 
-    def _coded(self, part: Part) -> Coded:
+    def _coded(self, part: Part) -> BoundedTile:
         """Encode a tile, decode it again, and check that it is within the bounds."""
         values, side, valid = part.values, part.side, part.valid
         packed, fills = b"", []

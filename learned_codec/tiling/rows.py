@@ -19,8 +19,7 @@ from learned_codec.values.ranges import Extremes
 from learned_codec.values.sources import PixelSource
 from learned_codec.values.transform import ValueTransform
 
-from .bounded import BoundedEncoder, Coded
-from .bounded import Elsewhere as BoundedElsewhere
+from .bounded import BoundedElsewhere, BoundedEncoder, BoundedTile
 from .encoder import CodedTile, Elsewhere, ImageEncoder
 from .masking import MaskedSource
 from .progress import Counter
@@ -109,6 +108,6 @@ class _BoundedRow:
     header: Header
     bounds: Sequence[float]
 
-    def __call__(self, number: int) -> list[Coded]:
+    def __call__(self, number: int) -> list[BoundedTile]:
         with self.opened() as source:
             return BoundedEncoder(self.masked(source), self.header, self.bounds, None).row(number)

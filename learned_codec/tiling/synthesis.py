@@ -53,7 +53,7 @@ class Decoded:
         return values[rows.start - self.first_row : rows.stop - self.first_row, columns]
 
 
-Rows = dict[int, dict[int, Decoded]]
+TilesByRow = dict[int, dict[int, Decoded]]
 """Tiles by row and column of the tile grid."""
 
 Blank = dict[tuple[tuple[int, ...], tuple[int, ...]], NDArray[np.float32]]
@@ -116,7 +116,7 @@ def _jobs(
     (across,) = grid.ranges(width, grid.latents_along(width) * BLOCK, columns_wanted)
     tile_columns = [index for index, _, _ in grid.overlaps(across, step_x)]
     fine = transform.dtype != np.uint8
-    found: Rows = {}  # only rows that the halo reaches
+    found: TilesByRow = {}  # only rows that the halo reaches
     blank: Blank = {}
     for rows in grid.ranges(height, step_y, rows_wanted):
         needed = [index for index, _, _ in grid.overlaps(rows, step_y)]
@@ -154,14 +154,14 @@ def _jobs(
             done[column] = tile.last_rows(HALO)
 
 
-def _parts(found: Rows, rows: Along, columns: Along) -> Iterator[tuple[Decoded, Window, Window]]:
+def _parts(found: TilesByRow, rows: Along, columns: Along) -> Iterator[tuple[Decoded, Window, Window]]:
     """The tiles that a region touches: each tile, which part of it lies in the region, and where in the region."""
     for row, from_rows, to_rows in grid.overlaps(*rows):
         for column, from_columns, to_columns in grid.overlaps(*columns):
             yield found[row][column], (from_rows, from_columns), (to_rows, to_columns)
 
 
-def _shape(found: Rows, rows: Along, columns: Along) -> Shape | None:
+def _shape(found: TilesByRow, rows: Along, columns: Along) -> Shape | None:
     """The shape of a region; None if all of it is coded."""
     visible = None
     for tile, part, place in _parts(found, rows, columns):
@@ -178,7 +178,7 @@ def _constant(transform: ValueTransform, here: Window) -> tuple[slice, slice, ND
 
 
 def _component(
-    model: BaseModel, found: Rows, number: int, rows: Along, columns: Along, shape: Shape | None
+    model: BaseModel, found: TilesByRow, number: int, rows: Along, columns: Along, shape: Shape | None
 ) -> NDArray[np.float32] | None:
     """The latents of one component in a region, (h, w, latents). None if none of its pixels are visible."""
     if shape is not None:
