@@ -16,8 +16,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
-
-import learned_codec
+from rasterio.windows import Window
 
 if TYPE_CHECKING:
     from learned_codec.integrations.rasterio import Dataset
@@ -44,7 +43,7 @@ def dataset(source: Dataset) -> Iterator[Any]:
 
     Raises rasterio's errors.
     """
-    pixels = _Pixels(source.reader)
+    pixels = _Pixels(source)
     name = str(id(pixels))
     _PIXELS[name] = pixels
     trusted = {"GDAL_VRT_ENABLE_PYTHON": "TRUSTED_MODULES", "GDAL_VRT_PYTHON_TRUSTED_MODULES": __name__}
@@ -61,19 +60,20 @@ def read(_: Any, out: NDArray[Any], *window: Any, pixels: bytes, band: bytes) ->
 class _Pixels:
     """A file whose bands GDAL asks for one after another. The last window is kept, so that it is decoded once."""
 
-    def __init__(self, reader: learned_codec.Reader) -> None:
-        self._reader, self._lock = reader, threading.Lock()
+    def __init__(self, source: Dataset) -> None:
+        self._source, self._lock = source, threading.Lock()
         self._last: tuple[Any, NDArray[Any]] | None = None
 
     def read(self, band: int, window: tuple[int, int, int, int], shape: tuple[int, ...]) -> NDArray[Any]:
-        """(h, w) values of a band, or with band 0 of the plane beside the bands."""
+        """(h, w) values of a band, or with band 0 of the mask."""
         if band == 0:
             rows, columns = (np.arange(n) * length // n for n, length in zip(shape, window[2:], strict=True))
-            return self._reader.read_plane(window)[rows][:, columns]
+            row, column, height, width = window
+            return self._source.dataset_mask(Window(column, row, width, height))[rows][:, columns]
         with self._lock:
             if self._last is None or self._last[0] != (window, shape):
                 wanted = None if shape == window[2:] else shape
-                self._last = (window, shape), self._reader.read(None, window, wanted, planar=True)
+                self._last = (window, shape), self._source.reader.read(None, window, wanted, planar=True)
             values: NDArray[Any] = self._last[1][band - 1]
             return values
 

@@ -248,8 +248,8 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
         """(h, w): the mask or the alpha channel; without one, 255 where any band has a value, else 0."""
         if self.reader.plane is not None:
             plane = self.reader.read_plane(self._whole(window, boundless=False))
-            if plane.dtype == np.uint16:  # rounded up, so that only what is hidden becomes 0
-                plane = plane // 257 + (plane % 257 > 0)
+            if plane.dtype == np.uint16:  # as GDAL does it: only what is hidden becomes 0
+                plane = np.maximum(plane // 257, plane > 0)
             return plane.astype(np.uint8)
         found: NDArray[np.uint8] = self.read_masks(window=window).max(0)
         return found

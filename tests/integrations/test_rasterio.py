@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.control import GroundControlPoint
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.mask import mask
 from rasterio.merge import merge
 from rasterio.shutil import copy
@@ -210,6 +210,22 @@ def test_a_mask_beside_the_bands(tmp_path: Path) -> None:
         np.testing.assert_array_equal(
             ours.dataset_mask(window=Window(15, 5, 9, 9)), np.where(inside, 255, 0)[5:14, 15:24]
         )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_opacity(tmp_path: Path, dtype: str) -> None:
+    opacity = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (64, 80)).astype(dtype)
+    opacity[:9], opacity[9:20], opacity[20] = 0, np.iinfo(dtype).max, 1
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", height=64, width=80, count=4, dtype=dtype, transform=TRANSFORM
+    ) as raster:
+        raster.colorinterp = [ColorInterp[name] for name in ("red", "green", "blue", "alpha")]
+        raster.write(np.stack([*chunk(3, 64, 80, dtype=dtype), opacity]))
+    encode_file(tmp_path / "a.tif", tmp_path / "a.lci", max_error=0)
+    with rasterio.open(tmp_path / "a.tif") as real, open_lci(tmp_path / "a.lci") as ours, ours.gdal() as raster:
+        for found in (ours, raster):
+            np.testing.assert_array_equal(found.dataset_mask(), real.dataset_mask())
+            np.testing.assert_array_equal(found.read()[:, opacity > 0], real.read([1, 2, 3])[:, opacity > 0])
 
 
 def test_a_table_of_colours(tmp_path: Path) -> None:
