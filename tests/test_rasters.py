@@ -412,12 +412,15 @@ def test_pixels_missing_by_chance(
 
 @pytest.mark.parametrize("quality", [10, 30, 60, 90])
 @pytest.mark.parametrize("together", [False, True])
-def test_finer_quantisation_costs_few_bytes(together: bool, quality: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    valid = np.random.default_rng(0).random((1 if together else 4, 96, 96)) >= 0.95
+@pytest.mark.parametrize(("missing", "most"), [(0.6, 1.25), (0.9, 1.35), (0.98, 1.8)])
+def test_finer_quantisation_costs_few_bytes(
+    together: bool, quality: float, missing: float, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    valid = np.random.default_rng(0).random((1 if together else 4, 96, 96)) >= missing
     holed = np.where(valid, alike("uint16", 4, 0), 0).astype(np.uint16)
     finer = learned_codec.encode(holed, planar=True, nodata=0, quality=quality)
     monkeypatch.setattr(encoder, "SCATTER_STEPS", 0)
-    assert len(finer) <= 1.3 * len(learned_codec.encode(holed, planar=True, nodata=0, quality=quality))
+    assert len(finer) <= most * len(learned_codec.encode(holed, planar=True, nodata=0, quality=quality))
 
 
 @pytest.mark.parametrize("quality", [60, 100])
@@ -653,7 +656,7 @@ def test_pillow_images_that_would_have_to_be_converted(mode: str) -> None:
 
 
 def test_pillow_images_say_themselves_what_they_are() -> None:
-    with pytest.raises(InvalidInputError, match="no planar, mask or nodata"):
+    with pytest.raises(InvalidInputError, match="planar, mask and nodata can't be given"):
         learned_codec.encode(Image.new("RGB", (4, 4)), nodata=0)
 
 
@@ -698,8 +701,8 @@ GREY = np.zeros((4, 6), np.uint8)
         (np.zeros((4, 4), np.int32), {}, "uint8, uint16, int16, float32.*int32.*max_error=0"),
         (np.zeros((4, 4), bool), {}, "uint8.*bool"),
         (np.zeros((4, 4), np.complex64), {}, "uint8.*complex64"),
-        (np.zeros((4, 4), "U3"), {}, "uint8.*U3"),
-        (np.zeros((2, 2, 257), np.uint16), {}, "256 bands.*257"),
+        (np.zeros((4, 4), "U3"), {}, "not an array of numbers"),
+        (np.zeros((2, 2, 257), np.uint16), {}, "257 bands, more than 256"),
         (GREY, {"planar": True}, r"\(C, H, W\).*\(4, 6\)"),
         (GREY, {"kind": "radar"}, "'sar' or None, not 'radar'"),
         (GREY, {"kind": "sar", "unit": "sigma"}, "'power', 'amplitude' or 'db', not 'sigma'"),

@@ -8,6 +8,7 @@ sparse reconstructions", 2006).
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,37 +33,55 @@ def refine(
     """
     bands, height, width = planes.shape
     margin = (0, 0), (0, -height % SIDE + SIDE), (0, -width % SIDE + SIDE)
-    found, known = np.pad(planes, margin, mode="edge"), np.pad(valid, margin)
-    axes = None
+    known = np.pad(valid, margin)
+    mixed = []
+    for start in (0, SIDE // 2):  # two grids, so that no seams arise
+        columns = slice(start, start + (known.shape[2] - start) // SIDE * SIDE)
+        for top in range(start, height, SIDE):
+            place = slice(top, top + SIDE), columns
+            if (some := _mixed(_blocks(known[:, *place]))).any():
+                mixed.append((place, some))
+    if not mixed:
+        return planes
+    found, axes = np.pad(planes, margin, mode="edge"), None
     if covariance is not None and bands > 1:
         axes = np.linalg.eigh(covariance)[1].T.astype(np.float32)
     for _ in range(ROUNDS):
-        for start in (0, SIDE // 2):  # two grids, so that no seams arise
-            for top in range(start, height, SIDE):
-                rows = slice(top, top + SIDE)
-                _project(found[:, rows, start:], known[:, rows, start:], axes, threshold)
+        for place, some in mixed:
+            _project(_blocks(found[:, *place]), _blocks(known[:, *place]), some, axes, threshold)
     return np.ascontiguousarray(found[:, :height, :width])
 
 
+def _blocks(row: NDArray[Any]) -> NDArray[Any]:
+    """(bands, 16, width) of a row of blocks -> (blocks, 16, bands, 16); a view."""
+    bands, _, width = row.shape
+    return row.reshape(bands, SIDE, width // SIDE, SIDE).swapaxes(0, 2)
+
+
+def _mixed(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which blocks have both holes and valid values."""
+    found: NDArray[np.bool_] = np.asarray(~known.all((1, 2, 3)) & known.any((1, 2, 3)))
+    return found
+
+
 def _project(
-    planes: NDArray[np.float32], valid: NDArray[np.bool_], axes: NDArray[np.float32] | None, threshold: float
+    row: NDArray[np.float32],
+    known: NDArray[np.bool_],
+    mixed: NDArray[np.bool_],
+    axes: NDArray[np.float32] | None,
+    threshold: float,
 ) -> None:
-    """Set small coefficients of a row of blocks to zero, and put the valid values back, in place."""
-    bands, count = len(planes), planes.shape[2] // SIDE
-    pixels, known = (x[:, :, : count * SIDE].reshape(bands, SIDE, count, SIDE).swapaxes(0, 2) for x in (planes, valid))
-    holes = ~known.all((1, 2, 3)) & known.any((1, 2, 3))
-    if not holes.any():
-        return
-    blocks, there = pixels[holes].swapaxes(1, 2), known[holes].swapaxes(1, 2)  # (blocks, bands, 16, 16)
-    shape = blocks.shape
-    components = blocks if axes is None else (axes @ blocks.reshape(shape[0], bands, -1)).reshape(shape)
+    """Set small coefficients of the `mixed` blocks of a row to zero, and put the valid values back, in place."""
+    blocks, there = row[mixed].swapaxes(1, 2), known[mixed].swapaxes(1, 2)  # (blocks, bands, 16, 16)
+    count, bands = blocks.shape[:2]
+    components = blocks if axes is None else (axes @ blocks.reshape(count, bands, -1)).reshape(blocks.shape)
     coefficients = _cosines() @ components @ _cosines().T
     small = np.abs(coefficients) < threshold
     small[:, :, 0, 0] = False
     coefficients[small] = 0
     components = _cosines().T @ coefficients @ _cosines()
-    again = components if axes is None else (axes.T @ components.reshape(shape[0], bands, -1)).reshape(shape)
-    pixels[holes] = np.where(there, blocks, again).swapaxes(1, 2)
+    again = components if axes is None else (axes.T @ components.reshape(count, bands, -1)).reshape(blocks.shape)
+    row[mixed] = np.where(there, blocks, again).swapaxes(1, 2)
 
 
 @cache
