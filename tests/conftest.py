@@ -1,8 +1,16 @@
-"""What needs torch is left out where it isn't installed: modules by their names here, else by the mark `torch`."""
+"""Settings of all tests.
+
+What needs torch is left out where it isn't installed: modules by their names here, else by the mark `torch`. Hypothesis
+doesn't fail a test for its time: on a loaded machine, any step may take a second.
+"""
 
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 TORCH = find_spec("torch") is not None
 
