@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.bitstream.payload import join_parts, split_parts
-from learned_codec.entropy import CoderModels, Decoder, Encoder
+from learned_codec.entropy import CoderModels, Decoder, Encoder, Runs
 from learned_codec.models import rdoq
 from learned_codec.models.engine import Array
-from learned_codec.models.exact import MEAN_BITS, Stage, hyper_size
-from learned_codec.models.stages import add_symbols, channels_of, hyper_runs, ordered, values_of
+from learned_codec.models.exact import hyper_size
+from learned_codec.models.stages import hyper_runs
 
-from .config import PASSES
-from .exact import LayeredEntropyModel
+from .config import MEANS, PASSES
+from .exact import LayeredEntropyModel, PassLatents
 
 
 class LayeredEncoder:
@@ -76,16 +76,18 @@ def code(
     runs = hyper_runs(level, *hyper.shape[:2])
     encoder.layers[0].push(hyper.reshape(-1).take(runs.order), runs.counts)
 
-    def quantise(layer: int, stage: Stage) -> None:
-        runs, place = ordered(stage)
-        part = model.config.layers[layer]
-        means = stage.means.reshape(-1)
-        residual = values_of(scaled[..., part], stage).take(runs.order)
-        residual -= means.take(place) * np.float32(2.0**-MEAN_BITS)
-        own = None if cost is None else cost[part][channels_of(stage).take(runs.order)]
+    target = scaled.reshape(-1)
+
+    def quantise(found: PassLatents) -> None:
+        runs = Runs.of(found.bins)
+        places = found.places.take(runs.order)
+        residual = target.take(places)
+        if found.layer < MEANS:
+            residual -= found.decoded.take(places)
+        own = None if cost is None else cost.take(places % len(cost))
         symbols = rdoq.rounded(residual, runs.counts, own, savings)
-        encoder.layers[layer].push(symbols, runs.counts)
-        add_symbols(means, place, symbols)
+        encoder.layers[found.layer].push(symbols, runs.counts)
+        _add(found.decoded, places, symbols)
 
     return model.latents(hyper, level, height, width, quantise, coded)
 
@@ -109,9 +111,9 @@ def decode(
     decoders = [Decoder(models, part) for part in split_parts(payload, len(PASSES), layers)]
     runs = hyper_runs(level, *hyper_size(*size))
 
-    def read(layer: int, stage: Stage) -> None:
-        runs, place = ordered(stage)
-        add_symbols(stage.means.reshape(-1), place, decoders[layer].pop(runs.counts))
+    def read(found: PassLatents) -> None:
+        runs = Runs.of(found.bins)
+        _add(found.decoded, found.places.take(runs.order), decoders[found.layer].pop(runs.counts))
 
     found = []
     for _ in range(components):
@@ -121,3 +123,9 @@ def decode(
     for decoder in decoders:
         decoder.finish()
     return found
+
+
+def _add(decoded: Array, places: NDArray[np.integer], symbols: NDArray[np.int32]) -> None:
+    """Add symbols to what is decoded. Most are zero."""
+    (some,) = np.nonzero(symbols)
+    decoded[places[some]] += symbols[some]

@@ -6,9 +6,10 @@ Coding goes layer by layer, and in a layer pass by pass. A decoder may end after
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,6 @@ from learned_codec.models.exact import (
     ExactHyperPrior,
     Layers,
     LevelTables,
-    Stage,
     bins_of,
     clip,
     inside,
@@ -44,13 +44,29 @@ from learned_codec.models.exact import (
 
 from .config import MEANS, PASSES, LayeredConfig, groups_of
 
-LayerSource = Callable[[int, Stage], None]
-"""As `exact.LatentSource`, with the layer's number. A stage's groups count the channels of the layer."""
+
+@dataclass(frozen=True, slots=True)
+class PassLatents:
+    """The latents of one pass, in the order of the format.
+
+    `bins` (n,) are their scale bins, `places` (n,) their indices in `decoded`. That holds the (height, width, latents)
+    latents of the region, flattened, in quantisation steps: at these places the means, or 0 in layers without means.
+    """
+
+    layer: int
+    bins: NDArray[np.uint8]
+    places: NDArray[np.integer]
+    decoded: Array
+
+
+LayerSource = Callable[[PassLatents], None]
+"""A function that adds the symbols of a pass to `decoded`. An encoder's quantises latents, a decoder's reads a
+payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """One pass as built: its layer, the channels at each position, and its networks."""
+    """One pass as built: its layer, its number there, the channels at each position, and its networks."""
 
     layer: int
     number: int
@@ -89,7 +105,8 @@ class LayeredEntropyModel(ExactHyperPrior):
         if layer < MEANS:
             inputs += [Input(vectors, VECTOR)] * PRODUCT_ROWS
         network = partial(self._network, name, groups, channels, known=known > 0, means=layer < MEANS)
-        return _Pass(layer, number, groups, engine.build(network, inputs, exact=True, channels_last=True))
+        places = tuple(slice(part.start + group.start, part.start + group.stop) for group in groups)
+        return _Pass(layer, number, places, engine.build(network, inputs, exact=True, channels_last=True))
 
     def _network(
         self,
@@ -144,33 +161,60 @@ class LayeredEntropyModel(ExactHyperPrior):
         size = usual_size(HYPER_STRIDE * hyper.shape[0], HYPER_STRIDE * hyper.shape[1])
         features, within = self._features_of(hyper, level, size), inside(size, height, width)
         to_mean = product_rows(level.unit, MEAN_BITS - MU_BITS)
-        to_normalised = power_of_two(-level.unit, LATENT_BITS - MEAN_BITS)
-        decoded = np.zeros((*size, self.config.latents), np.float32)  # in 2^-MEAN_BITS steps
+        to_normalised = power_of_two(-level.unit, LATENT_BITS)
+        decoded = np.zeros((height, width, self.config.latents), np.float32)
         normalised = np.zeros((*size, self.config.layers[1].stop), np.float32)
         for step in self._passes:
             if step.layer >= layers:
                 break
-            part = self.config.layers[step.layer]
-            channels = np.concatenate([np.arange(part.start + g.start, part.start + g.stop) for g in step.groups])
+            channels = np.concatenate([np.arange(group.start, group.stop) for group in step.groups])
             given = [features, within, vector(level.unit[channels])]
             if known_width := self.config.known(step.layer, step.number):
-                given.append(np.ascontiguousarray(_entering(normalised, self.config, step.layer, known_width)))
+                given.append(_entering(normalised, self.config, step.layer, known_width))
             if step.layer < MEANS:
                 given += map(vector, to_mean[:, channels])
-            float_bins, *found = (x.reshape(size[0] // 2, size[1] // 2, PHASES, -1) for x in step.program(*given))
-            bins = float_bins.astype(np.uint8)
-            means = found[0] if found else np.zeros(bins.shape, np.float32)
-            _leave_out(bins, means, step.groups, part, height, width, coded)
-            source(step.layer, Stage(step.groups, means, bins))
+            found = (x.reshape(size[0] // 2, size[1] // 2, PHASES, -1) for x in step.program(*given))
+            float_bins, *means = (x.transpose(2, 0, 1, 3) for x in found)  # position by position
+            bins = float_bins.astype(np.uint8, "C")
             for position, group in enumerate(step.groups):
-                row, column = divmod(position, 2)
-                own = slice(part.start + group.start, part.start + group.stop)
-                decoded[row::2, column::2, own] = means[:, :, position]
-                if own.stop <= normalised.shape[2]:
-                    product = np.floor(means[:, :, position] * to_normalised[own])
-                    normalised[row::2, column::2, own] = product.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
-        result: Array = decoded[:height, :width] * np.float32(2.0**-MEAN_BITS)
-        return result
+                here = (*_phase(position), group)
+                own = decoded[here]
+                rows, columns, _ = own.shape
+                bins[position, rows:] = 0  # beyond the region, nothing is coded
+                bins[position, :, columns:] = 0
+                if means:
+                    np.multiply(means[0][position, :rows, :columns], np.float32(2.0**-MEAN_BITS), out=own)
+                if coded is not None:
+                    bins[position, :rows, :columns] *= coded[here]
+                    own *= coded[here]
+            places = _places(decoded.shape, bins.shape, tuple(group.start for group in step.groups))
+            source(PassLatents(step.layer, bins.reshape(-1), places, decoded.reshape(-1)))
+            for position, group in enumerate(step.groups):
+                if group.stop <= normalised.shape[2]:
+                    here = (*_phase(position), group)
+                    product = np.floor(decoded[here] * to_normalised[group])
+                    normalised[:height, :width][here] = product.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
+        return decoded
+
+
+def _phase(position: int) -> tuple[slice, slice]:
+    """The latents at a position of all 2 x 2 neighbourhoods."""
+    return slice(position // 2, None, 2), slice(position % 2, None, 2)
+
+
+@lru_cache(maxsize=8)
+def _places(shape: tuple[int, ...], bins: tuple[int, ...], starts: tuple[int, ...]) -> NDArray[np.integer]:
+    """Indices into flattened (height, width, latents) of the latents of a pass, in the order of the format.
+
+    `shape` is that of the latents, `bins` that of the pass's bins, `starts` are the first channels at each position.
+    Indices of latents beyond the region mean nothing.
+    """
+    _, width, latents = shape
+    y, x, channel = np.ogrid[: bins[1], : bins[2], : bins[3]]
+    position = np.arange(PHASES)[:, None, None, None]
+    pixel = (2 * y + position // 2) * width + 2 * x + position % 2
+    index: NDArray[np.integer] = pixel * latents + np.array(starts)[:, None, None, None] + channel
+    return index.reshape(-1).astype(np.int32 if math.prod(shape) < 2**31 else np.int64)
 
 
 def _entering(normalised: Array, config: LayeredConfig, layer: int, width: int) -> Array:
@@ -179,26 +223,4 @@ def _entering(normalised: Array, config: LayeredConfig, layer: int, width: int) 
     if layer == 0:
         values = normalised[..., first]
         return np.concatenate([values, np.abs(values)], 2)
-    return np.abs(normalised[..., :width])
-
-
-def _leave_out(
-    bins: NDArray[np.uint8],
-    means: Array,
-    groups: tuple[slice, ...],
-    part: slice,
-    height: int,
-    width: int,
-    coded: NDArray[np.bool_] | None,
-) -> None:
-    """Scale bin 0 and mean 0 beyond the region and where latents aren't coded."""
-    for position, group in enumerate(groups):
-        row, column = divmod(position, 2)
-        end = (height - row + 1) // 2, (width - column + 1) // 2
-        for values in (bins, means):
-            values[end[0] :, :, position] = 0
-            values[:, end[1] :, position] = 0
-        if coded is not None:
-            here = coded[row::2, column::2, part][:, :, group]
-            means[: end[0], : end[1], position] *= here
-            bins[: end[0], : end[1], position] *= here
+    return np.abs(normalised[..., :width], order="C")
