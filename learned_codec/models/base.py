@@ -172,7 +172,7 @@ class BaseModel(ABC):
         `refined`, the pixels are those before the refinement, which takes a third of the time. For more than 8 bits the
         refinement must be `fine`, in float32.
         """
-        planes = self.linear(decoded * self.step_size(step), shape)
+        planes = self.transform.synthesise(decoded, shape, self.step_size(step))
         if not refined:
             planes += np.float32(0.5)
             return planes if inner is None else planes[:, *inner]

@@ -113,22 +113,23 @@ class BlockTransform:
             self._to_latents(planes, latents[rows.start // BLOCK : rows.stop // BLOCK])
         return latents
 
-    def synthesise(self, latents: Array, shape: Shape | None = None) -> Array:
-        """(h, w, latents) -> (bands, 16h, 16w) pixels around zero."""
+    def synthesise(self, latents: Array, shape: Shape | None = None, scale: Array | None = None) -> Array:
+        """(h, w, latents) -> (bands, 16h, 16w) pixels around zero. `scale` (latents,) multiplies the latents first."""
         height, width, _ = latents.shape
         planes = np.empty((self.bands, height * BLOCK, width * BLOCK), np.float32)
         if shape is not None:
-            self._to_pixels(_with_unit_norm(latents, self.inverse, shape), planes)
-            planes = shape.from_whole(planes)
-            filter_boundaries(planes, self.post_filter, shape.support, columns_first=True)
-            return _mixed(planes, colour_axes(self.bands).T)
+            scaled = latents if scale is None else latents * scale
+            self._to_pixels(_with_unit_norm(scaled, self.inverse, shape), None, planes)
+            whole: Array = shape.from_whole(planes)
+            filter_boundaries(whole, self.post_filter, shape.support, columns_first=True)
+            return whole
         for rows in _strips(height * BLOCK):
             part = planes[:, rows]
-            self._to_pixels(latents[rows.start // BLOCK : rows.stop // BLOCK], part)
+            self._to_pixels(latents[rows.start // BLOCK : rows.stop // BLOCK], scale, part)
             over_columns(part, self.post_filter)
         for rows in _strips(height * BLOCK - BLOCK):
             over_rows(planes[:, rows.start + HALF : rows.stop + HALF], self.post_filter)
-        return _mixed(planes, colour_axes(self.bands).T)
+        return planes
 
     def _to_latents(self, planes: Array, latents: Array) -> None:
         """The DCT of blocks, into (h, w, latents)."""
@@ -140,17 +141,17 @@ class BlockTransform:
         np.take(turned.reshape(height, width, -1), self.components, axis=2, out=latents, mode="clip")
         latents *= self.forward
 
-    def _to_pixels(self, latents: Array, planes: Array) -> None:
-        """The inverse of `_to_latents`, into planes."""
+    def _to_pixels(self, latents: Array, scale: Array | None, planes: Array) -> None:
+        """The inverse of `_to_latents` with the axes of colour turned back, into planes."""
         height, width, _ = latents.shape
         # A component without a latent takes any latent's value times zero.
         source, factor = self._sources
         blocks = latents.take(source, axis=2)
-        blocks *= factor
+        blocks *= factor if scale is None else factor * scale[source]
         turned = blocks.reshape(height, width, self.bands, BLOCK, BLOCK).transpose(2, 0, 3, 1, 4)
         basis = dct().astype(np.float32)
         rows = np.matmul(turned.reshape(self.bands, height * BLOCK, width, BLOCK), basis)
-        planes[...] = _along_columns(basis.T, rows.reshape(planes.shape))
+        planes[...] = _mixed(_along_columns(basis.T, rows.reshape(planes.shape)), colour_axes(self.bands).T)
 
     @cached_property
     def _sources(self) -> tuple[NDArray[np.intp], Array]:

@@ -43,7 +43,7 @@ class Decoded:
     def last_rows(self, count: int) -> Decoded:
         """The last `count` rows of blocks, copied."""
         arrays: list[NDArray[Any]] = [x for x in (*self.components, self.visible) if x is not None]
-        first_row = max(0, len(arrays[0]) - count) if arrays else 0
+        first_row = self.first_row + (max(0, len(arrays[0]) - count) if arrays else 0)
         visible = None if self.visible is None else self.visible[-count:].copy()
         return Decoded([x[-count:].copy() for x in self.components], visible, self.lost, first_row)
 
@@ -91,9 +91,9 @@ def synthesise(
     """Turn tiles of decoded latents into pixels: yields rows, columns and (bands, h, w) values.
 
     `tiles` are those of `grid.tiles_of` for the window with a halo, in the same order; `adaptations` are the amounts of
-    each component. The result covers the blocks that the window touches. Only the rows of tiles that the halo reaches
-    are in memory, and only the needed rows of the tiles above. With `workers`, several regions are computed at once.
-    Pixels are `refined` or not.
+    each component. The result covers the blocks that the window touches. A tile is taken when a region's halo reaches
+    it, and after the last region that needs it whole, only its last rows stay in memory. With `workers`, several
+    regions are computed at once. Pixels are `refined` or not.
     """
     jobs = _jobs(model, header, transform, iter(tiles), adaptations, window, refined=refined)
     yield from (workers or Workers(1)).map(lambda job: job(), jobs)
@@ -119,13 +119,15 @@ def _jobs(
     found: TilesByRow = {}  # only rows that the halo reaches
     blank: Blank = {}
     for rows in grid.ranges(height, step_y, rows_wanted):
-        needed = [index for index, _, _ in grid.overlaps(rows, step_y)]
-        for row in needed:
-            if row not in found:
-                found[row] = {column: next(tiles) for column in tile_columns}
-        for row in found.keys() - needed:
-            del found[row]
+        found = {row: found.get(row, {}) for row, _, _ in grid.overlaps(rows, step_y)}
+        last = max(found)
+        own = found[rows.start * BLOCK // step_y]
         for columns in grid.ranges(width, grid.span(width, step_x, header.bands), columns_wanted):
+            touched = [index for index, _, _ in grid.overlaps(columns, step_x)]
+            for row, known in found.items():
+                end = touched[-1] if row == last else tile_columns[-1]  # in the order of tiles
+                for column in range(tile_columns[0] + len(known), end + 1):
+                    known[column] = next(tiles)
             here = rows.pixels(height), columns.pixels(width)
             if transform.constant:
                 yield partial(_constant, transform, here)
@@ -146,12 +148,12 @@ def _jobs(
                     _pixels(to_pixels, model.config.bands, latents, adaptation, inner, blank, reuse=shape is None)
                     for latents, adaptation in zip(components, adaptations, strict=True)
                 ]
-                return *here, transform.from_model(np.concatenate(planes))
+                return *here, transform.from_model(planes[0] if len(planes) == 1 else np.concatenate(planes))
 
             yield job
-        done = found[rows.start * BLOCK // step_y]
-        for column, tile in done.items():  # the halo of the next row needs no more
-            done[column] = tile.last_rows(HALO)
+            end = touched[-1] + 1 if columns.stop == across.stop else (columns.stop * BLOCK - 1) // step_x
+            for column in range(touched[0], end):  # the halo of the next row of regions needs no more
+                own[column] = own[column].last_rows(HALO)
 
 
 def _parts(found: TilesByRow, rows: Along, columns: Along) -> Iterator[tuple[Decoded, Window, Window]]:

@@ -206,10 +206,13 @@ class ValueTransform:
         """(components * model bands, H, W) float32 -> (bands, H, W) values, rounded and within the bounds."""
         if self.code == SCALED:
             return self._unscaled(planes)
-        levels = (planes.mean(0, keepdims=True) if self.code == GREY else planes) * np.float32(255)
-        # The conversion to integers truncates, so adding a half rounds.
-        levels += np.float32(0.5)
-        values: NDArray[Any] = np.clip(levels, 0, np.float32(255.5), out=levels).astype(np.uint8)
+        units = planes.mean(0, keepdims=True) if self.code == GREY else planes
+        values = np.empty(units.shape, np.uint8)
+        for unit, band in zip(units, values, strict=True):
+            levels = unit * np.float32(255)
+            # The conversion to integers truncates, so adding a half rounds.
+            levels += np.float32(0.5)
+            band[...] = np.clip(levels, 0, np.float32(255.5), out=levels)
         return values if self.bounds is None else np.clip(values, *self.bounds[:, :, None, None])
 
     def constants(self, height: int, width: int) -> NDArray[Any]:

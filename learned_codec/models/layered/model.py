@@ -43,8 +43,9 @@ class LayeredModel(BaseModel):
         )
 
     def _condition(self, decoded: Array, step: int) -> Sequence[Array]:
-        unit = np.exp2(self.at("log2_gain", step) + self.levels["log2_sigma"])
-        return self._conditions.values(decoded / unit, self.at("refinement_condition", step))
+        known = slice(self.config.layers[1].stop)  # the condition needs no others
+        unit = np.exp2(self.at("log2_gain", step)[known] + self.levels["log2_sigma"][known])
+        return self._conditions.values(decoded[..., known] / unit, self.at("refinement_condition", step))
 
     def encoder(self) -> LayeredEncoder:
         """As `BaseModel.encoder`."""
