@@ -19,9 +19,12 @@ from .engine import VECTOR, Array, Engine, Input, Network, Operations, Program, 
 from .exact import inside, usual_size
 from .patches import PHASES, from_patches, to_patches
 
-MOST_COLUMNS, MOST_BLOCKS = 68, 26 * 68
-"""The most columns of blocks, and the most blocks, that the refinement takes at once. So many fit a processor's cache
-and take 40 MB; with fewer, more of the work is done twice, where parts overlap."""
+MOST_BLOCKS = 36
+"""The most blocks along a side that the refinement takes at once. So many fit a processor's cache and take 30 MB. With
+fewer, more of the work is done twice, where parts overlap."""
+
+COARSE = 4
+"""If an axis is taken in parts, their sizes are multiples of this many blocks: each new size must be compiled."""
 
 
 class RefinementConfig(Protocol):
@@ -118,12 +121,15 @@ class RefinementProgram:
         if condition:
             inputs.append(Input(condition.width, channels_last=True, stride=BLOCK))
 
-        def built(network: Network, *given: Input) -> list[Program]:
-            return [engine.build(network, given, exact=fine, channels_last=True) for fine in (False, True)]
+        def built(network: Network, *given: Input, any_size: bool = False) -> list[Program]:
+            return [
+                engine.build(network, given, exact=fine, channels_last=True, any_size=any_size)
+                for fine in (False, True)
+            ]
 
         self._plain = built(self._network, *inputs)
         self._adapted = built(self._adapted_network, *inputs, Input(1, (outputs, width)))
-        self._conditions = built(condition.network, *condition.inputs) if condition else []
+        self._conditions = built(condition.network, *condition.inputs, any_size=True) if condition else []
         self._before_last = engine.build(lambda ops, x: [self._features(ops, x)], inputs, exact=False)
 
     def correction(
@@ -147,9 +153,10 @@ class RefinementProgram:
         program, weights = self._program(adaptation, fine)
         conditioned = self._conditions[fine](*condition) if condition else []
         rows, columns = inner or (slice(0, planes.shape[1]), slice(0, planes.shape[2]))
-        across = parts_of(planes.shape[2] // BLOCK, blocks_of(columns), self._halo, MOST_COLUMNS)
-        most_rows = MOST_BLOCKS // (across[0].outer.stop - across[0].outer.start)
-        down = parts_of(planes.shape[1] // BLOCK, blocks_of(rows), self._halo, most_rows)
+        down, across = (
+            parts_of(length // BLOCK, blocks_of(part), self._halo)
+            for length, part in zip(planes.shape[1:], (rows, columns), strict=True)
+        )
         result = np.empty((len(planes), down[-1].place.stop * BLOCK, across[-1].place.stop * BLOCK), np.float32)
         for vertical, horizontal in itertools.product(down, across):
             given = self._inputs(planes, bias, conditioned, (vertical.outer, horizontal.outer))
@@ -247,14 +254,15 @@ class AxisPart(NamedTuple):
     inner: slice
 
 
-def parts_of(length: int, wanted: slice, halo: int, most: int) -> list[AxisPart]:
+def parts_of(length: int, wanted: slice, halo: int) -> list[AxisPart]:
     """The `wanted` blocks of an axis of `length` blocks in parts, each with a `halo` as far as the axis goes.
 
-    All parts have the same number of outer blocks: at most `most`, if that is more than the halo on both sides.
+    All parts have the same number of outer blocks.
     """
     total = wanted.stop - wanted.start
-    count = -(-total // max(1, most - 2 * halo))
-    size = min(-(-total // count) + 2 * halo, length)
+    count = -(-total // max(1, MOST_BLOCKS - 2 * halo))
+    size = -(-total // count) + 2 * halo
+    size = min(-(-size // COARSE) * COARSE if count > 1 else size, length)
     parts, done = [], wanted.start
     while done < wanted.stop:
         start = max(0, min(done - halo, length - size))

@@ -182,7 +182,8 @@ def _along(place: int, start: int, length: int, whole: int) -> tuple[slice, slic
     blocks = grid.latents_along(length)
     first = max(0, min(place - SIDE // 2, blocks - SIDE))
     last = min(first + SIDE, blocks)
-    outer = slice(max(0, first - MARGIN), min(blocks, last + MARGIN))
+    left = max(0, min(first - MARGIN, blocks - (SIDE + 2 * MARGIN)))  # of one size if possible: each is compiled
+    outer = slice(left, min(blocks, left + SIDE + 2 * MARGIN))
     # The lapped filter at a tile's edge needs the neighbouring tile, which is not known here.
     top = max(first * BLOCK, BLOCK // 2 if start else 0)
     bottom = min(last * BLOCK, length if start + length == whole else length - BLOCK // 2)

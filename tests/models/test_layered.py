@@ -202,7 +202,7 @@ def test_sums_beyond_the_bound_are_refused(tensors: dict[str, np.ndarray]) -> No
 
 @pytest.mark.parametrize("size", [(2, 3), (49, 5)])
 def test_the_refinement_does_what_was_trained(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
-    monkeypatch.setattr(inference, "MOST_BLOCKS", 100)  # so that the larger image is taken in parts
+    monkeypatch.setattr(inference, "MOST_BLOCKS", 20)  # so that the larger image is taken in parts
     torch.manual_seed(1)
     config = LayeredConfig(
         bands=1, levels=3, refinement_width=8, refinement_blocks=3, refinement_inner=6, condition_width=4

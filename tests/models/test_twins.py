@@ -138,9 +138,8 @@ def test_the_refinement_is_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) ->
     planes = landscape(208, 96).transpose(2, 0, 1).astype(np.float32) / 255 - np.float32(0.5)
     bias = model.at("refinement_bias", 400)
     whole = model.refinement.correction(planes, bias, -4.0)
-    for columns, blocks in ((1, 1), (5, 30), (6, 50)):
-        monkeypatch.setattr(inference, "MOST_COLUMNS", columns)
-        monkeypatch.setattr(inference, "MOST_BLOCKS", blocks)
+    for most in (1, 5, 7):
+        monkeypatch.setattr(inference, "MOST_BLOCKS", most)
         np.testing.assert_allclose(model.refinement.correction(planes, bias, -4.0), whole, atol=2e-3)
         part = slice(48, 160), slice(16, 50)
         found = model.refinement.correction(planes, bias, -4.0, inner=part)
@@ -166,12 +165,12 @@ def test_patches_are_those_of_training(bands: int) -> None:
 
 
 @settings(deadline=None)
-@given(length=st.integers(1, 200), start=st.integers(0, 199), stop=st.integers(1, 200), most=st.integers(1, 40))
-def test_parts_of_an_axis_show_all_that_a_network_sees(length: int, start: int, stop: int, most: int) -> None:
+@given(length=st.integers(1, 200), start=st.integers(0, 199), stop=st.integers(1, 200))
+def test_parts_of_an_axis_show_all_that_a_network_sees(length: int, start: int, stop: int) -> None:
     start, halo = min(start, length - 1), 2
     wanted = slice(start, min(max(stop, start + 1), length))
     done, sizes = 0, set()
-    for place, outer, inner in inference.parts_of(length, wanted, halo, most):
+    for place, outer, inner in inference.parts_of(length, wanted, halo):
         assert place.start == done
         assert place.stop > done
         first, last = outer.start + inner.start, outer.start + inner.stop  # the same blocks of the axis
@@ -182,7 +181,7 @@ def test_parts_of_an_axis_show_all_that_a_network_sees(length: int, start: int, 
         done = place.stop
     assert done == wanted.stop - wanted.start
     assert len(sizes) == 1
-    assert max(sizes) <= max(most, 2 * halo + 1)
+    assert max(sizes) <= inference.MOST_BLOCKS
 
 
 @settings(deadline=None, max_examples=30)

@@ -95,10 +95,19 @@ class Engine(Protocol):
     def device(self) -> str:
         """The name of the device."""
 
-    def build(self, network: Network, inputs: Sequence[Input], *, exact: bool, channels_last: bool = False) -> Program:
+    def build(
+        self,
+        network: Network,
+        inputs: Sequence[Input],
+        *,
+        exact: bool,
+        channels_last: bool = False,
+        any_size: bool = False,
+    ) -> Program:
         """Build a network. With `exact`, sums of integers below 2^24 are exact; else the engine may compute in bf16.
 
-        The program's results are (channels, height, width), or (height, width, channels) with `channels_last`.
+        The program's results are (channels, height, width), or (height, width, channels) with `channels_last`. A small
+        network with inputs of many sizes is best built once for `any_size`.
         """
 
     def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:

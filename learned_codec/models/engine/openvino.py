@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import threading
@@ -62,7 +63,15 @@ class OpenVino:
         self._threads, self._most = threads, max(1, cores() // threads)
         self._short = "bf16" if has_bf16() else "f32"
 
-    def build(self, network: Network, inputs: Sequence[Input], *, exact: bool, channels_last: bool = False) -> Program:
+    def build(
+        self,
+        network: Network,
+        inputs: Sequence[Input],
+        *,
+        exact: bool,
+        channels_last: bool = False,
+        any_size: bool = False,
+    ) -> Program:
         """As `Engine.build`."""
 
         def graph() -> Any:
@@ -74,7 +83,8 @@ class OpenVino:
             return ov.Model(results, parameters)
 
         precision = "f32" if exact else self._short
-        return _Program(graph, inputs, self._settings | {"INFERENCE_PRECISION_HINT": precision}, self._most)
+        settings = self._settings | {"INFERENCE_PRECISION_HINT": precision}
+        return _Program(graph, inputs, settings, self._most, 0 if any_size else MOST_SIZES)
 
     def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:
         """As `Engine.prepare`."""
@@ -104,7 +114,9 @@ class _Compiled:
         self._turns, self._idle = threading.Semaphore(most), [self._compile()]
 
     def _compile(self) -> Any:
-        return _core().compile_model(self._graph, "CPU", self._settings)
+        model = _core().compile_model(self._graph, "CPU", self._settings)
+        _trim()  # OpenVINO compiles in a thread of its own, whose free memory no other thread would use
+        return model
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         with self._turns:
@@ -116,6 +128,12 @@ class _Compiled:
                 return _run(model, arrays)
             finally:
                 self._idle.append(model)
+
+
+def _trim() -> None:
+    """Give free memory back to the system, where the C library can: glibc."""
+    if os.name == "posix" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _run(model: Any, arrays: Sequence[Array]) -> list[Array]:
@@ -136,9 +154,12 @@ class _Program:
     Where all sizes are known, products are a quarter faster and layers share memory.
     """
 
-    def __init__(self, graph: Callable[[], Any], inputs: Sequence[Input], settings: dict[str, Any], most: int) -> None:
-        """`most` threads may run the network at the same time; others wait."""
-        self._graph, self._inputs, self._settings, self._most = cache(graph), inputs, settings, most
+    def __init__(
+        self, graph: Callable[[], Any], inputs: Sequence[Input], settings: dict[str, Any], most: int, sizes: int
+    ) -> None:
+        """`most` threads may run the network at the same time; others wait. The first `sizes` have their own graphs."""
+        self._graph, self._inputs, self._settings = cache(graph), inputs, settings
+        self._most, self._sizes_apart = most, sizes
         self._begin()
 
     def _begin(self) -> None:
@@ -179,7 +200,7 @@ class _Program:
 
     def _for(self, sizes: Sizes) -> _Compiled:
         """The compiled graph for inputs of these sizes."""
-        key = sizes if sizes in self._compiled or len(self._compiled) < MOST_SIZES else None
+        key = sizes if sizes in self._compiled or len(self._compiled) < self._sizes_apart else None
         found = self._compiled.get(key)
         if found is None:
             graph = self._graph()

@@ -21,7 +21,15 @@ class Torch:
         self.device = device
         self._short = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
 
-    def build(self, network: Network, inputs: Sequence[Input], *, exact: bool, channels_last: bool = False) -> Program:
+    def build(
+        self,
+        network: Network,
+        inputs: Sequence[Input],
+        *,
+        exact: bool,
+        channels_last: bool = False,
+        any_size: bool = False,  # noqa: ARG002 - every network takes any size
+    ) -> Program:
         """As `Engine.build`."""
         operations = TorchOperations(self.device, torch.float32 if exact else self._short)
 
