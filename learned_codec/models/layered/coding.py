@@ -80,7 +80,7 @@ def code(
 
     def quantise(found: PassLatents) -> None:
         runs = Runs.of(found.bins)
-        places = found.places.take(runs.order)
+        places = found.places(runs.order)
         residual = target.take(places)
         if found.layer < MEANS:
             residual -= found.decoded.take(places)
@@ -113,7 +113,7 @@ def decode(
 
     def read(found: PassLatents) -> None:
         runs = Runs.of(found.bins)
-        _add(found.decoded, found.places.take(runs.order), decoders[found.layer].pop(runs.counts))
+        _add(found.decoded, found.places(runs.order), decoders[found.layer].pop(runs.counts))
 
     found = []
     for _ in range(components):
@@ -125,7 +125,7 @@ def decode(
     return found
 
 
-def _add(decoded: Array, places: NDArray[np.integer], symbols: NDArray[np.int32]) -> None:
+def _add(decoded: Array, places: NDArray[np.intp], symbols: NDArray[np.int32]) -> None:
     """Add symbols to what is decoded. Most are zero."""
     (some,) = np.nonzero(symbols)
     decoded[places[some]] += symbols[some]

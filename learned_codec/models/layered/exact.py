@@ -6,10 +6,9 @@ Coding goes layer by layer, and in a layer pass by pass. A decoder may end after
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,16 +46,22 @@ from .config import MEANS, PASSES, LayeredConfig, groups_of
 
 @dataclass(frozen=True, slots=True)
 class PassLatents:
-    """The latents of one pass, in the order of the format.
+    """The latents of one pass.
 
-    `bins` (n,) are their scale bins, `places` (n,) their indices in `decoded`. That holds the (height, width, latents)
-    latents of the region, flattened, in quantisation steps: at these places the means, or 0 in layers without means.
+    `bins` (n,) are their scale bins in the order of the format: position by position, row by row, `channels` each.
+    `decoded` are the (height, width, latents) latents of the region, flattened, in quantisation steps: at the places of
+    this pass the means, or 0 in layers without means. `offsets` says where these places are.
     """
 
     layer: int
     bins: NDArray[np.uint8]
-    places: NDArray[np.integer]
+    channels: int
+    offsets: NDArray[np.intp]
     decoded: Array
+
+    def places(self, order: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The indices in `decoded` of latents, given by their indices in `bins`."""
+        return order + self.offsets.take(order // self.channels)
 
 
 LayerSource = Callable[[PassLatents], None]
@@ -187,8 +192,8 @@ class LayeredEntropyModel(ExactHyperPrior):
                 if coded is not None:
                     bins[position, :rows, :columns] *= coded[here]
                     own *= coded[here]
-            places = _places(decoded.shape, bins.shape, tuple(group.start for group in step.groups))
-            source(PassLatents(step.layer, bins.reshape(-1), places, decoded.reshape(-1)))
+            offsets = _offsets(decoded.shape, bins.shape, [group.start for group in step.groups])
+            source(PassLatents(step.layer, bins.reshape(-1), bins.shape[3], offsets, decoded.reshape(-1)))
             for position, group in enumerate(step.groups):
                 if group.stop <= normalised.shape[2]:
                     here = (*_phase(position), group)
@@ -202,19 +207,18 @@ def _phase(position: int) -> tuple[slice, slice]:
     return slice(position // 2, None, 2), slice(position % 2, None, 2)
 
 
-@lru_cache(maxsize=8)
-def _places(shape: tuple[int, ...], bins: tuple[int, ...], starts: tuple[int, ...]) -> NDArray[np.integer]:
-    """Indices into flattened (height, width, latents) of the latents of a pass, in the order of the format.
+def _offsets(shape: tuple[int, ...], bins: tuple[int, ...], starts: Sequence[int]) -> NDArray[np.intp]:
+    """(positions * h/2 * w/2,) how much larger the indices of a place's channels are in the latents than in the bins.
 
-    `shape` is that of the latents, `bins` that of the pass's bins, `starts` are the first channels at each position.
-    Indices of latents beyond the region mean nothing.
+    `shape` is that of the latents, `bins` that of the bins; both are flattened. `starts` are the first channels at each
+    position. Beyond the region, offsets mean nothing.
     """
     _, width, latents = shape
-    y, x, channel = np.ogrid[: bins[1], : bins[2], : bins[3]]
-    position = np.arange(PHASES)[:, None, None, None]
-    pixel = (2 * y + position // 2) * width + 2 * x + position % 2
-    index: NDArray[np.integer] = pixel * latents + np.array(starts)[:, None, None, None] + channel
-    return index.reshape(-1).astype(np.int32 if math.prod(shape) < 2**31 else np.int64)
+    positions, rows, columns, channels = bins
+    y, x, position = np.arange(rows)[:, None], np.arange(columns), np.arange(positions)[:, None, None]
+    place = (2 * y + position // 2) * width + 2 * x + position % 2
+    first: NDArray[np.intp] = (place * latents + np.array(starts)[:, None, None]).reshape(-1)
+    return first - channels * np.arange(first.size)
 
 
 def _entering(normalised: Array, config: LayeredConfig, layer: int, width: int) -> Array:
