@@ -1,6 +1,7 @@
 """What is written twice says the same: engines, networks in numpy and in torch, arithmetic in halves and whole."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,19 @@ def test_beyond_the_first_sizes_one_graph_takes_all(name: str) -> None:
     for height in range(2, 2 * MOST_SIZES + 6, 2):
         arrays = rng.standard_normal((8, height, 6), np.float32), rng.standard_normal((8, 1, 1), np.float32)
         np.testing.assert_allclose(first(*arrays)[0], second(*arrays)[0], atol=2e-6, rtol=1e-6)
+
+
+def test_threads_that_run_a_network_at_once_do_not_disturb_each_other() -> None:
+    def network(ops: Operations, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [ops.pointwise(tensors[0], WEIGHTS[:, :8]), ops.floor(tensors[0])]
+
+    program = engine_for("cpu").build(network, [Input(8)], exact=True)
+    arrays = [np.random.default_rng(i).standard_normal((8, 40, 50), np.float32) for i in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(program, arrays))
+    for array, (product, below) in zip(arrays, found, strict=True):
+        np.testing.assert_allclose(product, np.tensordot(WEIGHTS[:, :8], array, 1), atol=1e-5)
+        np.testing.assert_array_equal(below, np.floor(array))
 
 
 @settings(deadline=None, max_examples=40)
