@@ -81,14 +81,13 @@ def centre(image: Array, size: int) -> Array:
 
 
 def _limit_openvino() -> None:
-    """Turns off what the switch for AVX2 doesn't reach in OpenVINO: fused elementwise operations, and bf16."""
+    """Turns off what the switch for AVX2 doesn't reach in OpenVINO: bf16."""
     from learned_codec.models.engine.openvino import OpenVino
 
     begin = OpenVino.__init__
 
     def limited(self: OpenVino, threads: int) -> None:
         begin(self, threads)
-        self._settings["SNIPPETS_MODE"] = "DISABLE"
         self._short = "f32"
 
     OpenVino.__init__ = limited  # type: ignore[method-assign]

@@ -84,8 +84,7 @@ def page(result: Mapping[str, Any], label: Label) -> str:
         parts += [
             "## By processor feature",
             "learned_codec on one thread. oneDNN and torch are limited to these instructions by their own switches "
-            "(`ONEDNN_MAX_CPU_ISA`, `ATEN_CPU_CAPABILITY`). With AVX2, OpenVINO's fusion of elementwise operations is "
-            "off, because it doesn't know that switch.",
+            "(`ONEDNN_MAX_CPU_ISA`, `ATEN_CPU_CAPABILITY`).",
             by_feature(result),
         ]
     parts += [f"left out: {s['codec']} ({s['reason']})" for s in result["skipped"]]
