@@ -4,6 +4,8 @@ What needs torch is left out where it isn't installed: modules by their names he
 doesn't fail a test for its time: on a loaded machine, any step may take a second.
 """
 
+import signal
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -33,3 +35,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not TORCH and item.get_closest_marker("torch"):
             item.add_marker(pytest.mark.skip(reason="needs torch"))
+
+
+@pytest.fixture
+def heeded_signals() -> Iterator[None]:
+    """Programs started in the test heed signals, also where this one was started to ignore them, as by `&` or nohup."""
+    defaults = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL, "SIGHUP": signal.SIG_DFL}
+    before = {
+        number: signal.signal(number, default)
+        for name, default in defaults.items()
+        if signal.getsignal(number := getattr(signal, name)) is signal.SIG_IGN
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -400,6 +400,7 @@ def at_work(folder: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize(
     ("number", "said"), [("SIGINT", "interrupted"), ("SIGTERM", "ended by SIGTERM"), ("SIGHUP", "ended by SIGHUP")]
@@ -427,6 +428,7 @@ def test_nohup_is_respected(tmp_path: Path, png: Path) -> None:
     assert (done.returncode, done.stderr) == (OK, b"")
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_signals_end_all_jobs(tmp_path: Path, large: Path, number: str) -> None:

@@ -57,6 +57,7 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to look for processes in")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, "terminal"])
 def test_processes_end_with_their_caller_and_clean_up(tmp_path: Path, how: signal.Signals | str) -> None:
