@@ -1,10 +1,13 @@
 """Good files to begin with: the golden ones, and small ones of every kind of mask."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import learned_codec
+from learned_codec.codec import encode_source
+from learned_codec.values.arrays import ArraySource
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -14,7 +17,7 @@ def seeds() -> list[bytes]:
     files = [path.read_bytes() for path in sorted(GOLDEN.glob("codec/*.lci"))]
     bounded = [path.read_bytes() for path in sorted(GOLDEN.glob("bounded/*.lci"))]
     kept = [data for data in files + bounded if len(data) < 5000]
-    return kept + [_masked(number) for number in range(6)] + [_bounded(number) for number in range(3)]
+    return kept + [_masked(number) for number in range(6)] + [_bounded(number) for number in range(3)] + [_opaque()]
 
 
 def _bounded(number: int) -> bytes:
@@ -29,6 +32,19 @@ def _bounded(number: int) -> bytes:
         return learned_codec.encode(np.stack([values, values * 2], -1), max_error=0.5)
     hole = x + 2 * y < 70
     return learned_codec.encode(np.where(hole, -1, values).astype(np.int16), nodata=-1, max_error=0, mask=x > 5)
+
+
+class _Opaque(ArraySource):
+    """Grey with an opacity of 16 bits."""
+
+    def read_plane(self, rows: slice, columns: slice) -> Any:
+        return self.planes[0, rows, columns] * 5
+
+
+def _opaque() -> bytes:
+    source = _Opaque(np.arange(64 * 48, dtype=np.uint16).reshape(64, 48) * 3)
+    source.plane = "alpha"
+    return encode_source(source, quality=20, tile_size=64)
 
 
 def _masked(number: int) -> bytes:
