@@ -250,19 +250,22 @@ def same(files: tuple[str, ...], others: tuple[str, ...], out: Path | None) -> N
 
 
 def _differences(first: dict[str, npt.NDArray[Any]], found: dict[str, npt.NDArray[Any]]) -> dict[str, float]:
-    """By dtype: in levels, and for floats as a share of the deviation of an image's values."""
+    """By dtype, and apart for files with a bounded error.
+
+    In levels, and for floats as a share of the deviation of an image's values.
+    """
     worst: dict[str, float] = {}
     for name, values in first.items():
+        kind = values.dtype.name if learned_codec.inspect(name).max_error is None else "with max_error"
         known = np.isfinite(values)
         if not np.array_equal(known, np.isfinite(found[name])):
-            worst[values.dtype.name] = float("inf")
+            worst[kind] = float("inf")
             continue
         expected = values[known].astype(np.float64)
         apart = np.abs(expected - found[name][known])
         if values.dtype.kind == "f":
             apart /= max(float(expected.std()), 1e-30)
-        largest = float(f"{apart.max(initial=0):.3g}")
-        worst[values.dtype.name] = max(worst.get(values.dtype.name, 0.0), largest)
+        worst[kind] = max(worst.get(kind, 0.0), float(f"{apart.max(initial=0):.3g}"))
     return worst
 
 

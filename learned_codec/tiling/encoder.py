@@ -51,7 +51,8 @@ error, strong noise at quality 100 has 1.5 times, coloured text on another colou
 SCATTER_STEPS = 110
 """By how many quality steps scattered holes are quantised more finely, each time that they halve the valid pixels. All
 of the error lies in these few, so it would be up to twice that in an image without holes. The higher the quality, the
-less is needed, down to none at 100. With this, hardly a band of a training scene has more than 1.5 times the error."""
+less is needed, down to none at 100. Chosen on six training scenes: of 124 cases, 4 had a band with more than 1.5
+times the error, all with 97 % missing. With 90, 10 had one; with 130, 1, and files were 10 % larger."""
 
 NEAR = 64
 """Latents that were optimised for one quality step may be coded at steps up to this far away: half a level. Further

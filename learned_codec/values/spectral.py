@@ -21,7 +21,8 @@ LOOSE = 0.2
 like variance, noise would be in both, and cost more than the correlation saves."""
 
 FEW = 4
-"""If two bands have only this many valid pixels in common, their covariance counts half."""
+"""If two bands have only this many valid pixels in common, their covariance counts half. With 1 or 16, errors of
+six training scenes with 80 to 99.5 % missing are 2 % smaller or larger, and files 2 % larger or smaller."""
 
 
 def covariance(units: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None) -> NDArray[np.float64]:
