@@ -532,7 +532,7 @@ def test_metadata_of_an_array(tmp_path: Path) -> None:
         [1],
         "text",
     ],
-    ids=repr,
+    ids=["nodata", "NaN", "an object", "a short transform", "an unknown CRS", "a number as a name", "a list", "a text"],
 )
 def test_wrong_metadata(metadata: Any) -> None:
     with pytest.raises(InvalidInputError):

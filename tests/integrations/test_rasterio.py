@@ -90,7 +90,7 @@ def test_the_same_pixels(pair: tuple[Path, Path], name: str) -> None:
     assert np.asarray(found).dtype == np.asarray(expected).dtype
 
 
-@pytest.mark.parametrize("name", READS.keys() - {"means"})
+@pytest.mark.parametrize("name", [name for name in READS if name != "means"])
 def test_the_same_pixels_by_gdal(pair: tuple[Path, Path], name: str) -> None:
     with rasterio.open(pair[0]) as real, open_lci(pair[1]) as ours, ours.gdal() as raster:
         np.testing.assert_array_equal(READS[name](raster), READS[name](real))
