@@ -1,5 +1,6 @@
 """Processes that are forked after the codec was used, at rest or at work: nothing hangs, and all comes out the same."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import learned_codec
 from learned_codec.errors import ModelError
+from learned_codec.models import registry
 from learned_codec.models.engine.forks import gate
 
 pytestmark = [
@@ -55,6 +57,14 @@ def test_after_use(picture: np.ndarray, coded: bytes) -> None:
     decoded, again = in_a_fork(lambda: (learned_codec.decode(coded), learned_codec.encode(picture, tile_size=64)))
     np.testing.assert_array_equal(decoded, whole)
     assert again == coded
+
+
+def test_after_models_were_freed(coded: bytes) -> None:
+    """OpenVINO keeps the threads of freed models to use them again; a new process doesn't have them."""
+    whole = learned_codec.decode(coded)
+    registry.forget()
+    gc.collect()
+    np.testing.assert_array_equal(in_a_fork(lambda: learned_codec.decode(coded)), whole)
 
 
 def test_in_the_middle_of_use(coded: bytes) -> None:

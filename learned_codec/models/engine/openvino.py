@@ -27,8 +27,12 @@ MAX_SIDE = 1 << 16
 MOST_SIZES = 4
 """The first sizes of a network's inputs have graphs of their own, up to this number."""
 
-_IN_A_FORK = {"INFERENCE_NUM_THREADS": 1}
-"""Settings in a forked process. More threads weren't copied by the fork, and OpenVINO would wait for them."""
+_IN_A_FORK = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 0}
+"""Settings in a forked process: no threads but the caller's.
+
+The fork copied no others, and OpenVINO would wait for them. It also keeps the threads of models that were freed, and
+gives them to the next model with as many streams and threads.
+"""
 
 _of_other_processes: list[Any] = []
 """Objects from before a fork. The new process can neither use nor free them: freeing would wait for threads as well."""
