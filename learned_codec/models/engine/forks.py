@@ -11,10 +11,15 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from types import ModuleType
+
+PATIENCE = 1.0
+"""Seconds to wait at most for the end of threads: the system may have given the number of one to another."""
 
 
 class _Gate:
@@ -30,6 +35,7 @@ class _Gate:
     def _renew(self) -> None:
         self._condition, self._closing = threading.Condition(threading.Lock()), False
         self._working = self._optimising = 0
+        self._threads: set[threading.Thread] = set()  # that worked with an engine
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -38,6 +44,9 @@ class _Gate:
         with condition:
             condition.wait_for(lambda: not self._closing)
             self._working += 1
+            if threading.current_thread() not in self._threads:
+                self._threads = {thread for thread in self._threads if thread.is_alive() or _is_ending(thread)}
+                self._threads.add(threading.current_thread())
         try:
             yield
         finally:
@@ -61,6 +70,12 @@ class _Gate:
         self._condition.acquire()
         self._closing = True
         self._condition.wait_for(lambda: not self._working)
+        # At its end a thread frees what the engine keeps for it, and locks the engine. Python doesn't wait for that.
+        ended = {thread for thread in self._threads if not thread.is_alive()}
+        until = time.monotonic() + PATIENCE
+        while any(map(_is_ending, ended)) and time.monotonic() < until:
+            time.sleep(0.001)
+        self._threads -= ended
 
     def open(self) -> None:
         """Let blocks begin again."""
@@ -76,6 +91,11 @@ class _Gate:
         self._renew()
         if torch is not None and not self.torch_lost:
             torch.set_num_threads(1)
+
+
+def _is_ending(thread: threading.Thread) -> bool:
+    """Whether the system still has a thread that Python has no more."""
+    return Path(f"/proc/self/task/{thread.native_id}").exists()
 
 
 def _is_being_imported(module: ModuleType | None) -> bool:
