@@ -27,10 +27,9 @@ from learned_codec import demo
 from learned_codec.bounded import decode_tile, encode_tile
 from learned_codec.errors import LearnedCodecError
 from learned_codec.models import registry
-from learned_codec.models.base import BaseModel
-from learned_codec.models.build import model_of
 from learned_codec.models.config import BLOCK, step_of_quality
 from learned_codec.models.engine import Engine, engine_for
+from learned_codec.models.model import Model
 from learned_codec.options import DEFAULT_QUALITY
 
 _SIDE = 1024
@@ -154,7 +153,7 @@ def digest(decoded: NDArray[np.float32]) -> str:
     return hashlib.sha256((decoded * 256).astype(np.dtype("<i4")).tobytes()).hexdigest()
 
 
-def make_vector(model: BaseModel, name: str, pixels: NDArray[np.float32], step: int) -> dict[str, Any]:
+def make_vector(model: Model, name: str, pixels: NDArray[np.float32], step: int) -> dict[str, Any]:
     """A golden vector from (bands, H, W) pixels in [0, 1]."""
     coded = model.code(model.analyse(pixels), step)
     return {
@@ -197,8 +196,8 @@ def _bounded_cases() -> Iterator[tuple[str, Callable[[], bool]]]:
 
 def _cases(device: str | None) -> Iterator[tuple[str, Callable[[], bool]]]:
     @cache
-    def model_on(name: str, engine: Callable[[], Engine]) -> BaseModel:
-        return model_of(registry.weights_of(name), engine())
+    def model_on(name: str, engine: Callable[[], Engine]) -> Model:
+        return Model(registry.weights_of(name), engine())
 
     def attempt(vector: dict[str, Any], engine: Callable[[], Engine]) -> bool:
         payload, size = base64.b64decode(vector["payload"]), (vector["height"], vector["width"])

@@ -23,7 +23,7 @@ collect_ignore = (
         "training",
         "models/test_adaptation.py",
         "models/test_effort.py",
-        "models/test_layered.py",
+        "models/test_layers.py",
         "models/test_models.py",
         "models/test_shape_adaptive.py",
         "models/test_twins.py",

@@ -178,7 +178,7 @@ def test_a_rate_out_of_reach(tmp_path: Path, png: Path) -> None:
 
 
 def test_the_best_there_is_comes_with_a_warning(tmp_path: Path, png: Path) -> None:
-    result = run("encode", png, tmp_path / "x.lci", "--psnr", 200, "--model", "rgb-1")
+    result = run("encode", png, tmp_path / "x.lci", "--psnr", 200, "--model", "rgb-2")
     assert result.exit_code == OK
     assert "200 dB is out of reach: the best file of this image has " in result.stderr
 

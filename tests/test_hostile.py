@@ -82,7 +82,7 @@ def test_tiles_without_a_component_or_without_a_value_are_nearly_free() -> None:
     """16 components, none of which any tile has; or nothing but nodata."""
     flat = header(width=1024, height=1024, bands=16, components=16, tile_code=4)
     start = time.process_time()
-    decoded = learned_codec.decode(bitstream.write(flat, [b"\0"] * 16))
+    decoded = learned_codec.decode(bitstream.write(flat, [b"\0\0\0"] * 16))  # no component, no byte of two layers
     assert np.ptp(decoded.astype(int)) < 50
     side = b"\1\0\0"  # one plane for all bands, everywhere of class 0
     empty = [join_payload(side, b"", False)] * 16

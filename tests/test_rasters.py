@@ -719,9 +719,9 @@ GREY = np.zeros((4, 6), np.uint8)
         (GREY, {"mask": np.ones((4, 6), np.float32)}, "bool or uint8.*float32"),
         (GREY, {"mask": np.ones((4, 6, 1), bool)}, r"\(4, 6, 1\)"),
         (np.ma.masked_array(GREY, True), {"mask": np.ones((4, 6), bool)}, "mask of its own"),
-        (np.zeros((4, 4, 2), np.uint8), {"model": "rgb-1"}, "1 or 3 bands, not 2 bands"),
-        (GREY, {"model": "rgb-1", "kind": "sar"}, "amplitude"),
-        (np.zeros((4, 4, 3), np.uint16), {"model": "rgb-1"}, "uint8 of 1 or 3 bands, not 3 bands of uint16"),
+        (np.zeros((4, 4, 2), np.uint8), {"model": "rgb-2"}, "1 or 3 bands, not 2 bands"),
+        (GREY, {"model": "rgb-2", "kind": "sar"}, "amplitude"),
+        (np.zeros((4, 4, 3), np.uint16), {"model": "rgb-2"}, "uint8 of 1 or 3 bands, not 3 bands of uint16"),
     ],
 )  # fmt: skip
 def test_wrong_arguments(image: np.ndarray, options: dict[str, Any], words: str) -> None:

@@ -37,7 +37,7 @@ def split_count(payload: bytes, most: int) -> tuple[int, bytes]:
 
 
 def join_parts(parts: Sequence[bytes]) -> bytes:
-    """A tile's latents in layers: the lengths of all parts but the last, then the parts."""
+    """A tile's layers: the lengths of all parts but the last, then the parts."""
     return b"".join([varint.encode(len(part)) for part in parts[:-1]] + list(parts))
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import BaseModel
 from .config import PATCH, QUALITY_STEPS
+from .model import Model
 from .shape_adaptive import Shape
 
 MOST = 127
@@ -33,13 +33,13 @@ class Moments:
     energy: float = 0.0
 
     @classmethod
-    def none(cls, model: BaseModel) -> Moments:
+    def none(cls, model: Model) -> Moments:
         outputs, width = model.refinement.leave[0].shape
         return cls(np.zeros((width, width)), np.zeros((outputs, width)))
 
     def add(
         self,
-        model: BaseModel,
+        model: Model,
         latents: NDArray[np.float32],
         decoded: NDArray[np.float32],
         step: int,
@@ -48,8 +48,7 @@ class Moments:
         """Add the patches of a region: (h, w, latents) latents, and the same as decoded, in quantisation steps.
 
         The original pixels are computed from the latents, not taken from the image: so both have the same error at the
-        region's borders, where the lapped filter lacks the neighbours. (Components that are never coded are missing in
-        both.)
+        region's borders, where the lapped filter lacks the neighbours.
         """
         original, planes = model.linear(latents, shape), model.linear(decoded * model.step_size(step), shape)
         features = model.features(planes, decoded, step)
@@ -60,7 +59,7 @@ class Moments:
         self.errors += y @ x.T
         self.energy += float(np.square(y).sum())
 
-    def fit(self, model: BaseModel, step: int) -> list[int]:
+    def fit(self, model: Model, step: int) -> list[int]:
         """The amounts of the first adaptations: as many as reduce the Lagrangian, their bytes counted."""
         changes = model.refinement.adaptations.astype(np.float64)
         products = np.einsum("aij,jk,bik->ab", changes, self.features, changes)

@@ -1,8 +1,6 @@
 """The linear part of the codec in numpy: a lapped, separable DCT of 16 x 16 blocks on axes of colour.
 
-It computes what `transforms.Analysis` and `transforms.Synthesis.linear` do, from the same weights. These are dense in
-the weights file (`skeleton`), but each latent is one component of the DCT times a factor. So two products with
-16 x 16 matrices, along columns and rows, do the same work with a twentieth of the arithmetic.
+Each latent is one component of the DCT times a factor. Its twin to differentiate is `transforms.LappedTransform`.
 """
 
 from __future__ import annotations
@@ -19,12 +17,9 @@ from learned_codec.errors import WeightsError
 from .config import BLOCK
 from .lapping import HALF, PART, dct, filter_boundaries, over_columns, over_rows
 from .shape_adaptive import Shape
+from .weights import Parameters, Weights
 
 Array = NDArray[np.float32]
-
-TOLERANCE = 0.01
-"""How far a latent's weights may be from a component of the DCT, relative to their norm. Rounding to float16 alone
-gives 0.0005."""
 
 STRIP = 2 * BLOCK
 """Rows that are transformed together: few enough for a processor's cache."""
@@ -60,7 +55,7 @@ class BlockTransform:
 
     Attributes:
         bands: bands of the image.
-        components: (latents,) which row of `separable_basis` each latent is.
+        components: (latents,) which row of `separable_basis` each latent is; each row occurs once.
         forward: (latents,) what the analysis multiplies each component by.
         inverse: (latents,) what the synthesis multiplies each latent by.
         pre_filter: (16, 16) the lapped filter before the analysis.
@@ -75,18 +70,16 @@ class BlockTransform:
     post_filter: Array
 
     @classmethod
-    def of(
-        cls,
-        analysis: NDArray[np.floating],
-        synthesis: NDArray[np.floating],
-        pre_filter: NDArray[np.floating],
-        post_filter: NDArray[np.floating],
-    ) -> BlockTransform:
-        """From the (latents, bands, 16, 16) dense weights. Raises `WeightsError` if these are not a DCT."""
-        bands = analysis.shape[1]
-        components = np.abs(_in_basis(synthesis)).argmax(1)
-        forward, inverse = (_factors(_in_basis(weight), components) for weight in (analysis, synthesis))
-        return cls(bands, components, forward, inverse, pre_filter.astype(np.float32), post_filter.astype(np.float32))
+    def of(cls, weights: Weights) -> BlockTransform:
+        """That of a weights file. Raises `WeightsError` if the file lacks a part of it, or a shape is wrong."""
+        bands, latents = weights.config.bands, weights.config.latents
+        parameters = Parameters(weights.tensors, "transforms")
+        components = parameters.get("components", latents).astype(np.intp)
+        if not np.array_equal(np.sort(components), np.arange(latents)):
+            raise WeightsError("transforms.components do not have each component of the DCT once")
+        factors = (parameters.get(name, latents) for name in ("forward", "inverse"))
+        filters = (parameters.get(name, BLOCK, BLOCK) for name in ("pre_filter", "post_filter"))
+        return cls(bands, components, *factors, *filters)
 
     @property
     def positions(self) -> NDArray[np.intp]:
@@ -144,43 +137,17 @@ class BlockTransform:
     def _to_pixels(self, latents: Array, scale: Array | None, planes: Array) -> None:
         """The inverse of `_to_latents` with the axes of colour turned back, into planes."""
         height, width, _ = latents.shape
-        # A component without a latent takes any latent's value times zero.
-        source, factor = self._sources
-        blocks = latents.take(source, axis=2)
-        blocks *= factor if scale is None else factor * scale[source]
+        blocks = latents.take(self._source, axis=2)
+        blocks *= (self.inverse if scale is None else self.inverse * scale)[self._source]
         turned = blocks.reshape(height, width, self.bands, BLOCK, BLOCK).transpose(2, 0, 3, 1, 4)
         basis = dct().astype(np.float32)
         rows = np.matmul(turned.reshape(self.bands, height * BLOCK, width, BLOCK), basis)
         planes[...] = _mixed(_along_columns(basis.T, rows.reshape(planes.shape)), colour_axes(self.bands).T)
 
     @cached_property
-    def _sources(self) -> tuple[NDArray[np.intp], Array]:
-        """For each component its latent and the latent's factor; both are 0 for components without a latent."""
-        source = np.zeros(self.bands * BLOCK**2, np.intp)
-        factor = np.zeros(len(source), np.float32)
-        source[self.components] = np.arange(len(self.components))
-        factor[self.components] = self.inverse
-        return source, factor
-
-
-def _in_basis(weight: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(latents, bands, 16, 16) weights -> (latents, components) how much of each component they hold."""
-    blocks = dct() @ weight.astype(np.float64) @ dct().T
-    mixed: NDArray[np.float64] = np.tensordot(blocks, colour_axes(weight.shape[1]), (1, 1))
-    return np.moveaxis(mixed, 3, 1).reshape(len(weight), -1)
-
-
-def _factors(found: NDArray[np.float64], components: NDArray[np.intp]) -> Array:
-    """(latents,) the factor of each latent's component.
-
-    Raises `WeightsError` if its weights hold other components, too.
-    """
-    factors = np.take_along_axis(found, components[:, None], 1)[:, 0]
-    off = np.square(found).sum(1) - np.square(factors)
-    if (off > np.square(TOLERANCE * factors)).any():
-        raise WeightsError("the weights' block transform is not a separable DCT")
-    result: Array = factors.astype(np.float32)
-    return result
+    def _source(self) -> NDArray[np.intp]:
+        """For each component its latent."""
+        return np.argsort(self.components)
 
 
 def _strips(height: int) -> Iterator[slice]:
@@ -214,7 +181,7 @@ def _mixed(planes: Array, axes: NDArray[np.float64]) -> Array:
 
 
 def _with_unit_norm(latents: Array, factors: Array, shape: Shape) -> Array:
-    """Latents, in boundary blocks divided by the factors; the twin of `transforms._with_unit_norm`.
+    """Latents, in boundary blocks divided by the factors.
 
     The factors make up for the lapped filter's gain. Boundary blocks are not filtered, so there the factors must be 1,
     or an error in a latent would become a larger error in the pixels.

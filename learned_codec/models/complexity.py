@@ -5,14 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-
-from .config import BLOCK, CONTEXT_STAGES, HYPER_STRIDE, PATCH, ModelConfig
-from .layered.config import HYPER_WIDTH, PASSES, LayeredConfig
-from .layers import Lapping
-from .network import Network
-from .transforms import Synthesis
+from .config import BLOCK, HYPER_STRIDE, HYPER_WIDTH, PASSES, PATCH, ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,47 +31,7 @@ class Complexity:
 
 
 def count(config: ModelConfig) -> Complexity:
-    """Run an untrained network of this configuration once and count the multiplications of its layers."""
-    network = Network(config).eval()
-    size = 4 * 4 * BLOCK  # a multiple of the hyper-latents' 64 pixels
-    found: dict[str, float] = {}
-
-    def add(name: str, multiplications: float) -> None:
-        found[name] = found.get(name, 0.0) + multiplications / size**2 / 1000
-
-    def hook(name: str, layer: nn.Conv2d) -> None:
-        def record(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            per_output = layer.weight[0].numel()
-            # In a stage's last layer, coding computes only the channel group of each position: a quarter.
-            share = 1 / CONTEXT_STAGES if ".steps." in name and name.endswith(".leave") else 1
-            add(name, output.numel() * per_output * share)
-
-        layer.register_forward_hook(record)
-
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            hook(name, module)
-        elif isinstance(module, Synthesis):  # its block transform is a matrix product, not a layer
-            add(f"{name}.skeleton", module.skeleton.weight.numel() * (size // BLOCK) ** 2)
-        elif isinstance(module, Lapping):
-            add(name, 2 * BLOCK * config.bands * size**2)
-    with torch.inference_mode():
-        network(torch.zeros(1, config.bands, size, size), torch.zeros(1))
-
-    def total(*prefixes: str) -> float:
-        return sum(value for name, value in found.items() if name.startswith(prefixes))
-
-    return Complexity(
-        analysis=total("analysis."),
-        hyper_analysis=total("entropy.hyper_analysis."),
-        entropy_parameters=total("entropy.hyper_synthesis.", "entropy.steps."),
-        synthesis=total("synthesis."),
-        parameters=sum(p.numel() for p in network.parameters()),
-    )
-
-
-def count_layered(config: LayeredConfig) -> Complexity:
-    """As `count`, from the sizes of a layered model's layers."""
+    """Count the multiplications of a model's layers."""
     bands, width = config.bands, config.refinement_width
     block, hyper = BLOCK**2, BLOCK**2 * HYPER_STRIDE**2  # pixels behind a position of latents, and of hyper-latents
     sizes = {name: math.prod(shape) for name, shape in config.exact_layers().items()}
@@ -113,8 +66,7 @@ def _residual_block(width: int, inner: int) -> int:
 def _of(model: str) -> Complexity:
     from . import registry
 
-    config = registry.weights_of(model).config
-    return count_layered(config) if isinstance(config, LayeredConfig) else count(config)
+    return count(registry.weights_of(model).config)
 
 
 def decoder_kmac_per_pixel(model: str) -> float:

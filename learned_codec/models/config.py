@@ -1,9 +1,13 @@
-"""The configuration of a model: one frozen dataclass, stored in the weights file."""
+"""What a model is made of, and how its latents are ordered."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 BLOCK = 16
 """Pixels per side of the block behind one latent position (the stride of the analysis)."""
@@ -11,11 +15,21 @@ BLOCK = 16
 HYPER_STRIDE = 4
 """Latent positions per side behind one hyper-latent position (so hyper-latents lie at 1/64)."""
 
-CONTEXT_STAGES = 4
-"""Latents are coded in this many stages. Each stage codes one position of every 2x2 neighbourhood per channel group."""
+LIMITS = (4, 8, 16)
+"""Layer i has the frequencies u, v below LIMITS[i] that no layer before it has: images at 1/4, 1/2 and 1/1."""
 
-STAGE_ORDER = (0, 3, 1, 2)
-"""Position (2*row + column in its 2x2 neighbourhood) that group 0 codes in each stage; group g runs g stages ahead."""
+PASSES = (4, 2, 1)
+"""In how many passes each layer is coded."""
+
+PASS_ORDER = (0, 3, 1, 2)
+"""Of four passes, each one's position (2*row + column in its 2x2 neighbourhood) for group 0; group g is g passes
+ahead."""
+
+MEANS = 1
+"""Layers from this one on have no means: those would explain a hundredth of the energy at most."""
+
+HYPER_WIDTH = 128
+"""Channels of the hyper-analysis, which only encoders run."""
 
 QUALITY_STEPS = 128
 """Quality steps between two trained levels."""
@@ -44,8 +58,11 @@ PATCH = 4
 """Pixels per side of the patch behind one position of the refinement, which works at a quarter of the resolution."""
 
 HALO = 3
-"""Latent positions around a region that its pixels depend on: a patch for each residual block of the refinement, and
-half a block for the lapped filter."""
+"""Latent positions around a region that its pixels depend on. Its pixels depend on a patch for each residual block of
+the refinement, and half a block for the lapped filter; and the blocks' conditions depend on one position more."""
+
+MOST_REFINEMENT_BLOCKS = 1 + (HALO - 1) * BLOCK // PATCH
+"""The most residual blocks whose conditions don't depend on positions beyond the halo."""
 
 
 def step_of_quality(quality: float, max_step: int) -> int:
@@ -63,15 +80,75 @@ def top_step(max_step: int) -> int:
     return max_step + EXTRA_STEPS
 
 
-class TrainedLevels:
-    """The part of every configuration that is about levels, and how it is stored. Its classes are dataclasses."""
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Architecture of one ResNet-Lite codec, as stored in its weights file.
 
-    __slots__ = ()
+    `bands` input bands; `levels` trained quality levels, whose Lagrangian multipliers run geometrically from
+    `lambda_min` to `lambda_max` (of lambda * 255^2 * MSE + bits/pixel); `hyper_latents` channels at 1/64;
+    `context_width` features at 1/16; `widths` of the entropy networks of each layer. The refinement has
+    `refinement_blocks` blocks of `refinement_width` channels at 1/4, `refinement_inner` inside of them, is conditioned
+    by a network of `condition_width` at 1/16, and has `adaptations` to single images.
+    """
 
-    bands: int
-    levels: int
-    lambda_min: float
-    lambda_max: float
+    bands: int = 3
+    levels: int = 9
+    lambda_min: float = 0.0004
+    lambda_max: float = 0.6271211382783799
+    hyper_latents: int = 64
+    context_width: int = 96
+    widths: tuple[int, int, int] = (128, 96, 96)
+    refinement_width: int = 64
+    refinement_blocks: int = 8
+    refinement_inner: int = 64
+    condition_width: int = 48
+    adaptations: int = 16
+
+    def __post_init__(self) -> None:
+        if self.levels < 2:
+            raise ValueError(f"at least 2 quality levels are needed, got {self.levels}")
+        if len(self.widths) != len(PASSES):
+            raise ValueError(f"{len(PASSES)} widths are needed, one for each layer, got {len(self.widths)}")
+        if self.refinement_blocks > MOST_REFINEMENT_BLOCKS:
+            most = MOST_REFINEMENT_BLOCKS
+            raise ValueError(f"at most {most} refinement blocks fit the halo, got {self.refinement_blocks}")
+
+    @property
+    def latents(self) -> int:
+        """All components of the block transform."""
+        return self.bands * BLOCK**2
+
+    @property
+    def layers(self) -> tuple[slice, ...]:
+        """The channels of each layer, in the order of the bitstream."""
+        ends = [0, *(self.bands * limit**2 for limit in LIMITS)]
+        return tuple(slice(start, stop) for start, stop in itertools.pairwise(ends))
+
+    def passes(self) -> list[tuple[int, int, str]]:
+        """Each pass in the order of coding: its layer, its number in the layer, and the name of its networks."""
+        return [(layer, number, f"layers.{layer}.{number}") for layer, n in enumerate(PASSES) for number in range(n)]
+
+    def known(self, layer: int, number: int) -> int:
+        """How many values of decoded latents enter a pass: in layer 0 with signs and as magnitudes, then as these."""
+        before, here = (self.bands * limit**2 for limit in (0, *LIMITS)[layer : layer + 2])
+        if layer == 0:
+            return 2 * here if number else 0
+        return here if number else before
+
+    def exact_layers(self) -> dict[str, tuple[int, ...]]:
+        """The exact layers by name, and the shapes of their weights."""
+        hyper, features = self.hyper_latents, self.context_width
+        shapes: dict[str, tuple[int, ...]] = {f"hyper_synthesis.{up}": (4 * hyper, hyper) for up in ("up1", "up2")}
+        shapes |= _block("hyper_synthesis.block", hyper) | {"hyper_synthesis.leave": (features, hyper)}
+        for layer, number, name in self.passes():
+            width, part = self.widths[layer], self.layers[layer]
+            outputs = (part.stop - part.start) * (2 if layer < MEANS else 1)
+            shapes |= {
+                f"{name}.enter": (width, features + self.known(layer, number)),
+                f"{name}.leave": (outputs, width),
+            }
+            shapes |= _block(f"{name}.block", width)
+        return shapes
 
     @property
     def max_step(self) -> int:
@@ -95,7 +172,7 @@ class TrainedLevels:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
-        return asdict(self)  # type: ignore[call-overload,no-any-return]
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -103,39 +180,44 @@ class TrainedLevels:
 
         Raises `ValueError` for unknown keys, so that a newer model is never half understood.
         """
-        unknown = set(values) - {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")
         settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**settings)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelConfig(TrainedLevels):
-    """Architecture of one ResNet-Lite codec.
+def _block(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    return {
+        f"{name}.depthwise": (width, 1, 3, 3),
+        f"{name}.expand": (2 * width, width),
+        f"{name}.project": (width, 2 * width),
+    }
 
-    `bands` input bands; `latents` channels at 1/16; `refinement_width` channels and `refinement_blocks` residual blocks
-    of the network at 1/4 that ends the synthesis, and `adaptations` of it to single images; `hyper_latents` channels at
-    1/64; `context_width` channels of the entropy networks at 1/16; `levels` trained quality levels, whose Lagrangian
-    multipliers run geometrically from `lambda_min` to `lambda_max` (of lambda * 255^2 * MSE + bits/pixel).
+
+def order_of_components(bands: int, variance: NDArray[np.floating]) -> NDArray[np.intp]:
+    """(bands * 256,) components of the block transform layer by layer, dealt out by variance to the groups of a layer.
+
+    A component is counted as in `block_transform`: 256 * band + 16 * v + u.
     """
+    v, u = np.divmod(np.arange(BLOCK**2), BLOCK)
+    layer = np.tile(np.searchsorted(LIMITS, np.maximum(u, v), "right"), bands)
+    parts = []
+    for number, groups in enumerate(PASSES):
+        (mine,) = np.nonzero(layer == number)
+        by_variance = mine[np.argsort(-variance[mine], kind="stable")]
+        parts.append(by_variance.reshape(-1, groups).T.reshape(-1))
+    return np.concatenate(parts)
 
-    bands: int = 3
-    latents: int = 640
-    refinement_width: int = 64
-    refinement_blocks: int = 8
-    adaptations: int = 16
-    hyper_latents: int = 128
-    context_width: int = 192
-    levels: int = 8
-    lambda_min: float = 0.0004
-    lambda_max: float = 0.25
 
-    def __post_init__(self) -> None:
-        if self.latents % CONTEXT_STAGES:
-            raise ValueError(f"latents must be a multiple of {CONTEXT_STAGES}, got {self.latents}")
-        if self.levels < 2:
-            raise ValueError(f"at least 2 quality levels are needed, got {self.levels}")
-        if self.refinement_blocks * PATCH + BLOCK // 2 > HALO * BLOCK:
-            most = (HALO * BLOCK - BLOCK // 2) // PATCH
-            raise ValueError(f"at most {most} refinement blocks fit the halo, got {self.refinement_blocks}")
+def groups_of(layer: int, number: int, channels: int) -> tuple[slice, ...]:
+    """For each position in a 2 x 2 neighbourhood, the channels of the layer that a pass codes there.
+
+    Of two passes, the first codes one half of the channels at the even positions of a checkerboard and the other half
+    at the odd ones.
+    """
+    passes = PASSES[layer]
+    size = channels // passes
+    places = [PASS_ORDER.index(p) for p in range(4)] if passes == 4 else [0, 1, 1, 0]
+    found = ((place - number) % passes for place in places)
+    return tuple(slice(group * size, (group + 1) * size) for group in found)

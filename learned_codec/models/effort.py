@@ -23,12 +23,12 @@ from torch.nn import functional as F
 from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS
 
 from . import rdoq
-from .base import BaseModel
 from .config import CONTEXT_CLAMP, HYPER_STRIDE, LOG2_SCALES, QUALITY_STEPS
 from .engine.forks import gate
-from .entropy_model import ContextPass, gaussian_bits, interpolate, optimised, scale_bins
-from .network import BaseNetwork
-from .networks import network_of_weights
+from .entropy_model import ContextPass, gaussian_bits, optimised, scale_bins
+from .layers import interpolate
+from .model import Model
+from .network import Network, network_of_weights
 from .rdoq import OPTIMISED
 from .shape_adaptive import Shape
 from .weights import Weights
@@ -52,24 +52,24 @@ CONTEXT_WEIGHT, ERROR_WEIGHT = 0.2, 1.2
 contexts is small because all of them change at once: what one latent would gain, others have often gained already."""
 
 
-def prepared(weights: Weights, device: str) -> BaseNetwork:
+def prepared(weights: Weights, device: str) -> Network:
     """The floating-point network of a weights file, ready for an `Optimiser`."""
     with torch.inference_mode(False):  # it will be differentiated, whatever mode the caller is in
         network = network_of_weights(weights).requires_grad_(False).to(device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Only the refinement: the linear path has large coefficients, for which the 8 bits of bf16 are too few at high
         # rates.
-        network.refining.to(torch.bfloat16 if _has_bf16(device) else torch.float32)
+        network.refinement.to(torch.bfloat16 if _has_bf16(device) else torch.float32)
     return network
 
 
 class Optimiser:
     """Optimises latents for a model. It differentiates the floating-point network that the model was made from."""
 
-    def __init__(self, model: BaseModel, network: BaseNetwork, passes: int) -> None:
+    def __init__(self, model: Model, network: Network, passes: int) -> None:
         """`network` is that of `prepared` on the model's device; several optimisers may share it."""
         self.model, self.network, self.passes = model, network, passes
-        self.dtype = network.refining.leave.weight.dtype
+        self.dtype = network.refinement.leave.weight.dtype
         costs = model.coder_models.tables.cost_matrix(rdoq.REACH)
         self.costs = torch.from_numpy(costs).reshape(-1).to(model.device)
 
@@ -175,7 +175,7 @@ class _Region:
         return entropy.features(z, self.level)[:, :, :height, :width], bits
 
     def code(self, target: Tensor) -> tuple[Tensor, float, Tensor]:
-        """Round `target` stage by stage.
+        """Round `target` pass by pass.
 
         Returns the decoded latents, the bits of everything, and the slope of the bits by the latents as context of
         others.

@@ -4,18 +4,19 @@ All inputs and outputs of the networks are normalised, so that they learn shapes
 a level and the base sigma of a channel, a latent's mean is G*sigma*mu and its scale G*sigma*2^s; mu and s come from the
 networks. Gains, sigmas and scales are kept as base-2 logarithms, because their integer twins add them.
 
-The latents are coded in four stages. Each stage codes one position of every 2x2 neighbourhood per channel group, and
-its networks take the latents decoded before as input (the quadtree order of Lu et al., "High-efficiency lossy image
-coding through adaptive neighborhood information aggregation", 2022, and Li et al., "Neural video compression with
-diverse contexts", 2023).
+The latents are coded layer by layer, by frequency, and in a layer in passes. Each pass codes one position of every 2x2
+neighbourhood per channel group, and its networks take latents decoded before as input (with four passes, in the
+quadtree order of Lu et al., "High-efficiency lossy image coding through adaptive neighborhood information aggregation",
+2022, and Li et al., "Neural video compression with diverse contexts", 2023). Magnitudes are inputs, too: the scale of a
+latent depends on how large its neighbours are, whatever their signs, and a sum of signed values can't express that.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,10 +26,8 @@ from torch.nn import functional as F
 from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS, gaussian_tables
 
 from . import rdoq
-from .base import Config
-from .config import CONTEXT_CLAMP, CONTEXT_STAGES, LOG2_SCALES, SLOPE, ModelConfig
-from .exact import groups_of
-from .layers import Down, PlainUp, ResidualBlock
+from .config import CONTEXT_CLAMP, HYPER_WIDTH, LOG2_SCALES, MEANS, PASSES, SLOPE, ModelConfig, groups_of
+from .layers import Down, PlainUp, ResidualBlock, interpolate
 
 
 class _LowerBound(torch.autograd.Function):
@@ -87,23 +86,7 @@ def optimised(residual: Tensor, scale_bin: Tensor, cost: Tensor, bits: Tensor) -
     return symbols * (scale_bin >= SKIPPED_BINS)
 
 
-def interpolate(table: Tensor, level: Tensor) -> Tensor:
-    """(levels, C) table, (B,) real-valued levels -> (B, C, 1, 1) by linear interpolation."""
-    lower = level.floor().clamp(0, len(table) - 2).long()
-    fraction = (level - lower)[:, None].to(table.dtype)
-    return (table[lower] * (1 - fraction) + table[lower + 1] * fraction)[:, :, None, None]
-
-
-def with_magnitudes(x: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, 2C, h, w): the values, then their magnitudes.
-
-    The scale of a latent depends on how large its neighbours are, whatever their signs. A sum of signed values can't
-    express that. (The input of the first hyper-prior, Balle et al. 2018, was magnitudes alone.)
-    """
-    return torch.cat([x, x.abs()], 1)
-
-
-def first_gains(config: Config) -> Tensor:
+def first_gains(config: ModelConfig) -> Tensor:
     """(levels,) a first guess of the log2 of gains.
 
     The gain is 1 / step size. At high rates, dD/dR makes step size^2 proportional to 1 / lambda.
@@ -112,63 +95,39 @@ def first_gains(config: Config) -> Tensor:
     return torch.linspace(low, high, config.levels) / 2
 
 
-class HyperAnalysis(nn.Module):
-    """Latents to hyper-latents. Only encoders run it, so it needs no exact twin."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        width = config.hyper_latents
-        self.network = nn.Sequential(
-            nn.Conv2d(2 * config.latents, width, 1),
-            nn.LeakyReLU(SLOPE),
-            Down(width, width),
-            ResidualBlock(width),
-            Down(width, width),
-        )
-
-    def forward(self, scaled: Tensor) -> Tensor:
-        """(B, latents, h, w) latents in quantisation steps, h and w multiples of 4 -> (B, hyper_latents, h/4, w/4)."""
-        result: Tensor = self.network(with_magnitudes(torch.asinh(scaled * 0.5)))
-        return result.float()
-
-
 class HyperSynthesis(nn.Module):
-    """Decoded hyper-latents to the features that are an input of every context stage."""
+    """Decoded hyper-latents to the features that are an input of every pass."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width = config.hyper_latents
-        self.up1 = PlainUp(width)
-        self.block = ResidualBlock(width, slope=0.0)
-        self.up2 = PlainUp(width)
-        self.leave = nn.Conv2d(width, config.context_width, 1)
+        self.up1, self.up2 = PlainUp(config.hyper_latents), PlainUp(config.hyper_latents)
+        self.block = ResidualBlock(config.hyper_latents, slope=0.0)
+        self.leave = nn.Conv2d(config.hyper_latents, config.context_width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.leave(F.relu(self.up2(self.block(self.up1(x)))))
         return result
 
 
-class ContextStage(nn.Module):
-    """One of the four stages: the features and the latents decoded so far -> mu and s of every latent."""
+class PassNetwork(nn.Module):
+    """From the features and the decoded latents of a layer to the scales, and in layer 0 the means, of a pass."""
 
-    def __init__(self, config: ModelConfig, first: bool) -> None:
+    def __init__(self, config: ModelConfig, layer: int, number: int) -> None:
         super().__init__()
-        width = config.context_width
-        self.from_features = nn.Conv2d(width, width, 1)
-        self.from_latents = None if first else nn.Conv2d(2 * config.latents, width, 1, bias=False)
+        width, known = config.widths[layer], config.known(layer, number)
+        part = config.layers[layer]
+        self.from_features = nn.Conv2d(config.context_width, width, 1)
+        self.from_latents = nn.Conv2d(known, width, 1, bias=False) if known else None
         self.enter = nn.Identity()  # the sum of the two, for the hooks that calibrate its range
         self.block = ResidualBlock(width, slope=0.0)
-        self.leave = nn.Conv2d(width, 2 * config.latents, 1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+        self.leave = nn.Conv2d(width, (part.stop - part.start) * (2 if layer < MEANS else 1), 1)
 
-    def forward(self, features: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, known: Tensor) -> Tensor:
         x = self.from_features(features)
         if self.from_latents is not None:
-            x = x + self.from_latents(with_magnitudes(latents))
-        x = self.enter(x)
-        mu, s = self.leave(F.relu(self.block(x))).float().chunk(2, 1)
-        return mu, s
+            x = x + self.from_latents(known)
+        result: Tensor = self.leave(F.relu(self.block(self.enter(x))))
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,37 +179,72 @@ class Estimated:
     hyper_log2_scale: Tensor
 
 
-class ContextModel(nn.Module, ABC):
-    """What the entropy models of all generations do: hyper-latents first, then one pass after another."""
+class EntropyModel(nn.Module):
+    """A hyper-prior and the passes of three layers: hyper-latents first, then one pass after another."""
 
     symbol_bits: Tensor
-    log2_gain: Tensor
-    log2_sigma: Tensor
-    hyper_synthesis: Any
-    hyper_log2_scale: Tensor
-    hyper_input_scale: Tensor
-    hyper_input_bias: Tensor
-    feature_bias: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         costs = torch.from_numpy(gaussian_tables().cost_matrix(rdoq.REACH)).reshape(-1)
         self.register_buffer("symbol_bits", costs, persistent=False)
+        self.config = config
+        levels, latents, hyper = config.levels, config.latents, config.hyper_latents
+        self.log2_gain = nn.Parameter(first_gains(config)[:, None].repeat(1, latents))
+        self.log2_sigma = nn.Parameter(torch.zeros(latents))
+        self.hyper_analysis = nn.Sequential(
+            nn.Conv2d(2 * latents, HYPER_WIDTH, 1),
+            nn.LeakyReLU(SLOPE),
+            Down(HYPER_WIDTH, HYPER_WIDTH),
+            ResidualBlock(HYPER_WIDTH),
+            Down(HYPER_WIDTH, hyper),
+        )
+        self.hyper_gain = nn.Parameter(torch.ones(levels, hyper))
+        self.hyper_bias = nn.Parameter(torch.zeros(levels, hyper))
+        self.hyper_log2_scale = nn.Parameter(torch.zeros(levels, hyper))
+        self.hyper_input_scale = nn.Parameter(torch.full((levels, hyper), 0.5))
+        self.hyper_input_bias = nn.Parameter(torch.zeros(levels, hyper))
+        self.feature_bias = nn.Parameter(torch.zeros(levels, config.context_width))
+        self.hyper_synthesis = HyperSynthesis(config)
+        self.layers = nn.ModuleList(
+            nn.ModuleList(PassNetwork(config, layer, number) for number in range(PASSES[layer]))
+            for layer in range(len(config.layers))
+        )
 
-    @abstractmethod
-    def passes(self) -> list[ContextPass]:
-        """The passes in the order of coding."""
-
-    @abstractmethod
     def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
         """Latents in quantisation steps -> hyper-latents before rounding, centred on zero."""
+        x = torch.asinh(scaled * 0.5)
+        found: Tensor = self.hyper_analysis(torch.cat([x, x.abs()], 1)).float()
+        return found * torch.exp2(interpolate(self.hyper_gain, level)) + interpolate(self.hyper_bias, level)
 
-    @abstractmethod
     def features(self, z: Tensor, level: Tensor) -> Tensor:
         """Rounded hyper-latents (B, hyper_latents, hz, wz) -> (B, context_width, 4hz, 4wz).
 
         All passes have them as input.
         """
+        x = z * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
+        found: Tensor = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
+        return found
+
+    def passes(self) -> list[ContextPass]:
+        """The passes in the order of coding."""
+        found = []
+        for layer, number, name in self.config.passes():
+            part = self.config.layers[layer]
+            predict = partial(self._predict, self.get_submodule(name), layer, number)
+            found.append(ContextPass(part, groups_of(layer, number, part.stop - part.start), predict))
+        return found
+
+    def _predict(
+        self, turn: nn.Module, layer: int, number: int, features: Tensor, known: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        first = known[:, self.config.layers[0]]
+        values = torch.cat([first, first.abs()], 1) if layer == 0 else known[:, : self.config.layers[1].stop].abs()
+        found: Tensor = turn(features, values[:, : self.config.known(layer, number)]).float()
+        if layer >= MEANS:
+            return torch.zeros_like(found), found
+        mu, s = found.chunk(2, 1)
+        return mu, s
 
     def _round(self, residual: Tensor, log2_scale: Tensor, cost: Tensor) -> Tensor:
         """`rdoq.rounded` with a straight-through gradient."""
@@ -309,43 +303,3 @@ class ContextModel(nn.Module, ABC):
             hyper=z_rate,
             hyper_log2_scale=z_log2_scale.expand_as(z),
         )
-
-
-class EntropyModel(ContextModel):
-    """A hyper-prior and a context of four stages."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        levels, latents, hyper = config.levels, config.latents, config.hyper_latents
-        self.log2_gain = nn.Parameter(first_gains(config)[:, None].repeat(1, latents))
-        self.log2_sigma = nn.Parameter(torch.zeros(latents))
-        self.hyper_analysis = HyperAnalysis(config)
-        self.hyper_gain = nn.Parameter(torch.full((levels, hyper), 1.0))
-        self.hyper_bias = nn.Parameter(torch.zeros(levels, hyper))
-        self.hyper_log2_scale = nn.Parameter(torch.zeros(levels, hyper))
-        self.hyper_input_scale = nn.Parameter(torch.full((levels, hyper), 0.5))
-        self.hyper_input_bias = nn.Parameter(torch.zeros(levels, hyper))
-        self.feature_bias = nn.Parameter(torch.zeros(levels, config.context_width))
-        self.hyper_synthesis = HyperSynthesis(config)
-        self.steps = nn.ModuleList(ContextStage(config, first=step == 0) for step in range(CONTEXT_STAGES))
-
-    def passes(self) -> list[ContextPass]:
-        """The stages in the order of coding."""
-        latents = self.config.latents
-        return [ContextPass(slice(0, latents), groups_of(n, latents), step) for n, step in enumerate(self.steps)]
-
-    def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
-        """Latents in quantisation steps -> hyper-latents before rounding, centred on zero."""
-        gain, bias = torch.exp2(interpolate(self.hyper_gain, level)), interpolate(self.hyper_bias, level)
-        centred: Tensor = self.hyper_analysis(scaled) * gain + bias
-        return centred
-
-    def features(self, z: Tensor, level: Tensor) -> Tensor:
-        """Rounded hyper-latents (B, hyper_latents, hz, wz) -> (B, context_width, 4hz, 4wz).
-
-        All stages have them as input.
-        """
-        x = z * interpolate(self.hyper_input_scale, level) + interpolate(self.hyper_input_bias, level)
-        features: Tensor = self.hyper_synthesis(x) + interpolate(self.feature_bias, level)
-        return features

@@ -1,23 +1,23 @@
 """The floating-point networks as engines run them, from the `transforms` of a weights file.
 
-Their twins for training are `transforms.Refinement` and `entropy_model.HyperAnalysis`.
+Their twins for training are `transforms.Refinement` and the hyper-analysis of `entropy_model.EntropyModel`.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.errors import WeightsError
-
-from .config import BLOCK, INPUT_FACTOR, PATCH, SLOPE
+from .condition import Condition
+from .config import BLOCK, HYPER_WIDTH, INPUT_FACTOR, PATCH, SLOPE, ModelConfig
 from .engine import VECTOR, Array, Engine, Input, Network, Operations, Program, Tensor
 from .exact import inside, usual_size
 from .patches import PHASES, from_patches, to_patches
+from .weights import Parameters
 
 MOST_BLOCKS = 36
 """The most blocks along a side that the refinement takes at once. So many fit a processor's cache and take 30 MB. With
@@ -27,44 +27,8 @@ COARSE = 4
 """If an axis is taken in parts, their sizes are multiples of this many blocks: each new size must be compiled."""
 
 
-class RefinementConfig(Protocol):
-    """What is used of a configuration."""
-
-    @property
-    def bands(self) -> int: ...
-    @property
-    def refinement_width(self) -> int: ...
-    @property
-    def refinement_blocks(self) -> int: ...
-    @property
-    def adaptations(self) -> int: ...
-
-
-class Parameters:
-    """A weights file's tensors in float32, by name. Raises `WeightsError` for missing ones and wrong shapes."""
-
-    def __init__(self, tensors: Mapping[str, NDArray[Any]], prefix: str) -> None:
-        self._tensors, self._prefix = tensors, prefix
-
-    def get(self, name: str, *shape: int) -> Array:
-        """A tensor in this shape; the stored one may have another with as many values."""
-        key = f"{self._prefix}.{name}"
-        found = self._tensors.get(key)
-        if found is None or found.size != np.prod(shape):
-            raise WeightsError(f"the weights do not fit their configuration: {key} should be {shape}")
-        return found.astype(np.float32).reshape(shape)
-
-    def pointwise(self, name: str, outputs: int, inputs: int) -> tuple[Array, Array]:
-        """Weight and bias of a 1x1 layer."""
-        return self.get(f"{name}.weight", outputs, inputs), self.get(f"{name}.bias", outputs)
-
-    def depthwise(self, name: str, channels: int) -> tuple[Array, Array]:
-        """Weight and bias of a depthwise 3x3 layer."""
-        return self.get(f"{name}.weight", channels, 3, 3), self.get(f"{name}.bias", channels)
-
-
 class _Block:
-    """`layers.ResidualBlock`, `inner` channels wide inside."""
+    """A residual block, `inner` channels wide inside."""
 
     def __init__(self, parameters: Parameters, name: str, width: int, inner: int) -> None:
         self._depthwise = parameters.depthwise(f"{name}.depthwise", width)
@@ -79,37 +43,14 @@ class _Block:
         return ops.add(ops.pointwise(ops.leaky_relu(ops.pointwise(y, *self._expand), SLOPE), *self._project), x)
 
 
-class ConditionProgram(Protocol):
-    """What conditions a refinement: a network at 1/16 on an image's decoded latents."""
-
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """What the network takes: an array at 1/16, and vectors."""
-
-    @property
-    def width(self) -> int:
-        """The channels of its result."""
-
-    def network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The network. Its one result is at 1/16 and depends on neighbours, too."""
-
-    def modulations(self, ops: Operations, result: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
-        """From that result a factor and a shift for each residual block, at 1/4."""
-
-
 class RefinementProgram:
     """The residual network on decoded pixels."""
 
-    def __init__(
-        self,
-        config: RefinementConfig,
-        parameters: Parameters,
-        engine: Engine,
-        inner: int,
-        condition: ConditionProgram | None = None,
-    ) -> None:
-        """With blocks `inner` channels wide inside, which a network may `condition`."""
-        self._condition, outputs, width = condition, config.bands * PATCH**2, config.refinement_width
+    def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
+        """`tensors`: the `transforms.*` tensors of a weights file, without that prefix. Raises `WeightsError`."""
+        parameters = Parameters(tensors, "refinement")
+        self.condition = condition = Condition(config, parameters)
+        outputs, width, inner = config.bands * PATCH**2, config.refinement_width, config.refinement_inner
         self._halo = -(-config.refinement_blocks * PATCH // BLOCK)
         weight, self._enter_bias = parameters.pointwise("enter", width, outputs)
         position_bias = parameters.get("position_bias", width, PHASES)
@@ -117,9 +58,11 @@ class RefinementProgram:
         self._blocks = [_Block(parameters, f"blocks.{i}", width, inner) for i in range(config.refinement_blocks)]
         self.leave = parameters.pointwise("leave", outputs, width)
         self.adaptations = parameters.get("adaptations", config.adaptations, outputs, width)
-        inputs = [Input(outputs + PHASES, channels_last=True, stride=PATCH), Input(width, VECTOR)]
-        if condition:
-            inputs.append(Input(condition.width, channels_last=True, stride=BLOCK))
+        inputs = [
+            Input(outputs + PHASES, channels_last=True, stride=PATCH),
+            Input(width, VECTOR),
+            Input(condition.width, channels_last=True, stride=BLOCK),
+        ]
 
         def built(network: Network, *given: Input, any_size: bool = False) -> list[Program]:
             return [
@@ -129,7 +72,7 @@ class RefinementProgram:
 
         self._plain = built(self._network, *inputs)
         self._adapted = built(self._adapted_network, *inputs, Input(1, (outputs, width)))
-        self._conditions = built(condition.network, *condition.inputs, any_size=True) if condition else []
+        self._conditions = built(condition.network, *condition.inputs, any_size=True)
         self._before_last = engine.build(lambda ops, x: [self._features(ops, x)], inputs, exact=False)
 
     def correction(
@@ -137,7 +80,7 @@ class RefinementProgram:
         planes: Array,
         bias: Array,
         log2_scale: float,
-        condition: Sequence[Array] = (),
+        condition: Sequence[Array],
         adaptation: Sequence[int] = (),
         inner: tuple[slice, slice] | None = None,
         *,
@@ -145,13 +88,13 @@ class RefinementProgram:
     ) -> Array:
         """What to add to (bands, H, W) decoded pixels around zero, H and W multiples of 16.
 
-        `bias` (width,) and `log2_scale` are those of the level; `condition` are the inputs of the network that
-        conditions, the first (H/16, W/16, channels). `adaptation` says how much of each of the first `adaptations` is
+        `bias` (width,) and `log2_scale` are those of the level; `condition` is what `Condition.values` gives
+        for the decoded latents. `adaptation` says how much of each of the first `adaptations` is
         added to the last layer's weights. With `inner`, only these rows and columns come back. `fine` asks for float32,
         whose differences between machines 16 bits hardly show.
         """
         program, weights = self._program(adaptation, fine)
-        conditioned = self._conditions[fine](*condition) if condition else []
+        (conditioned,) = self._conditions[fine](*condition)
         rows, columns = inner or (slice(0, planes.shape[1]), slice(0, planes.shape[2]))
         down, across = (
             parts_of(length // BLOCK, blocks_of(part), self._halo)
@@ -167,18 +110,18 @@ class RefinementProgram:
         top, left = rows.start % BLOCK, columns.start % BLOCK
         return result[:, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
-    def features(self, planes: Array, bias: Array, condition: Sequence[Array] = ()) -> Array:
+    def features(self, planes: Array, bias: Array, condition: Sequence[Array]) -> Array:
         """(bands, H, W) decoded pixels -> the input of the last layer, (width, H/4, W/4)."""
-        conditioned = self._conditions[False](*condition) if condition else []
+        (conditioned,) = self._conditions[False](*condition)
         whole = slice(0, planes.shape[1] // BLOCK), slice(0, planes.shape[2] // BLOCK)
         (found,) = self._before_last(*self._inputs(planes, bias, conditioned, whole))
         return found
 
     @staticmethod
-    def _inputs(planes: Array, bias: Array, conditioned: Sequence[Array], blocks: tuple[slice, slice]) -> list[Array]:
+    def _inputs(planes: Array, bias: Array, conditioned: Array, blocks: tuple[slice, slice]) -> list[Array]:
         """The inputs of `_features` for a part of the pixels, given in blocks."""
         rows, columns = (_scaled(part, BLOCK) for part in blocks)
-        return [to_patches(planes[:, rows, columns]), bias[:, None, None], *(x[blocks] for x in conditioned)]
+        return [to_patches(planes[:, rows, columns]), bias[:, None, None], conditioned[blocks]]
 
     def _program(self, adaptation: Sequence[int], fine: bool) -> tuple[Program, list[Array]]:
         """The program that computes the correction with an adaptation, and its last inputs."""
@@ -189,10 +132,8 @@ class RefinementProgram:
         return self._adapted[fine], [weight[None]]
 
     def _features(self, ops: Operations, inputs: Sequence[Tensor]) -> Tensor:
-        patches, bias, *conditioned = inputs
-        modulations: Sequence[tuple[Tensor, Tensor] | None] = [None] * len(self._blocks)
-        if self._condition is not None:
-            modulations = self._condition.modulations(ops, *conditioned)
+        patches, bias, conditioned = inputs
+        modulations = self.condition.modulations(ops, conditioned)
         x = ops.add(ops.pointwise(patches, self._enter_weight, self._enter_bias), bias)
         for block, modulation in zip(self._blocks, modulations, strict=True):
             x = block(ops, x, modulation)
@@ -210,10 +151,9 @@ class RefinementProgram:
 class HyperAnalysisProgram:
     """Latents to hyper-latents, before these are rounded."""
 
-    def __init__(
-        self, latents: int, width: int, outputs: int, tensors: Mapping[str, NDArray[Any]], engine: Engine
-    ) -> None:
-        """From so many latents to so many outputs, `width` channels wide between them."""
+    def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
+        """As `RefinementProgram`."""
+        latents, width, outputs = config.latents, HYPER_WIDTH, config.hyper_latents
         parameters = Parameters(tensors, "hyper_analysis.network")
         self._enter = parameters.pointwise("0", width, 2 * latents)
         sizes = zip((2, 4), (width, outputs), strict=True)

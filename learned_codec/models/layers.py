@@ -10,6 +10,13 @@ from .config import BLOCK, SLOPE
 from .lapping import HALF
 
 
+def interpolate(table: Tensor, level: Tensor) -> Tensor:
+    """(levels, C) table, (B,) real-valued levels -> (B, C, 1, 1) by linear interpolation."""
+    lower = level.floor().clamp(0, len(table) - 2).long()
+    fraction = (level - lower)[:, None].to(table.dtype)
+    return (table[lower] * (1 - fraction) + table[lower + 1] * fraction)[:, :, None, None]
+
+
 class ResidualBlock(nn.Module):
     """Depthwise 3x3, 1x1 to twice the width, leaky ReLU, 1x1 back, added to the input.
 

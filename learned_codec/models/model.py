@@ -1,28 +1,47 @@
-"""A model of the first generation. Built once per weights file and engine."""
+"""A model: pixels to latents, latents to a payload, and back. Built once per weights file and engine."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.entropy import Decoder, Encoder
+from learned_codec.entropy import SKIPPED_BINS, CoderModels
+from learned_codec.entropy.tables import MAX_SYMBOL
 from learned_codec.errors import WeightsError
 
-from . import rdoq
-from .base import BaseModel, Coded
+from . import coding, rdoq
 from .block_transform import BlockTransform
-from .config import BLOCK, ModelConfig
+from .coding import TileEncoder
+from .config import BLOCK, EXTRA_GAIN, HYPER_STRIDE, LIMITS, PASSES, QUALITY_STEPS
 from .engine import Array, Engine, engine_for
-from .exact import MEAN_BITS, ExactEntropyModel, Stage, hyper_size, usual_size
-from .inference import HyperAnalysisProgram, Parameters, RefinementProgram
-from .rdoq import OPTIMISED, SINGLE_PASS
+from .exact import ExactEntropyModel, LevelTables, usual_size
+from .inference import HyperAnalysisProgram, RefinementProgram
+from .rdoq import OPTIMISED, SINGLE_PASS, Strength
 from .shape_adaptive import Shape
-from .stages import add_symbols, channels_of, hyper_runs, ordered, values_of
 from .weights import LEVEL_TABLES, Weights
 
+REFINEMENT_FADES = 3.0
+"""The octaves by which the refinement's output gets smaller per level, beyond the last trained one."""
 
-class Model(BaseModel):
-    """A hyper-prior and four stages of context. Stateless after construction; threads may share it."""
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Coded latents.
+
+    `encoder` holds the symbols and writes the payload. `decoded` (h, w, latents) are the latents that a decoder will
+    get, in quantisation steps.
+    """
+
+    encoder: TileEncoder
+    decoded: Array
+
+
+class Model:
+    """Analysis, exact entropy model and synthesis. Stateless after construction; threads may share it."""
 
     def __init__(self, weights: Weights, engine: Engine | None = None) -> None:
         """`engine` runs the networks, by default on the CPU.
@@ -30,56 +49,151 @@ class Model(BaseModel):
         Raises `WeightsError` if the weights don't fit their configuration.
         """
         engine = engine or engine_for("cpu")
-        self.config: ModelConfig = weights.config_as(ModelConfig)
+        self.config, self.id, self.device, self._engine = weights.config, weights.id, engine.device, engine
+        self.levels: Mapping[str, NDArray[Any]] = weights.part("levels")
+        if missing := LEVEL_TABLES.keys() - self.levels.keys():
+            raise WeightsError(f"the weights lack levels.{', levels.'.join(sorted(missing))}")
         transforms = weights.part("transforms")
-        super().__init__(weights, LEVEL_TABLES, _block_transform(self.config, transforms), engine)
-        refinement, inner = Parameters(transforms, "synthesis.refinement"), 2 * self.config.refinement_width
-        self.refinement = RefinementProgram(self.config, refinement, engine, inner)
+        self.transform = BlockTransform.of(weights)
+        self.positions = self.transform.positions
+        self.coder_models = CoderModels(weights.scale_tables())
+        self._savings = rdoq.savings(self.coder_models.tables)
+        self.refinement = RefinementProgram(self.config, transforms, engine)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), engine)
-        width = self.config.hyper_latents
-        self._hyper_analysis = HyperAnalysisProgram(self.config.latents, width, width, transforms, engine)
+        self._hyper_analysis = HyperAnalysisProgram(self.config, transforms, engine)
+
+    @property
+    def max_step(self) -> int:
+        """The quality step of quality 100, the last trained one; the lowest is 0."""
+        return self.config.max_step
+
+    def at(self, name: str, step: int) -> Array:
+        """A per-level table at a quality step, (C,)."""
+        trained, beyond = self.config.split(step)
+        level, extra = trained / QUALITY_STEPS, beyond / QUALITY_STEPS
+        table, lower = self.levels[name], min(int(level), self.config.levels - 2)
+        fraction = np.float32(level - lower)
+        values: Array = table[lower] * (1 - fraction) + table[lower + 1] * fraction
+        if name == "log2_gain":
+            return values + np.float32(extra * EXTRA_GAIN / 256)
+        if name == "log2_inverse":  # learned for coarse quantisation; with fine steps it would only add error
+            return values * np.float32(max(0.0, 1 - extra))
+        return values - np.float32(REFINEMENT_FADES * extra) if name == "refinement_scale" else values
+
+    def analyse(self, pixels: Array, shape: Shape | None = None) -> Array:
+        """(bands, H, W) float32 in [0, 1], H and W multiples of 16 -> (H/16, W/16, latents) float32.
+
+        `shape` says which pixels are coded, if not all. `code`, `decode` and `synthesise` must be given the same one.
+        """
+        return self.transform.analyse(pixels, shape)
+
+    def linear(self, latents: Array, shape: Shape | None = None) -> Array:
+        """(h, w, latents) latents as analysed -> (bands, 16h, 16w) pixels before the refinement, around zero."""
+        return self.transform.synthesise(latents, shape)
+
+    def scales(self, step: int) -> tuple[Array, Array]:
+        """(latents,) each: the gain and the step size at a quality step, which `code` and `synthesise` multiply by."""
+        gain: Array = np.exp2(self.at("log2_gain", step))
+        return gain, self.step_size(step)
+
+    def step_size(self, step: int) -> Array:
+        """(latents,) what `synthesise` multiplies decoded latents by: 1 / gain, with a learned correction."""
+        size: Array = np.exp2(self.at("log2_inverse", step) - self.at("log2_gain", step))
+        return size
+
+    def coded(self, shape: Shape | None) -> NDArray[np.bool_] | None:
+        """(h, w, latents): which latents of a region of this shape are coded. None: all."""
+        return None if shape is None else shape.coded(self.positions)
+
+    def saved(self, latents: Array, decoded: Array, step: int) -> float:
+        """How many bits (h, w, latents) `decoded` latents are worth: what they gain over zeros."""
+        gain = np.exp2(self.at("log2_gain", step))
+        gains = np.einsum("hwc,hwc->c", decoded, 2 * latents * gain - decoded)
+        return float(self.error_cost(step, SINGLE_PASS) @ gains)
+
+    def error_cost(self, step: int, strength: Strength) -> Array:
+        """(latents,) `rdoq.error_cost` at a quality step."""
+        log2_size = self.at("log2_inverse", step) - self.at("log2_gain", step)
+        worth = self.config.bits_per_error(step / QUALITY_STEPS)
+        frequencies = np.hypot(self.positions // BLOCK, self.positions % BLOCK).astype(np.float32)
+        cost: Array = rdoq.error_cost(worth, log2_size, frequencies, strength)
+        return cost
+
+    # -- synthesis ----------------------------------------------------------------------------------------------------
+
+    def synthesise(
+        self,
+        decoded: Array,
+        step: int,
+        adaptation: Sequence[int] = (),
+        shape: Shape | None = None,
+        inner: tuple[slice, slice] | None = None,
+        *,
+        refined: bool = True,
+        fine: bool = False,
+    ) -> Array:
+        """(h, w, latents) decoded latents in quantisation steps -> (bands, 16h, 16w) float32, not clipped.
+
+        `adaptation` is that of this image, as in its file. With `inner`, only these rows and columns come back. Unless
+        `refined`, the pixels are those before the refinement, which takes a third of the time. For more than 8 bits the
+        refinement must be `fine`, in float32.
+        """
+        planes = self.transform.synthesise(decoded, shape, self.step_size(step))
+        if not refined:
+            planes += np.float32(0.5)
+            return planes if inner is None else planes[:, *inner]
+        bias, (log2_scale,) = self.at("refinement_bias", step), self.at("refinement_scale", step)
+        pixels = self.refinement.correction(
+            planes, bias, float(log2_scale), self._condition(decoded, step), adaptation, inner, fine=fine
+        )
+        pixels += np.float32(0.5)
+        pixels += planes if inner is None else planes[:, *inner]
+        return pixels
+
+    def features(self, planes: Array, decoded: Array, step: int) -> Array:
+        """The input of the refinement's last layer, (width, H/4, W/4).
+
+        It is that for (bands, H, W) pixels before the refinement, which are those of the (h, w, latents) `decoded`
+        latents.
+        """
+        return self.refinement.features(planes, self.at("refinement_bias", step), self._condition(decoded, step))
+
+    def _condition(self, decoded: Array, step: int) -> Sequence[Array]:
+        """What conditions the refinement of an image with these decoded latents."""
+        known = slice(self.config.layers[1].stop)  # the condition needs no others
+        unit = np.exp2(self.at("log2_gain", step)[known] + self.levels["log2_sigma"][known])
+        return self.refinement.condition.values(decoded[..., known] / unit, self.at("refinement_condition", step))
 
     # -- entropy coding -----------------------------------------------------------------------------------------------
 
-    def encoder(self) -> Encoder:
-        """As `BaseModel.encoder`."""
-        return Encoder(self.coder_models)
+    def encoder(self) -> TileEncoder:
+        """An encoder for the components of a tile."""
+        return TileEncoder(self.coder_models)
 
     def code(
         self,
         latents: Array,
         step: int,
         *,
-        encoder: Encoder | None = None,
+        encoder: TileEncoder | None = None,
         distortion_weight: float = 1.0,
         optimised: Array | None = None,
         shape: Shape | None = None,
         plain: bool = False,
     ) -> Coded:
-        """As `BaseModel.code`."""
-        height, width, _ = latents.shape
-        self._engine.prepare([self._hyper_analysis.program, *self.exact.programs], *usual_size(height, width))
-        level = self.exact.level(step)
-        gain: Array = np.exp2(self.at("log2_gain", step))
-        target = latents if optimised is None else optimised
+        """Quantise and code (h, w, latents) latents of `analyse` at a quality step.
+
+        With `encoder`, that of another component of the same tile, the symbols are added to it. `distortion_weight` is
+        how much errors count. If `optimised` latents are given, these are quantised; the hyper-latents are still made
+        from `latents`. With `plain`, rounding is to the nearest integer, else by RDOQ.
+        """
+        self._engine.prepare([self._hyper_analysis.program, *self.exact.programs], *usual_size(*latents.shape[:2]))
+        hyper = self._hyper_latents(latents, step, self.exact.level(step))
+        scaled = (latents if optimised is None else optimised) * np.exp2(self.at("log2_gain", step))
         strength = SINGLE_PASS if optimised is None else OPTIMISED
-        cost = np.float32(distortion_weight) * self.error_cost(step, strength)
+        cost = None if plain else np.float32(distortion_weight) * self.error_cost(step, strength)
         found = encoder or self.encoder()
-
-        def quantise(stage: Stage) -> None:
-            runs, place = ordered(stage)
-            channel = channels_of(stage).take(runs.order)
-            means = stage.means.reshape(-1)
-            residual = values_of(target, stage).take(runs.order) * gain[channel]
-            residual -= means.take(place) * np.float32(2.0**-MEAN_BITS)
-            symbols = rdoq.rounded(residual, runs.counts, None if plain else cost[channel], self._savings)
-            found.push(symbols, runs.counts)
-            add_symbols(means, place, symbols)
-
-        hyper = self._hyper_latents(latents, step, level)
-        runs = hyper_runs(level, *hyper.shape[:2])
-        found.push(hyper.reshape(-1).take(runs.order), runs.counts)
-        return Coded(found, self.exact.latents(hyper, level, height, width, quantise, self.coded(shape)))
+        return Coded(found, coding.code(self.exact, found, scaled, hyper, step, self._savings, cost, self.coded(shape)))
 
     def decode(
         self,
@@ -89,32 +203,27 @@ class Model(BaseModel):
         width: int,
         components: int = 1,
         shape: Shape | None = None,
-        factor: int = 1,  # noqa: ARG002 - here, all latents are in one stream
+        factor: int = 1,
     ) -> list[Array]:
-        """As `BaseModel.decode`. Whatever the factor, all latents are decoded."""
+        """A payload of `code` -> each component's (height, width, latents) decoded latents in quantisation steps.
+
+        The layers that an image reduced by `factor` doesn't need are zeros. Raises `CorruptDataError` where the payload
+        does not end with its last symbol.
+        """
         self._engine.prepare(self.exact.programs, *usual_size(height, width))
-        level = self.exact.level(step)
-        decoder = Decoder(self.coder_models, payload)
+        layers = next((n for n, limit in enumerate(LIMITS, 1) if limit * factor >= LIMITS[-1]), len(PASSES))
+        return coding.decode(
+            self.exact, self.coder_models, bytes(payload), step, (height, width), components, self.coded(shape), layers
+        )
 
-        def read(stage: Stage) -> None:
-            mine, place = ordered(stage)
-            add_symbols(stage.means.reshape(-1), place, decoder.pop(mine.counts))
-
-        runs = hyper_runs(level, *hyper_size(height, width))
-        found, coded = [], self.coded(shape)
-        for _ in range(components):
-            hyper = np.zeros((*hyper_size(height, width), len(level.hyper_bins)), np.int32)
-            hyper.reshape(-1)[runs.order] = decoder.pop(runs.counts)
-            found.append(self.exact.latents(hyper, level, height, width, read, coded))
-        decoder.finish()
+    def _hyper_latents(self, latents: Array, step: int, level: LevelTables) -> NDArray[np.int32]:
+        """Quantised hyper-latents (hz, wz, hyper_latents) of latents."""
+        height, width, _ = latents.shape
+        padding = (0, -height % HYPER_STRIDE), (0, -width % HYPER_STRIDE), (0, 0)
+        if any(map(any, padding)):
+            latents = np.pad(latents, padding, mode="edge")
+        gain = np.exp2(self.at("log2_gain", self.config.split(step)[0]))
+        z = self._hyper_analysis(latents, gain, np.exp2(self.at("hyper_gain", step)), self.at("hyper_bias", step))
+        rounded = np.clip(np.rint(z), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
+        found: NDArray[np.int32] = rounded * (level.hyper_bins >= SKIPPED_BINS)
         return found
-
-
-def _block_transform(config: ModelConfig, transforms: dict[str, NDArray[np.floating]]) -> BlockTransform:
-    names = ("analysis.skeleton.weight", "synthesis.skeleton.weight")
-    filters = ("analysis.pre_filter.matrix", "synthesis.post_filter.matrix")
-    shapes = dict.fromkeys(names, (config.latents, config.bands, BLOCK, BLOCK)) | dict.fromkeys(filters, (BLOCK, BLOCK))
-    for name, shape in shapes.items():
-        if name not in transforms or transforms[name].shape != shape:
-            raise WeightsError(f"the weights do not fit their configuration: transforms.{name} should be {shape}")
-    return BlockTransform.of(*(transforms[name] for name in (*names, *filters)))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +11,13 @@ from torch import Tensor, nn
 from learned_codec.errors import WeightsError
 
 from . import rdoq
-from .config import ModelConfig
-from .entropy_model import ContextModel, EntropyModel, interpolate
-from .layered.config import LayeredConfig
+from .block_transform import BlockTransform
+from .config import BLOCK, ModelConfig
+from .entropy_model import EntropyModel
+from .layers import interpolate
 from .shape_adaptive import Shape
-from .transforms import Analysis, Refinement, Synthesis, frequencies, positions
+from .transforms import LappedTransform, Refinement
 from .weights import LEVEL_TABLES, Weights
-
-if TYPE_CHECKING:
-    from .layered.network import ConditionedRefinement
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,43 +29,48 @@ class Output:
     hyper_bits: Tensor
 
 
-class BaseNetwork(nn.Module, ABC):
-    """A codec of any generation in floating point. Levels are real numbers in [0, levels - 1]."""
+class Network(nn.Module):
+    """The codec in floating point. Levels are real numbers in [0, levels - 1]."""
 
-    config: ModelConfig | LayeredConfig
-    entropy: ContextModel
-    log2_inverse: Tensor
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.transform = LappedTransform(config.bands)
+        self.entropy, self.refinement = EntropyModel(config), Refinement(config)
+        self.log2_inverse = nn.Parameter(torch.zeros(config.levels, config.latents))
 
-    @property
-    @abstractmethod
-    def refining(self) -> Refinement | ConditionedRefinement:
-        """The refinement."""
+    def frequencies(self) -> Tensor:
+        """(latents, 1, 1) the frequency of each latent's component: sqrt(u^2 + v^2) half waves in a block."""
+        positions = self.transform.components % BLOCK**2
+        return torch.hypot((positions // BLOCK).float(), (positions % BLOCK).float())[:, None, None]
 
-    @abstractmethod
     def analyse(self, x: Tensor) -> Tensor:
         """(B, bands, H, W) images in [0, 1], H and W multiples of 16 -> (B, latents, H/16, W/16)."""
+        return self.transform.analyse(x)
 
-    @abstractmethod
     def pixels(
         self, latents: Tensor, normalised: Tensor, tables: Mapping[str, Tensor], shape: Shape | None = None
     ) -> Tensor:
         """(B, latents, h, w) dequantised latents -> (B, bands, 16h, 16w).
 
         `normalised` are the decoded latents over their base scale. `tables` are those of the level by name, (B,
-        channels, 1, 1): `refinement_bias` and the like.
+        channels, 1, 1): `refinement_bias` and the like. `shape` says which pixels are coded, if not all.
         """
+        planes = self.transform.synthesise(latents, shape)
+        bias, scale, condition = (tables[f"refinement_{name}"] for name in ("bias", "scale", "condition"))
+        # Small latents change the condition by leaps: no slope at them holds for a whole quantisation step.
+        correction = self.refinement.correction(planes, normalised.detach(), bias, scale, condition)
+        found: Tensor = planes + correction + 0.5
+        return found
 
-    @abstractmethod
     def tables(self) -> dict[str, Tensor]:
         """The tables by level that `pixels` takes, (levels, channels)."""
-
-    @abstractmethod
-    def positions(self) -> Tensor:
-        """(latents,) int64 positions in a block: `transforms.positions`."""
-
-    def frequencies(self) -> Tensor:
-        """(latents, 1, 1) the frequency of each latent's component, in half waves in a block."""
-        return frequencies(self.positions())[:, None, None]
+        own = self.refinement
+        return {
+            "refinement_bias": own.level_bias,
+            "refinement_scale": own.level_scale,
+            "refinement_condition": own.cond_level,
+        }
 
     def synthesise(self, decoded: Tensor, level: Tensor) -> Tensor:
         """(B, latents, h, w) decoded latents in quantisation steps and (B,) levels -> (B, bands, 16h, 16w)."""
@@ -96,78 +97,26 @@ class BaseNetwork(nn.Module, ABC):
         return Output(image, coded.latent_bits.sum((1, 2, 3)), coded.hyper_bits.sum((1, 2, 3)))
 
 
-class Network(BaseNetwork):
-    """The first generation."""
+def network_of_weights(source: Weights) -> Network:
+    """The floating-point network of a weights file, to train it further or to optimise latents.
 
-    config: ModelConfig
-    entropy: EntropyModel
+    Weights were rounded to float16.
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.analysis = Analysis(config)
-        self.entropy = EntropyModel(config)
-        self.synthesis = Synthesis(config)
-        self.log2_inverse = nn.Parameter(torch.zeros(config.levels, config.latents))
-
-    @property
-    def refining(self) -> Refinement:
-        """As `BaseNetwork.refining`."""
-        return self.synthesis.refinement
-
-    def analyse(self, x: Tensor) -> Tensor:
-        """As `BaseNetwork.analyse`."""
-        found: Tensor = self.analysis(x)
-        return found
-
-    def pixels(
-        self,
-        latents: Tensor,
-        normalised: Tensor,  # noqa: ARG002 - the refinement is not conditioned
-        tables: Mapping[str, Tensor],
-        shape: Shape | None = None,
-    ) -> Tensor:
-        """As `BaseNetwork.pixels`."""
-        found: Tensor = self.synthesis(latents, tables["refinement_bias"], tables["refinement_scale"], None, shape)
-        return found
-
-    def tables(self) -> dict[str, Tensor]:
-        """As `BaseNetwork.tables`."""
-        refinement = self.synthesis.refinement
-        return {"refinement_bias": refinement.level_bias, "refinement_scale": refinement.level_scale}
-
-    def positions(self) -> Tensor:
-        """As `BaseNetwork.positions`."""
-        return positions(self.analysis.skeleton.weight)
-
-
-PARAMETER_TABLES = {parameter: table for table, parameter in LEVEL_TABLES.items()}
-
-
-def transform_name(key: str) -> str | None:
-    """The name of a network parameter in the `transforms` part of a weights file, or None if it is not in that part."""
-    name = key.removeprefix("entropy.")
-    kept = name.startswith(("analysis.", "synthesis.", "hyper_analysis.")) and key not in PARAMETER_TABLES
-    return name if kept else None
-
-
-def first_of_weights(source: Weights) -> Network:
-    """As `networks.network_of_weights`, for the first generation."""
+    Raises `WeightsError` if the file lacks the `training` part, which coding doesn't need.
+    """
+    transforms, levels, training = (source.part(part) for part in ("transforms", "levels", "training"))
     with torch.device("cpu"):  # not on the caller's default device
-        network = Network(source.config_as(ModelConfig)).float()
-    parts = {part: source.part(part) for part in ("transforms", "levels", "training")}
-    state = {}
-    for key, value in network.state_dict().items():
-        name = transform_name(key)
-        part, name = (
-            ("transforms", name)
-            if name
-            else ("levels", PARAMETER_TABLES[key])
-            if key in PARAMETER_TABLES
-            else ("training", key)
-        )
-        if name not in parts[part]:
-            raise WeightsError(f"the weights lack {part}.{name}, which only training and encoder effort need")
-        state[key] = torch.from_numpy(parts[part][name]).to(value.dtype)
+        network = Network(source.config).float()
+    network.transform.take(BlockTransform.of(source))
+    known = {f"entropy.{name}": value for name, value in training.items()}
+    known |= {name.replace("hyper_analysis.network", "entropy.hyper_analysis"): x for name, x in transforms.items()}
+    known |= {key: levels[table] for table, key in LEVEL_TABLES.items() if table in levels}
+    state = network.state_dict()
+    for key, value in state.items():
+        if key.startswith("transform."):
+            continue
+        if key not in known:
+            raise WeightsError(f"the weights lack {key}, which only training and encoder effort need")
+        state[key] = torch.from_numpy(known[key]).to(value.dtype)
     network.load_state_dict(state)
     return network.eval()

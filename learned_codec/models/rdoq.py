@@ -37,7 +37,7 @@ class Strength:
 
 
 SINGLE_PASS = Strength(1.2, 4.0)
-"""Chosen on validation images. (rgb-1 and mono-1 were trained with 1.7 and 1.3 at every frequency.)"""
+"""Chosen on validation images. (Earlier models were trained with 1.7 and 1.3 at every frequency.)"""
 
 OPTIMISED = Strength(1.0, 0.15)
 """Also chosen there, for latents optimised by `effort`, which itself counts what contexts lose."""

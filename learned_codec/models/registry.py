@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from learned_codec.errors import InvalidInputError, MissingDependencyError, ModelError, UnknownModelError, WeightsError
 
 if TYPE_CHECKING:
-    from .base import BaseModel
     from .effort import Optimiser
-    from .network import BaseNetwork
+    from .model import Model
+    from .network import Network
     from .weights import Weights
 
-DEFAULTS = {1: "mono-1", 3: "rgb-1"}
+DEFAULTS = {1: "mono-2", 3: "rgb-2"}
 """The default model by number of bands. Files of a user never change it."""
 
 VARIABLE = "LEARNED_CODEC_MODELS"
@@ -160,7 +160,7 @@ def _here() -> str:
     return f"here are: {', '.join(card.name for card in list_models()) or 'none'}"
 
 
-def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) -> BaseModel:
+def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) -> Model:
     """A model ready for use, with `threads` for each matrix product. Models are immutable and kept for the next call.
 
     Raises `WeightsError`, `UnknownModelError`, and the errors of `engine_for`.
@@ -171,7 +171,7 @@ def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) ->
     return _loaded(card.path, card.weights_id, device, threads)
 
 
-def optimiser(model: BaseModel, card: ModelCard, effort: int) -> Optimiser:
+def optimiser(model: Model, card: ModelCard, effort: int) -> Optimiser:
     """The optimiser of latents for a model with this card; `effort` is 1, 2 or 3.
 
     Raises `MissingDependencyError`, or `ModelError` where torch can't be used.
@@ -207,15 +207,15 @@ def forget() -> None:
 
 
 @lru_cache(maxsize=6)  # the package's models, each for two numbers of threads
-def _loaded(path: Path, weights_id: str, device: str, threads: int) -> BaseModel:
-    from .build import model_of
+def _loaded(path: Path, weights_id: str, device: str, threads: int) -> Model:
     from .engine import engine_for
+    from .model import Model
 
-    return model_of(_weights(path, weights_id), engine_for(device, threads))
+    return Model(_weights(path, weights_id), engine_for(device, threads))
 
 
 @lru_cache(maxsize=4)
-def _network(path: Path, weights_id: str, device: str) -> BaseNetwork:
+def _network(path: Path, weights_id: str, device: str) -> Network:
     from .effort import prepared
 
     return prepared(_weights(path, weights_id), device)

@@ -1,44 +1,92 @@
-"""ResNet-Lite: the analysis and synthesis transforms between pixels and latents.
+"""ResNet-Lite: the transforms between pixels and latents, to differentiate.
 
-Both are a block transform (a DCT; its weights are called `skeleton` in weights files) and a lapped filter, before the
-analysis and after the synthesis. The synthesis ends in the refinement, a residual network on the decoded pixels, whose
-last layer starts at zero. So training starts from a lapped DCT codec and improves on it. Nothing passes from analysis
-to synthesis except the latents.
+They are a block transform and a lapped filter, before the analysis and after the synthesis. The synthesis ends in the
+refinement, a residual network on the decoded pixels, whose last layer starts at zero. So training starts from a lapped
+DCT codec and improves on it. Nothing passes from analysis to synthesis except the latents.
+
+`block_transform.py` computes the linear part in numpy, `inference.py` and `condition.py` the refinement on engines.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import block_transform
-from .config import BLOCK, INPUT_FACTOR, PATCH, ModelConfig
-from .layers import Lapping, ResidualBlock
+from .block_transform import BlockTransform, colour_axes
+from .condition import SLOPES
+from .config import BLOCK, CONTEXT_CLAMP, INPUT_FACTOR, PATCH, SLOPE, ModelConfig
+from .lapping import dct
+from .layers import Lapping, ResidualBlock, interpolate
 from .shape_adaptive import Shape
 
 
-def separable_basis(bands: int) -> Tensor:
-    """(bands * 256, bands, 16, 16) float32: `block_transform.separable_basis`."""
-    return torch.from_numpy(block_transform.separable_basis(bands)).float()
+class LappedTransform(nn.Module):
+    """`BlockTransform` with all components, to differentiate. Nothing in it is learned by gradients."""
 
+    components: Tensor
+    forward_factors: Tensor
+    inverse_factors: Tensor
+    basis: Tensor
+    axes: Tensor
 
-@torch.no_grad()
-def positions(weight: Tensor) -> Tensor:
-    """(latents, bands, 16, 16) weights of a block transform -> (latents,) int64 positions in a block.
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self.bands = bands
+        count = bands * BLOCK**2
+        self.register_buffer("components", torch.arange(count))
+        self.register_buffer("forward_factors", torch.ones(count))
+        self.register_buffer("inverse_factors", torch.ones(count))
+        self.pre_filter, self.post_filter = Lapping(), Lapping(columns_first=True)
+        for name, array in (("basis", dct()), ("axes", colour_axes(bands))):
+            self.register_buffer(name, torch.from_numpy(np.asarray(array, np.float32)), persistent=False)
 
-    A latent's position is that of the DCT component most like its weights: 16 * v + u for v half waves down a column
-    and u half waves along a row.
-    """
-    basis = separable_basis(weight.shape[1]).flatten(1).to(weight.device)
-    return (weight.float().flatten(1) @ basis.T).abs().argmax(1) % BLOCK**2
+    def take(self, transform: BlockTransform) -> None:
+        """Become this transform."""
+        arrays = (
+            (self.components, transform.components),
+            (self.forward_factors, transform.forward),
+            (self.inverse_factors, transform.inverse),
+            (self.pre_filter.matrix, transform.pre_filter),
+            (self.post_filter.matrix, transform.post_filter),
+        )
+        for tensor, array in arrays:
+            tensor.copy_(torch.from_numpy(np.asarray(array)))
 
+    def given(self) -> BlockTransform:
+        """The transform that this is."""
+        factors = (self.forward_factors, self.inverse_factors, self.pre_filter.matrix, self.post_filter.matrix)
+        found = (tensor.detach().cpu().numpy().astype(np.float32) for tensor in factors)
+        return BlockTransform(self.bands, self.components.cpu().numpy(), *found)
 
-def frequencies(positions: Tensor) -> Tensor:
-    """The frequency at each position: sqrt(u^2 + v^2) half waves in a block."""
-    return torch.hypot((positions // BLOCK).float(), (positions % BLOCK).float())
+    def analyse(self, x: Tensor) -> Tensor:
+        """(B, bands, 16h, 16w) pixels in [0, 1] -> (B, latents, h, w) float32."""
+        with torch.autocast(x.device.type, enabled=False):
+            planes = self.pre_filter(x.float() - 0.5)
+            height, width = (side // BLOCK for side in planes.shape[2:])
+            blocks = planes.reshape(len(x), self.bands, height, BLOCK, width, BLOCK)
+            found = torch.einsum("nbhiwj,cb,vi,uj->ncvuhw", blocks, self.axes, self.basis, self.basis)
+            return found.flatten(1, 3)[:, self.components] * self.forward_factors[:, None, None]
+
+    def synthesise(self, latents: Tensor, shape: Shape | None = None) -> Tensor:
+        """(B, latents, h, w) -> (B, bands, 16h, 16w) pixels around zero."""
+        with torch.autocast(latents.device.type, enabled=False):
+            height, width = latents.shape[2:]
+            factors = self.inverse_factors[:, None, None].expand(-1, height, width)
+            if shape is not None:  # in boundary blocks, the basis has norm 1
+                factors = torch.where(torch.from_numpy(shape.boundary).to(latents.device), 1.0, factors)
+            blocks = (latents.float() * factors)[:, torch.argsort(self.components)]
+            blocks = blocks.reshape(len(latents), self.bands, BLOCK, BLOCK, height, width)
+            planes = torch.einsum("ncvuhw,cb,vi,uj->nbhiwj", blocks, self.axes, self.basis, self.basis)
+            planes = planes.reshape(len(latents), self.bands, BLOCK * height, BLOCK * width)
+            support = None
+            if shape is not None:
+                planes, support = shape.from_whole(planes), torch.from_numpy(shape.support).to(planes.device)
+            found: Tensor = self.post_filter(planes, support)
+            return found
 
 
 def first_scales(levels: int) -> Tensor:
@@ -49,130 +97,71 @@ def first_scales(levels: int) -> Tensor:
     return math.log2(0.05) - 0.6 * torch.arange(levels)[:, None]
 
 
+class ConditionedBlock(nn.Module):
+    """A residual block whose depthwise output is scaled and shifted."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.expand, self.project = nn.Conv2d(width, inner, 1), nn.Conv2d(inner, width, 1)
+
+    def forward(self, x: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+        inner = F.leaky_relu(self.expand(torch.addcmul(shift, self.depthwise(x), factor)), SLOPE)
+        result: Tensor = self.project(inner) + x
+        return result
+
+
 class Refinement(nn.Module):
     """A residual network on decoded pixels: its output is added to them. Before training, it is zero.
 
     The errors depend on how coarsely the latents are quantised, so each level has a bias and a factor. They depend on
-    where in its block a pixel lies, so each position has a bias. And they depend on the image: how sharp it is, whether
-    it was compressed before. So an encoder may add some of the `adaptations` to the last layer's weights.
+    where in its block a pixel lies, so each position has a bias. A network on the latents, at 1/16, scales and shifts
+    the blocks. And errors depend on the image: how sharp it is, whether it was compressed before. So an encoder may add
+    some of the `adaptations` to the last layer's weights.
     """
-
-    adaptations: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        width, phases = config.refinement_width, BLOCK // PATCH
-        self.enter = nn.Conv2d(config.bands * PATCH**2, width, 1)
+        self.config = config
+        outputs, width, blocks = config.bands * PATCH**2, config.refinement_width, config.refinement_blocks
+        first, second, _ = config.layers
+        condition, phases = config.condition_width, BLOCK // PATCH
+        self.enter, self.leave = nn.Conv2d(outputs, width, 1), nn.Conv2d(width, outputs, 1)
         self.level_bias = nn.Parameter(torch.zeros(config.levels, width))
         self.level_scale = nn.Parameter(first_scales(config.levels))
         self.position_bias = nn.Parameter(torch.zeros(1, width, phases, phases))
-        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(config.refinement_blocks)))
-        self.leave = nn.Conv2d(width, config.bands * PATCH**2, 1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+        self.blocks = nn.ModuleList(ConditionedBlock(width, config.refinement_inner) for _ in range(blocks))
+        self.cond_enter = nn.Conv2d(first.stop + second.stop, condition, 1)
+        self.cond_level = nn.Parameter(torch.zeros(config.levels, condition))
+        self.cond_block = ResidualBlock(condition)
+        self.cond_leave = nn.Conv2d(condition, 2 * width * blocks, 1)
+        for layer in (self.leave, self.cond_leave):  # before training there is no correction, and no condition
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         # Fitted at export (`training/adaptations.py`), not learned by gradients.
         self.register_buffer("adaptations", torch.zeros(config.adaptations, *self.leave.weight.shape[:2]))
 
-    def forward(self, x: Tensor, bias: Tensor, scale: Tensor, adaptation: Tensor | None = None) -> Tensor:
-        """(B, bands, H, W) decoded pixels around zero, H and W multiples of 16 -> the correction, of the same shape.
+    def forward(self, x: Tensor, normalised: Tensor, level: Tensor) -> Tensor:
+        """As `correction`, at (B,) levels."""
+        tables = self.level_bias, self.level_scale, self.cond_level
+        return self.correction(x, normalised, *(interpolate(table, level) for table in tables))
 
-        `bias` (B, width, 1, 1) and `scale` (B, 1, 1, 1) are the interpolated `level_bias` and `level_scale`.
-        `adaptation` says how much of each of the first `adaptations` is added.
+    def correction(self, x: Tensor, normalised: Tensor, bias: Tensor, scale: Tensor, condition: Tensor) -> Tensor:
+        """(B, bands, H, W) pixels around zero and (B, latents, H/16, W/16) normalised latents -> the correction.
+
+        `bias`, `scale` and `condition` (B, channels, 1, 1) are the tables of the level.
         """
-        return self.correction(self.features(x, bias), scale, adaptation)
-
-    def features(self, x: Tensor, bias: Tensor) -> Tensor:
-        """The input of the last layer, (B, width, H/4, W/4)."""
-        height, width = (side // BLOCK for side in x.shape[2:])
-        y = self.enter(F.pixel_unshuffle(x * INPUT_FACTOR, PATCH).to(self.enter.weight.dtype))
-        y = y + (bias + self.position_bias).to(y.dtype).repeat(1, 1, height, width)
-        result: Tensor = self.blocks(y)
-        return result
-
-    def correction(self, features: Tensor, scale: Tensor, adaptation: Tensor | None = None) -> Tensor:
-        """The output of the last layer, as pixels."""
-        if adaptation is None:
-            y = self.leave(features)
-        else:
-            added = torch.tensordot(adaptation, self.adaptations[: len(adaptation)].float(), 1)
-            weight = self.leave.weight.float() + added[..., None, None]
-            y = F.conv2d(features, weight.to(features.dtype), self.leave.bias)
-        return F.pixel_shuffle(y.float() * torch.exp2(scale), PATCH)
-
-
-def _with_unit_norm(latents: Tensor, weight: Tensor, shape: Shape | None) -> Tensor:
-    """Latents, in boundary blocks divided by the norms of the basis functions with this weight.
-
-    These norms make up for the lapped filter's gain. Boundary blocks are not filtered, so there the norms must be 1, or
-    an error in a latent would become a larger error in the pixels.
-    """
-    if shape is None:
-        return latents
-    boundary = torch.from_numpy(shape.boundary).to(latents.device)
-    return torch.where(boundary, latents / weight.flatten(1).norm(dim=1)[:, None, None], latents)
-
-
-def _support(shape: Shape | None, like: Tensor) -> Tensor | None:
-    return None if shape is None else torch.from_numpy(shape.support).to(like.device)
-
-
-class Analysis(nn.Module):
-    """Pixels to latents."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.pre_filter = Lapping()
-        self.skeleton = nn.Conv2d(config.bands, config.latents, BLOCK, BLOCK, bias=False)
-
-    def forward(self, x: Tensor, shape: Shape | None = None) -> Tensor:
-        """(B, bands, H, W) in [0, 1], H and W multiples of 16 -> (B, latents, H/16, W/16) float32.
-
-        With `shape`, only the pixels in its support are transformed.
-        """
-        planes = self.pre_filter(x - 0.5, _support(shape, x))
-        if shape is not None:
-            planes = shape.to_whole(planes)
-        latents: Tensor = self.skeleton(planes.contiguous(memory_format=torch.channels_last))
-        return _with_unit_norm(latents.float(), self.skeleton.weight, shape)
-
-
-class Synthesis(nn.Module):
-    """Latents to pixels."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.skeleton = nn.ConvTranspose2d(config.latents, config.bands, BLOCK, BLOCK, bias=False)
-        self.post_filter = Lapping(columns_first=True)
-        self.refinement = Refinement(config)
-
-    def forward(
-        self,
-        latents: Tensor,
-        bias: Tensor,
-        scale: Tensor,
-        adaptation: Tensor | None = None,
-        shape: Shape | None = None,
-    ) -> Tensor:
-        """(B, latents, h, w) dequantised latents -> (B, bands, 16h, 16w) around [0, 1], not clipped.
-
-        `bias` and `scale` are those of `Refinement` at the level, `adaptation` is this image's, and `shape` is that of
-        the analysis.
-        """
-        planes = self.linear(latents, shape)
-        correction: Tensor = self.refinement(planes, bias, scale, adaptation)
-        return planes.add_(correction).add_(0.5)
-
-    def linear(self, latents: Tensor, shape: Shape | None = None) -> Tensor:
-        """The pixels before the refinement, around zero."""
-        planes = self._blocks(_with_unit_norm(latents, self.skeleton.weight, shape)).float()
-        if shape is not None:
-            planes = shape.from_whole(planes)
-        result: Tensor = self.post_filter(planes, _support(shape, planes))
-        return result
-
-    def _blocks(self, latents: Tensor) -> Tensor:
-        """The block transform as one matrix product: twice as fast as a transposed convolution."""
-        batch, _, height, width = latents.shape
-        blocks = latents.permute(0, 2, 3, 1) @ self.skeleton.weight.flatten(1)
-        blocks = blocks.reshape(batch, height, width, -1, BLOCK, BLOCK).permute(0, 3, 1, 4, 2, 5)
-        return blocks.reshape(batch, -1, height * BLOCK, width * BLOCK)
+        first, second, _ = self.config.layers
+        magnitudes = normalised[:, : second.stop].abs()
+        parts = [(magnitudes * slope).clamp(max=1) for slope in SLOPES]
+        shown = torch.cat([normalised[:, first].clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP), torch.stack(parts).sum(0)], 1)
+        dtype = self.enter.weight.dtype
+        k = self.cond_enter(shown.to(dtype)) + condition.to(dtype)
+        k = F.interpolate(self.cond_leave(F.leaky_relu(self.cond_block(k), SLOPE)), scale_factor=BLOCK // PATCH)
+        modulation = k.chunk(2 * len(self.blocks), 1)
+        height, width = normalised.shape[2:]
+        position = (bias + self.position_bias).to(dtype)
+        y = self.enter(F.pixel_unshuffle(x * INPUT_FACTOR, PATCH).to(dtype)) + position.repeat(1, 1, height, width)
+        for block, factor, shift in zip(self.blocks, modulation[::2], modulation[1::2], strict=True):
+            y = block(y, 1 + factor, shift)
+        return F.pixel_shuffle(self.leave(y).float() * torch.exp2(scale), PATCH)

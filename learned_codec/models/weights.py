@@ -1,6 +1,6 @@
 """A model's weights file: safetensors with the configuration in its metadata.
 
-    transforms.*   float16, the analysis, synthesis and hyper-analysis networks
+    transforms.*   the block transform (int16 and float32); refinement and hyper-analysis (float16)
     levels.*       float32, tables by level that need not be exact
     exact.*        int16, int32 and int8, the integer entropy model (`exact.py`)
     tables.*       int32, the scale tables (`learned_codec.entropy`)
@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,26 +27,13 @@ from learned_codec.entropy import ScaleTables
 from learned_codec.errors import WeightsError
 
 from .config import ModelConfig
-from .layered.config import LayeredConfig
 
 KEY = "learned_codec"
-CONFIGS: dict[str, type[ModelConfig | LayeredConfig]] = {"weights 1": ModelConfig, "weights 2": LayeredConfig}
-"""The configuration of each generation's models, by the format named in a weights file."""
+FORMAT = "weights 1"
 
-C = TypeVar("C", ModelConfig, LayeredConfig)
+Array = NDArray[np.float32]
 
 LEVEL_TABLES = {
-    "log2_gain": "entropy.log2_gain",
-    "log2_sigma": "entropy.log2_sigma",
-    "log2_inverse": "log2_inverse",
-    "hyper_gain": "entropy.hyper_gain",
-    "hyper_bias": "entropy.hyper_bias",
-    "refinement_bias": "synthesis.refinement.level_bias",
-    "refinement_scale": "synthesis.refinement.level_scale",
-}
-"""The `levels` tables of a weights file of the first generation, each with the parameter of `Network` it is made of."""
-
-LAYERED_LEVEL_TABLES = {
     "log2_gain": "entropy.log2_gain",
     "log2_sigma": "entropy.log2_sigma",
     "log2_inverse": "log2_inverse",
@@ -56,14 +43,14 @@ LAYERED_LEVEL_TABLES = {
     "refinement_scale": "refinement.level_scale",
     "refinement_condition": "refinement.cond_level",
 }
-"""The same of the second generation, and the parameters of `LayeredNetwork`."""
+"""The `levels` tables of a weights file, each with the parameter of `Network` that it is made of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """A weights file in memory. `id` is its weights id, 8 bytes."""
 
-    config: ModelConfig | LayeredConfig
+    config: ModelConfig
     tensors: Mapping[str, NDArray[Any]]
     id: bytes
 
@@ -71,12 +58,6 @@ class Weights:
         """The tensors whose names begin with `prefix` and a dot, by the rest of their names."""
         start = prefix + "."
         return {key.removeprefix(start): value for key, value in self.tensors.items() if key.startswith(start)}
-
-    def config_as(self, kind: type[C]) -> C:
-        """The configuration, which must be one of this generation. Raises `WeightsError`."""
-        if not isinstance(self.config, kind):
-            raise WeightsError(f"these weights have a {type(self.config).__name__}, not a {kind.__name__}")
-        return self.config
 
     def scale_tables(self) -> ScaleTables:
         tables = self.part("tables")
@@ -86,9 +67,27 @@ class Weights:
             raise WeightsError(f"the weights lack the table {error}") from error
 
 
-def config_from(values: dict[str, Any]) -> ModelConfig | LayeredConfig:
-    """The configuration that `to_dict` made this of. Raises `ValueError` for unknown settings."""
-    return (LayeredConfig if "widths" in values else ModelConfig).from_dict(values)
+class Parameters:
+    """A part of a weights file in float32, by name. Raises `WeightsError` for missing tensors and wrong shapes."""
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]], prefix: str) -> None:
+        self._tensors, self._prefix = tensors, prefix
+
+    def get(self, name: str, *shape: int) -> Array:
+        """A tensor in this shape; the stored one may have another with as many values."""
+        key = f"{self._prefix}.{name}"
+        found = self._tensors.get(key)
+        if found is None or found.size != np.prod(shape):
+            raise WeightsError(f"the weights do not fit their configuration: {key} should be {shape}")
+        return found.astype(np.float32).reshape(shape)
+
+    def pointwise(self, name: str, outputs: int, inputs: int) -> tuple[Array, Array]:
+        """Weight and bias of a 1x1 layer."""
+        return self.get(f"{name}.weight", outputs, inputs), self.get(f"{name}.bias", outputs)
+
+    def depthwise(self, name: str, channels: int) -> tuple[Array, Array]:
+        """Weight and bias of a depthwise 3x3 layer."""
+        return self.get(f"{name}.weight", channels, 3, 3), self.get(f"{name}.bias", channels)
 
 
 def weights_id(data: bytes) -> bytes:
@@ -96,23 +95,21 @@ def weights_id(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()[:8]
 
 
-def to_bytes(config: ModelConfig | LayeredConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
+def to_bytes(config: ModelConfig, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """The content of a model's weights file."""
     # A single key: safetensors writes several keys in a random order, but the same model must give the same bytes.
-    (format_,) = (name for name, own in CONFIGS.items() if isinstance(config, own))
-    metadata = {KEY: json.dumps({"format": format_, "config": config.to_dict()}, sort_keys=True)}
+    metadata = {KEY: json.dumps({"format": FORMAT, "config": config.to_dict()}, sort_keys=True)}
     return save({key: np.ascontiguousarray(value) for key, value in tensors.items()}, metadata)
 
 
-def config_of(data: bytes, source: str) -> ModelConfig | LayeredConfig:
+def config_of(data: bytes, source: str) -> ModelConfig:
     """The configuration in a weights file; `source` names it in errors. Raises `WeightsError`."""
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = json.loads(header["__metadata__"][KEY])
-        if metadata["format"] not in CONFIGS:
-            known = " and ".join(map(repr, CONFIGS))
-            raise WeightsError(f"{source}: weights of the format {metadata['format']!r}; this version reads {known}")
-        return CONFIGS[metadata["format"]].from_dict(metadata["config"])
+        if metadata["format"] != FORMAT:
+            raise WeightsError(f"{source}: weights of the format {metadata['format']!r}; this version reads {FORMAT!r}")
+        return ModelConfig.from_dict(metadata["config"])
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, WeightsError):
             raise

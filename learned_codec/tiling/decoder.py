@@ -26,7 +26,7 @@ from .progress import Progress
 from .synthesis import Decoded, synthesise, visible_blocks
 
 if TYPE_CHECKING:
-    from learned_codec.models.base import BaseModel
+    from learned_codec.models.model import Model
     from learned_codec.models.registry import ModelCard
 
 Sides = dict[int, Side | None]
@@ -170,7 +170,7 @@ class ImageDecoder(TileDecoder):
 
     def blocks(
         self,
-        model: BaseModel,
+        model: Model,
         window: Window | None = None,
         progress: Progress | None = None,
         threads: int = 1,
@@ -211,7 +211,7 @@ class ImageDecoder(TileDecoder):
                 yield self._finish(values, rows, columns, sides, factor)
 
     def _tile(
-        self, model: BaseModel, index: int, read: memoryview | BitstreamError, factor: int
+        self, model: Model, index: int, read: memoryview | BitstreamError, factor: int
     ) -> tuple[Decoded, Side | None]:
         """A tile's decoded latents and its unpacked mask or plane; None for that of a lost tile."""
         header, side, valid, shown = self.header, Side(None, None), None, True

@@ -35,8 +35,9 @@ from .synthesis import Decoded, synthesise, visible_blocks
 
 if TYPE_CHECKING:
     from learned_codec.models.adaptation import Moments
-    from learned_codec.models.base import BaseModel, TileEncoder
+    from learned_codec.models.coding import TileEncoder
     from learned_codec.models.effort import Optimiser
+    from learned_codec.models.model import Model
 
 
 SPECKLE_DISTORTION_WEIGHT = 2.0
@@ -111,7 +112,7 @@ class ImageEncoder:
         source: MaskedSource,
         header: Header,
         transform: ValueTransform,
-        model: BaseModel,
+        model: Model,
         optimiser: Optimiser | None,
         counter: Counter,
         threads: int = 1,

@@ -19,7 +19,7 @@ from .masking import MaskedSource
 from .synthesis import Decoded, synthesise
 
 if TYPE_CHECKING:
-    from learned_codec.models.base import BaseModel
+    from learned_codec.models.model import Model
 
 SIDE, MARGIN = 3, 1
 """Blocks along a side of an area, and blocks of margin around it inside its tile: the lapped filter reaches half a
@@ -93,7 +93,7 @@ class Proof:
 
     def verdict(
         self,
-        model: BaseModel,
+        model: Model,
         header: Header,
         crops: Sequence[tuple[Area, Decoded]],
         adaptations: Sequence[Sequence[int]],
@@ -121,7 +121,7 @@ class Proof:
 
     def _pairs(
         self,
-        model: BaseModel,
+        model: Model,
         header: Header,
         transform: ValueTransform,
         crops: Sequence[tuple[Area, Decoded]],
@@ -137,7 +137,7 @@ class Proof:
             yield transform.linear(original), transform.linear(inner), self._valid(area)
 
 
-def usual_error(model: BaseModel, step: int) -> float:
+def usual_error(model: Model, step: int) -> float:
     """The RMSE that a quality step usually gives one band, as a share of its scale."""
     return PROMISED * float(np.sqrt(np.mean(np.square(model.step_size(step)))))
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from learned_codec.models.config import BLOCK
 
 if TYPE_CHECKING:
-    from learned_codec.models.base import BaseModel
+    from learned_codec.models.model import Model
 
     from .store import Tile
 
@@ -58,7 +58,7 @@ class Curves:
         visible: how many pixels of the tiles are visible.
     """
 
-    def __init__(self, model: BaseModel, tiles: Sequence[Tile], positions: int) -> None:
+    def __init__(self, model: Model, tiles: Sequence[Tile], positions: int) -> None:
         """`positions`: about how many latent positions the tiles have, all components counted."""
         self._model, channels = model, model.config.latents
         every = math.ceil(math.sqrt(max(1.0, positions * channels / SAMPLES)))

@@ -21,7 +21,7 @@ from .grid import Window
 from .parallel import Workers
 
 if TYPE_CHECKING:
-    from learned_codec.models.base import BaseModel
+    from learned_codec.models.model import Model
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def visible_blocks(valid: NDArray[np.bool_] | None, height: int, width: int) -> 
 
 
 def synthesise(
-    model: BaseModel,
+    model: Model,
     header: Header,
     transform: ValueTransform,
     tiles: Iterable[Decoded],
@@ -100,7 +100,7 @@ def synthesise(
 
 
 def _jobs(
-    model: BaseModel,
+    model: Model,
     header: Header,
     transform: ValueTransform,
     tiles: Iterator[Decoded],
@@ -180,7 +180,7 @@ def _constant(transform: ValueTransform, here: Window) -> tuple[slice, slice, ND
 
 
 def _component(
-    model: BaseModel, found: TilesByRow, number: int, rows: Along, columns: Along, shape: Shape | None
+    model: Model, found: TilesByRow, number: int, rows: Along, columns: Along, shape: Shape | None
 ) -> NDArray[np.float32] | None:
     """The latents of one component in a region, (h, w, latents). None if none of its pixels are visible."""
     if shape is not None:

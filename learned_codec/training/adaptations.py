@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from learned_codec.models.adaptation import Moments
-from learned_codec.models.base import BaseModel
+from learned_codec.models.model import Model
 
 DAMPING = 1.0
 """The damping of the least squares, relative to the error's energy: directions about which an image tells little stay
@@ -27,7 +27,7 @@ AMOUNT = 0.01
 rounding them costs less than 0.001 dB."""
 
 
-def principal(model: BaseModel, images: Iterable[Tensor], seed: int = 0) -> Tensor | None:
+def principal(model: Model, images: Iterable[Tensor], seed: int = 0) -> Tensor | None:
     """(adaptations, outputs, width) float32, most useful first.
 
     `images` are (bands, H, W) in [0, 1], with sides that are multiples of 16.

@@ -9,9 +9,8 @@ import torch
 
 from learned_codec.atomic import atomic_path
 from learned_codec.errors import TrainingError
-from learned_codec.models.network import BaseNetwork
-from learned_codec.models.networks import network_for
-from learned_codec.models.weights import config_from
+from learned_codec.models.config import ModelConfig
+from learned_codec.models.network import Network
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
@@ -32,9 +31,9 @@ def load_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     return state
 
 
-def network_of(path: Path) -> BaseNetwork:
+def network_of(path: Path) -> Network:
     """The network of a checkpoint, with its averaged weights, in evaluation mode."""
     state = load_checkpoint(path)
-    network = network_for(config_from(state["model"]))
+    network = Network(ModelConfig.from_dict(state["model"]))
     network.load_state_dict(state["average"])
     return network.eval()

@@ -19,33 +19,29 @@ from learned_codec.atomic import atomic_write
 from learned_codec.entropy import ScaleTables, gaussian_tables
 from learned_codec.entropy.tables import fitted_tables
 from learned_codec.models import weights
-from learned_codec.models.base import BaseModel
-from learned_codec.models.build import model_of
 from learned_codec.models.config import QUALITY_STEPS
 from learned_codec.models.engine import engine_for
-from learned_codec.models.entropy_model import EntropyModel
-from learned_codec.models.exact import LOG2_BITS, MU_BITS, to_bins
-from learned_codec.models.layered.network import LayeredNetwork
-from learned_codec.models.network import BaseNetwork, Network, transform_name
+from learned_codec.models.integers import LOG2_BITS, to_bins
+from learned_codec.models.model import Model
+from learned_codec.models.network import Network
 from learned_codec.models.weights import LEVEL_TABLES, Weights
 
 from .adaptations import principal
-from .layered_export import layered_tensors
-from .quantise import ExactTensors, Ranges
+from .quantise import Ranges, quantised
 
 TABLE_FITS = 2
 """RDOQ depends on the tables, and the tables on its symbols, so they are fitted twice."""
 
 
 @torch.inference_mode()
-def ranges_of(network: BaseNetwork, images: list[Tensor]) -> Ranges:
+def ranges_of(network: Network, images: list[Tensor]) -> Ranges:
     """The ranges of the entropy networks' activations for (bands, H, W) images in [0, 1]."""
     entropy = network.entropy
     watched: dict[str, nn.Module] = {"hyper_synthesis": entropy.hyper_synthesis}
     watched |= {
         name: module
         for name, module in entropy.named_modules()
-        if name.startswith(("hyper_synthesis.", "steps.", "layers."))
+        if name.startswith(("hyper_synthesis.", "layers."))
         and not name.endswith(("from_latents", "from_features", "leave"))
     }
     ranges = Ranges(watched, entropy.hyper_synthesis.up1)
@@ -56,43 +52,39 @@ def ranges_of(network: BaseNetwork, images: list[Tensor]) -> Ranges:
     return ranges
 
 
-def quantise_entropy(entropy: EntropyModel, ranges: Ranges) -> dict[str, Tensor]:
-    """The `exact.*` tensors of a weights file."""
-    exact = ExactTensors(ranges)
-    features = exact.put_features(entropy)
-    latents = entropy.config.latents
-    leave_bits = torch.cat([torch.full((latents,), MU_BITS), torch.full((latents,), LOG2_BITS)])
-    for index, step in enumerate(entropy.steps):
-        exact.put_pass(f"steps.{index}", step, features, leave_bits)
-    return exact.tensors
-
-
-def _first_tensors(network: Network, ranges: Ranges) -> dict[str, Tensor]:
-    state = network.state_dict()
-    transforms = {name: state.pop(key).half() for key in list(state) if (name := transform_name(key))}
-    levels = {name: state.pop(key).float() for name, key in LEVEL_TABLES.items()}
-    exact = quantise_entropy(network.entropy, ranges)
-    parts = {"transforms": transforms, "levels": levels, "exact": exact}
-    parts["training"] = {key: value.half() for key, value in state.items()}
-    return {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
+def _tensors(network: Network, ranges: Ranges) -> dict[str, Tensor]:
+    """All tensors of a weights file but its scale tables."""
+    state, transform = network.state_dict(), network.transform
+    found = {f"levels.{table}": state.pop(key).float().contiguous() for table, key in LEVEL_TABLES.items()}
+    for key, value in state.items():
+        if key.startswith("entropy.hyper_analysis."):
+            found[f"transforms.hyper_analysis.network.{key.removeprefix('entropy.hyper_analysis.')}"] = value.half()
+        elif key.startswith("entropy."):
+            found[f"training.{key.removeprefix('entropy.')}"] = value.half()
+        elif key.startswith("refinement."):
+            found[f"transforms.{key}"] = value.half()
+    found |= {f"exact.{name}": tensor for name, tensor in quantised(network.entropy, ranges).items()}
+    fixed = {
+        "components": transform.components.to(torch.int16),
+        "forward": transform.forward_factors,
+        "inverse": transform.inverse_factors,
+        "pre_filter": transform.pre_filter.matrix,
+        "post_filter": transform.post_filter.matrix,
+    }
+    return found | {f"transforms.{name}": tensor for name, tensor in fixed.items()}
 
 
 @torch.inference_mode()
-def build(network: BaseNetwork, images: list[Tensor], tables: ScaleTables) -> bytes:
+def build(network: Network, images: list[Tensor], tables: ScaleTables) -> bytes:
     """The weights file of a trained network, with activation ranges calibrated on (bands, H, W) images in [0, 1]."""
     network.eval()
-    ranges = ranges_of(network, images)
-    if isinstance(network, LayeredNetwork):
-        tensors = layered_tensors(network, ranges)
-    else:
-        assert isinstance(network, Network)  # noqa: S101 - there are two generations
-        tensors = _first_tensors(network, ranges)
+    tensors = _tensors(network, ranges_of(network, images))
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     arrays |= {"tables.counts": tables.counts, "tables.reaches": tables.reaches}
     return weights.to_bytes(network.config, arrays)
 
 
-def histograms(model: BaseModel, images: Iterable[Tensor]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+def histograms(model: Model, images: Iterable[Tensor]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
     """How often each magnitude occurs in each scale bin, over all levels (for `fitted_tables`)."""
     reaches = model.coder_models.reaches
     counts = [np.zeros(int(reach) + 2) for reach in reaches]
@@ -106,12 +98,12 @@ def histograms(model: BaseModel, images: Iterable[Tensor]) -> list[np.ndarray[An
 
 
 @torch.inference_mode()
-def exactness_cost(network: BaseNetwork, exported: Weights, images: Iterable[Tensor]) -> float:
+def exactness_cost(network: Network, exported: Weights, images: Iterable[Tensor]) -> float:
     """What the integers cost: the bits of the integer networks relative to those of the floating-point ones, minus one.
 
     Both code the same latents, rounded to the nearest, with the same scale tables, at all levels.
     """
-    model, tables = model_of(exported), exported.scale_tables()
+    model, tables = Model(exported), exported.scale_tables()
     exact = floating = 0.0
     for image in images:
         y = model.analyse(image.numpy())
@@ -124,22 +116,21 @@ def exactness_cost(network: BaseNetwork, exported: Weights, images: Iterable[Ten
     return exact / floating - 1
 
 
-def export(network: BaseNetwork, images: list[Tensor], device: str = "cpu") -> Weights:
+def export(network: Network, images: list[Tensor], device: str = "cpu") -> Weights:
     """Calibrate and quantise a trained network on training images (sides multiples of 64)."""
     exported = weights.from_bytes(build(network, images, gaussian_tables()), "export")
     for _ in range(TABLE_FITS):
-        fitted = fitted_tables(histograms(model_of(exported, engine_for(device)), images))
+        fitted = fitted_tables(histograms(Model(exported, engine_for(device)), images))
         exported = weights.from_bytes(build(network, images, fitted), "export")
     return exported
 
 
 def adapted(exported: Weights, views: Iterable[Tensor], device: str = "cpu") -> Weights:
     """The weights with the refinement's adaptations fitted to `views` (sides multiples of 16), if there are any."""
-    changes = principal(model_of(exported, engine_for(device)), views)
+    changes = principal(Model(exported, engine_for(device)), views)
     if changes is None:
         return exported
-    (key,) = (name for name in exported.tensors if name.endswith("refinement.adaptations"))
-    tensors = dict(exported.tensors) | {key: changes.half().numpy()}
+    tensors = dict(exported.tensors) | {"transforms.refinement.adaptations": changes.half().numpy()}
     return weights.from_bytes(weights.to_bytes(exported.config, tensors), "export")
 
 

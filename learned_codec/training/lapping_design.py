@@ -6,14 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from learned_codec.models.block_transform import BlockTransform
-from learned_codec.models.config import BLOCK, CONTEXT_STAGES
+from learned_codec.models.block_transform import BlockTransform, separable_basis
+from learned_codec.models.config import BLOCK, order_of_components
 from learned_codec.models.lapping import SUPPORT, dct
-from learned_codec.models.layered.config import order_of_components
-from learned_codec.models.layered.network import LayeredNetwork
 from learned_codec.models.layers import Lapping
-from learned_codec.models.network import BaseNetwork, Network
-from learned_codec.models.transforms import separable_basis
+from learned_codec.models.network import Network
 
 _SEARCH_STEPS = 2000
 
@@ -77,12 +74,12 @@ def _block_diagonal(*blocks: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def initialise(network: BaseNetwork, images: Tensor) -> None:
+def initialise(network: Network, images: Tensor) -> None:
     """Make the block transform a lapped DCT.
 
     `images` are (N, bands, H, W) in [0, 1], with H and W multiples of 16, at least 48.
 
-    The lapped filter, and which components of the DCT become latents, are chosen for the images. The synthesis
+    The lapped filter, and the order of the components in each layer, are chosen for the images. The synthesis
     functions have unit norm, so an error in a latent is about as large in the pixels.
     """
     with torch.enable_grad():
@@ -90,25 +87,15 @@ def initialise(network: BaseNetwork, images: Tensor) -> None:
     before, after = Lapping(), Lapping(columns_first=True)
     before.matrix.copy_(matrix)
     after.matrix.copy_(torch.linalg.inv(matrix))
-    basis = separable_basis(network.config.bands)
+    basis = torch.from_numpy(separable_basis(network.config.bands)).float()
     norms = after(F.pad(basis, (BLOCK,) * 4)).flatten(1).norm(dim=1)
     forward = basis * norms[:, None, None, None]
     filtered = (before(part - 0.5) for part in torch.split(images, 64))
     # The outer blocks lack a filter on one side.
     energies = [F.conv2d(x[:, :, BLOCK:-BLOCK, BLOCK:-BLOCK], forward, stride=BLOCK).square() for x in filtered]
     variance = torch.cat([energy.mean((2, 3)) for energy in energies]).mean(0)
-    if isinstance(network, LayeredNetwork):
-        order = torch.from_numpy(order_of_components(network.config.bands, variance.numpy()))
-        factors = norms[order].numpy()
-        filters = before.matrix.numpy(), after.matrix.numpy()
-        network.transform.take(BlockTransform(network.config.bands, order.numpy(), factors, 1 / factors, *filters))
-    elif isinstance(network, Network):
-        order = torch.argsort(variance, descending=True)[: network.config.latents]
-        # Components are dealt out to the channel groups in turn, so every group has strong and weak ones. Then in each
-        # stage, the groups decoded before help to predict the others at the same position.
-        order = order.reshape(-1, CONTEXT_STAGES).T.flatten()
-        network.analysis.pre_filter.matrix.copy_(before.matrix)
-        network.synthesis.post_filter.matrix.copy_(after.matrix)
-        network.analysis.skeleton.weight.copy_(forward[order])
-        network.synthesis.skeleton.weight.copy_(basis[order] / norms[order, None, None, None])
+    order = torch.from_numpy(order_of_components(network.config.bands, variance.numpy()))
+    factors = norms[order].numpy()
+    filters = before.matrix.numpy(), after.matrix.numpy()
+    network.transform.take(BlockTransform(network.config.bands, order.numpy(), factors, 1 / factors, *filters))
     network.entropy.log2_sigma.copy_(0.5 * torch.log2(variance[order].clamp(min=1e-6)))

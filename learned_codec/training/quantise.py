@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from learned_codec.errors import TrainingError
-from learned_codec.models.entropy_model import ContextModel
-from learned_codec.models.exact import (
+from learned_codec.models.config import MEANS
+from learned_codec.models.entropy_model import EntropyModel
+from learned_codec.models.integers import (
     ACTIVATION_MAX,
     EXACT_BITS,
     HYPER_INPUT_BITS,
     LATENT_BITS,
     LOG2_BITS,
+    MU_BITS,
 )
 
 CLIP_QUANTILE = 0.9999
@@ -110,7 +112,7 @@ class ExactTensors:
         self.put(f"{name}.expand", [(module.expand, inner)], wide)
         self.put(f"{name}.project", [(module.project, wide)], bits)
 
-    def put_features(self, entropy: ContextModel) -> int:
+    def put_features(self, entropy: EntropyModel) -> int:
         """The hyper-synthesis and the tables. Returns the fractional bits of features."""
         ranges, hs = self.ranges, entropy.hyper_synthesis
         # One number of fractional bits for all sums of residual blocks, so that they need no rescaling.
@@ -140,3 +142,17 @@ class ExactTensors:
         self.put(f"{name}.enter", enter, bits)
         self.put_block(f"{name}.block", module.block, bits)
         self.put(f"{name}.leave", [(module.leave, bits)], leave_bits)
+
+
+def quantised(entropy: EntropyModel, ranges: Ranges) -> dict[str, Tensor]:
+    """The `exact.*` tensors of a weights file, without that prefix. Raises `TrainingError`."""
+    exact = ExactTensors(ranges)
+    features = exact.put_features(entropy)
+    for layer, _, name in entropy.config.passes():
+        module = entropy.get_submodule(name)
+        part = entropy.config.layers[layer]
+        bits = torch.full((part.stop - part.start,), LOG2_BITS)
+        if layer < MEANS:
+            bits = torch.cat([torch.full_like(bits, MU_BITS), bits])
+        exact.put_pass(name, module, features, bits)
+    return exact.tensors

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from learned_codec.errors import TrainingError
 from learned_codec.models.config import ModelConfig
-from learned_codec.models.layered.config import LayeredConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,6 @@ class Recipe:
 
     The minutes are those of the whole run, from the first image read to the last file written. At its end, the
     refinement's adaptations to single images are fitted to `adaptation_images` crops, or as many as there is time for.
-    A `model` with `widths` is one of the second generation.
     """
 
     name: str
@@ -101,7 +99,7 @@ class Recipe:
     validate_minutes: float = 20.0
     validation_images: int = 12
     adaptation_images: int = 1000
-    model: ModelConfig | LayeredConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
     loss: Loss = field(default_factory=Loss)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
 
@@ -156,8 +154,7 @@ def load(path: str | Path) -> Recipe:
 def from_dict(values: dict[str, Any], where: str) -> Recipe:
     """The inverse of `Recipe.to_dict`, also after JSON or TOML. `where` names the source in errors."""
     parts: dict[str, Any] = {}
-    model = LayeredConfig if "widths" in values.get("model", {}) else ModelConfig
-    for key, kind in (("data", Data), ("model", model), ("loss", Loss), ("optimiser", OptimiserSettings)):
+    for key, kind in (("data", Data), ("model", ModelConfig), ("loss", Loss), ("optimiser", OptimiserSettings)):
         if key in values:
             parts[key] = _build(kind, values[key], f"{where} [{key}]")
     phases = [_build(Phase, phase, f"{where} [[phases]]") for phase in values.get("phases", [])]
@@ -165,7 +162,7 @@ def from_dict(values: dict[str, Any], where: str) -> Recipe:
     return result
 
 
-def fine_tuning(name: str, model: ModelConfig | LayeredConfig) -> Recipe:
+def fine_tuning(name: str, model: ModelConfig) -> Recipe:
     """The recipe to train a finished model further on a user's images: small steps that decay from the beginning."""
     return Recipe(
         name=name,

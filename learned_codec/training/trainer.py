@@ -26,8 +26,7 @@ from tqdm import tqdm
 from learned_codec.errors import TrainingError
 from learned_codec.models import registry, weights
 from learned_codec.models.config import BLOCK
-from learned_codec.models.network import BaseNetwork, Network
-from learned_codec.models.networks import network_for, network_of_weights
+from learned_codec.models.network import Network, network_of_weights
 
 from . import data, export, recipe
 from .checkpoint import load_checkpoint, network_of, save_checkpoint
@@ -35,7 +34,6 @@ from .lapping_design import initialise
 from .loss import lagrangian
 from .muon import Muon
 from .recipe import Recipe
-from .transplant import grow, to_one_band
 
 MAX_SKIPPED = 20
 """After this many steps in a row without finite gradients, the run stops: the weights are then beyond repair."""
@@ -55,7 +53,10 @@ ADAPTATION_CROP = 256
 """Pixels per side of the crops for fitting the adaptations, if images are large enough."""
 
 TRANSFORM_CROPS = 2400
-"""How many crops of 128 pixels the lapped filter and the components of the block transform are chosen for."""
+"""How many crops of 128 pixels the lapped filter and the order of the block transform's components are chosen for."""
+
+ENDS = tuple(f"refinement.{name}." for name in ("enter", "leave", "cond_enter", "cond_leave"))
+"""The first and last layers of the refinement, which AdamW trains."""
 
 
 def train(
@@ -109,7 +110,7 @@ def train(
     return run.folder
 
 
-def _network_to_start_from(start: str | Path) -> BaseNetwork:
+def _network_to_start_from(start: str | Path) -> Network:
     """The network of a checkpoint (with averaged weights), or of a model by its name or the path of its weights."""
     if Path(start).suffix == ".pt":
         return network_of(Path(start))
@@ -144,7 +145,7 @@ class Trainer:
         )
         self.validation = data.load(held, settings.model.bands) if held else None
         torch.manual_seed(settings.seed)
-        network = network_for(settings.model)
+        network = Network(settings.model)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._average_from(self.network.state_dict())
         self.optimisers = optimisers(self.network, settings.optimiser)
@@ -359,7 +360,7 @@ class Trainer:
     # -- validation ---------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def averaged(self) -> Iterator[BaseNetwork]:
+    def averaged(self) -> Iterator[Network]:
         """Inside the block, the network has the averaged weights and is in evaluation mode."""
         training = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.network.load_state_dict(self.average)
@@ -437,55 +438,32 @@ class Trainer:
         self.begun = time.monotonic() - spent
         tqdm.write(f"resumed: {self.left()}", file=sys.stderr)
 
-    def begin(self, origin: BaseNetwork | None = None) -> None:
-        """A new run, from a network if one is given.
-
-        A one-band model can also start from a three-band one, and a larger model from a smaller one.
-        """
-        if origin is None or origin.config != self.settings.model:
-            made = network_for(self.settings.model)
-            initialise(made, self.sampler.crops(TRANSFORM_CROPS, 128).cpu())
-            if origin is not None:
-                _transplant(origin, made)
-            origin = made
+    def begin(self, origin: Network | None = None) -> None:
+        """A new run, from a network of the same sizes if one is given."""
+        if origin is None:
+            origin = Network(self.settings.model)
+            initialise(origin, self.sampler.crops(TRANSFORM_CROPS, 128).cpu())
         self._load_network(origin.state_dict(), origin.state_dict())
 
     def _load_network(self, state: dict[str, Tensor], average: dict[str, Tensor]) -> None:
         try:
             self.network.load_state_dict(state)
         except RuntimeError as error:
-            raise TrainingError(f"the checkpoint does not fit the recipe's [model]: {error}") from error
+            raise TrainingError(f"the weights to start from do not fit the recipe's [model]: {error}") from error
         self.frequency = self.network.frequencies()
         self._average_from({name: value.to(self.device) for name, value in average.items()})
 
 
-def _transplant(origin: BaseNetwork, made: BaseNetwork) -> None:
-    """Begin a network with what another one has learned."""
-    if not (isinstance(origin, Network) and isinstance(made, Network)):
-        raise TrainingError("a model of the second generation starts from nothing, or from one with the same [model]")
-    if (origin.config.bands, made.config.bands) == (3, 1):
-        to_one_band(origin, made)
-    else:
-        grow(origin, made)
-
-
-def optimisers(network: BaseNetwork, options: recipe.OptimiserSettings) -> list[torch.optim.Optimizer]:
+def optimisers(network: Network, options: recipe.OptimiserSettings) -> list[torch.optim.Optimizer]:
     """The optimisers of a network. Each group of parameters has a `rate`, relative to the schedule's.
 
-    Parameters with rate 0 are frozen, which also saves their gradients. So is the block transform: it stays a DCT,
-    which the codec computes row by row and column by column.
+    Parameters with rate 0 are frozen, which also saves their gradients. The block transform has none: it stays a DCT.
     """
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        refinement = "refinement." in name
-        part = name.rpartition("refinement.")[2]
-        rate = 0.0 if ".skeleton." in name else options.refinement_rate if refinement else 1.0
+        rate = options.refinement_rate if name.startswith("refinement.") else 1.0
         pointwise = parameter.ndim == 4 and parameter.shape[2:] == (1, 1)
-        muon = (
-            options.muon
-            and pointwise
-            and not (refinement and part.startswith(("enter", "leave", "cond_enter", "cond_leave")))
-        )
+        muon = options.muon and pointwise and not name.startswith(ENDS)
         if rate > 0:
             groups.setdefault((muon, rate), []).append(parameter)
         else:
@@ -501,7 +479,7 @@ def optimisers(network: BaseNetwork, options: recipe.OptimiserSettings) -> list[
 
 
 @torch.inference_mode()
-def evaluate(network: BaseNetwork, images: list[Tensor], level: float, optimise: bool = False) -> tuple[float, float]:
+def evaluate(network: Network, images: list[Tensor], level: float, optimise: bool = False) -> tuple[float, float]:
     """Mean bits per pixel and PSNR in dB over (bands, H, W) images in [0, 1], sides multiples of 64."""
     rates, psnrs = [], []
     frequency = network.frequencies() if optimise else None

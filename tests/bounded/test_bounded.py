@@ -250,7 +250,7 @@ def test_an_encoder_that_errs_is_found_out(monkeypatch) -> None:
         {"quality": 50},
         {"bpp": 0},
         {"psnr": 40},
-        {"model": "mono-1"},
+        {"model": "mono-2"},
         {"max_error": -1},
         {"max_error": np.nan},
         {"max_error": "1"},

@@ -126,7 +126,7 @@ def test_profiles_have_bounds_that_give_way(tmp_path: Path, scene: Path) -> None
         ("--max-error -1", 3, "0 or more, not -1"),
         ("--max-error nan", 3, "not nan"),
         ("--max-error 1 --max-error 1 --max-error 1", 3, "each of 2 bands, not 3"),
-        ("--lossless --model mono-1", 3, "can't go with model"),
+        ("--lossless --model mono-2", 3, "can't go with model"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, scene: Path, options: str, code: int, words: str) -> None:

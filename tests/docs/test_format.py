@@ -1,5 +1,6 @@
 """docs/format.md says what is so: its examples come out as they say, and its tables list all there is."""
 
+import math
 import re
 import zlib
 from dataclasses import fields
@@ -13,7 +14,6 @@ from learned_codec.bitstream import varint
 from learned_codec.entropy import SKIPPED_BINS, CoderModels, Encoder, Runs, gaussian_tables
 from learned_codec.models import weights
 from learned_codec.models.config import ModelConfig
-from learned_codec.models.layered.config import LayeredConfig
 from learned_codec.raster import metadata
 from tests.independent.container import Bytes, plane
 from tests.independent.latents import ESCAPE, EntropyDecoder
@@ -98,33 +98,6 @@ def test_every_setting_of_a_model_is_listed() -> None:
     assert sorted(name for row in rows for name in names(row[0])) == sorted(f.name for f in fields(ModelConfig))
 
 
-def test_every_setting_of_a_model_in_layers_is_listed() -> None:
-    first = table_after("and `config`, which has all of these:")
-    rows = table_after("Their `config` has, in place of `latents`,")
-    listed = {name for row in [*first, *rows] for name in names(row[0])} - {"latents"}
-    assert listed == {f.name for f in fields(LayeredConfig)}
-
-
-@pytest.mark.torch
-def test_every_tensor_of_a_model_in_layers_is_listed() -> None:
-    """By name, those that its decoder takes beside the ones that all models have."""
-    from learned_codec.models.layered.network import ConditionedRefinement
-
-    rows = table_after("and they have these tensors in place of the exact `steps` and of all `transforms`:")
-    said = " ".join(row[0] for row in rows)
-    config = LayeredConfig()
-    for name in config.exact_layers():
-        part = re.sub(r"layers\.\d\.\d", "layers.L.t", name)
-        if part.startswith("layers."):
-            assert part in said or f".{part.rpartition('.')[2]}.weight" in said, name
-    for name in ConditionedRefinement(config).state_dict():
-        stem = re.sub(r"blocks\.\d+", "blocks.N", name).removesuffix(".weight").removesuffix(".bias")
-        if stem not in ("level_bias", "level_scale", "cond_level"):  # tables of `levels`
-            head, _, last = stem.rpartition(".")
-            apart = f"{head}.NAME` for" in said and f"`{last}`" in said
-            assert f"`{stem}`" in said or f"{stem}.weight" in said or apart, name
-
-
 def test_every_name_of_metadata_is_listed() -> None:
     rows = table_after("All of these may be missing:")
     listed = {name for row in rows for name in names(row[0])}
@@ -137,24 +110,22 @@ def test_every_name_of_metadata_is_listed() -> None:
     assert listed == known | {"nodata", "chunk"}  # which the codec and an integration add
 
 
-@pytest.mark.parametrize("name", ["rgb-1", "mono-1"])
+@pytest.mark.parametrize("name", ["rgb-2", "mono-2"])
 def test_every_tensor_is_listed_with_its_type_and_shape(name: str) -> None:
     data = (resources.files("learned_codec") / "models" / "weights" / f"{name}.safetensors").read_bytes()
     found = weights.from_bytes(data, name)
     c = found.config
     sizes = {"M": c.latents, "Z": c.hyper_latents, "h": c.context_width, "R": c.refinement_width, "B": c.bands}
-    sizes |= {"A": c.adaptations, "levels": c.levels}
+    sizes |= {"A": c.adaptations, "levels": c.levels, "I": c.refinement_inner, "k": c.condition_width}
+    sizes |= {"N": c.refinement_blocks}
 
     def size(text: str) -> int:
-        if text == "(h + 2M)":
-            return c.context_width + 2 * c.latents
-        factor, letters = re.fullmatch(r"(\d*)([A-Za-z]*)", text).groups()  # type: ignore[union-attr]
-        return int(factor or 1) * (sizes[letters] if letters else 1)
+        factors = [re.fullmatch(r"(\d*)([A-Za-z]*)", factor) for factor in text.split(" · ")]
+        return math.prod(int(f[1] or 1) * (sizes[f[2]] if f[2] else 1) for f in factors if f is not None)
 
-    layers = {}
-    for row in table_after("The exact layers are these, where T is 0 to 3:"):
-        for layer, shape in zip(names(row[0]), (row[1].split(", ") * 2), strict=False):
-            layers[layer] = tuple(size(part) for part in shape.split(" × "))
+    def shape_of(text: str) -> tuple[int, ...]:
+        return tuple(size(part) for part in text.split(" × "))
+
     patterns: dict[str, tuple[str, tuple[int, ...] | None]] = {}
     for row in table_after("Tensors are little-endian and in C order. A decoder needs these:"):
         listed = names(row[0])
@@ -163,22 +134,32 @@ def test_every_tensor_is_listed_with_its_type_and_shape(name: str) -> None:
             tensor = listed[0].removesuffix("weight") + "bias" if tensor == ".bias" else tensor
             dtype, shape = types[min(number, len(types) - 1)], shapes[min(number, len(shapes) - 1)]
             known = not re.search(r"below|outputs|Σ|93", shape)
-            patterns[tensor] = dtype, tuple(size(part) for part in shape.split(" × ")) if known else None
-    encoders = r"transforms\.(hyper_)?analysis\..*|levels\.(log2_sigma|hyper_gain|hyper_bias)|training\..*"
+            patterns[tensor] = dtype, shape_of(shape) if known else None
+    layers: dict[str, str] = {}
+    for row in table_after("The exact layers are these, where L.t is each layer and pass:"):
+        layers |= dict(zip(names(row[0]), row[1].split(", ") * 2, strict=False))
+    known = {(0, 0): 0, (0, 1): 32, (0, 2): 32, (0, 3): 32, (1, 0): 16, (1, 1): 64, (2, 0): 64}
+    encoders = r"transforms\.(forward|pre_filter|hyper_analysis\..*)|levels\.(hyper_gain|hyper_bias)|training\..*"
     seen = set()
     for tensor, values in found.tensors.items():
         if re.fullmatch(encoders, tensor):
             continue
         if tensor.startswith("exact.") and not tensor.startswith("exact.tables"):
             layer, part = tensor.removeprefix("exact.").rsplit(".", 1)
-            if layer not in layers:
-                layer = re.sub(r"steps\.\d", "steps.T", layer)
-            expected = layers[layer] if part == "weight" else layers[layer][:1]
+            if (turn := re.match(r"layers\.(\d)\.(\d)", layer)) is not None:
+                number = int(turn[1])
+                sizes["w"], sizes["C"] = c.widths[number], (16 * c.bands, 48 * c.bands, 192 * c.bands)[number]
+                sizes["K"] = known[number, int(turn[2])] * c.bands
+                sizes["S"] = sizes["C"] * (2 if number == 0 else 1)
+                layer = re.sub(r"layers\.\d\.\d", "layers.L.t", layer)
+            text = layers[layer].replace("(h + K)", str(sizes["h"] + sizes.get("K", 0)))
+            expected: tuple[int, ...] | None = shape_of(text)
+            expected = expected if part == "weight" else expected[:1] if expected else None
             dtype = patterns[f"exact.LAYER.{part}"][0]
             seen |= {f"exact.LAYER.{part}", layer}
         else:
             pattern = re.sub(r"blocks\.\d+", "blocks.N", tensor)
-            dtype, expected = patterns[pattern]  # type: ignore[assignment]
+            dtype, expected = patterns[pattern]
             seen.add(pattern)
         assert values.dtype.name == dtype, tensor
         assert expected is None or values.shape == expected, tensor

@@ -49,7 +49,7 @@ class Model:
         length = int.from_bytes(data[:8], "little")
         head = json.loads(data[8 : 8 + length])
         said = json.loads(head.pop("__metadata__")["learned_codec"])
-        self.layered = {"weights 1": False, "weights 2": True}[said["format"]]
+        assert said["format"] == "weights 1"
         self.config, self.tensors = said["config"], {}
         for name, entry in head.items():
             start, stop = (8 + length + offset for offset in entry["data_offsets"])
@@ -121,39 +121,8 @@ class Model:
             symbols[i] = decoder.read(ESCAPE) - 32767
         return symbols
 
-    def latents(self, decoder: EntropyDecoder, step: int, height: int, width: int, coded: Array) -> Array:
-        """(height, width, M) decoded latents of a component, in 256ths of a quantisation step."""
-        z = self.hyper_latents(decoder, step, height, width)
-        features = self.features(z, step)[:height, :width]
-        M = self.channels
-        unit = self.table("unit", step)
-        decoded, normalised = np.zeros((height, width, M), np.int64), np.zeros((height, width, M), np.int64)
-        order = {0: 0, 3: 1, 1: 2, 2: 3}
-        for t in range(4):
-            seen = features if t == 0 else np.concatenate([features, normalised, np.abs(normalised)], 2)
-            x = clip(self.layer(f"steps.{t}.enter", seen), 1023)
-            x = np.maximum(self.block(f"steps.{t}.block", x), 0)
-            left = self.layer(f"steps.{t}.leave", x)
-            mu, s = np.clip(left[..., :M], -(2**16), 2**16), np.clip(left[..., M:], -3072, 1536)
-            mean = clip(np.floor(mu * power(unit) / 8 + 0.5).astype(np.int64), 2**22) * coded
-            bins = scale_bins(unit + s) * coded
-            places = []
-            for p in range(4):
-                g = (order[p] - t) % 4
-                places.append((slice(p // 2, None, 2), slice(p % 2, None, 2), slice(g * M // 4, (g + 1) * M // 4)))
-            group = self.read(decoder, np.concatenate([bins[place].reshape(-1) for place in places]))
-            at = 0
-            for place in places:
-                size = mean[place].size
-                decoded[place] = 256 * group[at : at + size].reshape(mean[place].shape) + mean[place]
-                at += size
-            normalised = clip(np.floor(decoded * power(-unit)).astype(np.int64), 1023)
-        return decoded
-
-    def layered_latents(
-        self, decoders: list[EntropyDecoder], step: int, height: int, width: int, coded: Array
-    ) -> Array:
-        """As `latents`, of a model in layers, from the streams of the first layers."""
+    def latents(self, decoders: list[EntropyDecoder], step: int, height: int, width: int, coded: Array) -> Array:
+        """(height, width, M) decoded latents of a component, in 256ths of a step, from the streams of its layers."""
         z = self.hyper_latents(decoders[0], step, height, width)
         features = self.features(z, step)[:height, :width]
         B, unit = self.config["bands"], self.table("unit", step)
@@ -197,7 +166,7 @@ class Model:
     @property
     def channels(self) -> int:
         """M."""
-        return 256 * self.config["bands"] if self.layered else self.config["latents"]
+        return 256 * self.config["bands"]
 
     def hyper_latents(self, decoder: EntropyDecoder, step: int, height: int, width: int) -> Array:
         shape = -(-height // 4), -(-width // 4), self.config["hyper_latents"]
@@ -214,20 +183,8 @@ class Model:
 
     @cached_property
     def positions(self) -> list[tuple[int, int]]:
-        """(v, u) of each latent: half waves down a column and along a row of the DCT component that it is most like."""
-        if self.layered:
-            return [(int(at) // 16 % 16, int(at) % 16) for at in self.tensors["transforms.components"]]
-        skeleton = self.tensors["transforms.synthesis.skeleton.weight"].astype(np.float64)
-        bands = skeleton.shape[1]
-        n = np.arange(16)
-        dct = np.cos(np.pi / 16 * (n[None] + 0.5) * n[:, None]) * np.where(n == 0, 0.25, 8**-0.5)[:, None]
-        axes = np.eye(bands)
-        if bands == 3:
-            axes = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3], [2], [6]])
-        products = np.einsum("mbyx,ab->mayx", skeleton, axes)
-        products = dct @ products @ dct.T
-        found = np.abs(products).reshape(len(skeleton), -1).argmax(1)
-        return [(int(at) // 16 % 16, int(at) % 16) for at in found]
+        """(v, u) of each latent: half waves down a column and along a row."""
+        return [(int(at) // 16 % 16, int(at) % 16) for at in self.tensors["transforms.components"]]
 
     def coded(self, visible: Array) -> Array:
         """(h16, w16, M), 1 where a latent is coded; `visible` (height, width) pixels."""
@@ -280,13 +237,10 @@ def decode(file: File, model: Model) -> Iterable[list[Array]]:
 
 def decoded(payload: bytes, model: Model, step: int, size: tuple[int, int], coded: Array, count: int) -> list[Array]:
     """The decoded latents of `count` components in a payload that has nothing else."""
-    parts, read = [payload], lambda decoders, *given: model.latents(decoders[0], *given)
-    if model.layered:
-        source = Bytes(payload)
-        lengths = source.varint(), source.varint()
-        parts, read = [*map(source.take, lengths), source.take(source.left)], model.layered_latents
-    decoders = [EntropyDecoder(part) for part in parts]
-    found = [read(decoders, step, *size, coded) for _ in range(count)]
+    source = Bytes(payload)
+    lengths = source.varint(), source.varint()
+    decoders = [EntropyDecoder(part) for part in [*map(source.take, lengths), source.take(source.left)]]
+    found = [model.latents(decoders, step, *size, coded) for _ in range(count)]
     for decoder in decoders:
         assert decoder.state == 0
         assert not decoder.words

@@ -35,7 +35,7 @@ def test_a_notebook(tmp_path: Path) -> None:
     assert "70 × 130 pixels" in opened[0]["data"]["text/html"]
     assert "data:image/png;base64," in opened[0]["data"]["text/html"]
     assert models[0]["data"]["text/plain"].startswith("name")
-    assert "rgb-1" in models[0]["data"]["text/plain"]
+    assert "rgb-2" in models[0]["data"]["text/plain"]
     assert "6/6" in "".join(output.get("text", "") for output in progress)
     assert missing[0]["ename"] == "FileError"
     assert (tmp_path / "scene.tif").exists()

@@ -47,7 +47,7 @@ def test_it_pays_for_its_bytes(picture: np.ndarray, options: dict[str, int]) -> 
     assert adaptation[0] == len(adaptation) - 1
     plain = with_adaptation(data, b"")
     assert 0 < len(data) - len(plain) == len(adaptation) + 1
-    config = registry.load("rgb-1").config
+    config = registry.load("rgb-2").config
     worth = config.lagrangian(59 / 99 * (config.levels - 1)) * picture[..., 0].size
     saved = worth * (error(picture, plain) - error(picture, data))
     assert saved > 8 * adaptation[0]
@@ -116,12 +116,19 @@ def small_model() -> tuple[Network, list[torch.Tensor]]:
     """A small network whose refinement says something, and pictures."""
     torch.manual_seed(0)
     config = ModelConfig(
-        latents=64, refinement_width=8, refinement_blocks=1, hyper_latents=8, context_width=8, levels=3, adaptations=4
+        levels=3,
+        hyper_latents=8,
+        context_width=8,
+        widths=(16, 8, 8),
+        refinement_width=8,
+        refinement_blocks=1,
+        condition_width=8,
+        adaptations=4,
     )
     network = Network(config)
     pictures = [torch.from_numpy(landscape(128, 128, seed=i).copy()).permute(2, 0, 1) / 255 for i in range(24)]
     initialise(network, torch.stack(pictures))
-    torch.nn.init.normal_(network.synthesis.refinement.leave.weight, std=0.02)
+    torch.nn.init.normal_(network.refinement.leave.weight, std=0.02)
     return network.eval(), pictures
 
 

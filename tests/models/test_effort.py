@@ -14,7 +14,7 @@ import learned_codec
 from learned_codec.cli import main
 from learned_codec.demo import landscape
 from learned_codec.errors import InvalidInputError, WeightsError
-from learned_codec.models import effort, networks, registry, weights
+from learned_codec.models import effort, network, registry, weights
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_the_modes_of_the_caller_do_not_matter(picture: np.ndarray, mode: type) 
 @pytest.mark.parametrize("shape", [(4, 4), (5, 7), (1, 1)])
 @pytest.mark.parametrize("name", [card.name for card in learned_codec.list_models()])
 def test_places_are_those_of_the_masks(name: str, shape: tuple[int, int]) -> None:
-    entropy = networks.network_for(registry.weights_of(name).config).entropy
+    entropy = network.Network(registry.weights_of(name).config).entropy
     everywhere = torch.zeros(1, len(entropy.log2_sigma), *shape)
     for turn in entropy.passes():
         own = torch.zeros_like(everywhere)
@@ -147,4 +147,4 @@ def test_weights_without_their_floating_point_origin() -> None:
     found = weights.read(registry.default(1).path)
     kept = {key: value for key, value in found.tensors.items() if not key.startswith("training.")}
     with pytest.raises(WeightsError, match="training"):
-        networks.network_of_weights(weights.from_bytes(weights.to_bytes(found.config, kept), "test"))
+        network.network_of_weights(weights.from_bytes(weights.to_bytes(found.config, kept), "test"))

@@ -13,16 +13,11 @@ from learned_codec import selftest
 from learned_codec.demo import landscape
 from learned_codec.errors import WeightsError
 from learned_codec.models import exact, registry
-from learned_codec.models.base import BaseModel
-from learned_codec.models.build import model_of
 from learned_codec.models.engine import Engine, Input, Operations, Tensor, engine_for
 from learned_codec.models.engine.probe import sums_are_exact
-from learned_codec.models.exact import (
-    ACTIVATION_MAX,
-    ExactEntropyModel,
-    Layer,
-    mantissas,
-)
+from learned_codec.models.exact import ExactEntropyModel
+from learned_codec.models.integers import ACTIVATION_MAX, Layer, mantissas
+from learned_codec.models.model import Model
 
 NAME = learned_codec.list_models()[-1].name
 
@@ -37,12 +32,12 @@ TORCH = pytest.param(torch_engine, marks=pytest.mark.torch, id="torch")
 
 
 @pytest.fixture(scope="module")
-def model() -> BaseModel:
+def model() -> Model:
     return registry.load(NAME)
 
 
 @pytest.fixture(scope="module")
-def latents(model: BaseModel) -> np.ndarray:
+def latents(model: Model) -> np.ndarray:
     return model.analyse(landscape(144, 208).transpose(2, 0, 1)[: model.config.bands].astype(np.float32) / 255)
 
 
@@ -62,11 +57,11 @@ def test_a_wrong_golden_vector_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("other", [*(pytest.param(partial(engine_for, "cpu", n), id=f"{n}") for n in (1, 2, 3)), TORCH])
 @pytest.mark.parametrize("step", [0, 333, 896])
 def test_decoding_is_the_same_on_any_engine(
-    model: BaseModel, latents: np.ndarray, step: int, other: Callable[[], Engine]
+    model: Model, latents: np.ndarray, step: int, other: Callable[[], Engine]
 ) -> None:
     coded = model.code(latents, step)
     payload, size = coded.encoder.finish(), latents.shape[:2]
-    decoded = model_of(registry.weights_of(NAME), other()).decode(payload, step, *size)[0]
+    decoded = Model(registry.weights_of(NAME), other()).decode(payload, step, *size)[0]
     assert np.array_equal(decoded, coded.decoded)
 
 
@@ -82,7 +77,7 @@ def test_any_size_of_latents(height: int, width: int, step: int) -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(18, 21), (33, 5)])
 def test_at_larger_sizes_networks_say_the_same(
-    model: BaseModel, monkeypatch: pytest.MonkeyPatch, height: int, width: int
+    model: Model, monkeypatch: pytest.MonkeyPatch, height: int, width: int
 ) -> None:
     latents = model.analyse(landscape(16 * height, 16 * width).transpose(2, 0, 1).astype(np.float32) / 255)
     found = model.code(latents, 500)
@@ -92,7 +87,7 @@ def test_at_larger_sizes_networks_say_the_same(
     assert np.array_equal(just.decoded, found.decoded)
 
 
-def test_wild_latents_are_coded_too(model: BaseModel) -> None:
+def test_wild_latents_are_coded_too(model: Model) -> None:
     """Escapes and clipped activations: far outside of what the model was trained on."""
     y = np.random.default_rng(0).standard_normal((5, 7, model.config.latents), np.float32) * 1e4
     coded = model.code(y, 896)
@@ -109,7 +104,7 @@ def test_an_engine_is_exact(engine: Engine) -> None:
     assert sums_are_exact(engine)
 
 
-def test_sums_of_a_layer_are_those_of_integers(model: BaseModel, engine: Engine) -> None:
+def test_sums_of_a_layer_are_those_of_integers(model: Model, engine: Engine) -> None:
     rng = np.random.default_rng(0)
     for name, layer in model.exact.layers.items():
         depthwise = layer.weight.ndim == 3
@@ -130,7 +125,7 @@ def test_sums_of_a_layer_are_those_of_integers(model: BaseModel, engine: Engine)
         assert np.array_equal(found, sums + layer.bias[:, None, None]), name
 
 
-def test_the_bound_holds_and_is_checked_on_loading(model: BaseModel) -> None:
+def test_the_bound_holds_and_is_checked_on_loading(model: Model) -> None:
     for layer in model.exact.layers.values():
         weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
         reach = np.abs(weight).reshape(len(weight), -1).sum(1) * ACTIVATION_MAX + np.abs(bias)
@@ -143,7 +138,7 @@ def test_the_bound_holds_and_is_checked_on_loading(model: BaseModel) -> None:
         Layer.load(weight - 1, bias, shift - 1, "unshifted")
 
 
-def test_missing_tensors_are_named(model: BaseModel) -> None:
+def test_missing_tensors_are_named(model: Model) -> None:
     with pytest.raises(WeightsError, match="unit"):
         ExactEntropyModel(model.config, {}, engine_for("cpu"))
 

@@ -88,13 +88,13 @@ def test_a_model_put_into_the_package_is_not_its_default(tmp_path: Path, monkeyp
     package.mkdir(parents=True)
     for card in registry._cards():
         (package / f"{card.name}.json").write_text(json.dumps(card.to_dict()))
-    newer = json.loads((package / "mono-1.json").read_text()) | {"weights_id": "00" * 8}
+    newer = json.loads((package / "mono-2.json").read_text()) | {"weights_id": "00" * 8}
     (package / "mono-9.json").write_text(json.dumps(newer))
     monkeypatch.setattr(registry.resources, "files", lambda _: tmp_path)
     registry._cards.cache_clear()
     try:
         assert "mono-9" in [card.name for card in registry.list_models()]
-        assert registry.default(1).name == "mono-1"
+        assert registry.default(1).name == "mono-2"
     finally:
         registry._cards.cache_clear()
 
@@ -107,9 +107,9 @@ def test_two_models_of_one_name(own: Path, tmp_path: Path) -> None:
     other.write_bytes(weights.to_bytes(found.config, changed))
     with pytest.raises(WeightsError, match="another model of the name fields"):
         learned_codec.register_model(other)
-    rgb = tmp_path / "rgb-1.safetensors"
+    rgb = tmp_path / "rgb-2.safetensors"
     rgb.write_bytes(other.read_bytes())
-    with pytest.raises(WeightsError, match="another model of the name rgb-1"):
+    with pytest.raises(WeightsError, match="another model of the name rgb-2"):
         learned_codec.register_model(rgb)
 
 
@@ -120,7 +120,7 @@ def test_what_is_no_model(tmp_path: Path, grey: np.ndarray) -> None:
     broken.write_bytes(b"nothing of the kind")
     with pytest.raises(WeightsError, match="not a weights file"):
         learned_codec.register_model(broken)
-    with pytest.raises(UnknownModelError, match="no model named fields.*rgb-1.*path"):
+    with pytest.raises(UnknownModelError, match="no model named fields.*rgb-2.*path"):
         learned_codec.encode(grey, model="fields")
 
 

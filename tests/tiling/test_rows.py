@@ -72,7 +72,6 @@ CASES: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "wide integers": (lambda path: scene(path, "int32", nodata=0), {"quality": 50}),
     "radar": (radar, {"kind": "sar", "unit": "power"}),
     "a profile": (lambda path: scene(path), {"profile": "s2-l2a"}),
-    "in layers": (picture, {"model": "rgb-2"}),
     "a bound": (lambda path: scene(path, nodata=0), {"max_error": 2}),
     "a bound, and voids": (lambda path: scene(path), {"max_error": 2}),
     "without loss": (lambda path: scene(path), {"max_error": 0}),

@@ -17,14 +17,11 @@ from learned_codec.cli import main
 from learned_codec.demo import landscape
 from learned_codec.errors import TrainingError
 from learned_codec.models import weights
-from learned_codec.models.build import model_of
 from learned_codec.models.config import ModelConfig
 from learned_codec.models.model import Model
-from learned_codec.models.network import Network
-from learned_codec.models.networks import network_of_weights
-from learned_codec.training import data, export, recipe, speckle, trainer, transplant
+from learned_codec.models.network import Network, network_of_weights
+from learned_codec.training import data, export, recipe, speckle, trainer
 from learned_codec.training.checkpoint import load_checkpoint
-from learned_codec.training.lapping_design import initialise
 from learned_codec.training.muon import Muon, orthogonalised
 
 RECIPE = """
@@ -45,12 +42,15 @@ until = 1.0
 batch = 1
 crop = 128
 [model]
-latents = 32
+bands = 1
+levels = 3
+hyper_latents = 8
+context_width = 12
+widths = [16, 12, 12]
 refinement_width = 8
 refinement_blocks = 1
-hyper_latents = 8
-context_width = 16
-levels = 3
+refinement_inner = 16
+condition_width = 8
 [optimiser]
 warmup = 1
 refinement_rate = 1.0
@@ -58,7 +58,7 @@ refinement_rate = 1.0
 
 
 @pytest.fixture(autouse=True)
-def few_crops_for_the_skeleton(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_crops_for_the_transform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "TRANSFORM_CROPS", 64)
 
 
@@ -134,14 +134,14 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
     assert rows[0]["event"] == "start"
     assert len(rows[-1]["validation_bpp"]) == 3
     model = Model(weights.read(folder / "tiny.safetensors"))
-    y = model.analyse(np.random.default_rng(0).random((3, 64, 80), np.float32))
+    y = model.analyse(np.random.default_rng(0).random((1, 64, 80), np.float32))
     coded = model.code(y, 200)
     (decoded,) = model.decode(coded.encoder.finish(), 200, 4, 5)
     assert np.array_equal(decoded, coded.decoded)
     # The weights can be trained further: they hold the network, to float16.
     network = network_of_weights(weights.read(folder / "tiny.safetensors"))
     for name, value in network.state_dict().items():
-        if name == "synthesis.refinement.adaptations":  # fitted at export
+        if name == "refinement.adaptations":  # fitted at export
             assert value.abs().sum(2).min() > 0
             continue
         assert torch.allclose(value, first["average"][name], rtol=2e-3, atol=1e-4), name
@@ -156,42 +156,23 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
 
 
 @pytest.mark.filterwarnings("ignore:.*")
-def test_a_model_in_layers_is_trained_and_trained_further(root: Path, tmp_path: Path) -> None:
-    layered = """[model]
-levels = 3
-hyper_latents = 8
-context_width = 12
-widths = [16, 12, 12]
-refinement_width = 16
-refinement_blocks = 2
-refinement_inner = 16
-condition_width = 8
-adaptations = 4
-"""
-    start, rest = RECIPE.format(steps=12).split("[model]")
-    (root / "layered.toml").write_text(start + layered + rest[rest.index("\n[") :])
-    folder = trainer.train(root / "layered.toml", root, out=tmp_path / "a")
-    found = weights.read(folder / "tiny.safetensors")
-    card = json.loads((folder / "tiny.json").read_text())
-    assert card["exactness_cost"] < 0.01
+def test_trained_weights_code_images_and_are_trained_further(
+    root: Path, tmp_path: Path, weights_of_a_run: Path
+) -> None:
     image = landscape(80, 96)
-    data = learned_codec.encode(image, quality=90, model=folder / "tiny.safetensors", effort=1)
-    learned_codec.register_model(folder / "tiny.safetensors")
+    data = learned_codec.encode(image, quality=90, model=weights_of_a_run, effort=1)
+    learned_codec.register_model(weights_of_a_run)
     assert np.abs(learned_codec.decode(data).astype(int) - image).mean() < 20
-    network = network_of_weights(found)
-    average = load_checkpoint(folder / "checkpoint.pt")["average"]
-    for name, value in network.state_dict().items():
-        if name == "refinement.adaptations":
-            assert value.abs().sum(2).min() > 0
-        else:
-            assert torch.allclose(value, average[name], rtol=2e-3, atol=1e-4), name
+    network = network_of_weights(weights.read(weights_of_a_run))
     again = trainer.Trainer(recipe.fine_tuning("again", network.config), root, tmp_path / "again")
     again.begin(network)
     before = again.average["refinement.leave.weight"].clone()
     again.train_step()
     assert not torch.equal(again.network.state_dict()["refinement.leave.weight"], before)
-    with pytest.raises(TrainingError, match="second generation starts from nothing"):
-        made(root, tmp_path / "other").begin(network)
+    (tmp_path / "other.toml").write_text(RECIPE.format(steps=2).replace("levels = 3", "levels = 4"))
+    other = trainer.Trainer(recipe.load(tmp_path / "other.toml"), root, tmp_path / "other")
+    with pytest.raises(TrainingError, match=r"do not fit the recipe's \[model\]"):
+        other.begin(network)
 
 
 @pytest.mark.filterwarnings("ignore:.*")
@@ -514,85 +495,6 @@ def test_simulated_scenes_have_the_percentiles_of_real_ones() -> None:
     assert np.isfinite(flat).all()
 
 
-# -- one model out of another ------------------------------------------------------------------------------------------
-
-SMALL = {"refinement_width": 8, "refinement_blocks": 1, "hyper_latents": 8}
-
-
-def networks(levels: int = 3, lambda_max: float = 0.25) -> tuple[Network, Network, torch.Tensor]:
-    """A small trained-looking network of three bands, an initialised one of one band, and pictures."""
-    torch.manual_seed(0)
-    three = Network(ModelConfig(latents=320, context_width=16, levels=3, **SMALL))  # type: ignore[arg-type]
-    pictures = np.stack([landscape(128, 128, seed=i) for i in range(6)]).transpose(0, 3, 1, 2) / np.float32(255)
-    initialise(three, torch.from_numpy(pictures))
-    with torch.no_grad():
-        leave = three.synthesis.refinement.leave
-        leave.weight.normal_(0, 0.2)
-        leave.bias.normal_(0, 0.2)
-        three.entropy.log2_gain += torch.linspace(2, 5, 3)[:, None]
-    one = Network(
-        ModelConfig(bands=1, latents=256, context_width=16, levels=levels, lambda_max=lambda_max, **SMALL)  # type: ignore[arg-type]
-    )
-    initialise(one, torch.from_numpy(pictures[:, :1]))
-    return three.eval(), one.eval(), torch.from_numpy(pictures.mean(1, keepdims=True))
-
-
-def assert_alike_on_grey(three: Network, one: Network, grey: torch.Tensor) -> None:
-    for level in (0.0, 0.6, 1.0, 2.0):
-        levels = torch.full((len(grey),), level)
-        with torch.no_grad():
-            expected, found = three(grey.expand(-1, 3, -1, -1), levels), one(grey, levels)
-        difference = (expected.image.mean(1, keepdim=True) - found.image).square().mean()
-        assert -10 * torch.log10(difference) > 60
-        # Latents of colour cost a little even where there is none.
-        assert 0.75 < found.latent_bits.sum() / expected.latent_bits.sum() < 1.02
-        assert found.hyper_bits.sum().item() == pytest.approx(expected.hyper_bits.sum().item(), rel=0.05)
-
-
-def test_one_band_out_of_three() -> None:
-    three, one, grey = networks()
-    transplant.to_one_band(three, one)
-    assert_alike_on_grey(three, one, grey)
-
-
-def test_one_band_with_more_levels() -> None:
-    three, one, grey = networks(levels=4, lambda_max=0.25 * (0.25 / 0.0004) ** 0.5)
-    transplant.to_one_band(three, one)
-    assert_alike_on_grey(three, one, grey)
-    gain = one.entropy.log2_gain
-    assert torch.allclose(gain[3] - gain[2], gain[2] - gain[1], atol=1e-5)
-
-
-def test_more_components_and_levels() -> None:
-    three, _, grey = networks()
-    pictures = grey * torch.tensor([0.9, 0.7, 0.5])[:, None, None]
-    initialise(three, pictures)
-    larger = Network(
-        ModelConfig(latents=384, context_width=16, levels=4, lambda_max=0.25 * (0.25 / 0.0004) ** 0.5, **SMALL)  # type: ignore[arg-type]
-    )
-    initialise(larger, pictures)
-    transplant.grow(three, larger.eval())
-    basis = larger.analysis.skeleton.weight.detach().flatten(1)
-    assert torch.linalg.matrix_rank(basis) == 384  # no component twice
-    for level in (0.0, 0.6, 2.0):
-        levels = torch.full((len(pictures),), level)
-        with torch.no_grad():
-            expected, found = three(pictures, levels), larger(pictures, levels)
-        errors = [(x.image - pictures).square().mean().item() for x in (expected, found)]
-        assert errors[1] < 1.001 * errors[0]
-        assert found.latent_bits.sum() < 1.3 * expected.latent_bits.sum()
-    with pytest.raises(TrainingError, match="384"):
-        transplant.grow(larger, three)
-
-
-def test_transplants_that_do_not_fit() -> None:
-    three, one, _ = networks(levels=4)
-    with pytest.raises(TrainingError, match="multipliers differ"):
-        transplant.to_one_band(three, one)
-    with pytest.raises(TrainingError, match="three bands"):
-        transplant.to_one_band(three, three)
-
-
 def test_whole_scenes_are_held_out(tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     with (tmp_path / "p" / "SOURCES.csv").open("w", newline="") as table:
@@ -639,7 +541,7 @@ def test_muon_skips_a_step_that_is_not_finite() -> None:
 
 
 def test_each_parameter_learns_at_its_rate() -> None:
-    network = Network(ModelConfig(latents=32, context_width=16, levels=3, **SMALL))  # type: ignore[arg-type]
+    network = Network(ModelConfig(levels=3, hyper_latents=8, context_width=12, widths=(16, 12, 12)))
     options = recipe.OptimiserSettings(muon=True, refinement_rate=0.25)
     rates = {
         id(parameter): (type(optimiser).__name__, group["rate"])
@@ -648,14 +550,13 @@ def test_each_parameter_learns_at_its_rate() -> None:
         for parameter in group["params"]
     }
     found = {name: rates.get(id(parameter)) for name, parameter in network.named_parameters()}
-    assert found["analysis.skeleton.weight"] is None
-    assert found["synthesis.refinement.enter.weight"] == ("AdamW", 0.25)
-    assert found["synthesis.refinement.blocks.0.expand.weight"] == ("Muon", 0.25)
+    assert found["refinement.enter.weight"] == ("AdamW", 0.25)
+    assert found["refinement.cond_leave.weight"] == ("AdamW", 0.25)
+    assert found["refinement.blocks.0.expand.weight"] == ("Muon", 0.25)
+    assert found["refinement.cond_block.expand.weight"] == ("Muon", 0.25)
     assert found["entropy.hyper_synthesis.leave.weight"] == ("Muon", 1.0)
     assert found["entropy.log2_gain"] == ("AdamW", 1.0)
-    assert [name for name, rate in found.items() if rate is None] == [
-        "analysis.skeleton.weight", "synthesis.skeleton.weight",
-    ]  # fmt: skip
+    assert None not in found.values()  # the block transform stays a DCT: it has no parameters
 
 
 # -- models of one's own -----------------------------------------------------------------------------------------------
@@ -667,7 +568,7 @@ def weights_of_a_run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     begun = made(root, out)
     begun.save()
     network = trainer.network_of(begun.checkpoint)
-    return export.write(export.export(network, [torch.rand(3, 64, 64)]), out, "toy", {})
+    return export.write(export.export(network, [torch.rand(1, 64, 64)]), out, "toy", {})
 
 
 @pytest.mark.filterwarnings("ignore:.*")
@@ -699,7 +600,7 @@ def test_a_model_is_trained_on_with_any_folder_of_images(
 
 
 def test_a_models_name_is_a_start() -> None:
-    network = trainer._network_to_start_from("mono-1")
+    network = trainer._network_to_start_from("mono-2")
     settings = recipe.fine_tuning("mine", network.config)
     assert settings.model.bands == 1
     assert recipe.from_dict(json.loads(json.dumps(settings.to_dict())), "mine") == settings
@@ -722,7 +623,7 @@ def test_weights_are_there_before_the_slower_steps(root: Path, tmp_path: Path, m
                 trainer.train(tmp_path / "tiny.toml", root, out=out)
         found = weights.read(out / "tiny.safetensors")
         assert json.loads((out / "tiny.json").read_text())["weights_id"] == found.id.hex()
-        assert Model(found).config.latents == 32
+        assert Model(found).config.widths == (16, 12, 12)
 
 
 def test_minutes_are_those_of_the_whole_run(root: Path, tmp_path: Path) -> None:
@@ -741,22 +642,15 @@ def test_minutes_are_those_of_the_whole_run(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*")
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        ("rgb", ("latents = 640", "latents = 32\nhyper_latents = 8\ncontext_width = 16\nrefinement_width = 8")),
-        ("rgb2", ("widths = [128, 96, 96]", "widths = [16, 8, 8]\nhyper_latents = 8\nrefinement_width = 8")),
-    ],
-)
 def test_the_recipe_for_a_gpu_runs_dry_and_ends_by_the_clock(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, size: tuple[str, str]
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All but the size of the network and of the batches is as there; a clock that ticks when it is read shows 9 s."""
-    text = (Path(trainer.__file__).parent / "recipes" / f"{name}_gpu.toml").read_text()
+    text = (Path(trainer.__file__).parent / "recipes" / "rgb_gpu.toml").read_text()
     for old, new in (
         ("minutes = 12\n", "minutes = 0.15\n"),
         ("batch = 32", "batch = 2"),
-        size,
+        ("widths = [128, 96, 96]", "widths = [16, 8, 8]\nhyper_latents = 8\nrefinement_width = 8"),
         ("photo_train", "pictures"),
         ("optical_train/rgb8", "aerial"),
         ("crop = 192", "crop = 64"),
@@ -777,7 +671,7 @@ def test_the_recipe_for_a_gpu_runs_dry_and_ends_by_the_clock(
     assert rows[-1]["step"] == pytest.approx(trained / 0.5, abs=2)
     # Late, no more adaptations are fitted than must be.
     assert next(ticks) < 9 + 0.25 * (2 * 16 + 2)
-    assert model_of(weights.read(folder / f"{name}-gpu.safetensors")).config.levels == 9
+    assert Model(weights.read(folder / "rgb-gpu.safetensors")).config.levels == 9
 
 
 @pytest.mark.gpu

@@ -12,17 +12,18 @@ from numpy.typing import NDArray
 
 from learned_codec.bitstream.payload import join_parts, split_parts
 from learned_codec.entropy import CoderModels, Decoder, Encoder, Runs
-from learned_codec.models import rdoq
-from learned_codec.models.engine import Array
-from learned_codec.models.exact import hyper_size
-from learned_codec.models.stages import hyper_runs
 
+from . import rdoq
 from .config import MEANS, PASSES
-from .exact import LayeredEntropyModel, PassLatents
+from .engine import Array
+from .exact import ExactEntropyModel, LevelTables, PassLatents, hyper_size
 
 
-class LayeredEncoder:
-    """An encoder for each layer, the first with the hyper-latents in front."""
+class TileEncoder:
+    """Collects the symbols of a tile, component after component, and writes its payload.
+
+    It has an encoder for each layer, the first with the hyper-latents in front.
+    """
 
     def __init__(self, models: CoderModels) -> None:
         self.layers = [Encoder(models) for _ in PASSES]
@@ -56,8 +57,8 @@ class LayeredEncoder:
 
 
 def code(
-    model: LayeredEntropyModel,
-    encoder: LayeredEncoder,
+    model: ExactEntropyModel,
+    encoder: TileEncoder,
     scaled: Array,
     hyper: NDArray[np.int32],
     step: int,
@@ -73,7 +74,7 @@ def code(
     """
     height, width, _ = scaled.shape
     level = model.level(step)
-    runs = hyper_runs(level, *hyper.shape[:2])
+    runs = _hyper_runs(level, *hyper.shape[:2])
     encoder.layers[0].push(hyper.reshape(-1).take(runs.order), runs.counts)
 
     target = scaled.reshape(-1)
@@ -93,7 +94,7 @@ def code(
 
 
 def decode(
-    model: LayeredEntropyModel,
+    model: ExactEntropyModel,
     models: CoderModels,
     payload: bytes,
     step: int,
@@ -109,7 +110,7 @@ def decode(
     """
     level = model.level(step)
     decoders = [Decoder(models, part) for part in split_parts(payload, len(PASSES), layers)]
-    runs = hyper_runs(level, *hyper_size(*size))
+    runs = _hyper_runs(level, *hyper_size(*size))
 
     def read(found: PassLatents) -> None:
         runs = Runs.of(found.bins)
@@ -129,3 +130,8 @@ def _add(decoded: Array, places: NDArray[np.intp], symbols: NDArray[np.int32]) -
     """Add symbols to what is decoded. Most are zero."""
     (some,) = np.nonzero(symbols)
     decoded[places[some]] += symbols[some]
+
+
+def _hyper_runs(level: LevelTables, height: int, width: int) -> Runs:
+    """The hyper-latents of so many positions, bin by bin."""
+    return Runs.of(np.tile(level.hyper_bins, height * width))

@@ -1,4 +1,4 @@
-"""The layered entropy model: integers do what was trained, and a tile's first parts are enough for its first layers."""
+"""Layers of resolution: integers do what was trained, and a tile's first parts are enough for its first layers."""
 
 import dataclasses
 from typing import Any
@@ -12,38 +12,31 @@ from hypothesis import strategies as st
 from learned_codec.bitstream.payload import split_parts
 from learned_codec.entropy import SKIPPED_BINS, CoderModels, gaussian_tables
 from learned_codec.errors import CorruptDataError, WeightsError
-from learned_codec.models import inference, rdoq
-from learned_codec.models.build import model_of
-from learned_codec.models.config import top_step
+from learned_codec.models import coding, inference, rdoq
+from learned_codec.models.config import PASSES, ModelConfig, groups_of, order_of_components, top_step
 from learned_codec.models.engine import engine_for
-from learned_codec.models.exact import LOG2_BITS, to_bins
-from learned_codec.models.inference import Parameters, RefinementProgram
-from learned_codec.models.layered import coding
-from learned_codec.models.layered.condition import Condition
-from learned_codec.models.layered.config import PASSES, LayeredConfig, groups_of, order_of_components
-from learned_codec.models.layered.exact import LayeredEntropyModel
-from learned_codec.models.layered.network import (
-    ConditionedRefinement,
-    LayeredEntropy,
-    LayeredNetwork,
-    SeparableTransform,
-)
+from learned_codec.models.entropy_model import EntropyModel
+from learned_codec.models.exact import ExactEntropyModel
+from learned_codec.models.inference import RefinementProgram
+from learned_codec.models.integers import LOG2_BITS, to_bins
+from learned_codec.models.model import Model
+from learned_codec.models.network import Network
 from learned_codec.models.shape_adaptive import Shape
+from learned_codec.models.transforms import LappedTransform, Refinement
 from learned_codec.training.export import export
 from learned_codec.training.lapping_design import initialise
-from learned_codec.training.layered_export import quantised
-from learned_codec.training.quantise import Ranges
+from learned_codec.training.quantise import Ranges, quantised
 
-SMALL = LayeredConfig(bands=1, levels=3, hyper_latents=8, context_width=12, widths=(16, 12, 12))
+SMALL = ModelConfig(bands=1, levels=3, hyper_latents=8, context_width=12, widths=(16, 12, 12))
 MODELS = CoderModels(gaussian_tables())
 SAVINGS = rdoq.savings(MODELS.tables)
 
 
 @pytest.fixture(scope="module")
-def trained() -> LayeredEntropy:
+def trained() -> EntropyModel:
     """Random networks whose scales differ."""
     torch.manual_seed(3)
-    network = LayeredEntropy(SMALL).eval().requires_grad_(False)
+    network = EntropyModel(SMALL).eval().requires_grad_(False)
     for name, parameter in network.named_parameters():
         if not name.startswith("log2_"):
             parameter.mul_(1.5)
@@ -53,7 +46,7 @@ def trained() -> LayeredEntropy:
 
 
 @pytest.fixture(scope="module")
-def tensors(trained: LayeredEntropy) -> dict[str, np.ndarray]:
+def tensors(trained: EntropyModel) -> dict[str, np.ndarray]:
     watched = {
         name: module for name, module in trained.named_modules() if name.startswith(("hyper_synthesis", "layers."))
     }
@@ -66,38 +59,38 @@ def tensors(trained: LayeredEntropy) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def model(tensors: dict[str, np.ndarray]) -> LayeredEntropyModel:
-    return LayeredEntropyModel(SMALL, tensors, engine_for("cpu"))
+def model(tensors: dict[str, np.ndarray]) -> ExactEntropyModel:
+    return ExactEntropyModel(SMALL, tensors, engine_for("cpu"))
 
 
-def latents(network: LayeredEntropy, height: int, width: int, seed: int) -> torch.Tensor:
+def latents(network: EntropyModel, height: int, width: int, seed: int) -> torch.Tensor:
     """(latents, height, width) Laplacian, of the deviations that the network has for them."""
     rng = np.random.default_rng(seed)
     values = torch.from_numpy(rng.laplace(0, 0.7, (SMALL.latents, height, width))).float()
     return values * torch.exp2(network.log2_sigma)[:, None, None]
 
 
-def scaled(network: LayeredEntropy, y: torch.Tensor, level: int) -> np.ndarray:
+def scaled(network: EntropyModel, y: torch.Tensor, level: int) -> np.ndarray:
     """(h, w, latents) in quantisation steps."""
     return (y * torch.exp2(network.log2_gain[level])[:, None, None]).permute(1, 2, 0).numpy()
 
 
-def hyper_of(network: LayeredEntropy, y: torch.Tensor, level: int, model: LayeredEntropyModel) -> np.ndarray:
+def hyper_of(network: EntropyModel, y: torch.Tensor, level: int, model: ExactEntropyModel) -> np.ndarray:
     gain = torch.exp2(network.log2_gain[level])[:, None, None]
     z = torch.round(network.hyper_latents((y * gain)[None], torch.tensor([float(level)])))[0]
     bins = model.level(128 * level).hyper_bins
     return z.permute(1, 2, 0).numpy().astype(np.int32) * (bins >= SKIPPED_BINS)
 
 
-def code(model: LayeredEntropyModel, *given: Any) -> tuple[coding.LayeredEncoder, np.ndarray]:
-    encoder = coding.LayeredEncoder(MODELS)
+def code(model: ExactEntropyModel, *given: Any) -> tuple[coding.TileEncoder, np.ndarray]:
+    encoder = coding.TileEncoder(MODELS)
     scaled, hyper, step, *optional = given
     return encoder, coding.code(model, encoder, scaled, hyper, step, SAVINGS, *optional)
 
 
 def test_every_latent_is_coded_once() -> None:
     for bands in (1, 3):
-        config = LayeredConfig(bands=bands)
+        config = ModelConfig(bands=bands)
         order = order_of_components(bands, np.random.default_rng(0).random(config.latents))
         np.testing.assert_array_equal(np.sort(order), np.arange(config.latents))
         for layer, part in enumerate(config.layers):
@@ -111,7 +104,7 @@ def test_every_latent_is_coded_once() -> None:
             assert (times == 1).all()
 
 
-def test_integers_say_what_was_trained(trained: LayeredEntropy, model: LayeredEntropyModel) -> None:
+def test_integers_say_what_was_trained(trained: EntropyModel, model: ExactEntropyModel) -> None:
     tables = MODELS.tables
     for level in range(3):
         y = latents(trained, 16, 20, 40 + level)
@@ -138,8 +131,8 @@ def test_integers_say_what_was_trained(trained: LayeredEntropy, model: LayeredEn
     seed=st.integers(0, 99),
 )
 def test_layers_come_back(
-    trained: LayeredEntropy,
-    model: LayeredEntropyModel,
+    trained: EntropyModel,
+    model: ExactEntropyModel,
     size: tuple[int, int],
     step: int,
     optimised: bool,
@@ -175,12 +168,10 @@ def test_layers_come_back(
         coding.decode(model, MODELS, payload + b"\1\2\3\4", step, size, 1, there)
 
 
-def test_other_engines_agree(
-    trained: LayeredEntropy, tensors: dict[str, np.ndarray], model: LayeredEntropyModel
-) -> None:
+def test_other_engines_agree(trained: EntropyModel, tensors: dict[str, np.ndarray], model: ExactEntropyModel) -> None:
     from learned_codec.models.engine.torch import Torch
 
-    other = LayeredEntropyModel(SMALL, tensors, Torch("cpu"))
+    other = ExactEntropyModel(SMALL, tensors, Torch("cpu"))
     y = latents(trained, 13, 8, 7)
     hyper = hyper_of(trained, torch.nn.functional.pad(y, (0, 0, 0, 3)), 1, model)
     ours, theirs = (code(m, scaled(trained, y, 1), hyper, 128)[0].finish() for m in (model, other))
@@ -191,23 +182,23 @@ def test_sums_beyond_the_bound_are_refused(tensors: dict[str, np.ndarray]) -> No
     for name in ("layers.0.1.enter", "layers.1.0.block.expand", "layers.2.0.leave", "hyper_synthesis.up1"):
         weight = np.full_like(tensors[f"{name}.weight"], 32767)
         with pytest.raises(WeightsError, match=name):
-            LayeredEntropyModel(SMALL, tensors | {f"{name}.weight": weight}, engine_for("cpu"))
+            ExactEntropyModel(SMALL, tensors | {f"{name}.weight": weight}, engine_for("cpu"))
     missing = {key: value for key, value in tensors.items() if not key.startswith("layers.2.0.leave")}
     with pytest.raises(WeightsError, match=r"lack .*layers\.2\.0\.leave"):
-        LayeredEntropyModel(SMALL, missing, engine_for("cpu"))
+        ExactEntropyModel(SMALL, missing, engine_for("cpu"))
     short = tensors["layers.1.0.leave.weight"][:-1]
     with pytest.raises(WeightsError, match=r"layers\.1\.0\.leave should have"):
-        LayeredEntropyModel(SMALL, tensors | {"layers.1.0.leave.weight": short}, engine_for("cpu"))
+        ExactEntropyModel(SMALL, tensors | {"layers.1.0.leave.weight": short}, engine_for("cpu"))
 
 
 @pytest.mark.parametrize("size", [(2, 3), (49, 5)])
 def test_the_refinement_does_what_was_trained(monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
     monkeypatch.setattr(inference, "MOST_BLOCKS", 20)  # so that the larger image is taken in parts
     torch.manual_seed(1)
-    config = LayeredConfig(
-        bands=1, levels=3, refinement_width=8, refinement_blocks=3, refinement_inner=6, condition_width=4
+    config = ModelConfig(
+        bands=1, levels=3, refinement_width=8, refinement_blocks=3, refinement_inner=6, condition_width=4, adaptations=0
     )
-    network = ConditionedRefinement(config).eval().requires_grad_(False)
+    network = Refinement(config).eval().requires_grad_(False)
     for parameter in network.parameters():
         parameter.add_(torch.randn_like(parameter) * 0.1)
     network.level_scale.fill_(0.2)
@@ -215,11 +206,8 @@ def test_the_refinement_does_what_was_trained(monkeypatch: pytest.MonkeyPatch, s
     planes = torch.randn(1, 1, 16 * size[0], 16 * size[1]) * 0.3
     normalised = torch.randn(1, 256, *size) * 3
     expected = network(planes, normalised, torch.tensor([1.0]))[0].numpy()
-    tensors["refinement.adaptations"] = np.zeros((0, 16, 8))
-    parameters = Parameters(tensors, "refinement")
-    condition = Condition(config, parameters)
-    program = RefinementProgram(config, parameters, engine_for("cpu"), 6, condition)
-    given = condition.values(normalised[0].permute(1, 2, 0).numpy(), network.cond_level[1].numpy())
+    program = RefinementProgram(config, tensors, engine_for("cpu"))
+    given = program.condition.values(normalised[0].permute(1, 2, 0).numpy(), network.cond_level[1].numpy())
     level = network.level_bias[1].numpy(), float(network.level_scale[1, 0])
     assert np.square(expected).mean() > 0.001
     for fine, tolerance in ((False, 0.02), (True, 1e-4)):  # not fine: bf16 where the processor has it
@@ -234,14 +222,14 @@ def test_images_come_back_in_layers() -> None:
     """Networks that aren't trained still code images: better with every layer, and as in floating point."""
     torch.manual_seed(5)
     config = dataclasses.replace(SMALL, refinement_width=8, refinement_blocks=2, refinement_inner=6, condition_width=4)
-    network = LayeredNetwork(config).eval().requires_grad_(False)
+    network = Network(config).eval().requires_grad_(False)
     y, x = np.mgrid[:96, :80].astype(np.float32)
     image = (0.5 + 0.2 * np.sin(x / 7 + y / 11) + 0.2 * np.cos(x * y / 150))[None]
     initialise(network, torch.from_numpy(image[None, :, :80]))
     for parameter in network.refinement.parameters():
         parameter.add_(torch.randn_like(parameter) * 0.1)
     network.refinement.level_scale.fill_(-6)
-    model = model_of(export(network, [torch.from_numpy(image[:, :64, :64])]))
+    model = Model(export(network, [torch.from_numpy(image[:, :64, :64])]))
     found = model.analyse(image)
     np.testing.assert_allclose(network.analyse(torch.from_numpy(image)[None])[0].permute(1, 2, 0), found, atol=1e-5)
     finest = model.code(found, top_step(model.max_step))
@@ -260,7 +248,7 @@ def test_images_come_back_in_layers() -> None:
 def test_shapes_are_those_of_the_codec() -> None:
     """Where pixels are missing, the synthesis that is differentiated is still that of decoders."""
     rng = np.random.default_rng(2)
-    transform = SeparableTransform(3)
+    transform = LappedTransform(3)
     shape = Shape.of(np.add.outer(np.arange(48), np.arange(64)).reshape(3, 16, 4, 16).transpose(0, 2, 1, 3) < 70)
     latents = rng.normal(size=(3, 4, 768)).astype(np.float32)
     found = transform.synthesise(torch.from_numpy(latents).permute(2, 0, 1)[None], shape)[0].numpy()

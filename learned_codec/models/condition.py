@@ -6,20 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from learned_codec.models.config import BLOCK, CONTEXT_CLAMP, PATCH, SLOPE
-from learned_codec.models.engine import VECTOR, Array, Input, Operations, Tensor
-from learned_codec.models.inference import Parameters
-
-from .config import LayeredConfig
+from .config import BLOCK, CONTEXT_CLAMP, PATCH, SLOPE, ModelConfig
+from .engine import VECTOR, Array, Input, Operations, Tensor
+from .weights import Parameters
 
 SLOPES = (0.25, 2.0, 16.0)
 """The input has for each magnitude the sum of these multiples of it, each up to 1: nearly a logarithm."""
 
 
 class Condition:
-    """`network.ConditionedRefinement`'s part at 1/16, as engines run it."""
+    """`transforms.Refinement`'s part at 1/16, as engines run it.
 
-    def __init__(self, config: LayeredConfig, parameters: Parameters) -> None:
+    Attributes:
+        inputs: what `network` takes: an array at 1/16, and a vector.
+        width: the channels of its result.
+    """
+
+    def __init__(self, config: ModelConfig, parameters: Parameters) -> None:
         first, second, _ = config.layers
         self._signed, self._magnitudes = first.stop, second.stop
         width = self.width = config.condition_width
@@ -47,7 +50,7 @@ class Condition:
         return [np.concatenate([signed, total], 2, dtype=np.float32), level[:, None, None]]
 
     def network(self, ops: Operations, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """As `inference.ConditionProgram`."""
+        """The network. Its one result is at 1/16 and depends on neighbours, too."""
         shown, level = inputs
         k = ops.add(ops.pointwise(shown, *self._enter), level)
         depthwise, expand, project = self._block
@@ -55,7 +58,7 @@ class Condition:
         return [ops.leaky_relu(ops.add(ops.pointwise(hidden, *project), k), SLOPE)]
 
     def modulations(self, ops: Operations, result: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """As `inference.ConditionProgram`."""
+        """From that result a factor and a shift for each residual block, at 1/4."""
 
         def enlarged(layer: tuple[Array, Array]) -> Tensor:
             return ops.enlarge(ops.pointwise(result, *layer), BLOCK // PATCH)

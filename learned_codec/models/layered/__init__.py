@@ -1,1 +1,0 @@
-"""The second generation: latents in layers of resolution."""
