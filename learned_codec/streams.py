@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard, cast
@@ -107,7 +107,8 @@ def opened(source: Openable) -> tuple[Any, BinaryIO | None]:
 
     The caller closes that file.
 
-    A URL is opened by fsspec without a cache, so only the needed bytes are requested.
+    A URL is opened by fsspec without a cache, so only the needed bytes are requested; where fsspec can, several ranges
+    at the same time.
 
     All bytes of a pipe are read. Raises `FileError` and `InvalidInputError`, and so does reading later.
     """
@@ -115,7 +116,8 @@ def opened(source: Openable) -> tuple[Any, BinaryIO | None]:
         name = name_of(source, "")
         if _URL.match(name):
             remote = _remote(name)
-            return _Guarded(remote), remote
+            at_once = getattr(getattr(remote, "fs", None), "async_impl", False)
+            return (_Remote if at_once else _Guarded)(remote), remote
         with our_errors(name):
             file = Path(source).open("rb")  # noqa: SIM115 - the caller closes it
             if file.seekable():
@@ -200,3 +202,19 @@ class _Guarded:
     def _failed(self, error: Exception) -> FileError:
         self.error = FileError.of(self.name, error)
         return self.error
+
+
+class _Remote(_Guarded):
+    """A file of one of fsspec's file systems that answer several requests at a time."""
+
+    def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of several ranges inside the file, (offset, size) each."""
+        paths = [self._stream.path] * len(ranges)
+        starts, ends = zip(*((offset, offset + size) for offset, size in ranges), strict=True)
+        try:
+            parts: list[bytes] = self._stream.fs.cat_ranges(paths, list(starts), list(ends), on_error="raise")
+            if [len(part) for part in parts] != [size for _, size in ranges]:
+                raise OSError("the server sent other ranges than it was asked for")
+        except Exception as error:  # each file system has errors of its own
+            raise self._failed(error) from error
+        return parts

@@ -12,7 +12,8 @@ from PIL import Image
 
 import learned_codec
 import learned_codec.integrations.pillow
-from learned_codec.errors import InvalidInputError
+from learned_codec import bitstream
+from learned_codec.errors import CorruptDataError, InvalidInputError
 from learned_codec.models.model import Model
 from learned_codec.values.mask import VALID, MaskSpec, Side
 from learned_codec.values.reduce import reduced, reduced_plane, reduced_side, reducing_factor
@@ -217,6 +218,95 @@ def test_damage_costs_its_cells() -> None:
     assert small.shape == (1, 17, 17)
     assert (small[0, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] == 0).all()
     assert small[0, 0, 0] > 0
+
+
+# -- fronts of tiles ---------------------------------------------------------------------------------------------------
+
+
+class Counting(io.BytesIO):
+    """Counts the bytes that are read."""
+
+    count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+LONG: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
+    "RGB": (waves(3, 300, 260), {}),
+    "two components": (waves(2, 300, 260), {}),
+    "nodata": (np.where(waves(2, 300, 260) > 150, waves(2, 300, 260), 0), {"nodata": 0}),
+    "mask": (waves(3, 300, 260), {"mask": waves(1, 300, 260)[0] > 100}),
+}
+
+
+def long(case: str) -> bytes:
+    """A file of four tiles, of which the first is long and the last one short."""
+    planes, options = LONG[case]
+    data = learned_codec.encode(planes, planar=True, tile_size=256, quality=100, **options)
+    fronts = [len(tile.fronts) for tile in bitstream.read(data).tiles]
+    assert (fronts[0], fronts[3]) == (2, 0)
+    return data
+
+
+@pytest.mark.parametrize("case", LONG)
+def test_only_the_fronts_of_tiles_are_read(case: str) -> None:
+    data = long(case)
+    container = bitstream.read(data)
+    payloads = [bytes(container.tile(i)) for i in range(4)]
+    without = bitstream.write(container.header, payloads, metadata=container.metadata, mask=container.mask)
+    for factor in FACTORS:
+        file = Counting(data)
+        with learned_codec.open(file) as reader:
+            np.testing.assert_array_equal(
+                reader.read(scale=1 / factor), learned_codec.decode(without, scale=1 / factor)
+            )
+        needed = sum(tile.extent(0 if factor > 2 else 1) for tile in container.tiles)
+        assert needed <= file.count <= 4096 + needed
+    if case == "mask":
+        file = Counting(data)
+        with learned_codec.open(file) as reader:
+            np.testing.assert_array_equal(reader.read_plane(), np.where(LONG[case][1]["mask"], 255, 0))
+        assert file.count <= 4096 + sum(tile.extent(0) for tile in container.tiles)
+
+
+def test_damage_behind_a_front_costs_only_what_needs_it() -> None:
+    whole = long("mask")
+    tile = bitstream.read(whole).tiles[0]
+    for at, bad in (
+        (tile.end - 9, (1,)),
+        (tile.offset + tile.extent(1) - 9, (1, 1 / 2)),
+        (tile.offset + 9, (1, 1 / 2, 1 / 4)),
+    ):
+        spoiled = bytearray(whole)
+        spoiled[at] ^= 16
+        data = bytes(spoiled)
+        assert learned_codec.check(data).damaged_tiles == (0,)
+        for scale in (1, 1 / 2, 1 / 4):
+            if scale in bad:
+                with pytest.raises(CorruptDataError, match="tile 0 of 4"):
+                    learned_codec.decode(data, scale=scale)
+            else:
+                expected = learned_codec.decode(whole, scale=scale)
+                np.testing.assert_array_equal(learned_codec.decode(data, scale=scale), expected)
+        with learned_codec.open(data, errors="fill") as reader:
+            reader.read(scale=1 / 4)
+            assert reader.damaged == ((0,) if 1 / 4 in bad else ())
+            assert not reader.read()[:, :256, :256].any()
+            assert reader.damaged == (0,)
+
+
+def test_a_tile_cut_short_still_has_its_front() -> None:
+    whole = long("RGB")
+    tile = bitstream.read(whole).tiles[0]
+    cut = whole[: tile.offset + tile.extent(0)]
+    expected = learned_codec.decode(whole, scale=1 / 4)[:, :50, :50]
+    with learned_codec.open(cut) as reader:
+        np.testing.assert_array_equal(reader.read(window=(0, 0, 200, 200), scale=1 / 4), expected)
+        with pytest.raises(CorruptDataError, match="tile 0 of 4"):
+            reader.read(window=(0, 0, 200, 200), scale=1 / 2)
 
 
 @pytest.mark.parametrize("scale", [0, -1, 0.3, 2, 1 / 32, "half", None, [1], float("nan")])

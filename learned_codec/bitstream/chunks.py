@@ -4,6 +4,8 @@ The first chunk, HEAD, follows the magic; its checksum covers the magic too, and
 The last chunk, END, is a type and a length of 0, without a checksum.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import google_crc32c
@@ -25,7 +27,22 @@ META = 0xCD  # M, ancillary
 END = b"E\x00"
 ANCILLARY = 0x80  # if this bit of a type is set, readers that don't know the chunk may skip it
 
-_CRC_SIZE = 4
+CRC_SIZE = 4
+
+
+class Front(NamedTuple):
+    """The first `length` bytes of a tile's payload, enough for a reduced image.
+
+    `checksum` (4 bytes) covers the type and the length of the chunk and these bytes.
+    """
+
+    length: int
+    checksum: bytes
+
+    @classmethod
+    def of(cls, payload: bytes, length: int) -> Front:
+        """That of a TILE chunk with this payload."""
+        return cls(length, _crc(Chunk(TILE, 0, len(payload)).prefix + payload[:length]))
 
 
 class Chunk(NamedTuple):
@@ -35,11 +52,13 @@ class Chunk(NamedTuple):
         type: 0 to 255.
         offset: the position of the type byte.
         length: the length of the payload.
+        fronts: those that INDX lists, from short to long.
     """
 
     type: int
     offset: int
     length: int
+    fronts: tuple[Front, ...] = ()
 
     @property
     def prefix(self) -> bytes:
@@ -49,7 +68,7 @@ class Chunk(NamedTuple):
     @property
     def size(self) -> int:
         """The bytes of the whole chunk: type, length, payload and checksum."""
-        return len(self.prefix) + self.length + _CRC_SIZE
+        return len(self.prefix) + self.length + CRC_SIZE
 
     @property
     def end(self) -> int:
@@ -62,16 +81,39 @@ class Chunk(NamedTuple):
         known = {HEAD: "HEAD", INDX: "INDX", MASK: "MASK", TILE: "TILE", META: "META", END[0]: "END"}
         return known.get(self.type, f"chunk 0x{self.type:02x}")
 
+    def extent(self, front: int | None) -> int:
+        """How many bytes of the chunk hold front number `front`; all of them for None, or where there is no such front.
+
+        Fronts are numbered from 0.
+        """
+        if front is None or front >= len(self.fronts):
+            return self.size
+        return len(self.prefix) + self.fronts[front].length
+
     def check(self, data: bytes, *, before: bytes = b"") -> memoryview:
         """The payload, from `data`: all bytes of this chunk as in the file.
 
-        Raises `CorruptDataError` if the number of bytes, the type, the length or the checksum is wrong.
+        Raises `CorruptDataError` if the number of bytes, the type, the length, or the checksum of the chunk or of a
+        front is wrong.
         """
+        payload = self._checked(data[:-CRC_SIZE], self.length, data[-CRC_SIZE:], before)
+        for number in range(len(self.fronts)):
+            self.check_front(number, data[: self.extent(number)])
+        return payload
+
+    def check_front(self, front: int, data: bytes) -> memoryview:
+        """The front with this number, from `data`: so much of this chunk as `extent` says.
+
+        Raises as `check`. Nothing is said of the bytes behind it.
+        """
+        return self._checked(data, *self.fronts[front])
+
+    def _checked(self, body: bytes, length: int, checksum: bytes, before: bytes = b"") -> memoryview:
+        """The first `length` bytes of the payload, from `body`: the type, the length and these."""
         prefix = self.prefix
-        body = data[:-_CRC_SIZE]
-        if len(data) != self.size or not body.startswith(prefix):
+        if len(body) != len(prefix) + length or len(checksum) != CRC_SIZE or not body.startswith(prefix):
             raise CorruptDataError(f"{self.name} at byte {self.offset} is missing or cut short")
-        if _crc(body, before=before) != data[-_CRC_SIZE:]:
+        if _crc(body, before=before) != checksum:
             raise CorruptDataError(f"{self.name} at byte {self.offset} is damaged: its checksum doesn't match")
         return memoryview(body)[len(prefix) :]
 
@@ -110,6 +152,6 @@ def check_magic(source: Source) -> None:
     raise NotLCIError(f"not an LCI file: it begins with {start.hex(' ')}")
 
 
-def _crc(body: bytes, *, before: bytes) -> bytes:
+def _crc(body: bytes, *, before: bytes = b"") -> bytes:
     crc: int = google_crc32c.extend(google_crc32c.value(before), body)
-    return crc.to_bytes(_CRC_SIZE, "little")
+    return crc.to_bytes(CRC_SIZE, "little")

@@ -7,7 +7,7 @@ from typing import Any
 from learned_codec.errors import CorruptDataError, InvalidInputError, TruncatedError, UnsupportedVersionError
 from learned_codec.limits import Limits
 
-from . import chunks, index, varint
+from . import chunks, index
 from . import metadata as meta
 from .chunks import ANCILLARY, END, HEAD, INDX, MAGIC, MASK, META, TILE, VERSION, Chunk
 from .header import Header
@@ -16,7 +16,7 @@ from .source import SeekableFile, Source, as_source
 DEFAULT_LIMITS = Limits()
 
 READ_TOGETHER = 2**20
-"""The most bytes of neighbouring tiles that are read in one request. Each request to a remote file takes time."""
+"""The most bytes of tiles that are read at a time. Each request to a remote file takes time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +49,52 @@ class Container:
         """The bytes of the complete file outside the tiles' payloads."""
         return self.size - sum(tile.length for tile in self.tiles)
 
-    def tile(self, i: int) -> memoryview:
+    def held(self, i: int) -> int:
+        """How many bytes of tile `i`'s chunk are really in the file."""
+        return max(0, min(self.tiles[i].end, self.source.size) - self.tiles[i].offset)
+
+    def tile(self, i: int, front: int | None = None) -> memoryview:
         """Read the payload of tile `i`.
 
+        With `front`, 0 or 1, only that front of it is read and checked. A tile without it is read as a whole.
+
         Raises:
-            CorruptDataError: it is damaged or missing; the error's `tiles` is `(i,)`.
+            CorruptDataError: what is read is damaged or missing; the error's `tiles` is `(i,)`.
             IndexError: there is no such tile.
         """
         if not 0 <= i < len(self.tiles):
             raise IndexError(f"tile {i} of {len(self.tiles)}")
-        return self.check_tile(i, self.source.read_at(self.tiles[i].offset, self.tiles[i].size))
+        return self.check_tile(i, self.source.read_at(self.tiles[i].offset, self.tiles[i].extent(front)), front)
 
-    def fetch(self, wanted: Sequence[int]) -> int:
-        """Read the first of some tiles, and those right after it in the file, up to 1 MiB in one request.
+    def fetch(self, wanted: Sequence[int], front: int | None = None) -> int:
+        """Read the first of some tiles, or of their fronts, up to 1 MiB; what lies side by side in one request.
 
-        Returns how many tiles were read, at least 1. `tile` then needs no further request for them.
+        `wanted` are in ascending order. Returns how many were read, at least 1. `tile` then needs no further request
+        for them.
         """
-        start, count = self.tiles[wanted[0]].offset, 1
-        while count < len(wanted) and wanted[count] == wanted[count - 1] + 1:
-            if self.tiles[wanted[count]].end - start > READ_TOGETHER:
+        ranges: list[tuple[int, int]] = []
+        count = total = 0
+        for tile in (self.tiles[i] for i in wanted):
+            size = tile.extent(front)
+            total += size
+            if count and total > READ_TOGETHER:
                 break
+            offset = tile.offset
+            if ranges and sum(ranges[-1]) == offset:
+                offset, size = ranges[-1][0], ranges.pop()[1] + size
+            ranges.append((offset, size))
             count += 1
-        self.source.fetch(start, self.tiles[wanted[count - 1]].end - start)
+        self.source.fetch(ranges)
         return count
 
-    def check_tile(self, i: int, data: bytes) -> memoryview:
-        """The payload of tile `i` from the bytes of its chunk, for callers that read these themselves.
+    def check_tile(self, i: int, data: bytes, front: int | None = None) -> memoryview:
+        """The payload of tile `i`, or a front of it, from the first bytes of its chunk, as many as `Chunk.extent` says.
 
-        Raises as `tile`.
+        For callers that read these themselves. Raises as `tile`.
         """
+        tile = self.tiles[i]
         try:
-            return self.tiles[i].check(data)
+            return tile.check(data) if front is None or front >= len(tile.fronts) else tile.check_front(front, data)
         except CorruptDataError as error:
             raise CorruptDataError(f"tile {i} of {len(self.tiles)}: {error}", tiles=(i,)) from error
 
@@ -126,6 +141,7 @@ def write(
     header: Header,
     tiles: Sequence[bytes],
     *,
+    ends: Sequence[Sequence[int]] = (),
     metadata: Mapping[str, Any] | None = None,
     mask: bytes | None = None,
     limits: Limits = DEFAULT_LIMITS,
@@ -135,6 +151,8 @@ def write(
     Args:
         header: the header of the image.
         tiles: the tiles' payloads, row by row: `header.tile_count` of them.
+        ends: where the fronts of each tile's payload end, in ascending order, up to two; by default there are none.
+            INDX lists those of long tiles.
         metadata: JSON values. If it is empty, META is left out.
         mask: the payload of MASK; None to leave it out.
         limits: only `max_metadata_bytes` counts here: readers would refuse more.
@@ -153,7 +171,8 @@ def write(
     if mask is not None:
         parts.append(chunks.pack(MASK, mask))
     if len(tiles) > 1:
-        parts.append(chunks.pack(INDX, index.encode(map(len, tiles))))
+        entries = [index.Entry.of(*both) for both in zip(tiles, ends or [()] * len(tiles), strict=True)]
+        parts.append(chunks.pack(INDX, index.encode(entries)))
     parts.extend(chunks.pack(TILE, tile) for tile in tiles)
     return b"".join([*parts, END])
 
@@ -233,7 +252,7 @@ def _locate_tiles(source: Source, header: Header, chunk: Chunk) -> list[Chunk]:
         raise CorruptDataError(f"{chunk.name} at byte {chunk.offset}, but the image has {header.tile_count} tiles")
     if chunk.type == TILE:
         return [chunk]
-    if chunk.length > header.tile_count * varint.MAX_BYTES:
+    if chunk.length > 1 + header.tile_count * index.MAX_BYTES:
         raise CorruptDataError(f"INDX lists more than {header.tile_count} tiles")
-    lengths = index.decode(chunks.load(source, chunk), header.tile_count)
-    return index.locate_tiles(lengths, chunk.end)
+    entries = index.decode(chunks.load(source, chunk), header.tile_count)
+    return index.locate_tiles(entries, chunk.end)

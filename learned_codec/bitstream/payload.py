@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -41,15 +42,18 @@ def join_parts(parts: Sequence[bytes]) -> bytes:
     return b"".join([varint.encode(len(part)) for part in parts[:-1]] + list(parts))
 
 
+def part_ends(payload: bytes, count: int, start: int = 0) -> list[int]:
+    """Where all of `count` parts but the last end in a payload, whose layers begin at `start`."""
+    lengths, at = _lengths(payload, count, start)
+    return [at + end for end in accumulate(lengths)]
+
+
 def split_parts(payload: bytes, count: int, wanted: int) -> list[bytes]:
     """The first `wanted` of the `count` parts of a payload, of which what follows them may be missing.
 
     Raises `CorruptDataError`.
     """
-    at, lengths = 0, []
-    for _ in range(count - 1):
-        length, at = varint.decode(payload, at)
-        lengths.append(length)
+    lengths, at = _lengths(payload, count)
     parts = []
     for length in lengths[:wanted]:
         parts.append(payload[at : at + length])
@@ -57,6 +61,15 @@ def split_parts(payload: bytes, count: int, wanted: int) -> list[bytes]:
         if at > len(payload):
             raise CorruptDataError(f"a layer of {length} bytes reaches beyond the {len(payload)} bytes of its tile")
     return parts if wanted < count else [*parts, payload[at:]]
+
+
+def _lengths(payload: bytes, count: int, at: int = 0) -> tuple[list[int], int]:
+    """The lengths, listed from `at` on, of all of `count` parts but the last, and where the first part begins."""
+    lengths = []
+    for _ in range(count - 1):
+        length, at = varint.decode(payload, at)
+        lengths.append(length)
+    return lengths, at
 
 
 def join_adaptation(amounts: Sequence[Sequence[int]]) -> bytes:

@@ -1,7 +1,8 @@
 """Bytes in memory and seekable files behind one interface, so that one parser reads both."""
 
 import threading
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, cast
 
@@ -27,8 +28,11 @@ class Source(Protocol):
     def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:
         """`size` bytes from `offset` on, fewer only at the end. `ahead`: the bytes after them will be read next."""
 
-    def fetch(self, offset: int, size: int) -> None:
-        """Read bytes at once that `read_at` will then return in parts. Bytes fetched before are forgotten."""
+    def fetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Read ranges, (offset, size) each, that `read_at` will then return in parts. Earlier ones are forgotten.
+
+        They are in ascending order and don't overlap.
+        """
 
 
 class BytesSource:
@@ -44,7 +48,7 @@ class BytesSource:
         """A copy of the bytes: the C code of the checksum takes only `bytes`."""
         return bytes(self._view[offset : offset + size])
 
-    def fetch(self, offset: int, size: int) -> None:
+    def fetch(self, ranges: Sequence[tuple[int, int]]) -> None:
         """Nothing to do: the bytes are in memory."""
 
 
@@ -53,13 +57,15 @@ class FileSource:
 
     With `ahead`, at least 4 KiB are read at a time, which holds the head of most files. Otherwise exactly the bytes
     asked for are read.
+
+    A file may have a method `read_ranges`, which takes (offset, size) of several ranges and reads them at once.
     """
 
     def __init__(self, file: SeekableFile) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._start = 0
-        self._ahead = b""
+        self._starts: list[int] = []  # of what is in memory, in ascending order
+        self._pieces: list[bytes] = []
         with _reading():
             self.size = file.seek(0, 2)
 
@@ -69,25 +75,41 @@ class FileSource:
         if size == 0:
             return b""
         with self._lock, _reading():
-            if self._start <= offset and offset + size <= self._start + len(self._ahead):
-                return self._ahead[offset - self._start :][:size]
+            kept = self._kept(offset, size)
+            if len(kept) == size:
+                return kept
             data = self._read(offset, max(size, _READ_AHEAD) if ahead else size)
             if ahead:
-                self._start, self._ahead = offset, data
+                self._starts, self._pieces = [offset], [data]
             return data[:size]
 
-    def fetch(self, offset: int, size: int) -> None:
-        """Read the bytes now, in one piece. If their beginning is in memory already, only the rest is read."""
-        size = self._there(offset, size)
+    def fetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Read them now, each in one piece. If its beginning is in memory already, only the rest is read."""
         with self._lock, _reading():
-            kept = self._ahead[offset - self._start :] if offset >= self._start else b""
-            if size > len(kept):
-                kept += self._read(offset + len(kept), size - len(kept))
-            self._start, self._ahead = offset, kept
+            starts, sizes = [offset for offset, _ in ranges], [self._there(*part) for part in ranges]
+            kept = [self._kept(*part) for part in zip(starts, sizes, strict=True)]
+            missing = [
+                (start + len(part), size - len(part)) for start, size, part in zip(starts, sizes, kept, strict=True)
+            ]
+            parts = iter(self._read_all([part for part in missing if part[1]]))
+            self._starts = starts
+            self._pieces = [part + next(parts) if size else part for part, (_, size) in zip(kept, missing, strict=True)]
+
+    def _kept(self, offset: int, size: int) -> bytes:
+        """The first of these bytes that are in memory; at most `size`, perhaps none."""
+        at = bisect_right(self._starts, offset) - 1
+        return b"" if at < 0 else self._pieces[at][offset - self._starts[at] :][:size]
 
     def _there(self, offset: int, size: int) -> int:
         """How many of the bytes exist. So a false length in a file never makes a buffer larger than the file."""
         return max(0, min(size, self.size - offset))
+
+    def _read_all(self, ranges: list[tuple[int, int]]) -> list[bytes]:
+        at_once = getattr(self._file, "read_ranges", None)
+        if at_once is None or len(ranges) < 2:
+            return [self._read(*part) for part in ranges]
+        parts: list[bytes] = at_once(ranges)
+        return parts
 
     def _read(self, offset: int, size: int) -> bytes:
         self._file.seek(offset, 0)

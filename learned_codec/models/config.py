@@ -221,3 +221,8 @@ def groups_of(layer: int, number: int, channels: int) -> tuple[slice, ...]:
     places = [PASS_ORDER.index(p) for p in range(4)] if passes == 4 else [0, 1, 1, 0]
     found = ((place - number) % passes for place in places)
     return tuple(slice(group * size, (group + 1) * size) for group in found)
+
+
+def layers_for(factor: int) -> int:
+    """How many layers an image reduced by `factor` needs."""
+    return next(number for number, limit in enumerate(LIMITS, 1) if limit * factor >= LIMITS[-1])

@@ -16,7 +16,7 @@ from learned_codec.errors import WeightsError
 from . import coding, rdoq
 from .block_transform import BlockTransform
 from .coding import TileEncoder
-from .config import BLOCK, EXTRA_GAIN, HYPER_STRIDE, LIMITS, PASSES, QUALITY_STEPS
+from .config import BLOCK, EXTRA_GAIN, HYPER_STRIDE, QUALITY_STEPS, layers_for
 from .engine import Array, Engine, engine_for
 from .exact import ExactEntropyModel, LevelTables, usual_size
 from .inference import HyperAnalysisProgram, RefinementProgram
@@ -207,14 +207,12 @@ class Model:
     ) -> list[Array]:
         """A payload of `code` -> each component's (height, width, latents) decoded latents in quantisation steps.
 
-        The layers that an image reduced by `factor` doesn't need are zeros. Raises `CorruptDataError` where the payload
-        does not end with its last symbol.
+        The layers that an image reduced by `factor` doesn't need are zeros, and may be missing in the payload. Raises
+        `CorruptDataError` where the payload does not end with its last symbol.
         """
         self._engine.prepare(self.exact.programs, *usual_size(height, width))
-        layers = next((n for n, limit in enumerate(LIMITS, 1) if limit * factor >= LIMITS[-1]), len(PASSES))
-        return coding.decode(
-            self.exact, self.coder_models, bytes(payload), step, (height, width), components, self.coded(shape), layers
-        )
+        size, coded, layers = (height, width), self.coded(shape), layers_for(factor)
+        return coding.decode(self.exact, self.coder_models, bytes(payload), step, size, components, coded, layers)
 
     def _hyper_latents(self, latents: Array, step: int, level: LevelTables) -> NDArray[np.int32]:
         """Quantised hyper-latents (hz, wz, hyper_latents) of latents."""

@@ -18,7 +18,7 @@ from learned_codec.bounded.header import NO_MODEL, TRANSFORM, bounds_of, paramet
 from learned_codec.errors import BitstreamError, BoundError, CorruptDataError
 from learned_codec.values.mask import Side
 
-from .decoder import Block, TileDecoder
+from .decoder import Block, TileDecoder, checked
 from .grid import Window, tiles_of
 from .masking import MaskedSource, Part
 from .parallel import Workers
@@ -136,9 +136,7 @@ class BoundedDecoder(TileDecoder):
         valid, shown = None, True
         values: NDArray[Any] = np.zeros(shape, self.dtype)
         try:
-            if isinstance(read, BitstreamError):
-                raise read
-            payload = bytes(read)
+            payload = bytes(checked(read))
             if self.mask_spec is not None:
                 data, payload, shown = split_payload(payload)
                 side = self.mask_spec.unpack(data, *shape)

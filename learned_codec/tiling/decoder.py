@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from learned_codec.bitstream import Container, Header
 from learned_codec.bitstream.payload import split_adaptation, split_count, split_payload
 from learned_codec.errors import BitstreamError, CorruptDataError
-from learned_codec.models.config import BLOCK, HALO, top_step
+from learned_codec.models.config import BLOCK, HALO, layers_for, top_step
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
 from learned_codec.values.reduce import cells, picked, reduced, reduced_side
@@ -83,12 +83,12 @@ class TileDecoder:
         """
         if self.mask_spec is None:
             return
-        for index in tiles_of(self.header, window):
+        for index, read in self._read(tiles_of(self.header, window), front=0):
             box = self.header.tile_box(index)
             rows = slice(max(window[0].start, box.row), min(window[0].stop, box.row + box.height))
             columns = slice(max(window[1].start, box.col), min(window[1].stop, box.col + box.width))
             try:
-                side, _, _ = split_payload(bytes(self.container.tile(index)))
+                side, _, _ = split_payload(bytes(checked(read)))
                 plane = self.mask_spec.unpack(side, self.header.bands, box.height, box.width).plane
             except BitstreamError as error:
                 self._damage(index, error)
@@ -102,14 +102,19 @@ class TileDecoder:
 
     # -- tiles --------------------------------------------------------------------------------------------------------
 
-    def _read(self, wanted: Sequence[int]) -> Iterator[tuple[int, memoryview | BitstreamError]]:
-        """The indices of tiles with their payloads, or with the error from reading them."""
+    def _read(
+        self, wanted: Sequence[int], front: int | None = None
+    ) -> Iterator[tuple[int, memoryview | BitstreamError]]:
+        """The indices of tiles with their payloads, or with the error from reading them.
+
+        With `front`, only that front of each payload is read (see `Container.tile`).
+        """
         fetched = 0
         for done, index in enumerate(wanted):
             if done == fetched:
-                fetched += self.container.fetch(wanted[done:])
+                fetched += self.container.fetch(wanted[done:], front)
             try:
-                yield index, self.container.tile(index)
+                yield index, self.container.tile(index, front)
             except BitstreamError as error:
                 yield index, error
 
@@ -188,7 +193,8 @@ class ImageDecoder(TileDecoder):
         sides: Sides = {}  # of tiles in the window whose pixels are still to come
 
         def tiles(workers: Workers) -> Iterator[Decoded]:
-            found = workers.map(lambda read: self._tile(model, *read, factor), self._read(wanted))
+            read = self._read(wanted, front=layers_for(factor) - 1)
+            found = workers.map(lambda tile: self._tile(model, *tile, factor), read)
             for done, (index, (decoded, side)) in enumerate(zip(wanted, found, strict=True), 1):
                 if index in inside:
                     sides[index] = side
@@ -217,9 +223,7 @@ class ImageDecoder(TileDecoder):
         header, side, valid, shown = self.header, Side(None, None), None, True
         box = header.tile_box(index)
         try:
-            if isinstance(read, BitstreamError):
-                raise read
-            payload: bytes | memoryview = read
+            payload: bytes | memoryview = checked(read)
             if self.mask_spec is not None:
                 data, payload, shown = split_payload(bytes(payload))
                 side = self.mask_spec.unpack(data, header.bands, box.height, box.width)
@@ -235,12 +239,19 @@ class ImageDecoder(TileDecoder):
                 planes = components
             size = grid.latents_along(box.height), grid.latents_along(box.width)
             padded = BLOCK * size[0] * BLOCK * size[1] * planes
-            self.container.limits.check_coded(padded, self.container.tiles[index].size)
+            self.container.limits.check_coded(padded, self.container.held(index))
             latents = model.decode(payload, header.quality_step, *size, components, Shape.of(visible), factor)
             return Decoded(latents, visible), side
         except BitstreamError as error:
             self._damage(index, error)
             return Decoded((), lost=True), None
+
+
+def checked(read: memoryview | BitstreamError) -> memoryview:
+    """What was read of a tile, or the error from reading it, which is raised."""
+    if isinstance(read, BitstreamError):
+        raise read
+    return read
 
 
 def _named(index: int, header: Header, error: BitstreamError) -> str:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from learned_codec import bitstream
 from learned_codec.bitstream import Header, varint
-from learned_codec.bitstream.payload import join_adaptation, join_payload
+from learned_codec.bitstream.payload import join_adaptation, join_payload, part_ends
 from learned_codec.errors import DistortionWarning, RateError, RateWarning
-from learned_codec.models.config import BLOCK, step_of_quality, top_step
+from learned_codec.models.config import BLOCK, PASSES, step_of_quality, top_step
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import VALID, Side
 from learned_codec.values.ranges import Extremes
@@ -315,14 +315,26 @@ class ImageEncoder:
         header = replace(self.header, quality_step=step, transform=code, parameters=parameters, adaptation=adaptation)
         # If nothing is masked and decoded values need not avoid a nodata value, the file needs no mask.
         if self.mask_spec is None or not (self.source.source.nodata is not None or self.mask_spec.plane or any(sides)):
-            data = bitstream.write(header, payloads, metadata=self.metadata)
+            data = bitstream.write(header, payloads, ends=self._ends(payloads, payloads), metadata=self.metadata)
         else:
             both = [join_payload(*parts) for parts in zip(sides, payloads, shown, strict=True)]
-            data = bitstream.write(header, both, metadata=self.metadata, mask=self.mask_spec.to_bytes())
+            ends, mask = self._ends(both, payloads), self.mask_spec.to_bytes()
+            data = bitstream.write(header, both, ends=ends, metadata=self.metadata, mask=mask)
         widths = np.array(self.transform.widths or (255.0,) * header.bands)
         # Only the file that is chosen needs to be looked at.
         self._verdicts[data] = partial(self.proof.verdict, self.model, header, crops, adaptations[:components], widths)
         return File(data, adaptations)
+
+    def _ends(self, joined: Sequence[bytes], payloads: Sequence[bytes]) -> list[list[int]]:
+        """Where each tile's layers of resolution end, without the last, in its payload behind its mask or plane."""
+        found = []
+        for whole, payload in zip(joined, payloads, strict=True):
+            ends = [0] * (len(PASSES) - 1)
+            if payload:
+                start = 0 if self.transform.matrix is None else varint.decode(payload)[1]
+                ends = part_ends(payload, len(PASSES), start)
+            found.append([len(whole) - len(payload) + end for end in ends])
+        return found
 
     # -- rate control -------------------------------------------------------------------------------------------------
 

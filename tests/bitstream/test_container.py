@@ -121,6 +121,86 @@ def test_check_tile_of_bytes_fetched_elsewhere():
     assert info.value.tiles == (2,)
 
 
+LONG_TILES = [bytes([i]) * (20_000 if i % 2 else 300) for i in range(6)]
+"""Every second tile is long enough for fronts."""
+
+ENDS = [(100, 200)] * 6
+
+
+def test_fronts_are_read_alone():
+    file = CountingFile(write(GRID, LONG_TILES, ends=ENDS))
+    container = read_head(file)
+    for front, end in enumerate(ENDS[0]):
+        for i, tile in enumerate(LONG_TILES):
+            file.requests.clear()
+            kept = end if i % 2 else len(tile)
+            assert container.tile(i, front) == tile[:kept]
+            asked = [(container.tiles[i].offset, container.tiles[i].extent(front))]
+            assert file.requests == (asked if i > 1 else [])  # the others came with the head
+            assert container.tiles[i].extent(front) <= kept + 8
+    assert container.tile(3, 2) == LONG_TILES[3]  # there is no third front
+    file.requests.clear()
+    assert container.fetch(range(2, 6), 0) == 4
+    # A short tile comes with the front behind it, and no byte more than is needed.
+    assert [size for _, size in file.requests] == [307 + 104, 307 + 104]
+    file.requests.clear()
+    assert container.tile(4, 0) == LONG_TILES[4]
+    assert container.tile(5, 0) == LONG_TILES[5][:100]
+    assert file.requests == []
+    assert container.tile(5) == LONG_TILES[5]
+    assert len(file.requests) == 1
+    assert container.damaged_tiles() == ()
+
+
+@given(st.data())
+def test_every_byte_that_is_used_is_checked(data):
+    """A changed bit costs a tile, and those of its fronts that have it."""
+    whole = write(GRID, LONG_TILES, ends=ENDS)
+    tile = read_head(whole).tiles[3]
+    at = data.draw(st.integers(0, tile.size - 1) | st.integers(0, 250))
+    spoiled = bytearray(whole)
+    spoiled[tile.offset + at] ^= 1 << data.draw(st.integers(0, 7))
+    container = read_head(bytes(spoiled))
+    assert container.damaged_tiles() == (3,)
+    for front in (0, 1):
+        if at < tile.extent(front):
+            with pytest.raises(CorruptDataError, match="tile 3 of 6") as info:
+                container.tile(3, front)
+            assert info.value.tiles == (3,)
+        else:
+            assert container.tile(3, front) == LONG_TILES[3][: ENDS[3][front]]
+
+
+def test_a_front_of_a_tile_that_is_cut_short():
+    whole = write(GRID, LONG_TILES, ends=ENDS)
+    tile = read_head(whole).tiles[3]
+    container = read_head(whole[: tile.offset + tile.extent(0)])
+    assert container.damaged_tiles() == (3, 4, 5)
+    assert container.tile(3, 0) == LONG_TILES[3][:100]
+    assert (container.held(2), container.held(3), container.held(4)) == (container.tiles[2].size, tile.extent(0), 0)
+    with pytest.raises(CorruptDataError, match="cut short"):
+        container.tile(3, 1)
+
+
+def test_a_front_with_a_wrong_checksum_is_damage():
+    """So that `damaged_tiles` finds all that any read finds."""
+    entries = [index.Entry.of(*both) for both in zip(LONG_TILES, ENDS, strict=True)]
+    honest = chunks.pack(chunks.INDX, index.encode(entries))
+    fronts = (entries[3].fronts[0], chunks.Front(200, bytes(4)))
+    entries[3] = index.Entry(len(LONG_TILES[3]), fronts)
+    whole = write(GRID, LONG_TILES, ends=ENDS)
+    container = read(whole.replace(honest, chunks.pack(chunks.INDX, index.encode(entries))))
+    assert container.damaged_tiles() == (3,)
+    assert container.tile(3, 0) == LONG_TILES[3][:100]
+
+
+def test_fronts_cost_a_few_bytes_of_long_tiles_alone():
+    plain, several = (len(write(GRID, LONG_TILES, ends=ends)) for ends in ((), ENDS))
+    assert several - plain == 3 * (2 * 4 + 1 + 1)
+    assert len(write(GRID, TILES, ends=ENDS)) == len(write(GRID, TILES))
+    assert len(write(MINIMAL, LONG_TILES[1:2], ends=ENDS[1:2])) == len(write(MINIMAL, LONG_TILES[1:2]))
+
+
 def test_a_damaged_tile_costs_that_tile():
     data = bytearray(write(GRID, TILES))
     container = read(bytes(data))
@@ -356,11 +436,11 @@ def test_chunks_before_the_tiles_are_bounded_together(extra, field):
 @pytest.mark.parametrize("length", [2**31, 2**62, varint.MAX])
 def test_an_index_that_lies_costs_the_tiles_behind_it(position, length):
     """From bytes and from a file, which can't be asked for what lies beyond 2^63."""
-    lengths = [len(tile) for tile in TILES]
-    honest = index.encode(lengths)
-    lengths[position] = length
+    entries = [index.Entry.of(tile) for tile in TILES]
+    honest = index.encode(entries)
+    entries[position] = index.Entry(length)
     whole = write(GRID, TILES)
-    data = whole.replace(chunks.pack(chunks.INDX, honest), chunks.pack(chunks.INDX, index.encode(lengths)))
+    data = whole.replace(chunks.pack(chunks.INDX, honest), chunks.pack(chunks.INDX, index.encode(entries)))
     assert data != whole
     for source in (data, io.BytesIO(data)):
         container = read_head(source)
@@ -371,7 +451,8 @@ def test_an_index_that_lies_costs_the_tiles_behind_it(position, length):
 
 def test_an_index_longer_than_any_is_not_read():
     data = MAGIC + chunks.pack(chunks.HEAD, GRID.to_bytes(), before=MAGIC)
-    data += chunks.Chunk(chunks.INDX, 0, 55).prefix + bytes(55)
+    most = 1 + 6 * index.MAX_BYTES
+    data += chunks.Chunk(chunks.INDX, 0, most + 1).prefix + bytes(most + 1)
     with pytest.raises(CorruptDataError, match="more than 6 tiles"):
         read_head(data)
 

@@ -17,12 +17,16 @@ MANIFEST = json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
 def test_good(name):
     data = (FOLDER / f"{name}.lci").read_bytes()
     expected = dict(MANIFEST["good"][name])
-    tiles = [bytes.fromhex(tile) for tile in expected.pop("tiles")]
+    tiles, ends = [bytes.fromhex(tile) for tile in expected.pop("tiles")], expected.pop("ends")
     for container in (read(data), read_head(io.BytesIO(data))):
         assert container.to_json() == expected
         assert [bytes(container.tile(i)) for i in range(len(tiles))] == tiles
+        for front in (0, 1):
+            fronts = [tile[: stops[front]] if stops else tile for tile, stops in zip(tiles, ends, strict=True)]
+            assert [bytes(container.tile(i, front)) for i in range(len(tiles))] == fronts
         if name != "unknown-ancillary":
-            assert write(container.header, tiles, metadata=container.metadata, mask=container.mask) == data
+            written = write(container.header, tiles, ends=ends, metadata=container.metadata, mask=container.mask)
+            assert written == data
 
 
 @pytest.mark.parametrize("name", MANIFEST["bad"])

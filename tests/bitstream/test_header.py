@@ -3,9 +3,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from learned_codec.bitstream import HAS_PARAMETERS, Header, index, varint
+from learned_codec.bitstream import HAS_PARAMETERS, Header, chunks, index, varint
 from learned_codec.bitstream.header import DTYPES, MAX_SIDE
-from learned_codec.errors import BitstreamError, CorruptDataError, InvalidInputError, TruncatedError
+from learned_codec.errors import (
+    BitstreamError,
+    CorruptDataError,
+    InvalidInputError,
+    TruncatedError,
+    UnsupportedVersionError,
+)
 
 ID = bytes(range(8))
 sides = st.integers(1, 2**14) | st.integers(1, MAX_SIDE)
@@ -91,9 +97,36 @@ def test_a_cut_header_is_corrupt(header, data):
         Header.from_bytes(payload[: data.draw(st.integers(0, len(payload) - 1))])
 
 
-@given(st.lists(st.integers(0, varint.MAX)))
-def test_index_round_trip(lengths):
-    assert index.decode(index.encode(lengths), len(lengths)) == lengths
+def entries(fronts):
+    """What INDX may say of tiles with so many fronts."""
+
+    def entry(numbers):
+        length, ends, checksum = numbers
+        ends = sorted(end % (length + 1) for end in ends)
+        return index.Entry(length, tuple(chunks.Front(end, checksum) for end in ends if length >= index.LONG))
+
+    lengths = st.integers(0, varint.MAX) | st.sampled_from([index.LONG - 1, index.LONG])
+    ends = st.lists(st.integers(0, varint.MAX), min_size=fronts, max_size=fronts)
+    return st.lists(st.tuples(lengths, ends, st.binary(min_size=4, max_size=4)).map(entry), min_size=1)
+
+
+@given(st.integers(0, 2).flatmap(entries), st.data())
+def test_index_round_trip(written, data):
+    payload = index.encode(written)
+    assert index.decode(payload, len(written)) == written
+    assert len(payload) <= 1 + len(written) * index.MAX_BYTES
+    for spoiled in (payload[: data.draw(st.integers(0, len(payload) - 1))], payload + b"\0"):
+        with pytest.raises(CorruptDataError, match="INDX"):
+            index.decode(spoiled, len(written))
+
+
+def test_an_index_of_other_fronts_is_refused():
+    with pytest.raises(UnsupportedVersionError, match="3 fronts"):
+        index.decode(b"\3\0", 1)
+    long = varint.encode(index.LONG)
+    assert index.decode(b"\1" + long + long + bytes(4), 1)[0].fronts == ((index.LONG, bytes(4)),)
+    with pytest.raises(CorruptDataError, match="a front of 16385 bytes"):
+        index.decode(b"\1" + long + varint.encode(index.LONG + 1) + bytes(4), 1)
 
 
 @pytest.mark.parametrize("layout", ["HW", "HWC", "CHW"])

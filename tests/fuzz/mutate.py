@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from learned_codec.bitstream import Header, chunks, index, read_head, varint
@@ -42,7 +42,8 @@ class Parts:
     head: bytes
     before: list[tuple[int, bytes]]
     tiles: list[bytes]
-    lengths: list[int] | None = None  # what INDX says instead of the truth
+    ends: list[list[int]] = field(default_factory=list)  # of each tile's fronts
+    entries: list[index.Entry] | None = None  # what INDX says instead of the truth
     index: bool | None = None  # whether there is one; None: if there are several tiles
 
     @classmethod
@@ -57,15 +58,21 @@ class Parts:
             at = chunk.end
         head = before.pop(0)[1]
         tiles = [bytes(container.tile(i)) for i in range(len(container.tiles))]
-        return cls(head, [chunk for chunk in before if chunk[0] != chunks.INDX], tiles)
+        ends = [[front.length for front in tile.fronts] for tile in container.tiles]
+        return cls(head, [chunk for chunk in before if chunk[0] != chunks.INDX], tiles, ends)
+
+    def truth(self) -> list[index.Entry]:
+        """What INDX should say; without fronts where tiles came or went."""
+        ends = self.ends if len(self.ends) == len(self.tiles) else [[]] * len(self.tiles)
+        return [index.Entry.of(*both) for both in zip(self.tiles, ends, strict=True)]
 
     def join(self) -> bytes:
         """The file, every checksum right."""
         parts = [chunks.MAGIC, chunks.pack(chunks.HEAD, self.head, before=chunks.MAGIC)]
         parts += [chunks.pack(kind, payload) for kind, payload in self.before]
         if len(self.tiles) > 1 if self.index is None else self.index:
-            lengths = list(map(len, self.tiles)) if self.lengths is None else self.lengths
-            parts.append(chunks.pack(chunks.INDX, index.encode(lengths)))
+            entries = self.truth() if self.entries is None else self.entries
+            parts.append(chunks.pack(chunks.INDX, index.encode(entries)))
         parts += [chunks.pack(chunks.TILE, tile) for tile in self.tiles]
         return b"".join([*parts, chunks.END])
 
@@ -140,16 +147,24 @@ def _chunks(parts: Parts, rng: random.Random) -> None:
 
 
 def _index(parts: Parts, rng: random.Random) -> None:
-    lengths = list(map(len, parts.tiles)) if parts.lengths is None else parts.lengths
-    what = rng.randrange(4)
-    if what == 0 or not lengths:
-        lengths.append(rng.choice(NUMBERS))
+    entries = parts.truth() if parts.entries is None else parts.entries
+    what = rng.randrange(5)
+    if what == 0 or not entries:
+        entries.append(index.Entry(rng.choice(NUMBERS)))
     elif what == 1:
-        lengths.pop()
+        entries.pop()
     else:
-        at = rng.randrange(len(lengths))
-        lengths[at] = max(0, lengths[at] + rng.randint(-2, 2)) if what == 2 else rng.choice((*NUMBERS, varint.MAX))
-    parts.lengths = lengths
+        at = rng.randrange(len(entries))
+        length, fronts = entries[at]
+        if what == 2:
+            length = max(0, length + rng.randint(-2, 2))
+        elif what == 3:
+            length = rng.choice((*NUMBERS, varint.MAX))
+        elif fronts and at < len(parts.tiles):  # others, with right checksums
+            ends = sorted(rng.choice((0, 1, rng.randint(0, length), length)) for _ in fronts)
+            fronts = index.Entry.of(parts.tiles[at], ends).fronts
+        entries[at] = index.Entry(length, fronts)
+    parts.entries = entries
 
 
 def _metadata(parts: Parts, rng: random.Random) -> None:

@@ -17,7 +17,15 @@ def seeds() -> list[bytes]:
     files = [path.read_bytes() for path in sorted(GOLDEN.glob("codec/*.lci"))]
     bounded = [path.read_bytes() for path in sorted(GOLDEN.glob("bounded/*.lci"))]
     kept = [data for data in files + bounded if len(data) < 5000]
-    return kept + [_masked(number) for number in range(6)] + [_bounded(number) for number in range(3)] + [_opaque()]
+    masked, within = [_masked(number) for number in range(6)], [_bounded(number) for number in range(3)]
+    return [*kept, *masked, *within, _opaque(), _long()]
+
+
+def _long() -> bytes:
+    """A tile with fronts, and one without."""
+    noise = np.random.default_rng(0).integers(0, 256, (72, 128, 3)).astype(np.uint8)
+    noise[:, 64:] //= 16
+    return learned_codec.encode(np.tile(noise, (2, 1, 1)), quality=95, tile_size=128)
 
 
 def _bounded(number: int) -> bytes:

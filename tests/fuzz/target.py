@@ -81,6 +81,7 @@ def _windows(data: bytes) -> None:
         height, width = reader.height, reader.width
         window = (height // 3, width // 2, max(1, height // 4), max(1, width // 3))
         assert _try(lambda: reader.read(window=window, bands=1))[0] in ("image", "LimitError")
+        _try(lambda: reader.read(bands=1, scale=1 / 4))
         if reader.plane is not None:
             _try(lambda: reader.read_plane(window))
 

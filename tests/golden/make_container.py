@@ -29,6 +29,9 @@ FULL = bitstream.Header(
     parameters=b"parameters",
 )
 FULL_TILES = [b"tile %d" % i * i for i in range(6)]
+LONG = replace(MINIMAL, width=192, tile_code=1)
+LONG_TILES = [b"short", b"\1" * index.LONG, b"\2" * (index.LONG - 1)]
+LONG_ENDS = [[2, 3], [1000, 5000], [1000, 5000]]
 METADATA = {"crs": "EPSG:32633", "nodata": None, "scales": [0.5, 1e-3], "bands": ["rot", "grün"]}
 
 
@@ -56,11 +59,18 @@ def good() -> dict[str, tuple[bytes, dict[str, object]]]:
         "adapted": (bitstream.write(replace(MINIMAL, adaptation=b"\x03\x00\xff"), [b"payload"]), [b"payload"]),
         "full": (full, FULL_TILES),
         "unknown-ancillary": (unknown, FULL_TILES),
+        "fronts": (bitstream.write(LONG, LONG_TILES, ends=LONG_ENDS), LONG_TILES),
     }
-    return {
-        name: (data, {**bitstream.read(data).to_json(), "tiles": [tile.hex() for tile in tiles]})
-        for name, (data, tiles) in files.items()
-    }
+    found = {}
+    for name, (data, tiles) in files.items():
+        container = bitstream.read(data)
+        expected = {
+            **container.to_json(),
+            "tiles": [tile.hex() for tile in tiles],
+            "ends": [[front.length for front in tile.fronts] for tile in container.tiles],
+        }
+        found[name] = data, expected
+    return found
 
 
 def bad() -> dict[str, tuple[bytes, str, str]]:
@@ -74,10 +84,15 @@ def bad() -> dict[str, tuple[bytes, str, str]]:
     meta = chunks.pack(chunks.META, b"{}")
     giant = bitstream.Header(width=2**15, height=2**15, weights_id=WEIGHTS_ID, quality_step=60)
     endless = bitstream.Header(width=2**31 - 1, height=2**31 - 1, weights_id=WEIGHTS_ID, quality_step=60)
-    lengths = index.encode(map(len, FULL_TILES))
+    lengths = index.encode([index.Entry.of(tile) for tile in FULL_TILES])
+    fronts = index.encode([index.Entry.of(*both) for both in zip(LONG_TILES, LONG_ENDS, strict=True)])
+    long = bitstream.write(LONG, LONG_TILES, ends=LONG_ENDS)
 
     def with_index(payload: bytes) -> bytes:
         return full_head + chunks.pack(chunks.INDX, payload) + full_body[len(chunks.pack(chunks.INDX, lengths)) :]
+
+    def with_fronts(payload: bytes) -> bytes:
+        return long.replace(chunks.pack(chunks.INDX, fronts), chunks.pack(chunks.INDX, payload))
 
     return {
         "png": (b"\x89PNG\r\n\x1a\n" + bytes(32), "NotLCIError", "read"),
@@ -124,7 +139,7 @@ def bad() -> dict[str, tuple[bytes, str, str]]:
         "no-tile": (minimal[:after_head] + chunks.END, "CorruptDataError", "read"),
         "no-index": (full_head + full_body[len(chunks.pack(chunks.INDX, lengths)) :], "CorruptDataError", "read"),
         "needless-index": (
-            minimal[:after_head] + chunks.pack(chunks.INDX, b"\x07") + body,
+            minimal[:after_head] + chunks.pack(chunks.INDX, b"\0\x07") + body,
             "CorruptDataError",
             "read",
         ),
@@ -132,7 +147,18 @@ def bad() -> dict[str, tuple[bytes, str, str]]:
         "index-long": (with_index(lengths + b"\0"), "CorruptDataError", "read"),
         "index-beyond-file": (with_index(lengths[:-1] + varint.encode(varint.MAX)), "TruncatedError", "read"),
         "tile-flipped": (flip(minimal, len(minimal) - 8), "CorruptDataError", "tile"),
-        "tile-not-as-index": (with_index(lengths[1:2] + lengths[:1] + lengths[2:]), "CorruptDataError", "tile"),
+        "index-of-3-fronts": (with_index(b"\3" + lengths[1:]), "UnsupportedVersionError", "read"),
+        "front-longer-than-tile": (
+            with_fronts(fronts.replace(varint.encode(1000), varint.encode(15000))),
+            "CorruptDataError",
+            "read",
+        ),
+        "front-flipped": (with_fronts(flip(fronts, 8)), "CorruptDataError", "tile"),
+        "tile-not-as-index": (
+            with_index(lengths[:1] + lengths[2:3] + lengths[1:2] + lengths[3:]),
+            "CorruptDataError",
+            "tile",
+        ),
         "giant": (head(giant.to_bytes()) + body, "LimitError", "read"),
         "endless": (head(endless.to_bytes()) + body, "LimitError", "read"),
     }

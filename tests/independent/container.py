@@ -76,6 +76,7 @@ class File:
     metadata: dict[str, Any] = field(default_factory=dict)
     mask: bytes | None = None
     tiles: list[bytes] = field(default_factory=list)
+    fronts: list[list[int]] = field(default_factory=list)
 
     def box(self, index: int) -> tuple[int, int]:
         """Height and width of a tile."""
@@ -93,25 +94,34 @@ def parse(data: bytes) -> File:
     kind, head = _chunk(source, MAGIC)
     assert kind == 1
     _head(file, Bytes(head))
-    lengths = None
+    listed = None
     while True:
+        start = source.at
         kind, payload = _chunk(source, b"")
         if kind == ord("E"):
             break
         if kind == ord("I"):
-            lengths = Bytes(payload)
+            listed = Bytes(payload)
+            count = listed.u8()
+            assert count <= 2
         elif kind == ord("K"):
             file.mask = payload
         elif kind == ord("M") + 0x80:
             file.metadata = json.loads(payload)
         elif kind == ord("T"):
-            if lengths is not None:
-                assert lengths.varint() == len(payload)
+            ends = []
+            if listed is not None:
+                assert listed.varint() == len(payload)
+                prefix = source.data[start : source.at - len(payload) - 4]
+                for _ in range(count if len(payload) >= 2**14 else 0):
+                    ends.append(sum(ends[-1:]) + listed.varint())
+                    assert int.from_bytes(listed.take(4), "little") == crc32c(prefix + payload[: ends[-1]]), "front"
+            file.fronts.append(ends)
             file.tiles.append(payload)
         else:
             assert kind & 0x80
     assert source.left == 0
-    assert lengths is None or lengths.left == 0
+    assert listed is None or listed.left == 0
     return file
 
 

@@ -231,6 +231,10 @@ def decode(file: File, model: Model) -> Iterable[list[Array]]:
             count = source.varint()
             assert count <= components(file)
             payload = payload[source.at :]
+        source = Bytes(payload)
+        first, second = source.varint(), source.varint()
+        start = len(file.tiles[index]) - source.left
+        assert file.fronts[index] in ([], [start + first, start + first + second])
         coded = model.coded(np.ones((height, width), bool) if valid is None else valid)
         yield decoded(payload, model, file.quality_step, (-(-height // 16), -(-width // 16)), coded, count)
 

@@ -82,6 +82,17 @@ def test_value_transforms(compare: Compare) -> None:
         compare(learned_codec.encode(image, quality=30, **options))
 
 
+def test_fronts(compare: Compare) -> None:
+    """Of a long tile and a short one, behind a mask, and of several components."""
+    rng = np.random.default_rng(0)
+    for bands in (3, 2):
+        image = rng.integers(1, 255, (140, 128, bands)).astype(np.uint8)
+        image[:40, :30] = 0
+        data = learned_codec.encode(image, quality=95, tile_size=128, nodata=0)
+        assert list(map(len, parse(data).fronts)) == [2, 0]
+        compare(data)
+
+
 def test_golden_vectors(models: dict[bytes, Model]) -> None:
     for vector in selftest.vectors():
         model = models[bytes.fromhex(vector["weights_id"])]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import learned_codec
+from learned_codec import bitstream
 from learned_codec.errors import FileError
 
 fsspec = pytest.importorskip("fsspec")
@@ -23,6 +24,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.data = data
         self.asked: list[tuple[int, int]] = []
+        self.together: threading.Barrier | None = None  # where requests wait for each other
 
     @property
     def url(self) -> str:
@@ -45,6 +47,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             first, last = int(found[1]), min(int(found[2]), len(data) - 1)
             self.server.asked.append((first, last))
+            if self.server.together is not None:
+                self.server.together.wait(30)
             self.answer(data[first : last + 1], last + 1 - first, f"bytes {first}-{last}/{len(data)}")
 
     def answer(self, body: bytes, length: int, part: str | None = None) -> None:
@@ -61,8 +65,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server(learned_codec.encode(SCENE, tile_size=64))
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    options = getattr(request, "param", {"tile_size": 64})
+    server = Server(learned_codec.encode(SCENE, **options))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -81,6 +86,37 @@ def test_one_request_for_the_head_and_one_for_tiles_side_by_side(server: Server)
     assert len(server.asked) == 1 + 3
     assert np.abs(chip.astype(int) - whole[200:250, 200:450]).max() <= 1
     assert sum(last + 1 - first for first, last in server.asked[1:]) < len(server.data) / 3
+
+
+@pytest.mark.parametrize("server", [{"tile_size": 256, "quality": 60}], indirect=True)
+def test_a_reduced_image_takes_the_fronts_of_tiles(server: Server) -> None:
+    container = bitstream.read(server.data)
+    tiles = container.tiles
+    assert [len(tile.fronts) for tile in tiles] == [2, 2, 2, 2, 2, 2, 2, 2, 0]  # the last one has 128 x 128 pixels
+    shares = {}
+    for scale in (1, 1 / 2, 1 / 4, 1 / 8):
+        server.asked.clear()
+        with learned_codec.open(server.url) as scene:
+            small = scene.read(scale=scale)
+        front = {1: None, 1 / 2: 1}.get(scale, 0)
+        ends = [tile.offset + tile.extent(front) for tile in tiles]
+        assert len(server.asked) == 1 + (1 if scale == 1 else sum(end > 4096 for end in ends))
+        np.testing.assert_array_equal(small, learned_codec.decode(server.data, scale=scale))
+        fetched = sum(last + 1 - first for first, last in server.asked)
+        needed = sum(tile.extent(front) for tile in tiles)
+        assert needed <= fetched <= 4096 + needed
+        shares[scale] = fetched / len(server.data)
+    assert shares[1] <= 1
+    assert shares[1 / 2] < 0.7
+    assert shares[1 / 8] == shares[1 / 4] < 0.5
+
+
+@pytest.mark.parametrize("server", [{"tile_size": 256, "quality": 60}], indirect=True)
+def test_fronts_are_asked_for_at_the_same_time(server: Server) -> None:
+    with learned_codec.open(server.url) as scene:
+        server.together = threading.Barrier(4)  # of four tiles, each must be asked for before any answer comes
+        scene.read(window=(310, 310, 200, 200), scale=1 / 4)
+    assert len(server.asked) == 1 + 4
 
 
 def test_everything_that_reads_takes_urls(server: Server) -> None:
