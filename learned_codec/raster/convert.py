@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from learned_codec.errors import InputWarning, InvalidInputError
 from learned_codec.values.arrays import BOUNDED_DTYPES, DTYPES
 from learned_codec.values.mask import holds
-from learned_codec.values.sources import PixelSource, Plane
+from learned_codec.values.sources import OPACITY, PixelSource, Plane
 
 WIDER = ("int8", "int32", "uint32", "int64", "uint64", "float64")
 """Dtypes that are converted to one of the codec's, if all values fit."""
@@ -92,7 +92,7 @@ def convert(source: PixelSource, dtype: str | None, name: str, *, bounded: bool 
     wanted = dtype or (_fitting(source, name, known) if other else source.dtype.name)
     if wanted == source.dtype.name:
         return source
-    if source.plane == "alpha" and wanted not in ("uint8", "uint16"):
+    if source.plane == "alpha" and wanted not in OPACITY:
         raise InvalidInputError(f"{name}: {wanted} samples with an alpha band; uint8 and uint16 can have one")
     if dtype is None:
         warnings.warn(f"{source.dtype} is stored as {wanted}", InputWarning, stacklevel=3)

@@ -231,8 +231,10 @@ class Georeference:
     xmp: str | None = None
 
 
-def parse(metadata: Any, bands: int, plane: PlaneKind | None) -> Georeference:
-    """Check the metadata of an image of `bands` bands, not counting an alpha band.
+def parse(metadata: Any, bands: int, plane: PlaneKind | None, *, opacity: bool = False) -> Georeference:
+    """Check the metadata of an image of `bands` bands, not counting an alpha band that is a plane.
+
+    `opacity` tells that one of the bands may be an alpha band itself.
 
     Raises:
         CorruptDataError: it doesn't follow the description in `metadata.py`.
@@ -243,7 +245,7 @@ def parse(metadata: Any, bands: int, plane: PlaneKind | None) -> Georeference:
         value = found.get(key)
         return default if value is None else _READERS[key](value, f"metadata.{key}")
 
-    listed, alpha = _bands(found, bands, plane)
+    listed, alpha = _bands(found, bands, plane, opacity=opacity)
     result = Georeference(listed, alpha)
     result.crs = get("crs")
     result.transform = get("transform")
@@ -268,7 +270,9 @@ def parse(metadata: Any, bands: int, plane: PlaneKind | None) -> Georeference:
     return result
 
 
-def _bands(found: dict[str, Any], count: int, plane: PlaneKind | None) -> tuple[list[Band], int | None]:
+def _bands(
+    found: dict[str, Any], count: int, plane: PlaneKind | None, *, opacity: bool
+) -> tuple[list[Band], int | None]:
     """The bands of the file in order, and the index of the alpha band, from 1."""
     if found.get("bands") is None:
         kinds = [ColorInterp.red, ColorInterp.green, ColorInterp.blue] if count == 3 else [ColorInterp.gray]
@@ -283,7 +287,7 @@ def _bands(found: dict[str, Any], count: int, plane: PlaneKind | None) -> tuple[
     if len(listed) != count:
         raise CorruptDataError(f"metadata.bands: {len(listed)} bands are described, but the image has {count}")
     for band in listed:
-        if band.color == ColorInterp.alpha:
+        if band.color == ColorInterp.alpha and not opacity:
             band.color = ColorInterp.undefined  # GDAL would take it for the mask
     if plane != "alpha":
         return listed, None

@@ -21,7 +21,7 @@ from rasterio.windows import Window
 from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError, LearnedCodecWarning
 from learned_codec.values.arrays import DTYPES
 from learned_codec.values.mask import holds
-from learned_codec.values.sources import Plane, PlaneKind, Unit
+from learned_codec.values.sources import OPACITY, Plane, PlaneKind, Unit
 
 from . import geotags
 from . import metadata as meta
@@ -48,7 +48,7 @@ class RasterSource:
         _check_kind(raster, name, force=force)
         self._raster = raster
         self._name = name
-        alpha = _alpha(raster, name)
+        alpha = _alpha(raster, name, force=force)
         self._alpha = alpha
         self._indexes = [i for i in raster.indexes if i != alpha]
         self.height: int = raster.height
@@ -238,9 +238,9 @@ def _with(found: dict[str, Any], beside: dict[str, Any], count: int, name: str) 
     found |= kept
     if "xmp" in found and ("exif" not in found or orientation(meta.raw(found["exif"], "exif")) == 1):
         found["xmp"] = meta.binary(upright_xmp(meta.raw(found["xmp"], "xmp")))
-    alpha = found.get("alpha")
-    if alpha is not None and extra[alpha - count : alpha - count + 1 or None] == (_PREMULTIPLIED,):
-        found["bands"][alpha]["premultiplied"] = True
+    for at, band in enumerate(found["bands"]):
+        if band["color"] == "alpha" and extra[at - count : at - count + 1 or None] == (_PREMULTIPLIED,):
+            band["premultiplied"] = True
     return found
 
 
@@ -275,17 +275,22 @@ def _check_kind(raster: Any, name: str, *, force: bool) -> None:
         raise _refuse_classes(name, "a bilevel (1-bit) raster")
 
 
-def _alpha(raster: Any, name: str) -> int | None:
-    """The index of the alpha band, from 1."""
+def _alpha(raster: Any, name: str, *, force: bool) -> int | None:
+    """The index of the alpha band that is kept beside the others, from 1.
+
+    With `force`, an alpha band of other dtypes than `OPACITY` is a band like the others.
+    """
     found = [i for i, kind in zip(raster.indexes, raster.colorinterp, strict=True) if kind == ColorInterp.alpha]
     if not found:
         return None
     if len(found) > 1 or raster.count == 1:
         raise _refuse(name, f"{len(found)} alpha bands among {raster.count} bands")
-    if raster.dtypes[0] not in ("uint8", "uint16"):
+    if raster.dtypes[0] not in OPACITY:
+        if force:
+            return None
         raise InvalidInputError(
-            f"{name}: an alpha band of {raster.dtypes[0]}; only uint8 and uint16 rasters can have one. If it holds "
-            "data, give it another colour interpretation than alpha; if it is a mask, write it as nodata or as a mask"
+            f"{name}: an alpha band of {raster.dtypes[0]}, which can only be coded like the other bands: use "
+            "max_error=0 (--lossless) to keep it exactly, or force=True (--force) to code it with an error like theirs"
         )
     index: int = found[0]
     return index

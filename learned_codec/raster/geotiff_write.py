@@ -21,7 +21,7 @@ from rasterio.windows import Window
 from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
 from learned_codec.values.arrays import BOUNDED_DTYPES
 from learned_codec.values.mask import holds
-from learned_codec.values.sources import Plane, PlaneKind
+from learned_codec.values.sources import OPACITY, Plane, PlaneKind
 
 from . import geotags
 from . import metadata as meta
@@ -131,7 +131,7 @@ def open_sink(path: Path, spec: SinkSpec) -> Iterator[GeoTiffSink]:
     kind, bands, nodata, plane = np.dtype(spec.dtype), spec.bands, spec.nodata, spec.plane
     if kind.name not in WRITABLE:
         raise InvalidInputError(f"a GeoTIFF of {kind} samples; {', '.join(WRITABLE)} are accepted")
-    if plane == "alpha" and kind.name not in ("uint8", "uint16"):
+    if plane == "alpha" and kind.name not in OPACITY:
         raise InvalidInputError(f"{kind} samples with an alpha band; uint8 and uint16 can have one")
     if nodata is not None and not holds(kind, nodata):
         raise CorruptDataError(f"nodata value {nodata:g}: {kind} samples can't have it")
@@ -139,8 +139,8 @@ def open_sink(path: Path, spec: SinkSpec) -> Iterator[GeoTiffSink]:
         # Everything goes inside the file, masks too: GDAL would otherwise write .msk and .aux.xml files beside it.
         stack.enter_context(rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"))
         stack.enter_context(small_cache())
-        given = geotags.parse(spec.metadata, bands, plane)
-        if given.colormap is not None and (bands > 1 or kind.name not in ("uint8", "uint16") or plane == "alpha"):
+        given = geotags.parse(spec.metadata, bands, plane, opacity=kind.name not in OPACITY)
+        if given.colormap is not None and (bands > 1 or kind.name not in geotags.COLOUR_TABLES or plane == "alpha"):
             raise CorruptDataError(f"metadata.colormap: {bands} bands of {kind} with a colour table")
         name = spec.name or str(path)
         _leave_out_what_it_cannot_hold(given, name, sidecar=spec.sidecar)
@@ -195,7 +195,7 @@ def _create(path: Path, spec: SinkSpec, given: geotags.Georeference, name: str) 
         options["SOURCE_ICC_PROFILE"] = given.icc
     if given.transform is not None:
         options["transform"] = given.transform
-    if given.alpha is not None and given.bands[given.alpha - 1].premultiplied:
+    if any(band.color == ColorInterp.alpha and band.premultiplied for band in given.bands):
         options["ALPHA"] = "PREMULTIPLIED"
     if crs := given.points_crs if given.crs is None else given.crs:
         options["GEOTIFF_KEYS_FLAVOR"] = flavour(crs)

@@ -14,6 +14,9 @@ PlaneKind = Literal["mask", "alpha"]
 """What a plane beside the bands is: a mask, 255 where a pixel exists and else 0, or opacity 0 to 255, or to 65535 if it
 is uint16. Both are kept exactly."""
 
+OPACITY = ("uint8", "uint16")
+"""The dtypes of images beside which opacity can be kept exactly."""
+
 Plane = NDArray[np.unsignedinteger[Any]]
 """(h, w) values of a plane beside the bands: uint8, or uint16 for an opacity of 16 bits."""
 

@@ -32,6 +32,7 @@ from learned_codec.errors import (
     LearnedCodecError,
     MetadataLostWarning,
 )
+from learned_codec.raster import directories
 from learned_codec.raster.files import open_sink, open_source
 from learned_codec.raster.geotags import parse, read_crs
 from learned_codec.raster.placement import of_window
@@ -400,9 +401,31 @@ def test_alpha_and_mask_or_floating_alpha(noise: np.ndarray, tmp_path: Path) -> 
         raster.write_mask(noise[3] > 100)
     with pytest.raises(InvalidInputError, match="both an alpha band and a mask"), open_source(path):
         pass
-    write(path, noise.astype(np.float32), alpha="YES", photometric="RGB").close()
-    with pytest.raises(InvalidInputError, match="alpha band of float32"), open_source(path):
-        pass
+
+
+def extra_samples(path: Path) -> tuple[int, ...]:
+    with path.open("rb") as stream:
+        fields, _ = directories.read(stream, *directories.start(stream))
+    return fields[338].numbers()
+
+
+@pytest.mark.filterwarnings("ignore:int32 is stored as int16")
+@pytest.mark.parametrize("alpha", ["YES", "PREMULTIPLIED"])
+@pytest.mark.parametrize("dtype", ["float32", "int16", "int32"])
+def test_alpha_of_other_dtypes_is_a_band_if_one_says_so(
+    noise: np.ndarray, tmp_path: Path, dtype: str, alpha: str
+) -> None:
+    values = np.divide(noise, 255 if dtype == "float32" else 1).astype(dtype)
+    path, coded, again = (tmp_path / name for name in ("a.tif", "a.lci", "again.tif"))
+    write(path, values, ALPHA=alpha, photometric="RGB").close()
+    with pytest.raises(InvalidInputError, match=rf"alpha band of {dtype}.*max_error=0.*--lossless.*force=True"):
+        learned_codec.encode_file(path, coded)
+    learned_codec.encode_file(path, coded, max_error=0)
+    learned_codec.decode_file(coded, again)
+    assert_same(path, again)
+    assert extra_samples(again) == extra_samples(path)
+    with open_source(path, force=True) as source:
+        assert (source.bands, source.plane) == (4, None)
 
 
 def test_bands_and_tags(noise: np.ndarray, tmp_path: Path) -> None:
