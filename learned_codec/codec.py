@@ -317,7 +317,9 @@ def encode_source(
 
     whole = MaskedSource(source, _mask_spec(source, dtype))
     if nodata_is_border:
-        whole = MaskedSource(source, whole.mask_spec, border=border_of(whole, lambda values: values == source.nodata))
+        whole = MaskedSource(
+            source, whole.mask_spec, border=border_of(whole, lambda values, _: values == source.nodata)
+        )
     workers, each = shared(used, header.tile_count)
     metadata = _metadata(source)
 
@@ -562,11 +564,10 @@ def _report(container: bitstream.Container) -> Report:
 def _voids(source: MaskedSource, samples: Samples, bands: Iterable[int]) -> list[Constant]:
     """The values in `bands` that seem to mean "no value", with a warning: kept exactly, they harm no neighbours."""
     found = []
-    declared = source.source.nodata is not None or source.source.plane is not None
     values = samples.bands()
     for number in bands:
         band, only = values[number], np.arange(source.bands) == number
-        for value, share in voids(band, near=not declared):
+        for value, share in voids(band):
             if share < GREAT_SHARE and not lies_in_areas(source, number, value):
                 continue
             found.append(Constant(np.full(len(only), value, band.dtype), only))

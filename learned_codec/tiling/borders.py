@@ -51,11 +51,11 @@ def border_constants(source: MaskedSource, widths: NDArray[np.float64]) -> list[
         if frame is not None:
             choices.append((_saved(source.keeping([frame]), widths), frame))
         if _stands_out(source, constant, widths):
-            areas = replace(constant, border=border_of(source, constant.equal))
+            areas = replace(constant, border=border_of(source, constant.fits))
             choices.append((_saved(source.keeping([areas]), widths), areas))
     choices.sort(key=lambda choice: -choice[0])
     found: list[Constant] = []
-    best = 0.0
+    best = _saved(source, widths) if choices else 0.0
     for saved, choice in choices:
         if any(choice.values is known.values for known in found):
             continue
@@ -67,14 +67,20 @@ def border_constants(source: MaskedSource, widths: NDArray[np.float64]) -> list[
     return found
 
 
-def border_of(source: MaskedSource, equal: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> Border:
-    """Where the border is: (bands, h, w) `equal` values -> (1 or bands, h, w)."""
+def border_of(
+    source: MaskedSource, fits: Callable[[NDArray[Any], NDArray[np.bool_] | None], NDArray[np.bool_]]
+) -> Border:
+    """Where the border is.
+
+    `fits` tells by (bands, h, w) values, and which are valid, the pixels that may belong to it: (1 or bands, h, w).
+    """
     rows = []
     for top in range(0, source.height, WINDOW):
         row = []
         for left in range(0, source.width, WINDOW):
             window = (slice(top, min(top + WINDOW, source.height)), slice(left, min(left + WINDOW, source.width)))
-            there = equal(source.read(*window).values)
+            part = source.read(*window)
+            there = fits(part.values, part.valid)
             height, width = there.shape[1:]
             whole = np.pad(there, ((0, 0), (0, -height % SIDE), (0, -width % SIDE)), constant_values=True)
             row.append(whole.reshape(len(whole), -(-height // SIDE), SIDE, -1, SIDE).all((2, 4)))
@@ -111,14 +117,15 @@ def _stands_out(source: MaskedSource, constant: Constant, widths: NDArray[np.flo
     """Whether there are steps at the ends of long runs of the constant, along some lines, and not smooth changes."""
     count, total = 0, 0.0
     for part in _parts(source):
-        for lines in (part.values[:, ::EVERY], part.values[:, :, ::EVERY].swapaxes(1, 2)):
-            equal = (lines == constant.values[:, None, None]).all(0)
-            if not equal.any():
+        (fits,), (equal,) = constant.fits(part.values, part.valid), constant.equal(part.values, part.valid)
+        planes = fits, equal, part.values
+        for lines in ([x[..., ::EVERY, :] for x in planes], [x[..., ::EVERY].swapaxes(-2, -1) for x in planes]):
+            if not lines[1].any():
                 continue
-            for run, values in ((equal, lines), (equal[:, ::-1], lines[:, :, ::-1])):
+            for run, last, values in (lines, [x[..., ::-1] for x in lines]):
                 # The pixels in front of a line are mostly beyond the image, and don't end a run.
                 run = np.pad(run, ((0, 0), (SIDE - 1, 0)), constant_values=True)
-                rows, columns = np.nonzero(_runs(run)[:, :-1] & ~run[:, SIDE:])
+                rows, columns = np.nonzero(_runs(run)[:, :-1] & last[:, :-1] & ~run[:, SIDE:])
                 jumps = _jumps(values[:, rows, columns], values[:, rows, columns + 1], widths)
                 count, total = count + len(jumps), total + float(jumps.sum())
     return total > LEAST_JUMP * count
@@ -131,15 +138,16 @@ def _runs(bits: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _saved(source: MaskedSource, widths: NDArray[np.float64]) -> float:
-    """The bits saved by steps that needn't be coded, minus those of the mask."""
-    saved, size = 0.0, MASK_BYTES
+    """The bits saved by steps that needn't be coded, minus those of the mask; 0 without one."""
+    saved, size, fills = 0.0, 0, len(source.mask_spec.fills) if source.mask_spec is not None else 0
     for part in _parts(source):
         if part.side.classes is None:
             continue
-        kept = (part.side.classes != VALID).all(0)
-        size += sum(len(pack_plane(plane)) for plane in part.side.classes)
-        for there, values in ((kept, part.values), (kept.T, part.values.swapaxes(1, 2))):
-            rows, columns = np.nonzero(there[:, 1:] != there[:, :-1])
+        coded = (part.side.classes == VALID).any(0)
+        kept = (part.side.classes >= fills).any(0) & ~coded
+        size = (size or MASK_BYTES) + sum(len(pack_plane(plane)) for plane in part.side.classes)
+        for one, other, values in ((kept, coded, part.values), (kept.T, coded.T, part.values.swapaxes(1, 2))):
+            rows, columns = np.nonzero((one[:, 1:] & other[:, :-1]) | (other[:, 1:] & one[:, :-1]))
             jumps = _jumps(values[:, rows, columns], values[:, rows, columns + 1], widths)
             saved += BITS_PER_JUMP * float(jumps.sum())
     return saved - 8 * size
@@ -161,8 +169,7 @@ def _within(source: MaskedSource, constant: Constant, axis: int) -> slice:
         window = [slice(0, source.height), slice(0, source.width)]
         window[axis] = slice(line, line + 1)
         part = source.read(*window)
-        same = (part.values == constant.values[:, None, None]).all(0)
-        return bool((same if part.valid is None else same | ~part.valid.any(0)).all())
+        return bool(constant.fits(part.values, part.valid).all())
 
     start = next((line for line in range(length) if not whole(line)), length)
     stop = next((line + 1 for line in range(length - 1, start, -1) if not whole(line)), start)

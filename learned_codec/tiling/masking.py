@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from learned_codec.values.constants import MARGIN, Border, Constant
 from learned_codec.values.mask import VALID, MaskSpec, Side
-from learned_codec.values.sources import PixelSource
+from learned_codec.values.sources import PixelSource, Plane
 
 
 @dataclass(frozen=True)
@@ -65,25 +65,23 @@ class MaskedSource:
         """The part of the image in `rows` and `columns`, which have a start and a stop."""
         if self.mask_spec is None:
             return Part(self.source.read(rows, columns), Side(None, None), None)
-        plane = self.source.read_plane(rows, columns) if self.source.plane else None
+        wide = self._widened(rows, self.height), self._widened(columns, self.width)
+        around, plane = self.source.read(*wide), self.source.read_plane(*wide) if self.source.plane else None
         if not self._margin and not self.constants:
-            values = self.source.read(rows, columns)
-            side = self.mask_spec.classify(values, plane)
+            values, side = around, self.mask_spec.classify(around, plane)
         else:
-            wide = self._widened(rows, self.height), self._widened(columns, self.width)
-            inner = [slice(x.start - w.start, x.stop - w.start) for x, w in zip((rows, columns), wide, strict=True)]
-            around = self.source.read(*wide)
-            values, classes = (x[:, *inner] for x in (around, self._classes(around, wide)))
-            if plane is not None:  # hidden pixels become 0
-                classes[(classes >= len(self.mask_spec.fills)) & (plane == 0)] = VALID
-            side = Side.of(classes, plane)
+            inner = tuple(
+                slice(x.start - w.start, x.stop - w.start) for x, w in zip((rows, columns), wide, strict=True)
+            )
+            values, classes = (x[:, *inner] for x in (around, self._classes(around, plane, wide)))
+            side = Side.of(classes, None if plane is None else plane[inner])
         return Part(values, side, self.mask_spec.valid(side, self.bands))
 
     def _widened(self, part: slice, length: int) -> slice:
         return slice(max(0, part.start - self._margin), min(length, part.stop + self._margin))
 
-    def _classes(self, values: NDArray[Any], window: tuple[slice, slice]) -> NDArray[np.uint8]:
-        """(bands, h, w) classes of the values in a window."""
+    def _classes(self, values: NDArray[Any], plane: Plane | None, window: tuple[slice, slice]) -> NDArray[np.uint8]:
+        """(bands, h, w) classes of the values in a window. `plane` (h, w) hides pixels, which become 0."""
         assert self.mask_spec is not None  # noqa: S101 - or nothing has a class
         rows, columns = window
         corner = rows.start, columns.start
@@ -92,8 +90,11 @@ class MaskedSource:
         if self._border is not None:
             there = classes == 0
             classes[there & ~self._border.places(there, corner, ends)] = VALID
+        seen = classes == VALID
+        if plane is not None:
+            seen &= plane > 0
         for constant in self.constants:
-            places = constant.places(values, corner, ends) & (classes == VALID)
+            places = constant.places(values, seen, corner, ends) & seen & (classes == VALID)
             for band in np.flatnonzero(constant.bands & places.any((1, 2))).tolist():
                 classes[band][places[band]] = self.mask_spec.values.index(float(constant.values[band]))
         return classes

@@ -78,17 +78,27 @@ class Constant:
     border: Border | None = None
     inside: tuple[slice, slice] | None = None
 
-    def equal(self, values: NDArray[Any]) -> NDArray[np.bool_]:
-        """(1, h, w): where (bands, h, w) values have the constant in all of its bands."""
-        found: NDArray[np.bool_] = (values[self.bands] == self.values[self.bands, None, None]).all(0, keepdims=True)
+    def fits(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        """(1, h, w): where no band of the constant has another value. What isn't `valid` has none; None: all is."""
+        same = values[self.bands] == self.values[self.bands, None, None]
+        if valid is not None:
+            same |= ~valid[self.bands]
+        found: NDArray[np.bool_] = same.all(0, keepdims=True)
         return found
 
-    def places(self, values: NDArray[Any], corner: Corner, ends: Ends) -> NDArray[np.bool_]:
+    def equal(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        """(1, h, w): where it `fits`, and at least one of its bands has a value."""
+        found = self.fits(values, valid)
+        return found if valid is None else found & valid[self.bands].any(0)
+
+    def places(
+        self, values: NDArray[Any], valid: NDArray[np.bool_] | None, corner: Corner, ends: Ends
+    ) -> NDArray[np.bool_]:
         """(bands, h, w): where the constant counts in a rectangle of (bands, h, w) values.
 
         Near the sides of the rectangle the result isn't reliable, see `areas_of`.
         """
-        found, equal = np.zeros(values.shape, bool), self.equal(values)
+        found, equal = np.zeros(values.shape, bool), self.equal(values, valid)
         if self.inside is not None:
             rows, columns = (
                 slice(max(0, part.start - start), max(0, part.stop - start))
@@ -96,7 +106,9 @@ class Constant:
             )
             equal[:, rows, columns] = False
         if equal.any():
-            found[self.bands] = equal if self.border is None else self.border.places(equal, corner, ends)
+            if self.border is not None:
+                equal &= self.border.places(self.fits(values, valid), corner, ends)
+            found[self.bands] = equal
         return found
 
 

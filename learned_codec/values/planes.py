@@ -37,10 +37,30 @@ def pack_plane(plane: NDArray[np.uint8]) -> bytes:
     left = np.diff(plane, axis=1, prepend=np.uint8(0)).tobytes()
     found = [bytes([_LEVELS]) + _counted(zlib.compress(left, 9))]
     if len(levels) <= MOST_LAYERS + 1:
-        base, *others = sorted(levels, key=lambda level: -counts[level])
-        layers = [_packed_bits(plane == level, base, level) for level in others]
-        found.append(bytes([_LAYERS, len(layers)]) + b"".join(layers))
+        usual = sorted(levels, key=lambda level: -counts[level])
+        found += [_packed_layers(plane, [level for level in usual if level != last] + [last]) for last in usual]
     return min(found, key=len)
+
+
+def _packed_layers(plane: NDArray[np.uint8], levels: list[int]) -> bytes:
+    """A plane as layers of two levels. Each level hides those before it, which may have any bits there."""
+    base, *others = levels
+    hidden, layers = np.zeros(plane.shape, bool), []
+    for level in reversed(others):
+        layers.append(_packed_bits(_continued(plane == level, hidden), base, level))
+        hidden |= plane == level
+    return bytes([_LAYERS, len(layers)]) + b"".join(reversed(layers))
+
+
+def _continued(bits: NDArray[np.bool_], free: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Bits of which those that are `free` are the same as the next on the left, or else on the right."""
+    if not free.any():
+        return bits
+    columns = np.arange(bits.shape[1])
+    left = np.maximum.accumulate(np.where(free, -1, columns), 1)
+    right = np.minimum.accumulate(np.where(free, len(columns), columns)[:, ::-1], 1)[:, ::-1]
+    nearest = np.where(left >= 0, left, np.minimum(right, len(columns) - 1))
+    return np.take_along_axis(bits, nearest, 1)
 
 
 def _packed_bits(bits: NDArray[np.bool_], unset: int, set_: int) -> bytes:

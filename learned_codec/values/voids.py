@@ -30,11 +30,10 @@ BETWEEN = 0.001
 go over into it smoothly."""
 
 
-def voids(values: NDArray[Any], *, few: int = FEW, near: bool = True) -> list[tuple[float, float]]:
+def voids(values: NDArray[Any]) -> list[tuple[float, float]]:
     """The values of a band that look like nodata, at most two, and the share of pixels of each.
 
-    `values` has any shape, and no NaN. At least `few` pixels must have the value. Without `near`, only values far
-    outside are found (for files that declare a nodata value).
+    `values` has any shape, and no NaN.
     """
     found: list[tuple[float, float]] = []
     total, rest = values.size, values.reshape(-1)
@@ -42,7 +41,7 @@ def voids(values: NDArray[Any], *, few: int = FEW, near: bool = True) -> list[tu
         low, high = rest.min(), rest.max()
         for value in (low, high):
             there = rest == value
-            if few <= there.sum() < rest.size and _is_outside(value, rest[~there], there.sum() / total if near else 0):
+            if FEW <= there.sum() < rest.size and _is_outside(value, rest[~there], there.sum() / total):
                 found.append((float(value), float(there.sum() / total)))
                 rest = rest[~there]
                 break

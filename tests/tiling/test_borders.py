@@ -104,6 +104,32 @@ def test_images_without_a_border_have_none(seed: int, bands: int, top: int) -> N
         assert border_constants(source, np.full(bands, 255.0)) == []
 
 
+@pytest.mark.parametrize(
+    ("dtype", "bands", "missing", "form", "how"),
+    [
+        ("uint8", 3, 0.02, "frame", "nodata"),
+        ("uint8", 1, 0.05, "bars", "nodata"),
+        ("uint16", 3, 0.6, "frame", "each band"),
+        ("uint16", 1, 0.6, "bars", "masked"),
+        ("float32", 2, 0.2, "side", "mask"),
+        ("float32", 4, 0.5, "bars", "nodata"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.* of band . are 0, apart from all others")
+def test_a_border_is_found_beside_scattered_holes(dtype: str, bands: int, missing: float, form: str, how: str) -> None:
+    image, there = framed(picture(160, 190, bands).astype(dtype), form, 20, 0)
+    holes = np.random.default_rng(0).random(image.shape) < missing
+    if how != "each band":
+        holes[:] = holes[..., :1]
+    if how == "mask":
+        data = learned_codec.encode(image, mask=~holes[..., 0])
+    elif how == "masked":
+        data = learned_codec.encode(np.ma.MaskedArray(image, holes))
+    else:
+        data = learned_codec.encode(np.where(holes, 9, image).astype(dtype), nodata=9)
+    assert (learned_codec.decode(data)[there[..., None] & ~holes] == 0).all()
+
+
 def test_an_image_of_one_value_is_no_border() -> None:
     source = MaskedSource(ArraySource(np.full((50, 60, 3), 7, np.uint8)))
     assert border_constants(source, np.full(3, 255.0)) == []

@@ -164,6 +164,18 @@ def test_single_pixels_cost_little() -> None:
         assert 8 * len(mask_spec.pack(Side(None, plane))) < most * (plane == 0).sum()
 
 
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.95])
+def test_single_pixels_cost_no_more_beside_a_border(share: float) -> None:
+    rng = np.random.default_rng(0)
+    holes = np.where(rng.random((256, 256)) < share, 0, 255).astype(np.uint8)
+    framed = np.pad(holes[20:-20, 20:-20], 20, constant_values=1)
+    framed[holes == 0] = 0
+    mask_spec = MaskSpec((0.0, 1.0))
+    without, with_border = (mask_spec.pack(Side(plane[None], None)) for plane in (holes, framed))
+    assert len(with_border) < 1.15 * len(without)
+    np.testing.assert_array_equal(mask_spec.unpack(with_border, 1, 256, 256).classes, framed[None])  # type: ignore[arg-type]
+
+
 @QUICK
 @given(st.integers(0, 999), st.sampled_from([0.0, 0.02, 0.2]), SHAPES)
 def test_regions_with_single_pixels_come_back(seed: int, share: float, shape: tuple[int, int]) -> None:
