@@ -446,7 +446,7 @@ class Reader:
         if self.container.header.layout == "CHW":
             return values
         turned: NDArray[Any] = values.transpose(1, 2, 0)
-        return turned.copy() if isinstance(turned, np.ma.MaskedArray) else np.ascontiguousarray(turned)
+        return np.ascontiguousarray(turned) if type(turned) is np.ndarray else turned.copy()  # a masked array
 
 
 def _stated_of_bands(metadata: dict[str, Any], bands: int) -> list[dict[str, Any]]:

@@ -169,8 +169,11 @@ def make_vector(model: Model, name: str, pixels: NDArray[np.float32], step: int)
 
 def _engines(device: str | None) -> Iterator[tuple[str, Callable[[], Engine]]]:
     """The engines of this machine, by name."""
+    from learned_codec.models.engine.openvino import OpenVino
+
+    yield "NumPy", partial(engine_for, "cpu")
     for threads in (1, 2):
-        yield f"OpenVINO, {threads} thread{'s'[: threads - 1]}", partial(engine_for, "cpu", threads)
+        yield f"OpenVINO, {threads} thread{'s'[: threads - 1]}", partial(OpenVino, threads, uncompiled=0)
     if find_spec("torch") is not None:
         yield "torch", _torch
     if device is not None and device != "cpu":

@@ -118,7 +118,7 @@ class ExactEntropyModel:
             Input(1, stride=2),
             Input(config.context_width, VECTOR),
         ]
-        self._features = engine.build(self._features_network, inputs, exact=True, channels_last=True)
+        self._features = engine.build_integers(self._features_network, inputs)
         self._passes = [self._built(engine, *found) for found in config.passes()]
         self.programs = [self._features, *(found.program for found in self._passes)]
 
@@ -166,40 +166,42 @@ class ExactEntropyModel:
             inputs.append(Input(known, channels_last=True))
         if layer < MEANS:
             inputs += [Input(vectors, VECTOR)] * PRODUCT_ROWS
-        network = partial(self._network, name, groups, channels, known=known > 0, means=layer < MEANS)
+        enter, leave, width = self._layers[f"{name}.enter"], self._layers[f"{name}.leave"], self.config.context_width
+        of_known = np.ascontiguousarray(enter.weight[:, width:]) if known else None
+        starts = {"means": 0, "scales": channels} if layer < MEANS else {"scales": 0}
+        network = partial(
+            self._network,
+            name,
+            (np.ascontiguousarray(enter.weight[:, :width]), enter.bias),
+            of_known,
+            {kind: _picked(leave, start, groups) for kind, start in starts.items()},
+        )
         places = tuple(slice(part.start + group.start, part.start + group.stop) for group in groups)
-        return _Pass(layer, number, places, engine.build(network, inputs, exact=True, channels_last=True))
+        return _Pass(layer, number, places, engine.build_integers(network, inputs))
 
     def _network(
         self,
         name: str,
-        groups: tuple[slice, ...],
-        channels: int,
+        of_features: tuple[Array, Array],
+        of_known: Array | None,
+        outputs: Mapping[str, tuple[Array, Array]],
         ops: Operations,
         inputs: Sequence[Tensor],
-        *,
-        known: bool,
-        means: bool,
     ) -> Sequence[Tensor]:
-        """The bins of a pass, and its means if it has some: (positions * channels, h / 2, w / 2)."""
+        """The bins of a pass, and its means if it has some: (positions * channels, h / 2, w / 2).
+
+        `of_features` and `of_known` are the parts of the first layer, `outputs` the last one's layers by what they are.
+        """
         features, within, unit, *rest = inputs
-        enter, width = self._layers[f"{name}.enter"], self.config.context_width
-        x = ops.pointwise(features, enter.weight[:, :width], enter.bias)
-        if known:
-            x = ops.add(x, ops.pointwise(rest.pop(0), enter.weight[:, width:]))
+        x = ops.pointwise(features, *of_features)
+        if of_known is not None:
+            x = ops.add(x, ops.pointwise(rest.pop(0), of_known))
         x = ops.multiply(clip(ops, ops.floor(x)), within)
         hidden = ops.space_to_depth(self._layers.block(ops, f"{name}.block", x, 0), 2, places_first=True)
-        leave = self._layers[f"{name}.leave"]
-
-        def left(start: int) -> Tensor:
-            rows = [slice(start + group.start, start + group.stop) for group in groups]
-            weight, bias = (np.stack([values[own] for own in rows]) for values in (leave.weight, leave.bias))
-            return ops.floor(ops.pointwise(hidden, weight, bias.reshape(-1)))
-
-        s = ops.clip(left(channels if means else 0), S_MIN, S_MAX)
-        found = [bins_of(ops, ops.add(s, unit))]
-        if means:
-            mean = rounded_product(ops, ops.clip(left(0), -MU_MAX, MU_MAX), rest)
+        left = {kind: ops.floor(ops.pointwise(hidden, *layer)) for kind, layer in outputs.items()}
+        found = [bins_of(ops, ops.add(ops.clip(left["scales"], S_MIN, S_MAX), unit))]
+        if "means" in left:
+            mean = rounded_product(ops, ops.clip(left["means"], -MU_MAX, MU_MAX), rest)
             found.append(ops.clip(mean, -MEAN_MAX, MEAN_MAX))
         return found
 
@@ -265,6 +267,13 @@ def _loaded(tensors: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ..
     if (weight.shape, bias.shape, shift.shape) != (shape, shape[:1], shape[:1]):
         raise WeightsError(f"exact layer {name} should have weights {shape}, not {weight.shape}")
     return Layer.load(weight, bias, shift, name)
+
+
+def _picked(layer: Layer, start: int, groups: Sequence[slice]) -> tuple[Array, Array]:
+    """The weights (groups, out, in) and the bias of each group of a layer's outputs from `start` on."""
+    rows = [slice(start + group.start, start + group.stop) for group in groups]
+    weight, bias = (np.stack([values[own] for own in rows]) for values in (layer.weight, layer.bias))
+    return weight, bias.reshape(-1)
 
 
 def _phase(position: int) -> tuple[slice, slice]:

@@ -60,7 +60,7 @@ class ArraySource:
         self.metadata: dict[str, Any] = {}
         array = _to_numpy(image)
         nodata = declared(image) if nodata is None else nodata
-        if isinstance(array, np.ma.MaskedArray):
+        if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):  # numpy.ma takes long to import
             if mask is not None:
                 raise InvalidInputError("a masked array has a mask of its own: `mask` can't be given as well")
             array, mask = _unmask(array, planar)
@@ -130,7 +130,7 @@ def _warn(text: str, stacklevel: int) -> None:
 
 def _to_numpy(image: Any) -> NDArray[Any]:
     """A numpy array or a masked array as it is; a torch tensor, or anything else that numpy takes, as a numpy array."""
-    if isinstance(image, np.ma.MaskedArray):
+    if type(image) is np.ndarray or isinstance(image, np.ma.MaskedArray):
         return image
     try:
         found = np.asarray(image.detach().cpu() if hasattr(image, "detach") and hasattr(image, "cpu") else image)

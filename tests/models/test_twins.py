@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from learned_codec.demo import landscape
 from learned_codec.entropy import SCALE_BINS, Runs, gaussian_tables
 from learned_codec.models import inference, rdoq, registry
-from learned_codec.models.engine import Input, Operations, Tensor, engine_for
-from learned_codec.models.engine.openvino import MOST_SIZES
+from learned_codec.models.engine import Input, Operations, Tensor, engine_for, openvino
+from learned_codec.models.engine import numpy as numpy_engine
+from learned_codec.models.engine.openvino import MOST_SIZES, OpenVino
 from learned_codec.models.engine.probe import sums_are_exact
 from learned_codec.models.engine.torch import Torch, TorchOperations
 from learned_codec.models.entropy_model import optimised
@@ -60,6 +61,8 @@ def test_engines_agree(name: str, height: int, width: int, seed: int) -> None:
     for engine in engines:
         (last,) = engine.build(network, inputs, exact=True, channels_last=True)(*turned)
         np.testing.assert_allclose(last.transpose(2, 0, 1), found[0], atol=2e-6, rtol=1e-6)
+    (last,) = numpy_engine.build(network, inputs)(*turned)
+    np.testing.assert_allclose(last.transpose(2, 0, 1), found[0], atol=2e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -74,6 +77,41 @@ def test_beyond_the_first_sizes_one_graph_takes_all(name: str) -> None:
     for height in range(2, 2 * MOST_SIZES + 6, 2):
         arrays = rng.standard_normal((8, height, 6), np.float32), rng.standard_normal((8, 1, 1), np.float32)
         np.testing.assert_allclose(first(*arrays)[0], second(*arrays)[0], atol=2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("outputs", "inputs", "positions"), [(1, 1, 5), (600, 700, 3), (128, 256, 37), (12, 128, 400)])
+def test_products_on_numpy_are_whole(outputs: int, inputs: int, positions: int) -> None:
+    """In however many parts they are computed."""
+    rng = np.random.default_rng(positions)
+    x, weight = (rng.integers(-9, 10, size).astype(np.float32) for size in ((inputs, positions, 1), (outputs, inputs)))
+    program = numpy_engine.build(lambda ops, given: [ops.pointwise(given[0], weight)], [Input(inputs)])
+    (found,) = program(x)
+    np.testing.assert_array_equal(found[:, 0], x[:, :, 0].T @ weight.T)
+
+
+def test_networks_of_integers_go_on_as_they_began() -> None:
+    """First on NumPy, then compiled: only the time shows which of them it was."""
+    x = np.random.default_rng(1).integers(-1023, 1024, (30, 20, 8)).astype(np.float32)
+    weights = np.random.default_rng(0).integers(-1023, 1024, (16, 8)).astype(np.float32) / 8
+    program = OpenVino(1, uncompiled=1200).build_integers(floored(weights), [Input(8, channels_last=True)])
+    ready = []
+    for _ in range(4):
+        ready.append(program.is_ready(30, 20))  # type: ignore[attr-defined]
+        np.testing.assert_array_equal(program(x)[0], np.floor(x @ weights.T))
+    assert ready == [True, True, False, True]
+
+
+def test_an_engine_that_rounds_never_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "sums_are_exact", lambda _: False)
+    program = OpenVino(1, uncompiled=1).build_integers(floored(np.ones((16, 8), np.float32)), [Input(8)])
+    for _ in range(3):
+        (found,) = program(np.ones((8, 5, 5), np.float32))
+        assert (found == 8).all()
+    assert not program.is_ready(5, 5)  # type: ignore[attr-defined]
+
+
+def floored(weights: np.ndarray) -> Callable[[Operations, Sequence[Tensor]], list[Tensor]]:
+    return lambda ops, tensors: [ops.floor(ops.pointwise(tensors[0], weights))]
 
 
 def test_threads_that_run_a_network_at_once_do_not_disturb_each_other() -> None:
@@ -116,7 +154,7 @@ def test_shortened_products_are_noticed(monkeypatch: pytest.MonkeyPatch, bits: i
 
     product = torch.matmul
     monkeypatch.setattr(torch, "matmul", lambda a, b: product(cut(a), cut(b)))
-    assert sums_are_exact(Torch("cpu")) == (bits >= 15)
+    assert sums_are_exact(Torch("cpu").build_integers) == (bits >= 15)
 
 
 @settings(deadline=None, max_examples=12)

@@ -27,7 +27,7 @@ def engine_for(device: str, threads: int = 1) -> Engine:
         ModelError: sums that must be exact are not exact here.
     """
     engine = _engine(device, threads)
-    if not sums_are_exact(engine):
+    if not sums_are_exact(engine.build_integers):
         raise ModelError(
             f"float32 products on {device} are not exact (they may be TF32 or bf16). The entropy model needs exact "
             "ones, or files would not decode on other machines"

@@ -104,10 +104,16 @@ class Engine(Protocol):
         channels_last: bool = False,
         any_size: bool = False,
     ) -> Program:
-        """Build a network. With `exact`, sums of integers below 2^24 are exact; else the engine may compute in bf16.
+        """Build a network. With `exact`, the engine computes in float32, else it may in bf16.
 
         The program's results are (channels, height, width), or (height, width, channels) with `channels_last`. A small
         network with inputs of many sizes is best built once for `any_size`.
+        """
+
+    def build_integers(self, network: Network, inputs: Sequence[Input]) -> Program:
+        """Build a network of integers: sums below 2^24 are exact.
+
+        The program's results are (height, width, channels). Whatever arithmetic runs it, they are the same.
         """
 
     def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,18 @@ from .forks import gate
 from .import_openvino import openvino as ov
 from .import_openvino import opset13 as op
 from .interface import Array, Input, Network, Program
+from .numpy import build as on_numpy
+from .probe import sums_are_exact
 
 MAX_SIDE = 1 << 16
 """The most positions along an axis, more than any tile has. Without a limit, products of sizes overflow in OpenVINO."""
 
 MOST_SIZES = 4
 """The first sizes of a network's inputs have graphs of their own, up to this number."""
+
+UNCOMPILED = 1 << 11
+"""The results of a network of integers are computed on NumPy at so many positions. Then it is compiled, which takes
+longer than that. A pass has so many positions in two megapixels, so small images need no compiling."""
 
 _IN_A_FORK = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 0}
 """Settings in a forked process: no threads but the caller's.
@@ -58,7 +64,9 @@ class OpenVino:
 
     device = "cpu"
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, uncompiled: int = UNCOMPILED) -> None:
+        """Networks of integers are computed at so many positions `uncompiled`."""
+        self._uncompiled = uncompiled
         self._settings = {
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": threads,
@@ -76,7 +84,7 @@ class OpenVino:
         exact: bool,
         channels_last: bool = False,
         any_size: bool = False,
-    ) -> Program:
+    ) -> _Program:
         """As `Engine.build`."""
 
         def graph() -> Any:
@@ -91,9 +99,21 @@ class OpenVino:
         settings = self._settings | {"INFERENCE_PRECISION_HINT": precision}
         return _Program(graph, inputs, settings, self._most, 0 if any_size else MOST_SIZES)
 
+    def build_integers(self, network: Network, inputs: Sequence[Input]) -> Program:
+        """As `Engine.build_integers`."""
+        return _Integers(on_numpy(network, inputs), self._integers(network, inputs), self, self._uncompiled)
+
+    def _integers(self, network: Network, inputs: Sequence[Input]) -> _Program:
+        return self.build(network, inputs, exact=True, channels_last=True)
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether compiled sums are exact, too."""
+        return sums_are_exact(self._integers)
+
     def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:
         """As `Engine.prepare`."""
-        found = [program for program in programs if isinstance(program, _Program)]
+        found = [program for program in programs if isinstance(program, _Program | _Integers)]
         waiting = [program for program in found if not program.is_ready(height, width)]
         if self._threads == 1 or len(waiting) < 2:
             for program in waiting:
@@ -214,6 +234,28 @@ class _Program:
                 graph.reshape({i: [1, *size] for i, size in zip(graph.inputs, sizes, strict=True)})
             found = self._compiled[key] = _Compiled(graph, self._settings, self._most)
         return found
+
+
+class _Integers:
+    """A network of integers: on NumPy at first, then compiled."""
+
+    def __init__(self, at_first: Program, compiled: _Program, engine: OpenVino, uncompiled: int) -> None:
+        """It is computed at so many positions `uncompiled`, and always if the `engine` isn't exact."""
+        self._at_first, self._compiled, self._engine, self._left = at_first, compiled, engine, uncompiled
+
+    def __call__(self, *arrays: Array) -> list[Array]:
+        if self._left <= 0 and self._engine.is_exact:
+            return self._compiled(*arrays)
+        found = self._at_first(*arrays)
+        self._left -= len(found[0]) * found[0].shape[1]
+        return found
+
+    def is_ready(self, height: int, width: int) -> bool:
+        return self._left > 0 or self._compiled.is_ready(height, width)
+
+    def prepare(self, height: int, width: int) -> None:
+        if self._engine.is_exact:
+            self._compiled.prepare(height, width)
 
 
 @contextmanager

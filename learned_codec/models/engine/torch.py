@@ -43,6 +43,10 @@ class Torch:
 
         return run
 
+    def build_integers(self, network: Network, inputs: Sequence[Input]) -> Program:
+        """As `Engine.build_integers`."""
+        return self.build(network, inputs, exact=True, channels_last=True)
+
     def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:
         """As `Engine.prepare`: there is nothing to do."""
 
