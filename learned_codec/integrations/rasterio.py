@@ -30,6 +30,7 @@ from rasterio.transform import TransformMethodsMixin
 from rasterio.windows import Window, WindowMethodsMixin, crop
 
 import learned_codec
+from learned_codec import windows
 from learned_codec.errors import CorruptDataError, InvalidInputError
 
 OVERVIEWS = [2, 4, 8, 16]
@@ -236,9 +237,14 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
         window: Any = None,
         boundless: bool = False,
     ) -> NDArray[np.uint8]:
-        """255 where a band has a value, else 0; the shape is that of `read`."""
+        """255 where a band has a value, else 0; the shape is that of `read`.
+
+        With an alpha channel, it is the opacity where a band has a value: 0 to 255, of the nearest pixels.
+        """
         found = self.read(indexes, window=window, masked=True, out_shape=out_shape, boundless=boundless)
         masks: NDArray[np.uint8] = np.where(np.ma.getmaskarray(found), 0, 255).astype(np.uint8)
+        if self.reader.plane == "alpha":
+            masks = np.minimum(masks, self._plane(window, masks.shape[-2:], boundless=boundless))
         if out is None:
             return masks
         out[...] = masks
@@ -247,10 +253,7 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
     def dataset_mask(self, window: Any = None) -> NDArray[np.uint8]:
         """(h, w): the mask or the alpha channel; without one, 255 where any band has a value, else 0."""
         if self.reader.plane is not None:
-            plane = self.reader.read_plane(self._whole(window, boundless=False))
-            if plane.dtype == np.uint16:  # as GDAL does it: only what is hidden becomes 0
-                plane = np.maximum(plane // 257, plane > 0)
-            return plane.astype(np.uint8)
+            return self._plane(window)
         found: NDArray[np.uint8] = self.read_masks(window=window).max(0)
         return found
 
@@ -301,6 +304,25 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
             window = Window.from_slices(*window, height=self.height, width=self.width, boundless=boundless)
         window = Window(*(round(number) for number in (window.col_off, window.row_off, window.width, window.height)))
         return window if boundless else crop(window, self.height, self.width)
+
+    def _plane(
+        self, window: Any, shape: tuple[int, ...] | None = None, *, boundless: bool = False
+    ) -> NDArray[np.uint8]:
+        """The mask or the alpha channel, (h, w), 0 beyond the image; with `shape`, the nearest pixels of it."""
+        size = self.height, self.width
+        row, column, height, width = windows.checked(
+            self._whole(window, boundless=boundless), size, boundless=boundless
+        )
+        found = np.zeros((height, width), np.uint8)
+        if (part := windows.inside((row, column, height, width), size)) is not None:
+            plane = self.reader.read_plane(part)
+            if plane.dtype == np.uint16:  # as GDAL does it: only what is hidden becomes 0
+                plane = np.maximum(plane // 257, plane > 0)
+            top, left = part[0] - row, part[1] - column
+            found[top : top + part[2], left : left + part[3]] = plane
+        if shape is not None:
+            found = found[windows.nearest(0, height, shape[0], 1)][:, windows.nearest(0, width, shape[1], 1)]
+        return found
 
     def _resampled(self, values: NDArray[Any], shape: tuple[int, ...], resampling: Resampling) -> NDArray[Any]:
         """(bands, h, w) or (h, w) values at another size (height, width), by GDAL."""

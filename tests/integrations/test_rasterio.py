@@ -225,7 +225,15 @@ def test_opacity(tmp_path: Path, dtype: str) -> None:
     with rasterio.open(tmp_path / "a.tif") as real, open_lci(tmp_path / "a.lci") as ours, ours.gdal() as raster:
         for found in (ours, raster):
             np.testing.assert_array_equal(found.dataset_mask(), real.dataset_mask())
+            np.testing.assert_array_equal(found.read_masks(), real.read_masks([1, 2, 3]))
             np.testing.assert_array_equal(found.read()[:, opacity > 0], real.read([1, 2, 3])[:, opacity > 0])
+        window = Window(70, 20, 30, 50)
+        for options in (
+            {"window": Window(15, 5, 9, 30)},
+            {"out_shape": (16, 20)},
+            {"window": window, "boundless": True},
+        ):
+            np.testing.assert_array_equal(ours.read_masks(2, **options), real.read_masks(2, **options))
 
 
 def test_a_table_of_colours(tmp_path: Path) -> None:
