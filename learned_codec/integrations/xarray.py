@@ -17,6 +17,7 @@ import os
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from typing import Any, Literal, Self, Unpack
 
 import numpy as np
@@ -190,7 +191,8 @@ def to_lci(
     """Write an array (y, x) or (band, y, x) to an LCI file.
 
     A dask array may be larger than memory: each of its chunks is computed once, by dask's scheduler or a cluster, into
-    a temporary file as large as the array. With an `executor`, its processes read that file.
+    a temporary file as large as the array. With an `executor`, its processes read that file. An array that xarray has
+    not read from its file yet is taken for a dask array, where dask is installed.
 
     The reference system, the coordinates, `_FillValue`, `units`, `scale_factor`, `add_offset`, `long_name` and names of
     bands are kept, if they are stored as rioxarray does it.
@@ -226,6 +228,8 @@ class _ArraySource:
         for axes in AXES:
             if set(axes) <= set(array.dims):
                 array = array.transpose(..., *axes)
+        # An encoder reads its source several times, and each time xarray would read the file behind the array again.
+        self._of_file = not getattr(array, "_in_memory", True) and find_spec("dask") is not None
         self._array = array if array.ndim == 3 else array.expand_dims("band")
         self._computed: Computed | None = None
         self.bands, self.height, self.width = self._array.shape
@@ -234,8 +238,8 @@ class _ArraySource:
         self.metadata = self._metadata()
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
-        """(bands, h, w) values. All chunks of a dask array are computed for the first ones."""
-        if self._computed is None and self._array.chunks is None:
+        """(bands, h, w) values. For the first ones, all chunks of an array that isn't in memory are computed."""
+        if self._computed is None and self._array.chunks is None and not self._of_file:
             return np.asarray(self._array[:, rows, columns].values)
         return self._all().read(rows, columns)
 

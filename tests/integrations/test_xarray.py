@@ -261,6 +261,25 @@ def test_chunks_are_computed_once(tmp_path: Path, rate: dict[str, float], schedu
     assert sorted(computed) == sorted(np.ndindex(2, 3, 3))
 
 
+def test_a_file_is_read_once(scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dask")
+    array = xarray.open_dataset(scene)["band_data"].load()
+    to_lci(array, tmp_path / "array.lci", tile_size=64)
+    pixels = []
+    read = learned_codec.Reader.read
+
+    def noted(self: learned_codec.Reader, *arguments: object, **options: object) -> np.ndarray:
+        found = read(self, *arguments, **options)
+        pixels.append(found.size)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learned_codec.Reader, "read", noted)
+        to_lci(xarray.open_dataset(scene)["band_data"], tmp_path / "lazy.lci", tile_size=64)
+    assert sum(pixels) == array.size
+    assert (tmp_path / "lazy.lci").read_bytes() == (tmp_path / "array.lci").read_bytes()
+
+
 def test_nothing_is_computed_for_what_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("dask")
     lazy = xarray.DataArray(chunk(3, 70, 64), dims=("band", "y", "x")).chunk()
