@@ -230,6 +230,18 @@ def check(ctx: click.Context, file: tuple[str, ...], as_json: bool) -> None:
 
 
 @main.command()
+@json_option
+def models(as_json: bool) -> None:
+    """List the models there are: the package's, then those that LEARNED_CODEC_MODELS names."""
+    found = learned_codec.list_models()
+    if as_json:
+        names = "name", "bands", "weights_id", "path"
+        click.echo(json.dumps([{name: getattr(card, name) for name in names} for card in found], default=str))
+    else:
+        click.echo(found)
+
+
+@main.command()
 @click.option("--device", help="Check this device too: cuda, cuda:1 …")
 @json_option
 @click.pass_context

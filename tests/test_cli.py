@@ -528,6 +528,19 @@ def test_many_files_are_looked_at(tmp_path: Path, lci: Path, coded: bytes) -> No
     assert as_json == [{"file": str(lci)} | learned_codec.inspect(lci).to_dict()] * 2
 
 
+def test_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = learned_codec.list_models()
+    result = run("models")
+    assert result.exit_code == OK, result.output
+    first, *lines = result.stdout.splitlines()
+    assert first.split("  ")[0] == "name"
+    assert [text.split()[:3] for text in lines] == [[card.name, str(card.bands), card.weights_id] for card in cards]
+    said = json.loads(run("models", "--json").stdout)
+    assert [(model["name"], Path(model["path"])) for model in said] == [(card.name, card.path) for card in cards]
+    monkeypatch.setenv("LEARNED_CODEC_MODELS", str(tmp_path / "absent.safetensors"))
+    assert_told_in_one_line(run("models"), "absent")
+
+
 def test_selftest() -> None:
     result = run("selftest")
     assert result.exit_code == OK, result.output
