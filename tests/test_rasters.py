@@ -419,7 +419,7 @@ def test_finer_quantisation_costs_few_bytes(
     valid = np.random.default_rng(0).random((1 if together else 4, 96, 96)) >= missing
     holed = np.where(valid, alike("uint16", 4, 0), 0).astype(np.uint16)
     finer = learned_codec.encode(holed, planar=True, nodata=0, quality=quality)
-    monkeypatch.setattr(encoder, "SCATTER_STEPS", 0)
+    monkeypatch.setattr(encoder, "SCATTER_SHARE", 0)
     assert len(finer) <= most * len(learned_codec.encode(holed, planar=True, nodata=0, quality=quality))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -27,7 +28,7 @@ from . import grid
 from .masking import MaskedSource
 from .parallel import Workers
 from .progress import Counter
-from .proof import Area, Proof, Verdict
+from .proof import Area, Proof, Verdict, usual_error
 from .rate import Curves, Goal, Search, decibels
 from .sampling import scatter
 from .store import Store, Tile, TileStore
@@ -49,11 +50,12 @@ FALLS_SHORT = 1.3
 """A model falls short if a band's error is this many times the usual. Photographs have at most 0.9 times the usual
 error, strong noise at quality 100 has 1.5 times, coloured text on another colour 1.4 to 4 times."""
 
-SCATTER_STEPS = 110
-"""By how many quality steps scattered holes are quantised more finely, each time that they halve the valid pixels. All
-of the error lies in these few, so it would be up to twice that in an image without holes. The higher the quality, the
-less is needed, down to none at 100. Chosen on six training scenes: of 124 cases, 4 had a band with more than 1.5
-times the error, all with 97 % missing. With 90, 10 had one; with 130, 1, and files were 10 % larger."""
+SCATTER_SHARE, SCATTER_LEAST = 0.095, 1 / 300
+"""How much more finely scattered holes are quantised, each time that they halve the valid pixels: by this share of the
+octaves from the usual error down to the least one, a share of the range, at which nothing is needed. All of the error
+lies in the few valid pixels, so it would be up to twice that in an image without holes. Chosen on six training scenes:
+of 124 cases, 4 had a band with more than 1.5 times the error, all with 97 % missing. With a share a fifth smaller, 10
+had one; with one a fifth larger, 1, and files were 10 % larger."""
 
 NEAR = 64
 """Latents that were optimised for one quality step may be coded at steps up to this far away: half a level. Further
@@ -135,8 +137,7 @@ class ImageEncoder:
         self._counter.plan(self._planned(control))
         with Workers(self.threads) as self._workers:
             if control == "quality":
-                finer = round(SCATTER_STEPS * (1 - value / 100) * -math.log2(1 - scatter(self.source)))
-                step = min(step_of_quality(value, self.model.max_step) + finer, top_step(self.model.max_step))
+                step = self._finer(step_of_quality(value, self.model.max_step))
                 # Tile by tile, so the whole image's latents or symbols are never in memory.
                 data = (
                     self._write(step, self._tiles(step))
@@ -153,6 +154,14 @@ class ImageEncoder:
             others = f"; so do {len(complaints) - 1} more bands" if len(complaints) > 1 else ""
             warnings.warn(complaints[0] + others, DistortionWarning, stacklevel=5)
         return data
+
+    def _finer(self, step: int) -> int:
+        """The quality step at which pixels between scattered holes have about the error of `step` without holes."""
+        halvings = -math.log2(1 - scatter(self.source))
+        usual = usual_error(self.model, step)
+        wanted = usual * min(1.0, SCATTER_LEAST / usual) ** (SCATTER_SHARE * halvings)
+        steps = range(top_step(self.model.max_step))
+        return max(step, bisect_left(steps, -wanted, key=lambda other: -usual_error(self.model, other)))
 
     # -- analysis -----------------------------------------------------------------------------------------------------
 

@@ -154,18 +154,18 @@ def _edges(bits: NDArray[np.bool_]) -> bytes:
     """
     rows, columns = np.nonzero(np.diff(bits, axis=1, prepend=False))
     counts = np.bincount(rows, minlength=len(bits))
-    starts = [0, *(np.flatnonzero(np.diff(counts)) + 1).tolist(), len(bits)]
-    out, at = bytearray(), 0
-    for start, stop in itertools.pairwise(starts):
+    first_of_run = np.diff(counts, prepend=-1) != 0
+    index = np.arange(len(columns))
+    is_leftmost = index == (np.cumsum(counts) - counts)[rows]
+    distances = np.where(is_leftmost, columns, np.diff(columns, prepend=0))
+    moves = columns - columns[np.maximum(0, index - counts[rows])]
+    moves = np.where(moves >= 0, 2 * moves, -2 * moves - 1)
+    numbers, found, at = np.where(first_of_run[rows], distances, moves), list[int](), 0
+    for start, stop in itertools.pairwise([*np.flatnonzero(first_of_run).tolist(), len(bits)]):
         count, length = int(counts[start]), stop - start
-        out += varint.encode(count) + varint.encode(length)
-        edges = columns[at : at + count * length].reshape(length, count)
+        found += count, length, *numbers[at : at + count * length].reshape(length, count).T.reshape(-1).tolist()
         at += count * length
-        moves = np.diff(edges, axis=0)
-        numbers = np.concatenate([np.diff(edges[:1], prepend=0), np.where(moves >= 0, 2 * moves, -2 * moves - 1)])
-        for number in numbers.T.reshape(-1).tolist():
-            out += varint.encode(number)
-    return bytes(out)
+    return bytes(found) if max(found) < 128 else b"".join(map(varint.encode, found))
 
 
 def _most_numbers(height: int, width: int) -> int:
@@ -281,8 +281,13 @@ def _gaps(places: NDArray[np.int64]) -> bytes:
         return varint.encode(0)
     skipped = np.diff(places, prepend=-1) - 1
     k = min(range(32), key=lambda k: int((skipped >> k).sum()) + k * len(skipped))
-    code = "".join("1" * (n >> k) + "0" + f"{n & ((1 << k) - 1) | 1 << k:b}"[1:] for n in skipped.tolist())
-    return varint.encode(len(places)) + bytes([k]) + _counted(np.packbits([c == "1" for c in code]).tobytes())
+    quotients = skipped >> k
+    ends = np.cumsum(quotients + 1 + k)
+    bits = np.ones(int(ends[-1]), bool)
+    bits[ends - 1 - k] = False
+    for place in range(k):
+        bits[ends - 1 - place] = skipped >> place & 1
+    return varint.encode(len(places)) + bytes([k]) + _counted(np.packbits(bits).tobytes())
 
 
 def _of_gaps(data: bytes, at: int, size: int) -> tuple[NDArray[np.int64], int]:
