@@ -1,8 +1,9 @@
-"""The figures of docs/reliability.md: `python -m benchmarks.reliability costs|holes|disk|same`.
+"""The figures of docs/reliability.md: `python -m benchmarks.reliability costs|holes|geotiffs|disk|signals|same`.
 
 `costs`: what ordinary files and the costliest ones take to decode. `holes`: how much holes of single pixels harm the
-valid ones, on crops of scenes. `disk`: what writers leave behind on a full disk. `same`: by how much decoded values
-differ between ways to decode. Each writes a JSON file.
+valid ones, on crops of scenes. `geotiffs`: what comes of rasters with odd numbers and texts. `disk`: what writers leave
+behind on a full disk. `signals`: what they leave if a signal ends them. `same`: by how much decoded values differ
+between ways to decode. Each writes a JSON file.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from learned_codec.models import registry
 from learned_codec.values.mask import MaskSpec
 from learned_codec.values.transform import SCALED, ValueTransform
 
-from . import environment
+from . import environment, reliability_tries
 from .storage import write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -125,6 +126,24 @@ def _errors(
     squares = np.square(decoded.astype(np.float64) - image)
     means = np.where(valid, squares, 0).sum((0, 1)) / np.maximum(valid.sum((0, 1)), 1)
     return np.maximum(np.sqrt(means), ROUNDING)
+
+
+@main.command()
+@click.option("--count", default=1000, show_default=True, help="How many files.")
+@click.option("--seed", default=0, show_default=True)
+@_OUT
+def geotiffs(count: int, seed: int, out: Path | None) -> None:
+    """Encode and decode rasters of random odd metadata. Stops at an error that isn't a refusal."""
+    _write(out, "geotiffs", {"seed": seed, "table": [reliability_tries.odd_geotiffs(count, seed)]})
+
+
+@main.command()
+@click.option("--tries", default=10, show_default=True, help="How many for each signal.")
+@click.option("--seed", default=0, show_default=True)
+@_OUT
+def signals(tries: int, seed: int, out: Path | None) -> None:
+    """End programs that write files of five formats by signals, and look at what they leave."""
+    _write(out, "signals", {"seed": seed, "table": reliability_tries.signals(tries, seed)})
 
 
 @main.command()
