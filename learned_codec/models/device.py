@@ -1,8 +1,10 @@
-"""How many threads a call may use."""
+"""How many threads a call may use, and memory that is free."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+from functools import cache
 from typing import Any
 
 from learned_codec.errors import InvalidInputError
@@ -23,3 +25,14 @@ def checked_threads(count: Any) -> int:
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise InvalidInputError(f"threads must be an integer of at least 1, not {count!r}")
     return count
+
+
+def trim() -> None:
+    """Give free memory back to the system, where the C library can: glibc."""
+    if (release := _malloc_trim()) is not None:
+        release(0)
+
+
+@cache
+def _malloc_trim() -> Any:
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None

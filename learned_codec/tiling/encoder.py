@@ -19,6 +19,7 @@ from learned_codec.bitstream import Header, varint
 from learned_codec.bitstream.payload import join_adaptation, join_payload, part_ends
 from learned_codec.errors import DistortionWarning, RateError, RateWarning
 from learned_codec.models.config import BLOCK, PASSES, step_of_quality, top_step
+from learned_codec.models.device import trim
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import VALID, Side
 from learned_codec.values.ranges import Extremes
@@ -254,6 +255,8 @@ class ImageEncoder:
 
     def _payload(self, tile: Tile, step: int) -> tuple[Tile, bytes | None, list[NDArray[np.float32]]]:
         """A tile, its payload (None if nothing in it is visible), and its latents as a decoder will get them."""
+        if self.header.tile_count > 1:
+            trim()  # what earlier tiles needed would pile up
         encoder, decoded = self._coded(tile, step)
         if encoder is None:
             return tile, None, decoded

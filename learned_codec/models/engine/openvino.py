@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import threading
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..device import cores
+from ..device import cores, trim
 from .forks import gate
 from .import_openvino import openvino as ov
 from .import_openvino import opset13 as op
@@ -118,9 +117,11 @@ class OpenVino:
         if self._threads == 1 or len(waiting) < 2:
             for program in waiting:
                 program.prepare(height, width)
-            return
-        with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(lambda program: program.prepare(height, width), waiting))
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                list(pool.map(lambda program: program.prepare(height, width), waiting))
+        if waiting:
+            trim()  # OpenVINO compiles in a thread of its own, whose free memory no other thread would use
 
 
 Sizes = tuple[tuple[int, ...], ...]
@@ -139,9 +140,7 @@ class _Compiled:
         self._turns, self._idle = threading.Semaphore(most), [self._compile()]
 
     def _compile(self) -> Any:
-        model = _core().compile_model(self._graph, "CPU", self._settings)
-        _trim()  # OpenVINO compiles in a thread of its own, whose free memory no other thread would use
-        return model
+        return _core().compile_model(self._graph, "CPU", self._settings)
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         with self._turns:
@@ -153,12 +152,6 @@ class _Compiled:
                 return _run(model, arrays)
             finally:
                 self._idle.append(model)
-
-
-def _trim() -> None:
-    """Give free memory back to the system, where the C library can: glibc."""
-    if os.name == "posix" and hasattr(ctypes.CDLL(None), "malloc_trim"):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _run(model: Any, arrays: Sequence[Array]) -> list[Array]:
@@ -195,7 +188,10 @@ class _Program:
         with self._at_work():
             sizes = tuple(array.shape for array in arrays)
             with self._lock:
+                known = len(self._compiled)
                 compiled = self._for(sizes)
+                if len(self._compiled) > known:
+                    trim()  # as after `Engine.prepare`
             return compiled(arrays)
 
     def is_ready(self, height: int, width: int) -> bool:

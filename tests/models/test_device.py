@@ -1,0 +1,30 @@
+"""Memory that is free goes back to the system, where the C library can do that."""
+
+import ctypes
+
+import numpy as np
+import pytest
+
+import learned_codec
+from learned_codec.demo import landscape
+from learned_codec.models import device
+from learned_codec.tiling import encoder
+
+
+def test_libraries_that_keep_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    device._malloc_trim.cache_clear()
+    try:
+        device.trim()
+    finally:
+        device._malloc_trim.cache_clear()
+
+
+def test_it_goes_back_between_the_tiles_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    image: np.ndarray = landscape(128, 192)
+    calls = []
+    monkeypatch.setattr(encoder, "trim", lambda: calls.append(1))
+    learned_codec.encode(image, tile_size=64)
+    assert len(calls) == 6
+    learned_codec.encode(image)
+    assert len(calls) == 6
