@@ -334,9 +334,8 @@ def _files() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
     yield "photograph, 2048² RGB, quality 60", encode(picture, quality=60), {}
     yield "photograph, 2048² grey, quality 60", encode(picture[..., 0], quality=60), {}
     yield "scene, 1024² of 13 bands, quality 60", scene, {}
-    flat = np.full((2048, 2048), 99, np.uint8)
-    flat[1024:] += 1
-    yield "flat, 2048² grey, quality 1", encode(flat, quality=1), {}
+    flat = (90 + np.add.outer(np.arange(2048), np.arange(2048)) // 128).astype(np.uint8)
+    yield "a slope, 2048² grey, quality 1", encode(flat, quality=1), {}
     yield "4096² RGB in one tile, quality 1", encode(np.tile(picture, (2, 2, 1)), quality=1, tile_size=4096), {}
     line = (np.arange(2**18) // 700).astype(np.uint8)[None]
     yield "1 × 2^18 grey, the longest line", encode(line, quality=60, tile_size=4096), {}

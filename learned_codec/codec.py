@@ -179,7 +179,8 @@ def encode(
         quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: the one
             for one band goes further up. For still less error, ask for a `bpp` or `psnr`.
         bpp: the most bits of the whole file per pixel (height x width), over all bands. The file has at most 3 % less,
-            except for tiny images, and where even the best file is smaller. As a rule this takes two codings.
+            except for tiny images, and where even the best file is smaller. As a rule this takes two codings. An image
+            with nothing to code, because no pixel is valid or all have one value, is written at any bpp.
         psnr: the least PSNR in dB, over all valid values of all bands. The file has at most 0.1 dB more, unless the
             smallest file already has more. The peak is 255 for uint8 and 65535 for 16 bits. For float32 and radar it
             is the robust range of the values; radar counts in dB, and bands of unlike ranges count by their own. As a
@@ -638,7 +639,7 @@ def _mask_spec(source: PixelSource, dtype: np.dtype[Any]) -> MaskSpec | None:
     fills: list[float] = []
     if source.nodata is not None:
         _check_nodata(dtype, source.nodata)
-        if not np.isnan(source.nodata):
+        if not np.isnan(float(source.nodata)):
             fills.append(float(source.nodata))
     if dtype.kind == "f":
         # If NaN is nodata it comes first: damage is filled with the first of them.
@@ -654,5 +655,5 @@ def _mask_spec(source: PixelSource, dtype: np.dtype[Any]) -> MaskSpec | None:
 def _check_nodata(dtype: np.dtype[Any], value: object) -> None:
     if not isinstance(value, int | float | np.integer | np.floating):
         raise InvalidInputError(f"nodata must be a number, not {value!r}")
-    if (isinstance(value, int) and abs(value) > 2**64) or not holds(dtype, float(value)):
+    if (isinstance(value, int) and abs(value) >= 2**128) or not holds(dtype, float(value)):
         raise InvalidInputError(f"nodata must be a value that {dtype} can have, not {value!r}")

@@ -172,6 +172,22 @@ def test_what_comes_back_lies_within_the_source_s_range(dtype: str, bands: int, 
     assert (decoded <= planes.max((1, 2), keepdims=True)).all()
 
 
+@FEW
+@given(
+    spans=st.permutations([0, 2, 200]) | st.permutations([25, 150, 255]),
+    quality=st.sampled_from([1, 30, 90]),
+    seed=st.integers(0, 99),
+)
+def test_narrow_bands_of_pictures_stay_within_their_range(spans: list[int], quality: float, seed: int) -> None:
+    """Also beside wide ones: an empty channel stays empty."""
+    low = np.random.default_rng(seed).integers(0, 256 - np.array(spans))[:, None, None]
+    planes = (low + np.array(spans)[:, None, None] * (0.5 + 0.5 * scene("float32", 60, 70, 3, seed))).astype(np.uint8)
+    planes = np.clip(planes, low, low + np.array(spans)[:, None, None]).astype(np.uint8)
+    decoded = learned_codec.decode(learned_codec.encode(planes, planar=True, quality=quality))
+    assert (decoded >= planes.min((1, 2), keepdims=True)).all()
+    assert (decoded <= planes.max((1, 2), keepdims=True)).all()
+
+
 @pytest.mark.parametrize("hot", [1e3, 1e12, 3e38])
 def test_hot_pixels(hot: float) -> None:
     """A hot pixel is an outlier, its error in proportion; other pixels, but for those right beside it, don't notice."""
@@ -296,6 +312,13 @@ def test_nodata_that_no_pixel_has_is_remembered() -> None:
     data = learned_codec.encode(scene("uint8", 20, 20)[0], nodata=0)
     assert learned_codec.inspect(data).nodata == 0
     assert learned_codec.decode(data).min() > 0
+
+
+@pytest.mark.parametrize("nodata", [10**20, -(2**100)])
+def test_nodata_may_be_any_number_of_a_float(nodata: int) -> None:
+    image = np.where(np.eye(20) > 0, float(nodata), texture(20, 20)).astype(np.float32)
+    decoded = learned_codec.decode(learned_codec.encode(image, nodata=nodata))
+    np.testing.assert_array_equal(decoded == np.float32(nodata), np.eye(20) > 0)
 
 
 def test_nodata_costs_almost_nothing() -> None:

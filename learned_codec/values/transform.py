@@ -61,7 +61,7 @@ LIKE_COLOURS = 0.9
 """How red, green and blue are correlated, as a rule. Where one of them is missing, the others tell its detail."""
 
 NARROW = 32
-"""8-bit pictures store bounds only if the values of each band span less than this. Others would gain nothing."""
+"""8-bit pictures store bounds only if the values of a band span less than this. Others would gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class ValueTransform:
     def within(self, bounds: NDArray[Any]) -> ValueTransform:
         """The transform with bounds, if they are worth their bytes."""
         found = replace(self, bounds=bounds.astype(self.dtype))
-        if self.code != SCALED and not found.constant and np.ptp(bounds.astype(int), axis=0).max() >= NARROW:
+        if self.code != SCALED and not found.constant and np.ptp(bounds.astype(int), axis=0).min() >= NARROW:
             return self
         return found
 
