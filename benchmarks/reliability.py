@@ -350,14 +350,14 @@ def _files() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
     yield "a mask for each of 64 bands, 1024²", bitstream.write(_header(1024, 64), masks, mask=nodata), {}
     lost = scene[: bitstream.read(scene).tiles[1].offset]
     yield "13 bands, all tiles but one lost, filled", lost, {"errors": "fill"}
-    good = bytes(bitstream.read(encode(np.zeros((64, 64, 3), np.uint8), quality=1)).tile(0))
+    good = bytes(bitstream.read(encode(landscape(64, 64), quality=1)).tile(0))
     tiles = [good if k % 2 else b"\0" for k in range(256)]
     yield "256 tiles of RGB, every second lost, filled", bitstream.write(_header(1024, 3, 1), tiles), {"errors": "fill"}
     header = _header(2**14, 1, 1)
     empty = [join(b"\1\0\0", b"", False)] * header.tile_count
     yield "65,536 tiles without a value", bitstream.write(header, empty, mask=nodata), {}
     small, long = chunks.pack(chunks.META, b'{"a":1}'), chunks.pack(chunks.META, b'{"a":[' + b"[]," * 1398000 + b"0]}")
-    plain = bitstream.write(_header(16, 3), [b""], metadata={"a": 1})
+    plain = encode(landscape(16, 16), metadata={"a": 1})
     yield "4 MiB of [] in META", plain.replace(small, long), {}
     yield "an empty payload for 3200² RGB", bitstream.write(_header(3200, 3, 50), [b""]), {}
 

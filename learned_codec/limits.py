@@ -33,7 +33,7 @@ class Limits:
         max_samples: padded height × width × bands. 2^32 is 4 GiB of 8-bit values, or 16 GiB of float32: every RGB
             picture that `max_pixels` admits, a 4096² scene of 256 bands, and Sentinel-2's 10980² of 13 bands.
         max_tiles: tiles. 2^18 is `max_pixels` in the smallest tiles of 64².
-        max_tile_pixels: padded height × width of one tile. 2^24 is 4096²: a tile is decoded as a whole, at up to 100
+        max_tile_pixels: padded height × width of one tile. 2^24 is 4096²: a tile is decoded as a whole, at up to 35
             bytes a sample.
         max_tile_samples: padded height × width × bands of one tile. 2^26 is 4096² of 4 bands, or 1024² of 64.
         max_padding: padded samples per sample, in images of more than `unchecked_samples`. 4: only very long and thin
@@ -44,7 +44,7 @@ class Limits:
             a microsecond in the networks. 2^17: flat pictures have some 1,000 samples a byte, at the lowest quality
             5,000.
         unchecked_samples: images up to this size may have any `max_padding` and `max_samples_per_byte`. 2^22 decode in
-            a few seconds and 400 MiB at worst.
+            a few seconds and 150 MiB at worst.
         max_chunks: chunks before the first tile. 256: three kinds are known today.
         max_metadata_bytes: bytes of META and unknown chunks together. 4 MiB: colour profiles, XMP and RPCs come to
             hundreds of kilobytes; parsed JSON takes up to some 30 times its size.
