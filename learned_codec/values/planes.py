@@ -71,7 +71,7 @@ def _packed_bits(bits: NDArray[np.bool_], unset: int, set_: int) -> bytes:
     found = [bytes([_BILEVEL, unset, set_]) + _counted(zlib.compress(packed, 9))]
     specks = _specks(bits)
     regions = bits ^ specks
-    if (regions[:, 1:] != regions[:, :-1]).sum() <= MAX_EDGES * len(bits):
+    if np.diff(regions, axis=1, prepend=False).sum() <= MAX_EDGES * len(bits):
         edges = zlib.compress(_edges(regions), 9)
         found.append(bytes([_REGIONS, unset, set_]) + _gaps(np.flatnonzero(specks)) + _counted(edges))
     return min(found, key=len)

@@ -176,6 +176,19 @@ def test_single_pixels_cost_no_more_beside_a_border(share: float) -> None:
     np.testing.assert_array_equal(mask_spec.unpack(with_border, 1, 256, 256).classes, framed[None])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("shape", [(1, 2000), (2, 900), (1, 17), (900, 1)])
+def test_a_few_long_rows_come_back(shape: tuple[int, int]) -> None:
+    """With any number of edges, up to more than a list of edges may have."""
+    mask_spec, rng = MaskSpec((0.0,)), np.random.default_rng(0)
+    for edges in range(1, 60):
+        bits = np.zeros(shape, bool)
+        bits.reshape(-1)[rng.choice(bits.size, min(edges, bits.size), replace=False)] = True
+        for there in (bits, np.logical_xor.accumulate(bits, 1)):
+            plane = np.where(there, 0, 255).astype(np.uint8)
+            side = mask_spec.unpack(mask_spec.pack(Side(plane[None], None)), 1, *shape)
+            np.testing.assert_array_equal(side.classes if side.classes is not None else plane[None], plane[None])
+
+
 @QUICK
 @given(st.integers(0, 999), st.sampled_from([0.0, 0.02, 0.2]), SHAPES)
 def test_regions_with_single_pixels_come_back(seed: int, share: float, shape: tuple[int, int]) -> None:
