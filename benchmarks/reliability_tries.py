@@ -95,7 +95,8 @@ def _raster(rng: np.random.Generator) -> str:
 
 
 _WRITE = """
-import pathlib, sys, learned_codec
+import pathlib, signal, sys, learned_codec
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells ignore for programs in the background
 path, images = pathlib.Path(sys.argv[1]), [pathlib.Path(name) for name in sys.argv[2:]]
 print("ready", flush=True)
 while True:
