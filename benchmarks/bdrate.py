@@ -23,6 +23,7 @@ MIN_OVERLAP = 0.6
 #: all hides where a codec wins.
 PARTS: tuple[tuple[str, tuple[float, float] | None], ...] = (
     ("ms-ssim", None),
+    ("psnr-bands", None),
     ("psnr", (25, 30)),
     ("psnr", (30, 35)),
     ("psnr", (35, 41)),

@@ -35,7 +35,7 @@ class Codec(ABC):
     #: Why these options are its best for its metrics; shown in tables.
     note: ClassVar[str] = ""
     #: The metrics whose tables it appears in: each tuning of a codec appears in those that it is made for.
-    metrics: ClassVar[tuple[str, ...]] = ("psnr", "ms-ssim")
+    metrics: ClassVar[tuple[str, ...]] = ("psnr", "psnr-bands", "ms-ssim")
     #: Fixed options. They are part of the cache key: a change invalidates the cells of this codec only.
     options: ClassVar[dict[str, Any]] = {}
     #: Whether the codec can use `threads`; if not, it runs on one, which the tables show.

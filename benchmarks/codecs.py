@@ -17,6 +17,7 @@ def _build() -> dict[str, Codec]:
         jpeg2000.Jpeg2000Psnr(),
         jpeg2000.Jpeg2000Gdal(),
         jpeg2000.Jpeg2000Klt(),
+        jpeg2000.Jpeg2000KltBands(),
         jpeg2000.Jpeg2000GdalKlt(),
         *peers.codecs(),
         *geotiff.codecs(),

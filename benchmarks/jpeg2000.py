@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .codec import Array, Codec, bands_of
+from .metrics import PEAK_PERCENTILES
 from .openjpeg import load_glymur, openjpeg_version
 
 #: Rates of an RGB image, bit/pixel. Other band counts scale it.
@@ -215,6 +216,10 @@ class Jpeg2000Klt(_Glymur):
     def accepts(self, dtype: npt.DTypeLike, bands: int) -> bool:
         return np.dtype(dtype) in self._DTYPES and bands >= 2
 
+    def _ranges(self, pixels: Array) -> Array:
+        """(bands,) what each band is divided by before the KLT."""
+        return np.ones(pixels.shape[1])
+
     def _write_components(self, components: Array, rate: float, threads: int) -> bytes:
         ratio = max(16 * components.shape[2] / rate, 1.0)
         return write_jpeg2000(
@@ -228,13 +233,14 @@ class Jpeg2000Klt(_Glymur):
     def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
         pixels = image.reshape(-1, image.shape[2]).astype(np.float64)
         bands = pixels.shape[1]
-        mean = pixels.mean(axis=0).astype("<f4")
-        centred = pixels - mean
+        mean, ranges = pixels.mean(axis=0).astype("<f4"), self._ranges(pixels)
+        centred = (pixels - mean) / ranges
         basis = np.linalg.eigh(centred.T @ centred)[1][:, ::-1].astype("<f4")
         coefficients = centred @ basis
         scale = np.float32(32767 / max(float(np.abs(coefficients).max()), 1e-6))
         scaled = np.clip(np.rint(coefficients * scale) + 32768, 0, 65535).astype(np.uint16)
-        head = self._HEAD.pack(bands, self._DTYPES.index(image.dtype), scale) + mean.tobytes() + basis.tobytes()
+        matrix = (ranges[:, None] * basis).astype("<f4")
+        head = self._HEAD.pack(bands, self._DTYPES.index(image.dtype), scale) + mean.tobytes() + matrix.tobytes()
         budget = max(setting - 8 * len(head) / (image.shape[0] * image.shape[1]), 0.25 * setting)
         return bytes(head + self._write_components(scaled.reshape(image.shape), budget, threads))
 
@@ -242,11 +248,24 @@ class Jpeg2000Klt(_Glymur):
         bands, kind, scale = self._HEAD.unpack_from(data)
         at = self._HEAD.size
         mean = np.frombuffer(data, "<f4", bands, at)
-        basis = np.frombuffer(data, "<f4", bands * bands, at + 4 * bands).reshape(bands, bands)
+        matrix = np.frombuffer(data, "<f4", bands * bands, at + 4 * bands).reshape(bands, bands)
         body = self._read_components(data[at + 4 * bands * (bands + 1) :], threads)
-        values = ((body.astype(np.float64) - 32768) / scale) @ basis.T + mean
+        values = ((body.astype(np.float64) - 32768) / scale) @ matrix.T + mean
         limits = np.iinfo(self._DTYPES[kind])
         return np.asarray(np.clip(np.rint(values), limits.min, limits.max).astype(self._DTYPES[kind]))
+
+
+class Jpeg2000KltBands(Jpeg2000Klt):
+    """The same of bands that are divided by their ranges, so that errors are uniform relative to these."""
+
+    name = "jpeg2000-klt-bands"
+    metrics = ("psnr-bands",)
+    description = "JPEG 2000 after a spectral KLT of bands that are divided by their ranges"
+    note = "best for errors relative to each band's range"
+
+    def _ranges(self, pixels: Array) -> Array:
+        low, high = np.percentile(pixels, PEAK_PERCENTILES, axis=0)
+        return np.where(high > low, high - low, np.maximum(np.ptp(pixels, axis=0), 1))
 
 
 class Jpeg2000GdalKlt(Jpeg2000Klt):

@@ -39,6 +39,24 @@ def psnr(original: Array, decoded: Array, peak: float, valid: Array | None = Non
     return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
 
 
+def psnr_of_bands(original: Array, decoded: Array, valid: Array | None = None) -> float:
+    """PSNR in dB, the squared error of each band relative to the square of its own range, with a peak of 1.
+
+    `psnr` is decided by the bands with the largest errors, which are those with the largest values, if a file has bands
+    of unlike ranges. A range is the distance between two percentiles, as in `peak_of`. Bands of one value don't count;
+    nan if all are. Infinite if nothing differs.
+    """
+    errors = []
+    for band in range(original.shape[2]):
+        before, after = original[..., band], decoded[..., band]
+        values = before if valid is None else before[valid]
+        if values.min() < values.max():
+            errors.append(mse(before, after, valid) / _range(values) ** 2)
+    if not errors:
+        return math.nan
+    return math.inf if not any(errors) else -10 * math.log10(float(np.mean(errors)))
+
+
 def max_error(original: Array, decoded: Array, valid: Array | None = None) -> float:
     """The largest absolute difference, in the units of the data."""
     difference = np.abs(original.astype(np.float64) - decoded.astype(np.float64))
@@ -277,10 +295,13 @@ def peak_of(image: Array, valid: Array | None = None) -> tuple[float, str]:
     if image.dtype == np.uint8:
         return 255.0, "255"
     values = image if valid is None else image[valid]
+    return max(_range(values), 1e-12), "0.1 to 99.9 percentile range of each image's valid data"
+
+
+def _range(values: Array) -> float:
+    """The distance between `PEAK_PERCENTILES`; that between the least and the largest value if these are equal."""
     low, high = (float(v) for v in np.percentile(values, PEAK_PERCENTILES))
-    if high <= low:
-        low, high = float(np.min(values)), float(np.max(values))
-    return max(high - low, 1e-12), "0.1 to 99.9 percentile range of each image's valid data"
+    return high - low if high > low else float(np.max(values)) - float(np.min(values))
 
 
 def all_metrics(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> dict[str, float]:
@@ -294,4 +315,6 @@ def all_metrics(original: Array, decoded: Array, peak: float, valid: Array | Non
     }
     if original.ndim == 3 and original.shape[2] >= 4:
         values["spectral-angle"] = spectral_angle(original, decoded, valid)
+    if original.ndim == 3 and (original.shape[2], original.dtype) != (3, np.uint8):
+        values["psnr-bands"] = psnr_of_bands(original, decoded, valid)
     return values

@@ -29,9 +29,11 @@ from .storage import CellCache
 ANCHOR = "jpeg2000"
 #: Groups where plain JPEG 2000 would be too weak an anchor.
 KLT_GROUPS = ("multi", "multifloat")
+#: The anchor of those metrics that another tuning is better for.
+TUNED_ANCHORS = {"psnr-bands": f"{ANCHOR}-klt-bands"}
 #: What is measured in each cell; for each setting, the mean over images is reported.
 MEASURED = (
-    "bpp", "psnr", "ssim", "ms-ssim", "max-error", "mask-errors", "spectral-angle", "encoding_time",
+    "bpp", "psnr", "psnr-bands", "ssim", "ms-ssim", "max-error", "mask-errors", "spectral-angle", "encoding_time",
     "decoding_time",
 )  # fmt: skip
 
@@ -204,10 +206,12 @@ def _compare(
     ]
     parts: dict[str, list[dict[str, Any]]] = {}
     for metric, within in bdrate.PARTS:
+        own = next((entry for entry in others if entry["name"] == TUNED_ANCHORS.get(metric)), base)
         rows = [
-            bdrate.compare(base, entry, metric=metric, within=within, no_mean_curve=no_mean_curve).to_json()
-            for entry in others
-            if metric in entry["metrics"] and all(metric in each["results"] for each in (base, entry))
+            bdrate.compare(own, entry, metric=metric, within=within, no_mean_curve=no_mean_curve).to_json()
+            for entry in entries
+            if entry is not own and metric in entry["metrics"]
+            if all(metric in each["results"] for each in (own, entry))
         ]
         if rows:
             parts[bdrate.part_name(metric, within)] = rows

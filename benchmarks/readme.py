@@ -9,6 +9,11 @@ from . import eo, peers, plots, speed_page
 from .markdown import head, percent, row
 
 GROUPS = {"rgb8": "8-bit RGB", "mono16": "16-bit, one band", "multi": "multi-band, 8 and 16-bit"}
+ANCHORS = {
+    "jpeg2000": "JPEG 2000",
+    "jpeg2000-klt": "JPEG 2000 with a KLT",
+    "jpeg2000-klt-bands": "JPEG 2000 with a KLT of bands of equal range",
+}
 
 
 def rate_table(result: Mapping[str, Any]) -> str:
@@ -87,11 +92,15 @@ def raster_table(sar: Mapping[str, Any], optical: Iterable[Mapping[str, Any]]) -
     scenes = [bd["bd_rate"] for bd in sar["bd"] if bd["codec"] == "ours" and bd is not mean]
     rows = [("SAR, one band in dB", "JPEG 2000", mean["bd_rate"], [value for value in scenes if value is not None])]
     for result in optical:
-        (bd,) = [b for b in result["bd"] if b["codec"] == "ours" and b["method"] == "pchip"]
-        anchor = "JPEG 2000 with a KLT" if bd["anchor"].endswith("-klt") else "JPEG 2000"
-        rows.append((result["group"], anchor, bd["mean_of_images"], list(bd["per_image"].values())))
+        measures = {"": [bd for bd in result["bd"] if bd["method"] == "pchip"]}
+        if result["group"] == "multi":
+            measures[", errors relative to each band's range"] = result["bd-parts"]["psnr-bands"]
+        for measure, found in measures.items():
+            (bd,) = [b for b in found if b["codec"] == "ours"]
+            title = GROUPS.get(result["group"], result["group"]) + measure
+            rows.append((title, ANCHORS[bd["anchor"]], bd["mean_of_images"], list(bd["per_image"].values())))
     lines = head("earth observation, bytes on disk", "images", "against", "mean of images", "best … worst")
-    for group, anchor, value, each in rows:
+    for title, anchor, value, each in rows:
         spread = f"{min(each):+.0f} … {max(each):+.0f} %".replace("-", "−") if len(each) > 1 else ""
-        lines.append(row(GROUPS.get(group, group), str(len(each)), anchor, f"**{percent(value)}**", spread))
+        lines.append(row(title, str(len(each)), anchor, f"**{percent(value)}**", spread))
     return "\n".join(lines)

@@ -119,9 +119,12 @@ def each_image(result: dict[str, Any]) -> list[str]:
 
 
 def parts(result: dict[str, Any]) -> list[str]:
-    """BD-rates by MS-SSIM and by band of PSNR: the mean of images, and of how many."""
-    names = [entry["name"] for entry in result["codecs"] if entry["name"] != result["anchor"]]
-    lines = head("mean of images (number)", *result["bd-parts"])
+    """BD-rates by other metrics and by band of PSNR: the mean of images, and of how many."""
+    named = {bd["codec"] for rows in result["bd-parts"].values() for bd in rows}
+    names = [entry["name"] for entry in result["codecs"] if entry["name"] in named]
+    anchors = {name: rows[0]["anchor"] for name, rows in result["bd-parts"].items()}
+    titles = [name if by == result["anchor"] else f"{name}, against {by}" for name, by in anchors.items()]
+    lines = head("mean of images (number)", *titles)
     for name in names:
         found = [next((bd for bd in rows if bd["codec"] == name), None) for rows in result["bd-parts"].values()]
         cells = [f"{percent(bd['mean_of_images'])} ({bd['images']})" if bd and bd["images"] else "–" for bd in found]

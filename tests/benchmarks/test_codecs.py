@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytest.importorskip("scipy")
 
 from benchmarks import codec as base
-from benchmarks import codecs, compressai_peers, jpeg2000, openjpeg
+from benchmarks import codecs, compressai_peers, jpeg2000, metrics, openjpeg
 
 
 def picture(dtype=np.uint8, bands=3, height=72, width=100):
@@ -94,6 +94,23 @@ def test_klt_helps_correlated_bands(name):
         assert 8 * len(data) / 128**2 == pytest.approx(2.0, rel=0.06)  # mean, matrix and scale are inside the rate
         errors[codec.name] = float(np.mean((codec.decode(data).astype(float) - image) ** 2))
     assert errors[klt.name] < 0.5 * errors[plain.name]
+
+
+def test_klt_of_bands_of_unlike_ranges():
+    """Each of the two is the better one for its own measure."""
+    base = picture(np.uint16, 1, 128, 128).astype(float)
+    noise = np.random.default_rng(0).normal(0, 1, (2, 128, 128))
+    image = np.stack([base, 0.02 * base + 40 * noise[0], 0.5 * base + 200 * noise[1]], 2).clip(0).astype(np.uint16)
+    found = {}
+    for name in ("jpeg2000-klt", "jpeg2000-klt-bands"):
+        codec = adapter(name)
+        data = codec.encode(image, 4.0)
+        assert 3.7 < 8 * len(data) / 128**2 < 4.1
+        decoded = codec.decode(data)
+        found[name] = metrics.psnr(image, decoded, 65535), metrics.psnr_of_bands(image, decoded)
+    plain, by_range = found.values()
+    assert plain[0] > by_range[0] + 1
+    assert by_range[1] > plain[1] + 1
 
 
 def test_setting_for_bytes_stays_under_and_close():

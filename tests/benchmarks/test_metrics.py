@@ -34,6 +34,19 @@ def test_psnr_and_max_error_by_hand():
     assert metrics.max_error(a, b, valid) == 0
 
 
+def test_psnr_of_bands_counts_errors_relative_to_their_ranges():
+    a = np.stack([np.arange(64).reshape(8, 8), 1000 * np.arange(64).reshape(8, 8), np.full((8, 8), 5)], 2)
+    ranges = [np.ptp(np.percentile(a[..., band], metrics.PEAK_PERCENTILES)) for band in (0, 1)]
+    b = a + np.array([1, 1000, 7])  # the band of one value doesn't count
+    expected = -10 * math.log10((1 / ranges[0] ** 2 + (1000 / ranges[1]) ** 2) / 2)
+    assert metrics.psnr_of_bands(a, b) == pytest.approx(expected)
+    assert metrics.psnr_of_bands(a, b + np.array([1, 0, 0])) < expected - 2
+    assert metrics.psnr_of_bands(a, a) == math.inf
+    assert math.isnan(metrics.psnr_of_bands(a[..., 2:], b[..., 2:]))
+    some = a[..., 0] < 32
+    assert metrics.psnr_of_bands(a, np.where(some[..., None], a, b), some) == math.inf
+
+
 def test_psnr_against_skimage():
     reference = pytest.importorskip("skimage.metrics")
     a, b = scene()
