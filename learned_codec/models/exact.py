@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.entropy import SKIPPED_BINS
 from learned_codec.errors import WeightsError
 
 from .config import EXTRA_GAIN, HYPER_STRIDE, MEANS, PASSES, QUALITY_STEPS, ModelConfig, groups_of
@@ -54,7 +55,8 @@ class LevelTables:
 
     `unit` (latents,): the log2, in 256ths, of a normalised latent of 1 in quantisation steps. `hyper_bins`
     (hyper_latents,): the scale bins of hyper-latents. `input_scale` and `input_bias` (hyper_latents,): what makes the
-    network's input of them. `feature_bias` (context_width,): added to the features.
+    network's input of them. `feature_bias` (context_width,): added to the features. `least_bin`: the lowest scale bin
+    of latents.
     """
 
     unit: NDArray[np.int64]
@@ -62,6 +64,7 @@ class LevelTables:
     input_scale: NDArray[np.int64]
     input_bias: NDArray[np.int64]
     feature_bias: NDArray[np.int64]
+    least_bin: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ class ExactEntropyModel:
         }
         values["unit"] = values["unit"] + beyond * EXTRA_GAIN // QUALITY_STEPS
         bins = to_bins(values.pop("hyper_log2_scale"))
-        return LevelTables(hyper_bins=bins, **values)
+        return LevelTables(hyper_bins=bins, least_bin=SKIPPED_BINS if self.config.codes_all(step) else 0, **values)
 
     # -- the networks -------------------------------------------------------------------------------------------------
 
@@ -240,6 +243,8 @@ class ExactEntropyModel:
             found = (x.reshape(size[0] // 2, size[1] // 2, PHASES, -1) for x in step.program(*given))
             float_bins, *means = (x.transpose(2, 0, 1, 3) for x in found)  # position by position
             bins = float_bins.astype(np.uint8, "C")
+            if level.least_bin:
+                np.maximum(bins, level.least_bin, out=bins)
             for position, group in enumerate(step.groups):
                 here = (*_phase(position), group)
                 own = decoded[here]

@@ -24,7 +24,7 @@ from .rdoq import OPTIMISED, SINGLE_PASS, Strength
 from .shape_adaptive import Shape
 from .weights import LEVEL_TABLES, Weights
 
-REFINEMENT_FADES = 3.0
+REFINEMENT_FADES = 1.5
 """The octaves by which the refinement's output gets smaller per level, beyond the last trained one."""
 
 

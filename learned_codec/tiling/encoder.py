@@ -161,8 +161,9 @@ class ImageEncoder:
         halvings = -math.log2(1 - scatter(self.source))
         usual = usual_error(self.model, step)
         wanted = usual * min(1.0, SCATTER_LEAST / usual) ** (SCATTER_SHARE * halvings)
-        steps = range(top_step(self.model.max_step))
-        return max(step, bisect_left(steps, -wanted, key=lambda other: -usual_error(self.model, other)))
+        steps = range(step, top_step(self.model.max_step))
+        first = step + bisect_left(steps, -wanted, key=lambda other: -usual_error(self.model, other))
+        return min((max(first - 1, step), first), key=lambda other: abs(usual_error(self.model, other) - wanted))
 
     # -- analysis -----------------------------------------------------------------------------------------------------
 

@@ -130,7 +130,7 @@ def _warn(text: str, stacklevel: int) -> None:
 
 def _to_numpy(image: Any) -> NDArray[Any]:
     """A numpy array or a masked array as it is; a torch tensor, or anything else that numpy takes, as a numpy array."""
-    if type(image) is np.ndarray or isinstance(image, np.ma.MaskedArray):
+    if type(image) is not np.ndarray and isinstance(image, np.ma.MaskedArray):
         return image
     try:
         found = np.asarray(image.detach().cpu() if hasattr(image, "detach") and hasattr(image, "cpu") else image)

@@ -147,7 +147,10 @@ class Model:
                     left = left[..., C:]
                 here = coded[..., first : first + C]
                 mean = mean * here
-                bins = scale_bins(unit[first : first + C] + np.clip(left, -3072, 1536)) * here
+                bins = scale_bins(unit[first : first + C] + np.clip(left, -3072, 1536))
+                if step >= 64 * (self.config["levels"] - 1):
+                    bins = np.maximum(bins, 3)
+                bins = bins * here
                 places = []
                 for p in range(4):
                     g = (q[p] - t) % passes

@@ -173,7 +173,10 @@ def test_transforms_are_those_that_were_trained(name: str, height: int, width: i
         level = torch.tensor([step / 128])
         decoded = np.round(latents / model.step_size(step))
         image = network.synthesise(torch.from_numpy(decoded).permute(2, 0, 1)[None], level)[0]
-        np.testing.assert_allclose(model.synthesise(decoded, step), image, atol=4e-3)
+        np.testing.assert_allclose(model.synthesise(decoded, step, fine=True), image, atol=2e-4)
+        found = model.synthesise(decoded, step)  # in bf16, if the processor has it
+        np.testing.assert_allclose(found, image, atol=8e-3)  # two levels
+        assert np.abs(found - image.numpy()).mean() < 1e-3
         gain = torch.exp2(interpolate(network.entropy.log2_gain, level))
         padded = np.pad(latents, ((0, -height % 4), (0, -width % 4), (0, 0)), mode="edge")
         hyper = network.entropy.hyper_latents(torch.from_numpy(padded).permute(2, 0, 1)[None] * gain, level)
