@@ -242,7 +242,8 @@ class _Integers:
     def __call__(self, *arrays: Array) -> list[Array]:
         if self._left <= 0 and self._engine.is_exact:
             return self._compiled(*arrays)
-        found = self._at_first(*arrays)
+        with _at_work():  # a fork inside a product could copy a lock of the BLAS library
+            found = self._at_first(*arrays)
         self._left -= len(found[0]) * found[0].shape[1]
         return found
 
