@@ -569,8 +569,10 @@ def _voids(source: MaskedSource, samples: Samples, bands: Iterable[int]) -> list
     for number in bands:
         band, only = values[number], np.arange(source.bands) == number
         for value, share in voids(band):
-            if value == source.source.nodata or (share < GREAT_SHARE and not lies_in_areas(source, number, value)):
-                continue  # if only a border of the nodata value is nodata, the user knows of the others
+            if value == source.source.nodata:
+                continue  # only a border of it is nodata, and the user knows of the others
+            if share < GREAT_SHARE and not lies_in_areas(source, number, value):
+                continue
             found.append(Constant(np.full(len(only), value, band.dtype), only))
             if len(found) == 1:
                 warnings.warn(

@@ -124,12 +124,10 @@ def test_high_qualities_have_what_no_photograph_has(kind: str, rate: dict[str, f
 
 
 def test_colours_that_the_rgb_model_has_not_go_through_the_other() -> None:
-    rate = {"quality": 100}
     even = np.indices((64, 128)).sum(0) % 2
     image = np.dstack([even * 255, (1 - even) * 255, even * 255]).astype(np.uint8)
     told: list[tuple[int, int]] = []
-    options: dict[str, Any] = {"tile_size": 64, "progress": lambda *call: told.append(call)} | rate
-    data = learned_codec.encode(image, **options)
+    data = learned_codec.encode(image, quality=100, tile_size=64, progress=lambda *call: told.append(call))
     assert learned_codec.inspect(data).model == "mono-2"
     done, planned = zip(*told, strict=True)
     assert list(done) == sorted(set(done))
