@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
 def encode(entries: Sequence[Entry]) -> bytes:
     """The payload of INDX. All long tiles must have equally many fronts."""
-    count = max(len(entry.fronts) for entry in entries)
+    count = max((len(entry.fronts) for entry in entries), default=0)
     parts = [bytes([count])]
     for entry in entries:
         parts.append(varint.encode(entry.length))

@@ -449,6 +449,12 @@ def test_an_index_that_lies_costs_the_tiles_behind_it(position, length):
             container.check_end()
 
 
+def test_an_index_of_no_tiles_is_refused():
+    data = MAGIC + chunks.pack(chunks.HEAD, GRID.to_bytes(), before=MAGIC) + chunks.pack(chunks.INDX, index.encode([]))
+    with pytest.raises(CorruptDataError, match="0 of 6 tiles"):
+        read_head(data)
+
+
 def test_an_index_longer_than_any_is_not_read():
     data = MAGIC + chunks.pack(chunks.HEAD, GRID.to_bytes(), before=MAGIC)
     most = 1 + 6 * index.MAX_BYTES
