@@ -500,8 +500,8 @@ def open(
 
     Args:
         source: a path, a URL (`s3://…`, `https://…`, by fsspec), bytes, or any object with `seek` and `read`. A remote
-            file gets one request for the head, and one for tiles that lie side by side. A reduced image takes only
-            the first bytes of each tile. A pipe is read to its end.
+            file gets one request for the head, and one for tiles that lie close together. A reduced image takes
+            only the first bytes of long tiles. A pipe is read to its end.
         errors: "raise" or "fill", as for `decode`.
         limits: the largest image to accept (`Limits()` by default).
         device: where the networks run, as for `decode`.

@@ -10,7 +10,7 @@ from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError
 
 __all__ = ["BytesSource", "FileSource", "SeekableFile", "Source", "as_source"]
 
-_READ_AHEAD = 4096
+READ_AHEAD = 2**14
 
 
 class SeekableFile(Protocol):
@@ -55,7 +55,7 @@ class BytesSource:
 class FileSource:
     """A seekable binary file; threads may share it.
 
-    With `ahead`, at least 4 KiB are read at a time, which holds the head of most files. Otherwise exactly the bytes
+    With `ahead`, at least 16 KiB are read at a time, which hold the head of most files. Otherwise exactly the bytes
     asked for are read.
 
     A file may have a method `read_ranges`, which takes (offset, size) of several ranges and reads them at once.
@@ -78,7 +78,7 @@ class FileSource:
             kept = self._kept(offset, size)
             if len(kept) == size:
                 return kept
-            data = self._read(offset, max(size, _READ_AHEAD) if ahead else size)
+            data = self._read(offset, max(size, READ_AHEAD) if ahead else size)
             if ahead:
                 self._starts, self._pieces = [offset], [data]
             return data[:size]

@@ -1,15 +1,18 @@
 import io
+import itertools
 import json
 import mmap
 import pickle
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learned_codec import errors
 from learned_codec.bitstream import MAGIC, Header, chunks, index, read, read_head, varint, write
+from learned_codec.bitstream.container import GAP, READ_TOGETHER
+from learned_codec.bitstream.source import READ_AHEAD
 from learned_codec.errors import (
     BitstreamError,
     CorruptDataError,
@@ -85,9 +88,37 @@ def test_a_window_costs_one_request_for_the_head_and_one_per_tile():
     tiles = [bytes(10_000)] * 6
     file = CountingFile(write(GRID, tiles, metadata={"crs": "EPSG:4326"}))
     container = read_head(file)
-    assert file.requests == [(0, 4096)]
+    assert file.requests == [(0, READ_AHEAD)]
     assert container.tile(3) == tiles[3]
     assert file.requests[1:] == [(container.tiles[3].offset, container.tiles[3].size)]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 3 * GAP) | st.integers(0, 2 * READ_TOGETHER), min_size=6, max_size=6),
+    st.sets(st.integers(0, 5), min_size=1),
+)
+def test_tiles_come_in_one_request_where_little_lies_between(lengths, wanted):
+    payloads = [bytes([i]) * length for i, length in enumerate(lengths)]
+    file = CountingFile(write(GRID, payloads))
+    container = read_head(file)
+    file.requests.clear()
+    rest = sorted(wanted)
+    while rest:
+        batch = rest[: container.fetch(rest)]
+        fetched = len(file.requests)
+        assert [bytes(container.tile(i)) for i in batch] == [payloads[i] for i in batch]
+        assert len(file.requests) == fetched  # nothing more was needed
+        first, last = (container.tiles[batch[i]] for i in (0, -1))
+        # What didn't fit would have been too much, and what is read beyond the first tile is never too much.
+        assert len(batch) == 1 or sum(size for _, size in file.requests) <= READ_TOGETHER
+        spans = [(at, at + size) for at, size in file.requests]
+        assert all(start - end > GAP for (_, end), (start, _) in itertools.pairwise(spans))
+        assert all(first.offset <= start and end <= last.end for start, end in spans)
+        needless = sum(end - start for start, end in spans) - sum(container.tiles[i].size for i in batch)
+        assert needless <= GAP * (len(batch) - 1)
+        file.requests.clear()
+        rest = rest[len(batch) :]
 
 
 def test_long_metadata_from_a_file_that_gives_little_at_a_time():
@@ -121,8 +152,8 @@ def test_check_tile_of_bytes_fetched_elsewhere():
     assert info.value.tiles == (2,)
 
 
-LONG_TILES = [bytes([i]) * (20_000 if i % 2 else 300) for i in range(6)]
-"""Every second tile is long enough for fronts."""
+LONG_TILES = [bytes([i]) * (100_000 if i % 2 else 300) for i in range(6)]
+"""Every second tile has fronts, so short that a request for each costs less than what lies between."""
 
 ENDS = [(100, 200)] * 6
 
@@ -141,7 +172,7 @@ def test_fronts_are_read_alone():
     assert container.tile(3, 2) == LONG_TILES[3]  # there is no third front
     file.requests.clear()
     assert container.fetch(range(2, 6), 0) == 4
-    # A short tile comes with the front behind it, and no byte more than is needed.
+    # A short tile comes with the front behind it. Between the two pairs lies too much to be read for nothing.
     assert [size for _, size in file.requests] == [307 + 104, 307 + 104]
     file.requests.clear()
     assert container.tile(4, 0) == LONG_TILES[4]

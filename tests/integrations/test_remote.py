@@ -11,6 +11,8 @@ import pytest
 
 import learned_codec
 from learned_codec import bitstream
+from learned_codec.bitstream.container import GAP, READ_TOGETHER
+from learned_codec.bitstream.source import READ_AHEAD
 from learned_codec.errors import FileError
 
 fsspec = pytest.importorskip("fsspec")
@@ -76,46 +78,61 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     server.server_close()
 
 
-def test_one_request_for_the_head_and_one_for_tiles_side_by_side(server: Server) -> None:
+def test_one_request_for_the_head_and_one_for_tiles_close_together(server: Server) -> None:
     whole = learned_codec.decode(server.data)
     with learned_codec.open(server.url) as scene:
-        assert len(server.asked) == 1
-        assert server.asked[0][1] < 4096
-        chip = scene.read(window=(200, 200, 50, 250))
-    # Rows 2 to 4 of tiles with the halo, of each the columns 2 to 7.
-    assert len(server.asked) == 1 + 3
-    assert np.abs(chip.astype(int) - whole[200:250, 200:450]).max() <= 1
-    assert sum(last + 1 - first for first, last in server.asked[1:]) < len(server.data) / 3
+        assert server.asked == [(0, READ_AHEAD - 1)]
+        chip = scene.read(window=(400, 200, 50, 250))
+    # Rows 6 to 7 of tiles with the halo, of each the columns 2 to 7: a few KiB lie between these rows.
+    assert len(server.asked) == 1 + 1
+    assert np.abs(chip.astype(int) - whole[400:450, 200:450]).max() <= 1
+    assert sum(last + 1 - first for first, last in server.asked[1:]) < len(server.data) / 2
 
 
-@pytest.mark.parametrize("server", [{"tile_size": 256, "quality": 60}], indirect=True)
-def test_a_reduced_image_takes_the_fronts_of_tiles(server: Server) -> None:
-    container = bitstream.read(server.data)
-    tiles = container.tiles
-    assert [len(tile.fronts) for tile in tiles] == [2, 2, 2, 2, 2, 2, 2, 2, 0]  # the last one has 128 x 128 pixels
-    shares = {}
-    for scale in (1, 1 / 2, 1 / 4, 1 / 8):
-        server.asked.clear()
-        with learned_codec.open(server.url) as scene:
-            small = scene.read(scale=scale)
-        front = {1: None, 1 / 2: 1}.get(scale, 0)
-        ends = [tile.offset + tile.extent(front) for tile in tiles]
-        assert len(server.asked) == 1 + (1 if scale == 1 else sum(end > 4096 for end in ends))
-        np.testing.assert_array_equal(small, learned_codec.decode(server.data, scale=scale))
-        fetched = sum(last + 1 - first for first, last in server.asked)
+@pytest.fixture(scope="module")
+def long_tiles() -> bytes:
+    """Four tiles, with more behind their fronts than it costs to ask for the next one."""
+    return learned_codec.encode(np.tile(SCENE[:512, :512], (2, 2)), tile_size=512, quality=60)
+
+
+def asked_for(server: Server, scale: float) -> int:
+    """Read the reduced image, and compare it. The result is how many bytes were asked for."""
+    server.asked.clear()
+    with learned_codec.open(server.url) as scene:
+        small = scene.read(scale=scale)
+    np.testing.assert_array_equal(small, learned_codec.decode(server.data, scale=scale))
+    return sum(last + 1 - first for first, last in server.asked)
+
+
+def test_a_reduced_image_takes_the_fronts_of_tiles(server: Server, long_tiles: bytes) -> None:
+    server.data = long_tiles
+    tiles = bitstream.read(long_tiles).tiles
+    for scale, front, share in ((1, None, 1.0), (1 / 2, 1, 0.3), (1 / 4, 0, 0.1), (1 / 8, 0, 0.1)):
+        fetched = asked_for(server, scale)
+        assert fetched <= share * len(long_tiles)
         needed = sum(tile.extent(front) for tile in tiles)
-        assert needed <= fetched <= 4096 + needed
-        shares[scale] = fetched / len(server.data)
-    assert shares[1] <= 1
-    assert shares[1 / 2] < 0.7
-    assert shares[1 / 8] == shares[1 / 4] < 0.5
+        assert needed <= fetched <= READ_AHEAD + needed
+        ends = [tile.offset + tile.extent(front) for tile in tiles]
+        # A request for the head, which brings the first tile's shortest front along, and one for each front.
+        assert len(server.asked) == 1 + (1 if scale == 1 else sum(end > READ_AHEAD for end in ends))
 
 
 @pytest.mark.parametrize("server", [{"tile_size": 256, "quality": 60}], indirect=True)
-def test_fronts_are_asked_for_at_the_same_time(server: Server) -> None:
+@pytest.mark.parametrize("scale", [1 / 2, 1 / 16])
+def test_fronts_with_little_between_them_come_in_one_request(server: Server, scale: float) -> None:
+    tiles = bitstream.read(server.data).tiles
+    assert [len(tile.fronts) for tile in tiles] == [2, 2, 2, 2, 2, 2, 2, 2, 0]  # the last one has 128 x 128 pixels
+    assert all(0 < tile.size - tile.extent(0) < GAP for tile in tiles[:-1])
+    assert len(server.data) < READ_TOGETHER
+    assert asked_for(server, scale) <= tiles[-1].end  # each byte once
+    assert len(server.asked) == 2
+
+
+def test_fronts_are_asked_for_at_the_same_time(server: Server, long_tiles: bytes) -> None:
+    server.data = long_tiles
     with learned_codec.open(server.url) as scene:
         server.together = threading.Barrier(4)  # of four tiles, each must be asked for before any answer comes
-        scene.read(window=(310, 310, 200, 200), scale=1 / 4)
+        scene.read(scale=1 / 2)
     assert len(server.asked) == 1 + 4
 
 
