@@ -19,7 +19,7 @@ import numpy as np
 import learned_codec
 
 from . import environment, markdown
-from .codec import Array
+from .codec import AnyArray
 from .storage import write_atomically, write_json
 
 SIDE = 512
@@ -28,7 +28,7 @@ SIDE = 512
 BANDS = 5
 """The first bands of a raster that are measured."""
 
-Coder = Callable[[Array, float], tuple[int, Array]]
+Coder = Callable[[AnyArray, float], tuple[int, AnyArray]]
 """An array (bands, h, w) and a bound -> bytes, and what comes back."""
 
 
@@ -44,10 +44,10 @@ def run(data: Path, out: Path, command: str, limit: int | None = None, jobs: int
 
 # -- images ------------------------------------------------------------------------------------------------------------
 
-Images = list[tuple[str, Array]]
+NamedImages = list[tuple[str, AnyArray]]
 
 
-def _groups(data: Path) -> Iterator[tuple[str, Images, list[float | str], dict[str, Coder]]]:
+def _groups(data: Path) -> Iterator[tuple[str, NamedImages, list[float | str], dict[str, Coder]]]:
     """Name, images (bands, h, w), bounds (a share of the range if it ends in %), and codecs."""
     photographs = [(path.stem, _picture(path)) for path in sorted((data / "kodak").glob("*.png"))]
     pictures = {"ours": _ours, "png": _png, "jpeg2000": _jpeg2000, "jpegxl": _jpegxl, "jpegls": _jpegls, "lerc": _lerc}
@@ -63,14 +63,14 @@ def _groups(data: Path) -> Iterator[tuple[str, Images, list[float | str], dict[s
     yield "elevation in metres, float32", _rasters(sorted(heights)), [0.01, 0.1, 1], {"ours": _ours, "lerc": _lerc}
 
 
-def _picture(path: Path) -> Array:
+def _picture(path: Path) -> AnyArray:
     from PIL import Image
 
     with Image.open(path) as image:
         return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
 
 
-def _rasters(paths: Sequence[Path]) -> Images:
+def _rasters(paths: Sequence[Path]) -> NamedImages:
     import rasterio
 
     found = []
@@ -88,7 +88,7 @@ def _rasters(paths: Sequence[Path]) -> Images:
     return found
 
 
-def _amplitudes(folder: Path) -> Images:
+def _amplitudes(folder: Path) -> NamedImages:
     """Radar as whole numbers in proportion to amplitude, as Sentinel-1's products have it."""
     found = []
     for name, values in _rasters(sorted(folder.glob("*.tif"))):
@@ -102,7 +102,7 @@ def _amplitudes(folder: Path) -> Images:
     return found
 
 
-def _maps() -> Images:
+def _maps() -> NamedImages:
     """Made-up maps: soft regions, parcels with straight edges, and regions with single pixels of other classes."""
     rng = np.random.default_rng(5)
     y, x = np.mgrid[:SIDE, :SIDE].astype(float)
@@ -128,36 +128,36 @@ def _maps() -> Images:
 # -- codecs ------------------------------------------------------------------------------------------------------------
 
 
-def _ours(values: Array, bound: float) -> tuple[int, Array]:
+def _ours(values: AnyArray, bound: float) -> tuple[int, AnyArray]:
     data = learned_codec.encode(values, planar=True, max_error=bound, threads=1)
     return len(data), learned_codec.decode(data, threads=1)
 
 
-def _steps(values: Array, bound: float) -> tuple[Array, int]:
+def _steps(values: AnyArray, bound: float) -> tuple[AnyArray, int]:
     """Values in steps of the bound, for codecs that are lossless or nothing."""
     step = 2 * int(bound) + 1
     return ((values.astype(np.int64) + int(bound)) // step).astype(values.dtype), step
 
 
-def _stepped(coder: Callable[[Array], tuple[int, Array]], values: Array, bound: float) -> tuple[int, Array]:
+def _stepped(coder: Callable[[AnyArray], tuple[int, AnyArray]], values: AnyArray, bound: float) -> tuple[int, AnyArray]:
     small, step = _steps(values, bound)
     size, decoded = coder(small)
     limits = np.iinfo(values.dtype)
     return size, np.clip(decoded.astype(np.int64) * step, limits.min, limits.max).astype(values.dtype)
 
 
-def _png(values: Array, bound: float) -> tuple[int, Array]:
+def _png(values: AnyArray, bound: float) -> tuple[int, AnyArray]:
     return _stepped(lambda plain: _by_band(plain, _png_of), values, bound)
 
 
-def _png_of(plane: Array) -> tuple[int, Array]:
+def _png_of(plane: AnyArray) -> tuple[int, AnyArray]:
     import imagecodecs
 
     data = imagecodecs.png_encode(plane if plane.dtype == np.uint8 else plane.view(np.uint16), level=9)
     return len(data), np.asarray(imagecodecs.png_decode(data)).view(plane.dtype)
 
 
-def _by_band(values: Array, coder: Callable[[Array], tuple[int, Array]]) -> tuple[int, Array]:
+def _by_band(values: AnyArray, coder: Callable[[AnyArray], tuple[int, AnyArray]]) -> tuple[int, AnyArray]:
     """Three bands of 8 bits together, others one by one."""
     if values.dtype == np.uint8 and len(values) == 3:
         size, decoded = coder(np.ascontiguousarray(values.transpose(1, 2, 0)))
@@ -166,18 +166,18 @@ def _by_band(values: Array, coder: Callable[[Array], tuple[int, Array]]) -> tupl
     return sum(size for size, _ in parts), np.stack([plane for _, plane in parts])
 
 
-def _jpeg2000(values: Array, bound: float) -> tuple[int, Array]:
+def _jpeg2000(values: AnyArray, bound: float) -> tuple[int, AnyArray]:
     return _stepped(lambda plain: _by_band(plain, _jpeg2000_of), values, bound)
 
 
-def _jpeg2000_of(plane: Array) -> tuple[int, Array]:
+def _jpeg2000_of(plane: AnyArray) -> tuple[int, AnyArray]:
     import imagecodecs
 
     data = imagecodecs.jpeg2k_encode(plane, reversible=True, level=0, mct=plane.ndim == 3)
     return len(data), np.asarray(imagecodecs.jpeg2k_decode(data)).reshape(plane.shape)
 
 
-def _jpegxl(values: Array, bound: float) -> tuple[int, Array]:
+def _jpegxl(values: AnyArray, bound: float) -> tuple[int, AnyArray]:
     offset = 32768 if values.dtype == np.int16 else 0
     plain = (values.astype(np.int64) + offset).astype(np.uint16 if values.dtype.itemsize == 2 else np.uint8)
     size, decoded = _stepped(lambda small: _by_band(small, _jpegxl_of), plain, bound)
@@ -188,14 +188,14 @@ def _jpegxl(values: Array, bound: float) -> tuple[int, Array]:
     return size, (decoded.astype(np.int64) - offset).astype(values.dtype)
 
 
-def _jpegxl_of(plane: Array) -> tuple[int, Array]:
+def _jpegxl_of(plane: AnyArray) -> tuple[int, AnyArray]:
     import imagecodecs
 
     data = imagecodecs.jpegxl_encode(plane, lossless=True, effort=7)
     return len(data), np.asarray(imagecodecs.jpegxl_decode(data)).reshape(plane.shape)
 
 
-def _jpegxl_within(plane: Array, bound: float) -> tuple[int, Array]:
+def _jpegxl_within(plane: AnyArray, bound: float) -> tuple[int, AnyArray]:
     """By bisection of the distance; a size beyond all others where none keeps the bound."""
     import imagecodecs
 
@@ -211,11 +211,11 @@ def _jpegxl_within(plane: Array, bound: float) -> tuple[int, Array]:
     return best
 
 
-def _jpegls(values: Array, bound: float) -> tuple[int, Array]:
+def _jpegls(values: AnyArray, bound: float) -> tuple[int, AnyArray]:
     """With the differences to green of three bands of 8 bits where nothing is lost; else band by band."""
     import imagecodecs
 
-    def coded(plane: Array) -> tuple[int, Array]:
+    def coded(plane: AnyArray) -> tuple[int, AnyArray]:
         data = imagecodecs.jpegls_encode(plane, level=min(int(bound), 255))
         return len(data), np.asarray(imagecodecs.jpegls_decode(data)).reshape(plane.shape)
 
@@ -231,7 +231,7 @@ def _jpegls(values: Array, bound: float) -> tuple[int, Array]:
     return sum(size for size, _ in parts), decoded.astype(values.dtype)
 
 
-def _lerc(values: Array, bound: float) -> tuple[int, Array]:
+def _lerc(values: AnyArray, bound: float) -> tuple[int, AnyArray]:
     """The smaller of LERC alone and with ZSTD behind it."""
     import imagecodecs
 
@@ -246,12 +246,12 @@ def _lerc(values: Array, bound: float) -> tuple[int, Array]:
     return sum(size for size, _ in parts), np.stack([plane for _, plane in parts])
 
 
-def _zstd(values: Array, bound: float) -> tuple[int, Array]:
+def _zstd(values: AnyArray, bound: float) -> tuple[int, AnyArray]:
     """A GeoTIFF in one tile, level 19, with the better of no predictor and horizontal differences."""
     return _stepped(_zstd_of, values, bound)
 
 
-def _zstd_of(values: Array) -> tuple[int, Array]:
+def _zstd_of(values: AnyArray) -> tuple[int, AnyArray]:
     from rasterio.io import MemoryFile
 
     sizes = []
@@ -272,7 +272,7 @@ def _zstd_of(values: Array) -> tuple[int, Array]:
 
 def _measure(
     name: str,
-    images: Images,
+    images: NamedImages,
     bounds: Sequence[float | str],
     codecs: dict[str, Coder],
     limit: int | None,
@@ -284,7 +284,9 @@ def _measure(
     return {"name": name, "bounds": list(bounds), "codecs": list(codecs), "rows": rows}
 
 
-def _rows(title: str, values: Array, bounds: Sequence[float | str], codecs: dict[str, Coder]) -> list[dict[str, Any]]:
+def _rows(
+    title: str, values: AnyArray, bounds: Sequence[float | str], codecs: dict[str, Coder]
+) -> list[dict[str, Any]]:
     """One image with all bounds and codecs."""
     rows = []
     for asked in bounds:
@@ -302,7 +304,7 @@ def _rows(title: str, values: Array, bounds: Sequence[float | str], codecs: dict
     return rows
 
 
-def _bound(values: Array, asked: float | str) -> float:
+def _bound(values: AnyArray, asked: float | str) -> float:
     """A share of the range from the 0.1th to the 99.9th percentile, as a whole number, or the number itself."""
     if not isinstance(asked, str):
         return asked

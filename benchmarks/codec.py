@@ -10,14 +10,15 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Array: TypeAlias = npt.NDArray[Any]
+AnyArray: TypeAlias = npt.NDArray[Any]
+"""An image or a mask of any dtype."""
 
 
-def bands_of(image: Array) -> int:
+def bands_of(image: AnyArray) -> int:
     return 1 if image.ndim == 2 else int(image.shape[2])
 
 
-def fill_with_mean(image: Array, valid: Array | None) -> Array:
+def fill_with_mean(image: AnyArray, valid: AnyArray | None) -> AnyArray:
     """The image with invalid pixels replaced by the mean of the valid ones, in each band."""
     if valid is None or valid.all():
         return image
@@ -62,16 +63,16 @@ class Codec(ABC):
         """Settings from low to high rate."""
 
     @abstractmethod
-    def encode(self, image: Array, setting: float, threads: int = 1) -> bytes: ...
+    def encode(self, image: AnyArray, setting: float, threads: int = 1) -> bytes: ...
 
     @abstractmethod
-    def decode(self, data: bytes, threads: int = 1) -> Array: ...
+    def decode(self, data: bytes, threads: int = 1) -> AnyArray: ...
 
-    def decode_valid(self, data: bytes) -> tuple[Array, Array | None]:
+    def decode_valid(self, data: bytes) -> tuple[AnyArray, AnyArray | None]:
         """The image, and which of its pixels are valid; None if the file has no mask."""
         return self.decode(data), None
 
-    def encode_valid(self, image: Array, setting: float, valid: Array | None, threads: int = 1) -> bytes:
+    def encode_valid(self, image: AnyArray, setting: float, valid: AnyArray | None, threads: int = 1) -> bytes:
         """Encode an image in which only the pixels of `valid` count.
 
         For a codec without masks, the others become the mean of each band, which takes hardly any bytes. No mask counts
@@ -79,7 +80,7 @@ class Codec(ABC):
         """
         return self.encode(fill_with_mean(image, valid), setting, threads)
 
-    def within(self, image: Array, nbytes: int, valid: Array | None = None, *, sar: bool = False) -> bytes:
+    def within(self, image: AnyArray, nbytes: int, valid: AnyArray | None = None, *, sar: bool = False) -> bytes:
         """A file of at most about `nbytes`, by bisection over real files. Raises ValueError if that is too few."""
         return setting_for_bytes(self, fill_with_mean(image, valid), nbytes, tolerance=0.005, max_trials=16)[1]
 
@@ -97,7 +98,7 @@ class Codec(ABC):
 
 
 def setting_for_bytes(
-    codec: Codec, image: Array, target: float, *, tolerance: float = 0.01, max_trials: int = 12, threads: int = 1
+    codec: Codec, image: AnyArray, target: float, *, tolerance: float = 0.01, max_trials: int = 12, threads: int = 1
 ) -> tuple[float, bytes]:
     """The highest setting whose file isn't larger than `target` by more than `tolerance`, and the file, by bisection.
 

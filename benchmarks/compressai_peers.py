@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .codec import Array, Codec
+from .codec import AnyArray, Codec
 
 #: Architecture and the quality whose channel counts are used.
 ARCHITECTURES = {"bmshj2018-hyperprior": 3, "mbt2018-mean": 3, "cheng2020-anchor": 3}
@@ -52,7 +52,7 @@ class CompressAI(Codec):
     def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
         return (float(ARCHITECTURES[self.architecture]),)
 
-    def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
+    def encode(self, image: AnyArray, setting: float, threads: int = 1) -> bytes:
         torch = importlib.import_module("torch")
         torch.set_num_threads(threads)
         height, width = image.shape[:2]
@@ -63,7 +63,7 @@ class CompressAI(Codec):
         y, z = out["strings"][0][0], out["strings"][1][0]
         return bytes(struct.pack("<IIHHI", height, width, *out["shape"], len(y)) + y + z)
 
-    def decode(self, data: bytes, threads: int = 1) -> Array:
+    def decode(self, data: bytes, threads: int = 1) -> AnyArray:
         torch = importlib.import_module("torch")
         torch.set_num_threads(threads)
         height, width, rows, columns, length = struct.unpack_from("<IIHHI", data)

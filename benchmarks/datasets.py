@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .codec import Array, bands_of
+from .codec import AnyArray, bands_of
 
 SUFFIXES = (".png", ".tif", ".tiff", ".ppm", ".pgm", ".bmp")
 
@@ -53,8 +53,8 @@ class Loaded:
     """An image in memory. `valid` marks pixels that hold data; None if all do."""
 
     name: str
-    image: Array
-    valid: Array | None
+    image: AnyArray
+    valid: AnyArray | None
     digest: str
 
     @property
@@ -122,7 +122,7 @@ def dataset_name(dataset: str | Path) -> str:
     return "quick" if str(dataset) == "quick" else Path(dataset).resolve().name
 
 
-def _read_tiff(path: str) -> tuple[Array, Array | None]:
+def _read_tiff(path: str) -> tuple[AnyArray, AnyArray | None]:
     rasterio = importlib.import_module("rasterio")
     errors = importlib.import_module("rasterio.errors")
     with warnings.catch_warnings():
@@ -132,15 +132,15 @@ def _read_tiff(path: str) -> tuple[Array, Array | None]:
         with rasterio.open(path) as source:
             if "palette" in {interpretation.name for interpretation in source.colorinterp}:
                 raise UnfitError("a colour table: its values are classes, which have no distortion")
-            planes: Array = source.read()
-            valid: Array = source.dataset_mask() != 0
+            planes: AnyArray = source.read()
+            valid: AnyArray = source.dataset_mask() != 0
     image = planes[0] if planes.shape[0] == 1 else np.ascontiguousarray(np.moveaxis(planes, 0, 2))
     if image.dtype.kind == "f":
         valid &= np.isfinite(image) if image.ndim == 2 else np.isfinite(image).all(axis=2)
     return image, None if valid.all() else valid
 
 
-def _check_fit(image: Array, valid: Array | None) -> None:
+def _check_fit(image: AnyArray, valid: AnyArray | None) -> None:
     if min(image.shape[:2]) < MIN_SIDE:
         raise UnfitError(f"{image.shape[1]}×{image.shape[0]} pixels, fewer than {MIN_SIDE} a side")
     if valid is not None and not valid.any():
@@ -152,7 +152,7 @@ def _check_fit(image: Array, valid: Array | None) -> None:
 
 def load(item: Item) -> Loaded:
     """Read an image. Raises `UnfitError` for one that no codec should be judged by."""
-    valid: Array | None = None
+    valid: AnyArray | None = None
     if Path(item.path).suffix.lower() in (".tif", ".tiff"):
         image, valid = _read_tiff(item.path)
     else:
@@ -172,7 +172,7 @@ def load(item: Item) -> Loaded:
     return Loaded(item.name, image, valid, digest.hexdigest()[:16])
 
 
-def mosaic(height: int, width: int) -> Array:
+def mosaic(height: int, width: int) -> AnyArray:
     """An RGB image of any size, made of parts of scikit-image's photographs; the same on every machine.
 
     No two parts are equal. It is for timing only.

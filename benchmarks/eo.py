@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from . import codecs, datasets, environment, markdown, metrics
-from .codec import Array, Codec, bands_of, fill_with_mean
+from .codec import AnyArray, Codec, bands_of, fill_with_mean
 
 #: Bits per pixel and band, as in published tables.
 RATES = (0.1, 1.0)
@@ -48,7 +48,7 @@ def red_and_infrared(item: datasets.Item) -> tuple[int, int] | None:
     return (found[0][0], found[1][0]) if all(found) else None
 
 
-def check(loaded: datasets.Loaded, decoded: Array, peak: float, bands: tuple[int, int] | None) -> dict[str, float]:
+def check(loaded: datasets.Loaded, decoded: AnyArray, peak: float, bands: tuple[int, int] | None) -> dict[str, float]:
     """What an analyst checks in a decoded scene, over its valid pixels."""
     image, valid = loaded.image, loaded.valid
     values = {

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from .codec import Array, Codec
+from .codec import AnyArray, Codec
 from .jpeg2000 import gdal
 
 
@@ -33,10 +33,10 @@ class GeoTiff(Codec):
     def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
         return (0.0,)
 
-    def _more(self, image: Array, setting: float) -> dict[str, Any]:
+    def _more(self, image: AnyArray, setting: float) -> dict[str, Any]:
         return {"predictor": 3 if image.dtype.kind == "f" else 2}
 
-    def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
+    def encode(self, image: AnyArray, setting: float, threads: int = 1) -> bytes:
         memory = importlib.import_module("rasterio.io").MemoryFile
         planes = image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0)
         size = {"count": planes.shape[0], "height": planes.shape[1], "width": planes.shape[2]}
@@ -46,10 +46,10 @@ class GeoTiff(Codec):
                 dataset.write(planes)
             return bytes(file.read())
 
-    def decode(self, data: bytes, threads: int = 1) -> Array:
+    def decode(self, data: bytes, threads: int = 1) -> AnyArray:
         memory = importlib.import_module("rasterio.io").MemoryFile
         with gdal(threads), memory(data, ext=".tif") as file, file.open() as dataset:
-            planes: Array = dataset.read()
+            planes: AnyArray = dataset.read()
         return planes[0] if planes.shape[0] == 1 else np.moveaxis(planes, 0, 2)
 
 
@@ -59,7 +59,7 @@ class Lerc(GeoTiff):
     def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
         return (-64.0, -32.0, -16.0, -8.0, -4.0, -2.0, -1.0)
 
-    def _more(self, image: Array, setting: float) -> dict[str, Any]:
+    def _more(self, image: AnyArray, setting: float) -> dict[str, Any]:
         return {"max_z_error": -setting, "interleave": "band"}
 
 

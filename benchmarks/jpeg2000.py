@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from .codec import Array, Codec, bands_of
+from .codec import AnyArray, Codec, bands_of
 from .metrics import PEAK_PERCENTILES
 from .openjpeg import load_glymur, openjpeg_version
 
@@ -45,7 +45,7 @@ def _scratch() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() and os.access("/dev/shm", os.W_OK) else None
 
 
-def write_jpeg2000(image: Array, threads: int = 1, *, container: str = "jp2", **options: Any) -> bytes:
+def write_jpeg2000(image: AnyArray, threads: int = 1, *, container: str = "jp2", **options: Any) -> bytes:
     """A .jp2 file or, `container="j2k"`, a bare codestream."""
     glymur = load_glymur()
     glymur.set_option("lib.num_threads", threads)
@@ -55,7 +55,7 @@ def write_jpeg2000(image: Array, threads: int = 1, *, container: str = "jp2", **
         return path.read_bytes()
 
 
-def read_jpeg2000(data: bytes, threads: int = 1, *, container: str = "jp2") -> Array:
+def read_jpeg2000(data: bytes, threads: int = 1, *, container: str = "jp2") -> AnyArray:
     glymur = load_glymur()
     glymur.set_option("lib.num_threads", threads)
     with tempfile.TemporaryDirectory(dir=_scratch()) as folder:
@@ -84,17 +84,17 @@ class _Glymur(Codec):
     def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
         return rate_ladder(dtype, bands)
 
-    def _write(self, image: Array, threads: int, **options: Any) -> bytes:
+    def _write(self, image: AnyArray, threads: int, **options: Any) -> bytes:
         options = {"irreversible": True, "numres": self._resolutions(image), **options}
         if image.dtype != np.int16:
             return write_jpeg2000(image, threads, **options)
         return self._SIGNED + write_jpeg2000((image.astype(np.int32) + 2**15).astype(np.uint16), threads, **options)
 
-    def _resolutions(self, image: Array) -> int:
+    def _resolutions(self, image: AnyArray) -> int:
         # a small chip has no room for six
         return max(1, min(int(self.options["numres"]), int(np.log2(min(image.shape[:2]))) + 1))
 
-    def decode(self, data: bytes, threads: int = 1) -> Array:
+    def decode(self, data: bytes, threads: int = 1) -> AnyArray:
         if not data.startswith(self._SIGNED):
             return read_jpeg2000(data, threads)
         raised = read_jpeg2000(data[len(self._SIGNED) :], threads)
@@ -107,7 +107,7 @@ class Jpeg2000(_Glymur):
     description = "JPEG 2000 (the anchor: 9/7, one tile, rate target)"
     note = "the strongest plain settings found; with a PSNR target it takes more bytes"
 
-    def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
+    def encode(self, image: AnyArray, setting: float, threads: int = 1) -> bytes:
         ratio = bands_of(image) * image.dtype.itemsize * 8 / setting
         return self._write(image, threads, cratios=[max(ratio, 1.0)])
 
@@ -134,7 +134,7 @@ class Jpeg2000Psnr(_Glymur):
             74,
         )  # many sensors use only a part of the 16 bits, so useful PSNRs differ much
 
-    def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
+    def encode(self, image: AnyArray, setting: float, threads: int = 1) -> bytes:
         return self._write(image, threads, psnr=[setting])
 
 
@@ -151,7 +151,7 @@ def gdal(threads: int) -> Iterator[None]:
 _GDAL = {"REVERSIBLE": "NO", "BLOCKXSIZE": "1024", "BLOCKYSIZE": "1024"}
 
 
-def write_gdal(image: Array, rate: float, threads: int, **options: str) -> bytes:
+def write_gdal(image: AnyArray, rate: float, threads: int, **options: str) -> bytes:
     """A .jp2 file by GDAL, at `rate` bits per pixel over all bands."""
     memory = importlib.import_module("rasterio.io").MemoryFile
     planes = image[None] if image.ndim == 2 else np.moveaxis(image, 2, 0)
@@ -186,13 +186,13 @@ class Jpeg2000Gdal(Codec):
     def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
         return rate_ladder(dtype, bands)
 
-    def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
+    def encode(self, image: AnyArray, setting: float, threads: int = 1) -> bytes:
         return write_gdal(image, setting, threads)
 
-    def decode(self, data: bytes, threads: int = 1) -> Array:
+    def decode(self, data: bytes, threads: int = 1) -> AnyArray:
         memory = importlib.import_module("rasterio.io").MemoryFile
         with gdal(threads), memory(data, ext=".jp2") as file, file.open() as dataset:
-            planes: Array = dataset.read()
+            planes: AnyArray = dataset.read()
         return planes[0] if planes.shape[0] == 1 else np.moveaxis(planes, 0, 2)
 
 
@@ -216,21 +216,21 @@ class Jpeg2000Klt(_Glymur):
     def accepts(self, dtype: npt.DTypeLike, bands: int) -> bool:
         return np.dtype(dtype) in self._DTYPES and bands >= 2
 
-    def _ranges(self, pixels: Array) -> Array:
+    def _ranges(self, pixels: AnyArray) -> AnyArray:
         """(bands,) what each band is divided by before the KLT."""
         return np.ones(pixels.shape[1])
 
-    def _write_components(self, components: Array, rate: float, threads: int) -> bytes:
+    def _write_components(self, components: AnyArray, rate: float, threads: int) -> bytes:
         ratio = max(16 * components.shape[2] / rate, 1.0)
         return write_jpeg2000(
             components, threads, container="j2k", irreversible=True, numres=self._resolutions(components), mct=False,
             cratios=[ratio],
         )  # fmt: skip
 
-    def _read_components(self, data: bytes, threads: int) -> Array:
+    def _read_components(self, data: bytes, threads: int) -> AnyArray:
         return read_jpeg2000(data, threads, container="j2k")
 
-    def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
+    def encode(self, image: AnyArray, setting: float, threads: int = 1) -> bytes:
         pixels = image.reshape(-1, image.shape[2]).astype(np.float64)
         bands = pixels.shape[1]
         mean, ranges = pixels.mean(axis=0).astype("<f4"), self._ranges(pixels)
@@ -244,7 +244,7 @@ class Jpeg2000Klt(_Glymur):
         budget = max(setting - 8 * len(head) / (image.shape[0] * image.shape[1]), 0.25 * setting)
         return bytes(head + self._write_components(scaled.reshape(image.shape), budget, threads))
 
-    def decode(self, data: bytes, threads: int = 1) -> Array:
+    def decode(self, data: bytes, threads: int = 1) -> AnyArray:
         bands, kind, scale = self._HEAD.unpack_from(data)
         at = self._HEAD.size
         mean = np.frombuffer(data, "<f4", bands, at)
@@ -263,7 +263,7 @@ class Jpeg2000KltBands(Jpeg2000Klt):
     description = "JPEG 2000 after a spectral KLT of bands that are divided by their ranges"
     note = "best for errors relative to each band's range"
 
-    def _ranges(self, pixels: Array) -> Array:
+    def _ranges(self, pixels: AnyArray) -> AnyArray:
         low, high = np.percentile(pixels, PEAK_PERCENTILES, axis=0)
         return np.where(high > low, high - low, np.maximum(np.ptp(pixels, axis=0), 1))
 
@@ -278,9 +278,9 @@ class Jpeg2000GdalKlt(Jpeg2000Klt):
     def version(self) -> str:
         return Jpeg2000Gdal().version()
 
-    def _write_components(self, components: Array, rate: float, threads: int) -> bytes:
+    def _write_components(self, components: AnyArray, rate: float, threads: int) -> bytes:
         # without YCC, which would mix the first three components
         return write_gdal(components, rate, threads, YCC="NO")
 
-    def _read_components(self, data: bytes, threads: int) -> Array:
+    def _read_components(self, data: bytes, threads: int) -> AnyArray:
         return Jpeg2000Gdal().decode(data, threads)

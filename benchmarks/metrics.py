@@ -7,12 +7,13 @@ range of the data.
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
-Array: TypeAlias = npt.NDArray[Any]
+from .codec import AnyArray
+
 Float: TypeAlias = npt.NDArray[np.float64]
 
 #: Raised if a definition here changes, so that cached cells are measured again.
@@ -24,13 +25,13 @@ _SSIM_WINDOW, _SSIM_SIGMA, _K1, _K2 = 11, 1.5, 0.01, 0.03
 _MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
-def mse(original: Array, decoded: Array, valid: Array | None = None) -> float:
+def mse(original: AnyArray, decoded: AnyArray, valid: AnyArray | None = None) -> float:
     """Mean squared error over all bands."""
     difference = original.astype(np.float64) - decoded.astype(np.float64)
     return float(np.mean(np.square(difference if valid is None else difference[valid])))
 
 
-def psnr(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
+def psnr(original: AnyArray, decoded: AnyArray, peak: float, valid: AnyArray | None = None) -> float:
     """Peak signal-to-noise ratio in dB: 10 log10(peak² / MSE), over all bands. Infinite if nothing differs.
 
     Netravali and Haskell, "Digital Pictures", Plenum, 1988.
@@ -39,7 +40,7 @@ def psnr(original: Array, decoded: Array, peak: float, valid: Array | None = Non
     return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
 
 
-def psnr_of_bands(original: Array, decoded: Array, valid: Array | None = None) -> float:
+def psnr_of_bands(original: AnyArray, decoded: AnyArray, valid: AnyArray | None = None) -> float:
     """PSNR in dB, the squared error of each band relative to the square of its own range, with a peak of 1.
 
     `psnr` is decided by the bands with the largest errors, which are those with the largest values, if a file has bands
@@ -57,7 +58,7 @@ def psnr_of_bands(original: Array, decoded: Array, valid: Array | None = None) -
     return math.inf if not any(errors) else -10 * math.log10(float(np.mean(errors)))
 
 
-def max_error(original: Array, decoded: Array, valid: Array | None = None) -> float:
+def max_error(original: AnyArray, decoded: AnyArray, valid: AnyArray | None = None) -> float:
     """The largest absolute difference, in the units of the data."""
     difference = np.abs(original.astype(np.float64) - decoded.astype(np.float64))
     return float(np.max(difference if valid is None else difference[valid]))
@@ -74,7 +75,7 @@ def _blur(plane: Float) -> Float:
     return cast(Float, ndimage.correlate1d(rows, taps, axis=1)[:, radius:-radius])
 
 
-def _ssim_terms(x: Float, y: Float, peak: float, valid: Array | None = None) -> tuple[float, float]:
+def _ssim_terms(x: Float, y: Float, peak: float, valid: AnyArray | None = None) -> tuple[float, float]:
     """Mean SSIM and mean contrast-structure term of one plane, over the windows without an invalid pixel."""
     from scipy import ndimage  # type: ignore[import-untyped]  # scipy ships no annotations
 
@@ -92,14 +93,14 @@ def _ssim_terms(x: Float, y: Float, peak: float, valid: Array | None = None) -> 
     return float(np.mean((luminance * structure)[whole])), float(np.mean(structure[whole]))
 
 
-def _blank(image: Array, valid: Array | None) -> Array:
+def _blank(image: AnyArray, valid: AnyArray | None) -> AnyArray:
     """The image with zeros at invalid pixels, which may be nan, and would reach all pixels of a window."""
     if valid is None:
         return image
     return np.where(valid if image.ndim == 2 else valid[..., None], image, np.zeros((), image.dtype))
 
 
-def _planes(image: Array) -> list[Float]:
+def _planes(image: AnyArray) -> list[Float]:
     image = image.astype(np.float64)
     return [image] if image.ndim == 2 else [image[:, :, band] for band in range(image.shape[2])]
 
@@ -111,7 +112,7 @@ def _halve(plane: Float) -> Float:
 
 
 def _scales(
-    original: Array, decoded: Array, peak: float, valid: Array | None, count: int
+    original: AnyArray, decoded: AnyArray, peak: float, valid: AnyArray | None, count: int
 ) -> list[list[tuple[float, float]]]:
     """The two terms of `_ssim_terms` by band and scale. Each scale has half the size, by means of 2×2 pixels."""
     found = []
@@ -129,7 +130,7 @@ def _scales(
     return found
 
 
-def ssim(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
+def ssim(original: AnyArray, decoded: AnyArray, peak: float, valid: AnyArray | None = None) -> float:
     """Structural similarity: 11×11 Gaussian window (σ 1.5), K 0.01 and 0.03, mean over bands.
 
     Only windows without invalid pixels count. nan if there is none, or below 11 pixels.
@@ -140,7 +141,7 @@ def ssim(original: Array, decoded: Array, peak: float, valid: Array | None = Non
     return _ssim_of(_scales(original, decoded, peak, valid, 1))
 
 
-def ms_ssim(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
+def ms_ssim(original: AnyArray, decoded: AnyArray, peak: float, valid: AnyArray | None = None) -> float:
     """Multi-scale SSIM: five scales by means of 2×2 pixels, mean over bands. nan below 176 pixels.
 
     Negative terms count as 0. A mean of four pixels is valid if all four are.
@@ -164,7 +165,7 @@ def _ms_ssim_of(bands: list[list[tuple[float, float]]]) -> float:
     return float(np.mean(values))
 
 
-def spectral_angle(original: Array, decoded: Array, valid: Array | None = None) -> float:
+def spectral_angle(original: AnyArray, decoded: AnyArray, valid: AnyArray | None = None) -> float:
     """Mean angle in degrees between the spectra of each pixel before and after. Zero spectra are left out.
 
     Kruse et al., "The spectral image processing system (SIPS)", Remote Sensing of Environment 44, 1993.
@@ -181,7 +182,7 @@ def spectral_angle(original: Array, decoded: Array, valid: Array | None = None) 
     return float(np.degrees(np.arccos(cosine)).mean())
 
 
-def ndvi_error(original: Array, decoded: Array, red: int, infrared: int, valid: Array | None = None) -> float:
+def ndvi_error(original: AnyArray, decoded: AnyArray, red: int, infrared: int, valid: AnyArray | None = None) -> float:
     """Root mean square error of the NDVI, (infrared − red) / (infrared + red), at pixels where the original has one.
 
     Rouse et al., "Monitoring vegetation systems in the Great Plains with ERTS", NASA SP-351, 1974.
@@ -199,7 +200,7 @@ def ndvi_error(original: Array, decoded: Array, red: int, infrared: int, valid: 
     return math.sqrt(float(np.mean(np.square(np.clip(after, -1, 1) - np.clip(before, -1, 1)))))
 
 
-def tails(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> float:
+def tails(original: AnyArray, decoded: AnyArray, peak: float, valid: AnyArray | None = None) -> float:
     """The mean distance by which the 1st and 99th percentile of a band move, in percent of `peak`."""
     x, y = (image.reshape(*image.shape[:2], -1) for image in (original, decoded))
     x, y = (v[valid] if valid is not None else v.reshape(-1, v.shape[2]) for v in (x, y))
@@ -207,7 +208,7 @@ def tails(original: Array, decoded: Array, peak: float, valid: Array | None = No
     return 100 * float(np.abs(moved).mean()) / peak
 
 
-def enl(intensity: Array) -> float:
+def enl(intensity: AnyArray) -> float:
     """The equivalent number of looks of a homogeneous patch of linear intensity: mean² / variance.
 
     Oliver and Quegan, "Understanding Synthetic Aperture Radar Images", SciTech, 2004, section 4.
@@ -218,7 +219,7 @@ def enl(intensity: Array) -> float:
 
 
 def homogeneous_blocks(
-    intensity: Array, size: int = 16, share: float = 0.1, valid: Array | None = None
+    intensity: AnyArray, size: int = 16, share: float = 0.1, valid: AnyArray | None = None
 ) -> list[tuple[int, int]]:
     """The corners of the blocks with the smallest coefficient of variation: a `share` of all, and at least one.
 
@@ -229,7 +230,7 @@ def homogeneous_blocks(
     """
     rows, columns = intensity.shape[0] // size, intensity.shape[1] // size
 
-    def split(plane: Array) -> Array:
+    def split(plane: AnyArray) -> AnyArray:
         plane = plane[: rows * size, : columns * size].reshape(rows, size, columns, size)
         return plane.swapaxes(1, 2).reshape(rows * columns, -1)
 
@@ -244,7 +245,7 @@ def homogeneous_blocks(
 
 
 def enl_ratio(
-    original_db: Array, decoded_db: Array, size: int = 16, share: float = 0.1, valid: Array | None = None
+    original_db: AnyArray, decoded_db: AnyArray, size: int = 16, share: float = 0.1, valid: AnyArray | None = None
 ) -> float:
     """ENL after / ENL before, in linear power: the median over the homogeneous blocks of the original, or nan.
 
@@ -262,7 +263,7 @@ def enl_ratio(
     return float(np.median(ratios)) if ratios else math.nan
 
 
-def edge_preservation(original: Array, decoded: Array, valid: Array | None = None) -> float:
+def edge_preservation(original: AnyArray, decoded: AnyArray, valid: AnyArray | None = None) -> float:
     """Edge preservation index: the correlation of the two images' 3×3 Laplacians. 1 is perfect; nan without edges.
 
     A pixel counts if it and its eight neighbours are valid.
@@ -285,7 +286,7 @@ def edge_preservation(original: Array, decoded: Array, valid: Array | None = Non
     return math.nan if energy == 0 else float((x * y).sum()) / energy
 
 
-def peak_of(image: Array, valid: Array | None = None) -> tuple[float, str]:
+def peak_of(image: AnyArray, valid: AnyArray | None = None) -> tuple[float, str]:
     """The peak for PSNR and SSIM, and a description of it.
 
     255 for uint8. Other sensors rarely use all of their 16 bits, and one hot pixel can be far above all others. So the
@@ -298,13 +299,13 @@ def peak_of(image: Array, valid: Array | None = None) -> tuple[float, str]:
     return max(_range(values), 1e-12), "0.1 to 99.9 percentile range of each image's valid data"
 
 
-def _range(values: Array) -> float:
+def _range(values: AnyArray) -> float:
     """The distance between `PEAK_PERCENTILES`; that between the least and the largest value if these are equal."""
     low, high = (float(v) for v in np.percentile(values, PEAK_PERCENTILES))
     return high - low if high > low else float(np.max(values)) - float(np.min(values))
 
 
-def all_metrics(original: Array, decoded: Array, peak: float, valid: Array | None = None) -> dict[str, float]:
+def all_metrics(original: AnyArray, decoded: AnyArray, peak: float, valid: AnyArray | None = None) -> dict[str, float]:
     """What is recorded of each cell of a rate-distortion run, over valid pixels."""
     scales = _scales(original, decoded, peak, valid, len(_MS_WEIGHTS))
     values = {

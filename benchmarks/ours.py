@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .codec import Array, Codec
+from .codec import AnyArray, Codec
 
 #: Parts of the package that don't change the bytes of files.
 _ASIDE = ("training", "integrations", "cli.py", "__main__.py", "demo.py", "selftest.py")
@@ -64,27 +64,27 @@ class Ours(Codec):
     def ladder(self, dtype: npt.DTypeLike, bands: int) -> tuple[float, ...]:
         return (1, 10, 20, 35, 50, 65, 80, 90, 100)
 
-    def _encode(self, image: Array, valid: Array | None = None, **options: Any) -> bytes:
+    def _encode(self, image: AnyArray, valid: AnyArray | None = None, **options: Any) -> bytes:
         """The file; it has the mask `valid` if any pixel has no data."""
         if valid is not None and not valid.all():
             options["mask"] = valid
         return bytes(importlib.import_module("learned_codec").encode(image, **self.options, **options))
 
-    def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
+    def encode(self, image: AnyArray, setting: float, threads: int = 1) -> bytes:
         return self._encode(image, quality=float(setting), threads=threads)
 
-    def encode_valid(self, image: Array, setting: float, valid: Array | None, threads: int = 1) -> bytes:
+    def encode_valid(self, image: AnyArray, setting: float, valid: AnyArray | None, threads: int = 1) -> bytes:
         return self._encode(image, valid, quality=float(setting), threads=threads)
 
-    def within(self, image: Array, nbytes: int, valid: Array | None = None, *, sar: bool = False) -> bytes:
+    def within(self, image: AnyArray, nbytes: int, valid: AnyArray | None = None, *, sar: bool = False) -> bytes:
         """A file by the library's own rate control, which never exceeds the rate. `sar`: the values are in dB."""
         options: dict[str, Any] = {"threads": 1} | ({"kind": "sar", "unit": "db"} if sar else {})
         return self._encode(image, valid, bpp=8 * nbytes / (image.shape[0] * image.shape[1]), **options)
 
-    def decode(self, data: bytes, threads: int = 1) -> Array:
+    def decode(self, data: bytes, threads: int = 1) -> AnyArray:
         return np.asarray(importlib.import_module("learned_codec").decode(data, threads=threads))
 
-    def decode_valid(self, data: bytes) -> tuple[Array, Array | None]:
+    def decode_valid(self, data: bytes) -> tuple[AnyArray, AnyArray | None]:
         image = importlib.import_module("learned_codec").decode(data, threads=1, masked=True)
         invalid = np.ma.getmaskarray(image)
         valid = np.asarray(~(invalid if image.ndim == 2 else invalid.any(axis=2)))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from .codec import Array, Codec
+from .codec import AnyArray, Codec
 
 
 class _Pillow(Codec):
@@ -41,14 +41,14 @@ class _Pillow(Codec):
     def _threads(self, threads: int) -> dict[str, int]:
         return {}
 
-    def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
+    def encode(self, image: AnyArray, setting: float, threads: int = 1) -> bytes:
         pil = importlib.import_module("PIL.Image")
         buffer = io.BytesIO()
         options = {**self.options, **self._threads(threads)}
         pil.fromarray(image).save(buffer, self.format, quality=round(setting), **options)
         return buffer.getvalue()
 
-    def decode(self, data: bytes, threads: int = 1) -> Array:
+    def decode(self, data: bytes, threads: int = 1) -> AnyArray:
         pil = importlib.import_module("PIL.Image")
         with pil.open(io.BytesIO(data)) as image:
             return np.asarray(image)
@@ -130,11 +130,11 @@ class JpegXL(Codec):
             return (-14, -5, -1.7, -0.6)
         return (-20, -14, -10, -7, -5, -3.5, -2.5, -1.7, -1.0, -0.6, -0.3)
 
-    def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
+    def encode(self, image: AnyArray, setting: float, threads: int = 1) -> bytes:
         imagecodecs = importlib.import_module("imagecodecs")
         return bytes(imagecodecs.jpegxl_encode(image, distance=-setting, numthreads=threads, **self.options))
 
-    def decode(self, data: bytes, threads: int = 1) -> Array:
+    def decode(self, data: bytes, threads: int = 1) -> AnyArray:
         return np.asarray(importlib.import_module("imagecodecs").jpegxl_decode(data, numthreads=threads))
 
 
@@ -164,14 +164,14 @@ class Heic(Codec):
             return (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
         return (3, 20, 38, 56, 74, 90)
 
-    def encode(self, image: Array, setting: float, threads: int = 1) -> bytes:
+    def encode(self, image: AnyArray, setting: float, threads: int = 1) -> bytes:
         module = importlib.import_module("pillow_heif")
         buffer = io.BytesIO()
         heif = module.from_pillow(importlib.import_module("PIL.Image").fromarray(image))
         heif.save(buffer, quality=round(setting), enc_params=dict(self.options))
         return buffer.getvalue()
 
-    def decode(self, data: bytes, threads: int = 1) -> Array:
+    def decode(self, data: bytes, threads: int = 1) -> AnyArray:
         module = importlib.import_module("pillow_heif")
         return np.asarray(module.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False))
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import codecs, datasets, metrics, plots, rd, rivals, speed_page
-from .codec import Array, bands_of, setting_for_bytes
+from .codec import AnyArray, bands_of, setting_for_bytes
 from .storage import write_atomically
 
 _CROP = 384
@@ -37,13 +37,13 @@ def _data_uri(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _png(image: Array) -> str:
+def _png(image: AnyArray) -> str:
     buffer = io.BytesIO()
     importlib.import_module("PIL.Image").fromarray(image).save(buffer, "PNG")
     return _data_uri(buffer.getvalue(), "png")
 
 
-def _busiest(image: Array, size: int) -> tuple[slice, slice]:
+def _busiest(image: AnyArray, size: int) -> tuple[slice, slice]:
     """The window with the most gradient energy, where codecs differ most."""
     gray = image.astype(np.float64) if image.ndim == 2 else image.astype(np.float64).mean(axis=2)
     energy = np.abs(np.diff(gray, axis=0, prepend=gray[:1])) + np.abs(np.diff(gray, axis=1, prepend=gray[:, :1]))

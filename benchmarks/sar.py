@@ -28,7 +28,7 @@ from tqdm import tqdm
 from learned_codec.values.decibels import to_decibels
 
 from . import bdrate, codecs, environment, markdown, metrics
-from .codec import Array, Codec, fill_with_mean
+from .codec import AnyArray, Codec, fill_with_mean
 from .datasets import DatasetError
 from .jpeg2000 import Jpeg2000
 
@@ -52,19 +52,19 @@ class Scene:
     """The first band of a SAR image: [0, 1] in 16 bits, which pixels have data, and the range in dB."""
 
     name: str
-    codes: Array
-    valid: Array
+    codes: AnyArray
+    valid: AnyArray
     low: float
     high: float
 
-    def to_unit(self, codes: Array) -> Array:
+    def to_unit(self, codes: AnyArray) -> AnyArray:
         return codes.astype(np.float64) / 65535
 
-    def to_db(self, codes: Array) -> Array:
+    def to_db(self, codes: AnyArray) -> AnyArray:
         return self.low + (self.high - self.low) * self.to_unit(codes)
 
 
-def to_db(values: Array, unit: str) -> tuple[Array, Array]:
+def to_db(values: AnyArray, unit: str) -> tuple[AnyArray, AnyArray]:
     """Backscatter in dB, and which pixels have a value. `unit` contains "dB" or "amp"; otherwise it is power."""
     values = values.astype(np.float64)
     valid = np.isfinite(values)
@@ -74,7 +74,7 @@ def to_db(values: Array, unit: str) -> tuple[Array, Array]:
     return to_decibels(np.where(valid, values, 1.0), "amplitude" if "amp" in unit.lower() else "power"), valid
 
 
-def scene(name: str, values: Array, valid: Array) -> Scene:
+def scene(name: str, values: AnyArray, valid: AnyArray) -> Scene:
     """A scene of dB values, clipped at percentiles of the valid ones. The others get the mean of the valid ones."""
     if not valid.any():
         raise DatasetError(f"{name}: no valid pixel")
@@ -83,21 +83,21 @@ def scene(name: str, values: Array, valid: Array) -> Scene:
     return Scene(name, fill_with_mean(np.rint(unit * 65535).astype(np.uint16), valid), valid, low, high)
 
 
-def read(path: Path) -> tuple[Array, Array]:
+def read(path: Path) -> tuple[AnyArray, AnyArray]:
     """The first band of a GeoTIFF in dB, and its mask. The unit is in the tag `UNIT` or in the file's name."""
     rasterio = importlib.import_module("rasterio")
     unplaced = importlib.import_module("rasterio.errors").NotGeoreferencedWarning
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", unplaced)
         with rasterio.open(path) as source:
-            band: Array = source.read(1)
-            mask: Array = source.read_masks(1) != 0
+            band: AnyArray = source.read(1)
+            mask: AnyArray = source.read_masks(1) != 0
             unit = str(source.tags().get("UNIT", path.stem))
     values, valid = to_db(band, unit)
     return values, valid & mask
 
 
-def patches(name: str, values: Array, valid: Array, size: int) -> list[Scene]:
+def patches(name: str, values: AnyArray, valid: AnyArray, size: int) -> list[Scene]:
     """Patches of size × size that don't overlap, each clipped by itself. A smaller image is one patch."""
     height, width = values.shape
     if min(height, width) < size:

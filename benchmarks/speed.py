@@ -27,7 +27,7 @@ import numpy as np
 from learned_codec.models.device import cores
 
 from . import codecs, datasets, environment
-from .codec import Array, Codec, bands_of, setting_for_bytes
+from .codec import AnyArray, Codec, bands_of, setting_for_bytes
 
 ANCHOR = "jpeg2000"
 DEFAULT_PEERS = ("ours", "jpeg2000", "webp", "jpeg", "avif", "jpegxl", "heic")
@@ -46,7 +46,7 @@ _FLAGS = {"AVX2": "avx2", "AVX-512": "avx512bw", "AVX-512, bf16": "avx512_bf16"}
 
 
 @dataclass(frozen=True)
-class Task:
+class SpeedTask:
     """What one measuring process has to do."""
 
     mode: str
@@ -75,7 +75,7 @@ def peak_memory() -> int:
     return size if platform.system() == "Darwin" else size * 1024
 
 
-def centre(image: Array, size: int) -> Array:
+def centre(image: AnyArray, size: int) -> AnyArray:
     row, column = (max((n - size) // 2, 0) for n in image.shape[:2])
     return np.ascontiguousarray(image[row : row + size, column : column + size])
 
@@ -93,7 +93,7 @@ def _limit_openvino() -> None:
     OpenVino.__init__ = limited  # type: ignore[method-assign]
 
 
-def perform(task: Task) -> dict[str, float]:
+def perform(task: SpeedTask) -> dict[str, float]:
     """Runs in the measuring process."""
     if task.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2":
         _limit_openvino()
@@ -141,7 +141,7 @@ def child_environment(threads: int, more: Mapping[str, str] | None = None) -> di
     return environ
 
 
-def _in_process(task: Task, timeout: float) -> dict[str, float]:
+def _in_process(task: SpeedTask, timeout: float) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.speed", json.dumps(asdict(task))],
         env=child_environment(task.threads, task.environ), capture_output=True, text=True, timeout=timeout, check=False,
@@ -174,7 +174,7 @@ def _summary(codec: Codec, runs: list[dict[str, float]], pixels: int, setting: f
 
 
 def time_image(
-    image: Array,
+    image: AnyArray,
     chosen: Sequence[Codec],
     settings: dict[str, float],
     *,
@@ -194,7 +194,7 @@ def time_image(
                 if codec.name in failed:
                     continue
                 more = dict(environ or {})
-                task = Task("measure", codec.name, str(path), threads, settings[codec.name], environ=more)
+                task = SpeedTask("measure", codec.name, str(path), threads, settings[codec.name], environ=more)
                 try:
                     runs[codec.name].append(_in_process(task, timeout))
                 except subprocess.TimeoutExpired:
@@ -206,12 +206,12 @@ def time_image(
     return rows, [{"codec": name, "reason": reason} for name, reason in failed.items()]
 
 
-def calibrate(image: Array, chosen: Sequence[Codec], bpp: float, threads: int, timeout: float) -> dict[str, float]:
+def calibrate(image: AnyArray, chosen: Sequence[Codec], bpp: float, threads: int, timeout: float) -> dict[str, float]:
     """Each codec's setting for about `bpp`, found on the central crop."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.npy"
         np.save(path, centre(image, _CALIBRATION))
-        tasks = {c.name: Task("calibrate", c.name, str(path), threads, bpp=bpp) for c in chosen}
+        tasks = {c.name: SpeedTask("calibrate", c.name, str(path), threads, bpp=bpp) for c in chosen}
         return {name: _in_process(task, timeout)["setting"] for name, task in tasks.items()}
 
 
@@ -307,4 +307,4 @@ def digits(value: float) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(perform(Task(**json.loads(sys.argv[1])))))
+    print(json.dumps(perform(SpeedTask(**json.loads(sys.argv[1])))))

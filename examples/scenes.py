@@ -20,7 +20,7 @@ from PIL import Image
 from learned_codec.comparison import side_by_side
 from learned_codec.training.speckle import speckle
 
-Plane = NDArray[np.float64]
+Surface = NDArray[np.float64]
 Box = tuple[slice, slice]
 
 SIZE = 512
@@ -69,9 +69,9 @@ class Ground:
     """
 
     kind: NDArray[np.uint8]
-    vegetation: Plane
-    texture: Plane
-    relief: Plane
+    vegetation: Surface
+    texture: Surface
+    relief: Surface
     field: Box
 
 
@@ -211,17 +211,17 @@ def _create(path: Path, image: NDArray[Any], **options: Any) -> Any:
     return raster
 
 
-def _fractal(rng: np.random.Generator, size: int, slope: float) -> Plane:
+def _fractal(rng: np.random.Generator, size: int, slope: float) -> Surface:
     """Noise whose amplitude falls as frequency^-slope, of mean 0 and deviation 1."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None]) * size
     spectrum = np.fft.rfft2(rng.standard_normal((size, size))) / np.maximum(1.0, frequency) ** slope
     spectrum[0, 0] = 0
-    noise: Plane = np.fft.irfft2(spectrum, s=(size, size))
+    noise: Surface = np.fft.irfft2(spectrum, s=(size, size))
     noise /= noise.std()
     return noise
 
 
-def _blur(plane: Plane) -> Plane:
+def _blur(plane: Surface) -> Surface:
     """The mean of each pixel and its neighbours, weighted 1 : 2 : 1 along both axes."""
     for axis in (0, 1):
         plane = (np.roll(plane, 1, axis) + 2 * plane + np.roll(plane, -1, axis)) / 4

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from learned_codec.errors import FileError
 from learned_codec.staging import staged
-from learned_codec.streams import Destination, check_file_object, is_path, name_of, our_errors
+from learned_codec.streams import PathOrFile, check_file_object, is_path, name_of, our_errors
 
 _CHUNK = 2**20
 """Bytes that are written or compared at once."""
@@ -29,7 +29,7 @@ class Writable(Protocol):
     def write(self, data: bytes, /) -> object: ...  # noqa: D102 - Python's
 
 
-class _Parts:
+class _Pieces:
     """Keeps the bytes that are written to it, without a copy."""
 
     def __init__(self) -> None:
@@ -41,12 +41,12 @@ class _Parts:
 
 
 @contextmanager
-def atomic_write(dst: Destination, *, overwrite: bool = False) -> Iterator[Writable]:
+def atomic_write(dst: PathOrFile, *, overwrite: bool = False) -> Iterator[Writable]:
     """Bytes written inside the block become `dst` when it ends without an exception; else they are dropped.
 
     Like `atomic_path`, but for bytes. They are in memory until the end.
     """
-    content = _Parts()
+    content = _Pieces()
     if is_path(dst):
         with atomic_path(dst, overwrite=overwrite) as path:
             yield content
@@ -58,7 +58,7 @@ def atomic_write(dst: Destination, *, overwrite: bool = False) -> Iterator[Writa
 
 
 @contextmanager
-def atomic_path(dst: Destination, *, overwrite: bool = False) -> Iterator[Path]:
+def atomic_path(dst: PathOrFile, *, overwrite: bool = False) -> Iterator[Path]:
     """The path of an empty file. It becomes `dst` when the block ends without an exception; else it is removed.
 
     It is renamed to `dst`, so no other process can read half of it. If `dst` is a file object, a device or a pipe, the

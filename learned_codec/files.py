@@ -27,7 +27,7 @@ from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
 from learned_codec.raster.names import exists, fits
 from learned_codec.raster.neighbours import SIDECAR
-from learned_codec.streams import Destination, Source, again_from, is_path, name_of, reading
+from learned_codec.streams import PathOrFile, again_from, is_path, name_of, reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,8 +73,8 @@ class EncodeFileOptions(TypedDict, total=False):
 
 
 def encode_file(
-    src: "Source | PixelSource",
-    dst: Destination,
+    src: "PathOrFile | PixelSource",
+    dst: PathOrFile,
     *,
     quality: float | None = None,
     bpp: float | None = None,
@@ -180,7 +180,9 @@ def _listed(bounds: Any) -> list[Any]:
 
 
 @contextmanager
-def _opened(src: "Source | PixelSource", *, force: bool, dtype: str | None, bounded: bool) -> "Iterator[PixelSource]":
+def _opened(
+    src: "PathOrFile | PixelSource", *, force: bool, dtype: str | None, bounded: bool
+) -> "Iterator[PixelSource]":
     from learned_codec.raster.convert import convert
     from learned_codec.raster.files import open_source
     from learned_codec.values.sources import PixelSource
@@ -194,7 +196,7 @@ def _opened(src: "Source | PixelSource", *, force: bool, dtype: str | None, boun
 
 @contextmanager
 def _opened_again(
-    src: "Source | PixelSource", nodata: float | None, dtype: str, *, bounded: bool
+    src: "PathOrFile | PixelSource", nodata: float | None, dtype: str, *, bounded: bool
 ) -> "Iterator[PixelSource]":
     """A source that was accepted before, in another process."""
     with _opened(src, force=True, dtype=dtype, bounded=bounded) as source:
@@ -203,8 +205,8 @@ def _opened_again(
 
 
 def decode_file(
-    src: Source,
-    dst: Destination,
+    src: PathOrFile,
+    dst: PathOrFile,
     *,
     format: str | None = None,
     window: "WindowLike | None" = None,
@@ -346,7 +348,7 @@ def _same(one: float, other: float, dtype: "np.dtype[Any]") -> bool:
     return bool(one == other or (dtype.kind == "f" and dtype.type(one) == dtype.type(other)))
 
 
-def _check_executor(src: "Source | PixelSource", executor: object) -> None:
+def _check_executor(src: "PathOrFile | PixelSource", executor: object) -> None:
     from learned_codec.values.sources import PixelSource
 
     if executor is None:
@@ -359,7 +361,7 @@ def _check_executor(src: "Source | PixelSource", executor: object) -> None:
         raise InvalidInputError("other processes can't read a file object: with an executor, give a path")
 
 
-def _check_name(dst: Destination) -> None:
+def _check_name(dst: PathOrFile) -> None:
     """Refuse a name with the suffix of another image format."""
     if is_path(dst) and Path(dst).suffix.lower() in IMAGE_SUFFIXES:
         raise InvalidInputError(f"{name_of(dst, 'output')}: LCI files are written, not {Path(dst).suffix}; say .lci")

@@ -34,11 +34,11 @@ from learned_codec.options import DEFAULT_QUALITY
 
 _SIDE = 1024
 
-Result = tuple[str, bool]
+Check = tuple[str, bool]
 """What was tried, and whether the result is right."""
 
 
-def run(progress: Callable[[int, int], None] | None = None, device: str | None = None) -> list[Result]:
+def run(progress: Callable[[int, int], None] | None = None, device: str | None = None) -> list[Check]:
     """Decode every golden vector with every engine of this machine, and on `device` if one is named.
 
     An error of this library counts as a wrong result; it is not raised.
@@ -57,7 +57,7 @@ def run(progress: Callable[[int, int], None] | None = None, device: str | None =
     return results
 
 
-def run_bounded() -> list[Result]:
+def run_bounded() -> list[Check]:
     """Decode only the golden vectors of tiles with a bounded error, which need no engine."""
     return [(name, case()) for name, case in _bounded_cases()]
 

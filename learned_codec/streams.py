@@ -18,14 +18,11 @@ _LINE = 2**16
 _URL = re.compile(r"[a-z][a-z0-9+.-]+(://|::)", re.IGNORECASE)
 """Also URLs that fsspec chains: `simplecache::s3://…`."""
 
-Source: TypeAlias = str | os.PathLike[str] | BinaryIO
-"""A path, or a binary file object that can be read."""
+PathOrFile: TypeAlias = str | os.PathLike[str] | BinaryIO
+"""A path, or a binary file object that can be read or written, whichever is wanted."""
 
 Openable: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | SeekableFile"
 """A path, a URL, bytes, or any object with `seek` and `read`, such as a remote file."""
-
-Destination: TypeAlias = str | os.PathLike[str] | BinaryIO
-"""A path, or a binary file object that can be written."""
 
 
 def is_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
@@ -81,7 +78,7 @@ def our_errors(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def reading(source: Source) -> Iterator[str | Path | BinaryIO]:
+def reading(source: PathOrFile) -> Iterator[str | Path | BinaryIO]:
     """A source to read from: a path as it is, or a file object whose errors are `FileError`.
 
     Raises `InvalidInputError` if it is neither. If reading fails inside the block, the block raises that `FileError`,

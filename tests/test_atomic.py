@@ -242,7 +242,7 @@ def test_a_file_object_gets_all_or_nothing() -> None:
         assert stream.getvalue() == b"whole"
 
 
-class Slow(io.RawIOBase):
+class SlowOutput(io.RawIOBase):
     """Takes a few bytes at a time, as a socket does."""
 
     def __init__(self) -> None:
@@ -253,7 +253,7 @@ class Slow(io.RawIOBase):
         return len(data[:7])
 
 
-class Bare:
+class BareOutput:
     """No more than `write`, which says nothing of how much it took."""
 
     name = 7
@@ -265,7 +265,7 @@ class Bare:
         self.taken += data
 
 
-@pytest.mark.parametrize("kind", [Slow, Bare])
+@pytest.mark.parametrize("kind", [SlowOutput, BareOutput])
 def test_other_file_objects(kind: Any) -> None:
     stream, content = kind(), os.urandom(500)
     with atomic_write(stream) as out:
@@ -278,11 +278,11 @@ def test_other_file_objects(kind: Any) -> None:
     "error", [OSError(errno.ENOSPC, "full"), BrokenPipeError(32, "Broken pipe"), RuntimeError("x")]
 )
 def test_file_objects_that_fail(error: Exception) -> None:
-    class Failing(io.BytesIO):
+    class FailingOutput(io.BytesIO):
         def write(self, _: Any) -> int:
             raise error
 
-    with pytest.raises(FileError, match="output: ") as caught, atomic_write(Failing()) as out:
+    with pytest.raises(FileError, match="output: ") as caught, atomic_write(FailingOutput()) as out:
         out.write(b"x")
     assert caught.value.__cause__ is error
     assert caught.value.errno == getattr(error, "errno", None)

@@ -42,6 +42,7 @@ from learned_codec.raster.crs import same
 from tests import full_disk, geotiffs
 from tests.full_disk import small_disk as small_disk
 from tests.geotiffs import FILES
+from tests.streams import FailingFile, Pipe
 
 UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
 
@@ -446,10 +447,6 @@ def test_file_objects(tmp_path: Path) -> None:
     files.decode_file(io.BytesIO(coded.getvalue()), back, format="tif")
     assert back.getvalue().startswith(b"II*\0")
 
-    class Pipe(io.BytesIO):
-        def seekable(self) -> bool:
-            return False
-
     again = io.BytesIO()
     files.decode_file(Pipe(coded.getvalue()), again, format="tif")
     assert again.getvalue() == back.getvalue()
@@ -841,19 +838,6 @@ def test_the_same_twice(tmp_path: Path, originals: dict[str, bytes], what: str, 
         assert (tmp_path / "one.lci").read_bytes() == (tmp_path / "other.lci").read_bytes()
 
 
-class Failing(io.BytesIO):
-    """A file object that fails after so many bytes, as one of the network may."""
-
-    def __init__(self, data: bytes, after: int, error: Exception) -> None:
-        super().__init__(data)
-        self.after, self.error = after, error
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0 or self.tell() + size > self.after:
-            raise self.error
-        return super().read(size)
-
-
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RuntimeError("gone"), TimeoutError()], ids=repr)
 def test_sources_that_fail(tmp_path: Path, originals: dict[str, bytes], error: Exception) -> None:
     write(tmp_path / "a.tif", scene(1, "uint16", 200, 200)).close()
@@ -862,11 +846,11 @@ def test_sources_that_fail(tmp_path: Path, originals: dict[str, bytes], error: E
         data = (tmp_path / name).read_bytes()
         for after in (0, 64, len(data) // 2):
             with pytest.raises(FileError) as caught:
-                files.encode_file(Failing(data, after, error), tmp_path / "x.lci")
+                files.encode_file(FailingFile(data, after, error), tmp_path / "x.lci")
             assert caught.value.__cause__ is error
     for function in (learned_codec.open, learned_codec.inspect, learned_codec.check, learned_codec.decode):
         with pytest.raises(FileError):
-            function(Failing(originals["rgb"], 0, error))
+            function(FailingFile(originals["rgb"], 0, error))
     assert {path.name for path in tmp_path.iterdir()} == {"a.tif", "a.png"}
 
 

@@ -25,6 +25,7 @@ from learned_codec.errors import CorruptDataError, FileError, InvalidInputError,
 from learned_codec.models.config import BLOCK, HALO
 from learned_codec.values.mask import MaskSpec
 from tests import geotiffs
+from tests.streams import CountingFile
 
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
 HEIGHT, WIDTH = 270, 330
@@ -54,21 +55,7 @@ def wholes(files: dict[int, bytes]) -> dict[int, np.ndarray]:
     return {tile: learned_codec.decode(data) for tile, data in files.items()}
 
 
-class Counting(io.BytesIO):
-    """Notes what is read."""
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self.reads: list[tuple[int, int]] = []
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        at = self.tell()
-        data = super().read(size)
-        self.reads.append((at, len(data)))
-        return data
-
-
-class Bare:
+class BareInput:
     """As little as a file object can be: what fsspec's have, and a list of what was done."""
 
     def __init__(self, data: bytes) -> None:
@@ -568,10 +555,10 @@ def test_only_the_head_and_the_needed_tiles_are_read(
 ) -> None:
     monkeypatch.setattr("learned_codec.bitstream.source.READ_AHEAD", 1024)
     monkeypatch.setattr("learned_codec.bitstream.container.GAP", 0)  # else these short tiles come in one piece
-    stream = Counting(files[tile])
+    stream = CountingFile(files[tile])
     container = bitstream.read_head(files[tile])
     reader = learned_codec.open(stream)
-    head = sum(size for _, size in stream.reads)
+    head = stream.taken
     assert head <= max(1024, container.tiles[0].offset)
     assert len(stream.reads) <= 2
     stream.reads.clear()
@@ -588,7 +575,7 @@ def test_a_plane_alone_takes_its_own_tiles(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("learned_codec.bitstream.source.READ_AHEAD", 1024)
     planes = picture(1)
     data = learned_codec.encode(planes[0], mask=planes[0] > 100, tile_size=64)
-    stream = Counting(data)
+    stream = CountingFile(data)
     reader = learned_codec.open(stream)
     stream.reads.clear()
     np.testing.assert_array_equal(reader.read_plane((70, 70, 20, 20)), np.where(planes[0, 70:90, 70:90] > 100, 255, 0))
@@ -596,7 +583,7 @@ def test_a_plane_alone_takes_its_own_tiles(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_anything_that_can_seek_and_read(files: dict[int, bytes], wholes: dict[int, np.ndarray]) -> None:
-    bare = Bare(files[128])
+    bare = BareInput(files[128])
     with learned_codec.open(bare) as reader:  # type: ignore[arg-type]
         found = reader.read(window=(100, 200, 50, 60))
     assert np.abs(found.astype(int) - wholes[128][:, 100:150, 200:260]).max() <= 1

@@ -17,6 +17,7 @@ from learned_codec.errors import CorruptDataError, InvalidInputError
 from learned_codec.models.model import Model
 from learned_codec.values.mask import VALID, MaskSpec, Side
 from learned_codec.values.reduce import reduced, reduced_plane, reduced_side, reducing_factor
+from tests.streams import CountingFile
 
 FACTORS = (2, 4, 8, 16)
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
@@ -223,17 +224,6 @@ def test_damage_costs_its_cells() -> None:
 # -- fronts of tiles ---------------------------------------------------------------------------------------------------
 
 
-class Counting(io.BytesIO):
-    """Counts the bytes that are read."""
-
-    count = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(size)
-        self.count += len(data)
-        return data
-
-
 LONG: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
     "RGB": (waves(3, 300, 260), {}),
     "two components": (waves(2, 300, 260), {}),
@@ -260,18 +250,18 @@ def test_only_the_fronts_of_tiles_are_read(case: str, monkeypatch: pytest.Monkey
     payloads = [bytes(container.tile(i)) for i in range(4)]
     without = bitstream.write(container.header, payloads, metadata=container.metadata, mask=container.mask)
     for factor in FACTORS:
-        file = Counting(data)
+        file = CountingFile(data)
         with learned_codec.open(file) as reader:
             np.testing.assert_array_equal(
                 reader.read(scale=1 / factor), learned_codec.decode(without, scale=1 / factor)
             )
         needed = sum(tile.extent(0 if factor > 2 else 1) for tile in container.tiles)
-        assert needed <= file.count <= 1024 + needed
+        assert needed <= file.taken <= 1024 + needed
     if case == "mask":
-        file = Counting(data)
+        file = CountingFile(data)
         with learned_codec.open(file) as reader:
             np.testing.assert_array_equal(reader.read_plane(), np.where(LONG[case][1]["mask"], 255, 0))
-        assert file.count <= 1024 + sum(tile.extent(0) for tile in container.tiles)
+        assert file.taken <= 1024 + sum(tile.extent(0) for tile in container.tiles)
 
 
 def test_damage_behind_a_front_costs_only_what_needs_it() -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import CorruptDataError
 
-from .lattice import Pass, Plane, levels_of
+from .lattice import Floats, Pass, levels_of
 from .predictor import (
     FRACTION_BITS,
     SHADES,
@@ -96,7 +96,7 @@ def fit(
     at: Pass,
     own: Known,
     references: Sequence[Known],
-    targets: Plane,
+    targets: Floats,
     valid: NDArray[np.bool_] | None,
     step: int,
     ranges: Sequence[int],
@@ -123,7 +123,7 @@ def fit(
     return weights
 
 
-def _fitted(features: Plane, activities: Plane, wanted: Plane, step: int, shades: NDArray[np.uint8]) -> PassWeights:
+def _fitted(features: Floats, activities: Floats, wanted: Floats, step: int, shades: NDArray[np.uint8]) -> PassWeights:
     """Weights for the least sum of |error| / scale, whose logarithm is about the number of bits.
 
     Found by least squares, weighted anew in each turn.
@@ -141,7 +141,7 @@ def _fitted(features: Plane, activities: Plane, wanted: Plane, step: int, shades
     return PassWeights(values, _rounded(magnitudes), _shifts((off + 0.05) / scale, shades))
 
 
-def _least_squares(features: Plane, wanted: Plane) -> NDArray[np.int16]:
+def _least_squares(features: Floats, wanted: Floats) -> NDArray[np.int16]:
     """int16 (features,), in 256ths."""
     products = (features @ features.T).astype(np.float64)
     size = np.trace(products) / len(products)
@@ -152,7 +152,7 @@ def _least_squares(features: Plane, wanted: Plane) -> NDArray[np.int16]:
     return rounded
 
 
-def _scales(activities: Plane, off: Plane, weights: Plane, rounds: int) -> Plane:
+def _scales(activities: Floats, off: Floats, weights: Floats, rounds: int) -> Floats:
     """(activities,) weights: their sum of activities is the scale of a Laplace distribution that errors `off` are from.
 
     By maximum likelihood, in `rounds` steps from other `weights` on.
@@ -164,7 +164,7 @@ def _scales(activities: Plane, off: Plane, weights: Plane, rounds: int) -> Plane
     return weights
 
 
-def _shifts(off: Plane, shades: NDArray[np.uint8]) -> NDArray[np.int8]:
+def _shifts(off: Floats, shades: NDArray[np.uint8]) -> NDArray[np.int8]:
     """int8 (SHADES,): the log2, in eighths, of errors over expected ones for each shade; 0 for shades of few pixels."""
     counts = np.bincount(shades, minlength=SHADES)
     sums = np.bincount(shades, off, SHADES)
@@ -174,7 +174,7 @@ def _shifts(off: Plane, shades: NDArray[np.uint8]) -> NDArray[np.int8]:
     return found
 
 
-def _rounded(weights: Plane) -> NDArray[np.uint8]:
+def _rounded(weights: Floats) -> NDArray[np.uint8]:
     """uint8, the largest of them 255."""
     rounded: NDArray[np.uint8] = np.rint(weights * (255 / weights.max())).astype(np.uint8)
     return rounded

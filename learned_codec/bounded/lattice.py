@@ -14,8 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.floating]
-"""Integers in float32 or float64."""
+Floats = NDArray[np.floating]
+"""Integers in float32 or float64: the numbers of a plane, and what is computed from them."""
 
 Phase = tuple[int, int]
 """The parity of row and column."""
@@ -87,17 +87,17 @@ class Level:
     def __init__(self, height: int, width: int, dtype: np.dtype[np.floating]) -> None:
         self.shape = height, width
         self.dtype = dtype
-        self._phases: dict[Phase, Plane] = {}
+        self._phases: dict[Phase, Floats] = {}
 
     def size(self, phase: Phase) -> tuple[int, int]:
         """Rows and columns of a phase."""
         return (self.shape[0] + 1 - phase[0]) // 2, (self.shape[1] + 1 - phase[1]) // 2
 
-    def put(self, phase: Phase, values: Plane) -> None:
+    def put(self, phase: Phase, values: Floats) -> None:
         """The values of a phase, without the repeated edges."""
         self._phases[phase] = _framed(values, self.size((0, 0)))
 
-    def neighbours(self, phase: Phase, offset: Offset, rows: slice) -> Plane:
+    def neighbours(self, phase: Phase, offset: Offset, rows: slice) -> Floats:
         """The values so far from the pixels of some rows of a phase; a view."""
         y, x = phase[0] + offset[0], phase[1] + offset[1]
         found = self._phases.get((y & 1, x & 1))
@@ -107,7 +107,7 @@ class Level:
         height, width = self.size(phase)
         return found[top : top + height, left : left + width][rows]
 
-    def whole(self) -> Plane:
+    def whole(self) -> Floats:
         """The whole level, from its phases."""
         result = np.empty(self.shape, self.dtype)
         for (y, x), framed in self._phases.items():
@@ -116,7 +116,7 @@ class Level:
         return result
 
 
-def _framed(values: Plane, size: tuple[int, int]) -> Plane:
+def _framed(values: Floats, size: tuple[int, int]) -> Floats:
     """With the last rows and columns repeated up to a margin around (h, w)."""
     height, width = values.shape
     result = np.empty((size[0] + 2 * MARGIN, size[1] + 2 * MARGIN), values.dtype)

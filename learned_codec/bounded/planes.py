@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .fit import fit, pays, plain, sets_for
-from .lattice import PASSES, Level, Pass, Plane, coarse_to_fine, size_at
+from .lattice import PASSES, Floats, Level, Pass, coarse_to_fine, size_at
 from .predictor import Known, PassWeights, predict
 from .residuals import Histograms, ResidualDecoder, ResidualEncoder, Tables, runs_of
 
@@ -32,7 +32,7 @@ class PlaneModel:
     tables: list[list[Tables]]
 
 
-class _Plane:
+class _PlaneState:
     """A plane while it is coded, one level at a time."""
 
     def __init__(self, height: int, width: int, first: int, top: int) -> None:
@@ -51,7 +51,7 @@ class _Plane:
         self.levels[level] = known
         return known
 
-    def note(self, known: Known, step: Pass, values: Plane, predicted: Plane) -> None:
+    def note(self, known: Known, step: Pass, values: Floats, predicted: Floats) -> None:
         """Note the decoded values of a pass."""
         known.values.put(step.phase, values)
         known.errors.put(step.phase, np.abs(values - predicted))
@@ -61,7 +61,7 @@ class _Plane:
         self._values, self._errors = known.values.whole(), known.errors.whole()
 
     @property
-    def values(self) -> Plane:
+    def values(self) -> Floats:
         """The values of the last level that was finished."""
         return self._values
 
@@ -78,7 +78,7 @@ class PlaneSource:
         ranges: the largest differences of numbers, here and in each reference.
     """
 
-    numbers: Plane
+    numbers: Floats
     valid: NDArray[np.bool_] | None
     error: int
     references: Sequence[Levels]
@@ -94,10 +94,10 @@ class PlaneSource:
         """The number of the first pixel."""
         return int(self.numbers[0, 0])
 
-    def start(self) -> _Plane:
+    def start(self) -> _PlaneState:
         """What is known before anything is coded."""
         height, width = self.numbers.shape
-        return _Plane(height, width, self.first, self.ranges[0])
+        return _PlaneState(height, width, self.first, self.ranges[0])
 
 
 def storage(top: int) -> np.dtype[np.floating]:
@@ -165,7 +165,7 @@ def _fit(source: PlaneSource, level: int, at: Pass, known: Known) -> PassWeights
 
 
 def _code(
-    source: PlaneSource, found: _Plane, level: int, at: Pass, known: Known, weights: PassWeights
+    source: PlaneSource, found: _PlaneState, level: int, at: Pass, known: Known, weights: PassWeights
 ) -> tuple[NDArray[np.floating], NDArray[np.uint8]]:
     """The residuals of a pass and their contexts, (n,); notes what a decoder will know."""
     references = [reference[level] for reference in source.references]
@@ -181,9 +181,9 @@ def _code(
     return residuals.reshape(-1), contexts.reshape(-1)
 
 
-def _within(predicted: Plane, residuals: NDArray[np.floating], step: int, top: int) -> Plane:
+def _within(predicted: Floats, residuals: NDArray[np.floating], step: int, top: int) -> Floats:
     """The numbers that residuals mean."""
-    found: Plane = (predicted + residuals * step).clip(0, top).astype(predicted.dtype, copy=False)
+    found: Floats = (predicted + residuals * step).clip(0, top).astype(predicted.dtype, copy=False)
     return found
 
 
@@ -195,9 +195,9 @@ def decode_plane(
     references: Sequence[Levels],
     ranges: Sequence[int],
     coder: ResidualDecoder,
-) -> tuple[Levels, Plane]:
+) -> tuple[Levels, Floats]:
     """Decode a plane of `encode_plane`, by level and whole. Raises `CorruptDataError`."""
-    step, found = 2 * error + 1, _Plane(*shape, model.first, ranges[0])
+    step, found = 2 * error + 1, _PlaneState(*shape, model.first, ranges[0])
     for level, passes in coarse_to_fine(*shape):
         known, place = found.descend(level), min(level, len(model.weights) - 1)
         for at in passes:

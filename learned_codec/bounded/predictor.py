@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import CorruptDataError
 
-from .lattice import EIGHT, NEAREST, Level, Pass, Plane
+from .lattice import EIGHT, NEAREST, Floats, Level, Pass
 
 FRACTION_BITS = 8
 """Fractional bits of weights."""
@@ -109,9 +109,9 @@ class Surroundings:
     `base` (n,) is the mean of the nearest; there are `features` (features, n) and `activities` (activities, n).
     """
 
-    base: Plane
-    features: Plane
-    activities: Plane
+    base: Floats
+    features: Floats
+    activities: Floats
 
 
 def surroundings(
@@ -153,7 +153,7 @@ def surroundings(
     return Surroundings(base.reshape(-1), features.reshape(len(features), -1), activities.reshape(len(activities), -1))
 
 
-def _for_products(differences: Plane, ranges: Sequence[int]) -> Plane:
+def _for_products(differences: Floats, ranges: Sequence[int]) -> Floats:
     """The values in floats that hold sums of their products exactly."""
     if max(ranges) <= SMALL:
         return differences
@@ -161,7 +161,7 @@ def _for_products(differences: Plane, ranges: Sequence[int]) -> Plane:
     return found if max(ranges) <= LARGEST else found.clip(-LARGEST, LARGEST)
 
 
-def _along(near: Plane) -> Plane:
+def _along(near: Floats) -> Floats:
     """By how much the mean of the nearest along the smoother direction is above the mean across it.
 
     None of it if both are as smooth, and nearly all where one is much smoother.
@@ -169,21 +169,21 @@ def _along(near: Plane) -> Plane:
     first, second, third, fourth = near
     one, other = np.abs(first - second), np.abs(third - fourth)
     above = (first + second - third - fourth) * (other - one)
-    found: Plane = np.floor(above * (FINENESS / 2) / (one + other + 2).astype(np.float64))
+    found: Floats = np.floor(above * (FINENESS / 2) / (one + other + 2).astype(np.float64))
     return found
 
 
-def _alike(near: Plane, told: Plane, step: int) -> Plane:
+def _alike(near: Floats, told: Floats, step: int) -> Floats:
     """By how much the pixel would be above its nearest if values were in proportion to those of a reference."""
     both = np.einsum("iyx,iyx->yx", near, told[1:])
     power = np.einsum("iyx,iyx->yx", told[1:], told[1:]) + 2 * min(step, LARGEST) ** 2
-    found: Plane = np.floor(both.astype(np.float64) * (FINENESS * told[0]) / power)
+    found: Floats = np.floor(both.astype(np.float64) * (FINENESS * told[0]) / power)
     return found
 
 
 def predict(
     at: Pass, own: Known, references: Sequence[Known], weights: PassWeights, step: int, ranges: Sequence[int]
-) -> tuple[Plane, NDArray[np.uint8]]:
+) -> tuple[Floats, NDArray[np.uint8]]:
     """The predictions of all pixels of a pass, (h, w), from 0 to the plane's range, and their contexts."""
     height, width = own.values.size(at.phase)
     found, contexts = np.empty((height, width), own.values.dtype), np.empty((height, width), np.uint8)
@@ -199,13 +199,13 @@ def predict(
     return found, contexts
 
 
-def shade_of(values: Plane, top: int) -> NDArray[np.uint8]:
+def shade_of(values: Floats, top: int) -> NDArray[np.uint8]:
     """Which of the equal parts of a range values are in."""
     found: NDArray[np.uint8] = np.floor(values * SHADES / (top + 1)).astype(np.uint8)
     return found
 
 
-def context_of(activity: Plane, shifts: NDArray[np.int8]) -> NDArray[np.uint8]:
+def context_of(activity: Floats, shifts: NDArray[np.int8]) -> NDArray[np.uint8]:
     """The context: 2 log2(activity) + 2, rounded down, at least 0. `shifts`, in eighths of an octave, are added before.
 
     Between whole octaves, the logarithm is linear: it is read off the exponent and the highest bits of the mantissa.

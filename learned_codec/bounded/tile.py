@@ -36,7 +36,7 @@ MOST_LEVELS = 2**16
 
 
 @dataclass
-class _Source:
+class _SourceBand:
     """A band while it is coded: its numbers from 0 to `top`, and its properties."""
 
     mapping: Mapping
@@ -80,11 +80,13 @@ def encode_tile(
     return varint.encode(len(description)) + description + b"".join(streams)
 
 
-def _source(values: NDArray[Any], valid: NDArray[np.bool_] | None, bound: float, fills: tuple[float, ...]) -> _Source:
+def _source(
+    values: NDArray[Any], valid: NDArray[np.bool_] | None, bound: float, fills: tuple[float, ...]
+) -> _SourceBand:
     mapping, numbers, error = numbers_of(values, valid, bound, fills)
     real = numbers.reshape(-1) if valid is None else numbers[valid]
     if not real.size:
-        return _Source(mapping, np.zeros_like(numbers), valid, error, 0, 0)
+        return _SourceBand(mapping, np.zeros_like(numbers), valid, error, 0, 0)
     lowest, highest = int(real.min()), int(real.max())
     numbers = numbers - lowest
     if valid is not None:
@@ -92,14 +94,14 @@ def _source(values: NDArray[Any], valid: NDArray[np.bool_] | None, bound: float,
         numbers = np.where(valid, numbers, np.rint(smooth).astype(np.int64).clip(0, highest - lowest))
     if highest - lowest <= 2 * error:  # one value serves all
         middle = lowest + (highest - lowest) // 2
-        return _Source(mapping, np.zeros_like(numbers), valid, error, middle, 0)
-    found = _Source(mapping, numbers, valid, error, lowest, highest - lowest, even=_even(numbers))
+        return _SourceBand(mapping, np.zeros_like(numbers), valid, error, middle, 0)
+    found = _SourceBand(mapping, numbers, valid, error, lowest, highest - lowest, even=_even(numbers))
     if error == 0:
         _number_levels(found)
     return found
 
 
-def _number_levels(source: _Source) -> None:
+def _number_levels(source: _SourceBand) -> None:
     """Take numbers of levels for values, where few of the range occur."""
     numbers, pixels = source.numbers, source.numbers.size
     if source.top < COUNTABLE:
@@ -134,7 +136,11 @@ def _even(numbers: NDArray[np.int64]) -> bool:
 
 
 def _coded(
-    number: int, source: _Source, places: tuple[int, ...], bands: Sequence[CodedBand], known: Sequence[Levels | None]
+    number: int,
+    source: _SourceBand,
+    places: tuple[int, ...],
+    bands: Sequence[CodedBand],
+    known: Sequence[Levels | None],
 ) -> tuple[CodedBand, bytes, Levels | None]:
     """A band's description, its stream, and the plane as decoded if it is predicted."""
     band = CodedBand(number, source.mapping, source.lowest, source.top, source.error, source.levels)

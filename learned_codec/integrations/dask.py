@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import FileError
 
-Corner = tuple[int, ...]
+ChunkStart = tuple[int, ...]
 """The indices of a chunk's first value."""
 
 
@@ -76,7 +76,7 @@ class Computed:
 class _ChunkFile:
     """What dask stores chunks into, also from other processes."""
 
-    def __init__(self, path: Path, places: dict[Corner, int]) -> None:
+    def __init__(self, path: Path, places: dict[ChunkStart, int]) -> None:
         self._path, self._places = path, places
 
     def __setitem__(self, key: tuple[slice, ...], chunk: NDArray[Any]) -> None:
@@ -85,7 +85,7 @@ class _ChunkFile:
             file.write(np.ascontiguousarray(chunk).data)
 
 
-def _shapes(chunks: tuple[tuple[int, ...], ...]) -> dict[Corner, tuple[int, ...]]:
+def _shapes(chunks: tuple[tuple[int, ...], ...]) -> dict[ChunkStart, tuple[int, ...]]:
     """The shape of each chunk, by its corner."""
     along = [list(zip(accumulate(lengths[:-1], initial=0), lengths, strict=True)) for lengths in chunks]
     return {tuple(first for first, _ in cell): tuple(length for _, length in cell) for cell in product(*along)}

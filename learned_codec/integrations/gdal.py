@@ -33,7 +33,7 @@ TYPES = {
 }
 """GDAL's names of dtypes."""
 
-_PIXELS: WeakValueDictionary[str, _Pixels] = WeakValueDictionary()
+_PIXELS: WeakValueDictionary[str, _BandReader] = WeakValueDictionary()
 """The open datasets, by what their VRT calls them: GDAL knows a function's name, and no object."""
 
 
@@ -43,7 +43,7 @@ def dataset(source: Dataset) -> Iterator[Any]:
 
     Raises rasterio's errors.
     """
-    pixels = _Pixels(source)
+    pixels = _BandReader(source)
     name = str(id(pixels))
     _PIXELS[name] = pixels
     trusted = {"GDAL_VRT_ENABLE_PYTHON": "TRUSTED_MODULES", "GDAL_VRT_PYTHON_TRUSTED_MODULES": __name__}
@@ -57,7 +57,7 @@ def read(_: Any, out: NDArray[Any], *window: Any, pixels: bytes, band: bytes) ->
     out[...] = _PIXELS[pixels.decode()].read(int(band), (row, column, height, width), out.shape)
 
 
-class _Pixels:
+class _BandReader:
     """A file whose bands GDAL asks for one after another. The last window is kept, so that it is decoded once."""
 
     def __init__(self, source: Dataset) -> None:

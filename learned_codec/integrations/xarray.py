@@ -209,11 +209,11 @@ def to_lci(
     Warns:
         MetadataLostWarning: the coordinates aren't evenly spaced, so they are not kept.
     """
-    with _ArraySource(array) as source:
+    with _DataArraySource(array) as source:
         return learned_codec.encode_file(source, path, **options)
 
 
-class _ArraySource:
+class _DataArraySource:
     """A `PixelSource` over a `DataArray`."""
 
     plane: Literal["mask", "alpha"] | None = None

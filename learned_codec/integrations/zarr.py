@@ -111,7 +111,7 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
             size = await byte_getter.store.getsize(byte_getter.path)
             if size > SMALL:
                 loop = asyncio.get_running_loop()
-                file = _Ranges(byte_getter, size, chunk_spec.prototype, loop)
+                file = _StoredObject(byte_getter, size, chunk_spec.prototype, loop)
                 # A thread of its own, as it waits for the store, and stores on disk use the loop's threads.
                 with ThreadPoolExecutor(1) as pool:
                     part = await loop.run_in_executor(pool, _read_part, file, selection, chunk_spec.shape)
@@ -173,7 +173,7 @@ def _moved(part: Any, start: int) -> Any:
     return slice(first, last, part.step)
 
 
-class _Ranges(io.RawIOBase):
+class _StoredObject(io.RawIOBase):
     """An object in a store as a file, for another thread than the event loop's, in which requests run."""
 
     def __init__(self, path: StorePath, size: int, prototype: Any, loop: asyncio.AbstractEventLoop) -> None:

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from learned_codec.errors import WeightsError
 
 from .config import BLOCK
+from .engine import Array
 from .lapping import HALF, PART, dct, filter_boundaries, over_columns, over_rows
 from .shape_adaptive import Shape
 from .weights import Parameters, Weights
-
-Array = NDArray[np.float32]
 
 STRIP = 2 * BLOCK
 """Rows that are transformed together: few enough for a processor's cache."""

@@ -93,7 +93,7 @@ payload."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Pass:
+class _BuiltPass:
     """One pass as built: its layer, its number there, the channels at each position, and its networks."""
 
     layer: int
@@ -159,7 +159,7 @@ class ExactEntropyModel:
         (features,) = self._features(given, within, vector(level.feature_bias))
         return features
 
-    def _built(self, engine: Engine, layer: int, number: int, name: str) -> _Pass:
+    def _built(self, engine: Engine, layer: int, number: int, name: str) -> _BuiltPass:
         part = self.config.layers[layer]
         channels, known = part.stop - part.start, self.config.known(layer, number)
         groups = groups_of(layer, number, channels)
@@ -180,7 +180,7 @@ class ExactEntropyModel:
             {kind: _picked(leave, start, groups) for kind, start in starts.items()},
         )
         places = tuple(slice(part.start + group.start, part.start + group.stop) for group in groups)
-        return _Pass(layer, number, places, engine.build_integers(network, inputs))
+        return _BuiltPass(layer, number, places, engine.build_integers(network, inputs))
 
     def _network(
         self,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .condition import Condition
 from .config import BLOCK, HYPER_WIDTH, INPUT_FACTOR, PATCH, SLOPE, ModelConfig
-from .engine import VECTOR, Array, Engine, Input, Network, Operations, Program, Tensor
+from .engine import VECTOR, Array, Engine, Input, NetworkFunction, Operations, Program, Tensor
 from .exact import inside, usual_size
 from .patches import PHASES, from_patches, to_patches
 from .weights import Parameters
@@ -27,8 +27,8 @@ COARSE = 4
 """If an axis is taken in parts, their sizes are multiples of this many blocks: each new size must be compiled."""
 
 
-class _Block:
-    """A residual block, `inner` channels wide inside."""
+class _ResidualLayers:
+    """The layers of a residual block, `inner` channels wide inside."""
 
     def __init__(self, parameters: Parameters, name: str, width: int, inner: int) -> None:
         self._depthwise = parameters.depthwise(f"{name}.depthwise", width)
@@ -55,7 +55,9 @@ class RefinementProgram:
         weight, self._enter_bias = parameters.pointwise("enter", width, outputs)
         position_bias = parameters.get("position_bias", width, PHASES)
         self._enter_weight = np.concatenate([weight * np.float32(INPUT_FACTOR), position_bias], 1)
-        self._blocks = [_Block(parameters, f"blocks.{i}", width, inner) for i in range(config.refinement_blocks)]
+        self._blocks = [
+            _ResidualLayers(parameters, f"blocks.{i}", width, inner) for i in range(config.refinement_blocks)
+        ]
         self.leave = parameters.pointwise("leave", outputs, width)
         self.adaptations = parameters.get("adaptations", config.adaptations, outputs, width)
         inputs = [
@@ -64,7 +66,7 @@ class RefinementProgram:
             Input(condition.width, channels_last=True, stride=BLOCK),
         ]
 
-        def built(network: Network, *given: Input, any_size: bool = False) -> list[Program]:
+        def built(network: NetworkFunction, *given: Input, any_size: bool = False) -> list[Program]:
             return [
                 engine.build(network, given, exact=fine, channels_last=True, any_size=any_size)
                 for fine in (False, True)
@@ -158,7 +160,7 @@ class HyperAnalysisProgram:
         self._enter = parameters.pointwise("0", width, 2 * latents)
         sizes = zip((2, 4), (width, outputs), strict=True)
         self._down = [_with_shortcut(parameters.pointwise(f"{n}.conv", size, 4 * width)) for n, size in sizes]
-        self._block = _Block(parameters, "3", width, 2 * width)
+        self._block = _ResidualLayers(parameters, "3", width, 2 * width)
         vectors = [Input(outputs, VECTOR)] * 2
         inputs = [Input(2 * latents, channels_last=True), Input(1, stride=2), *vectors]
         self.program = engine.build(self._network, inputs, exact=True, channels_last=True)

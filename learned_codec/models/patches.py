@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import BLOCK, PATCH
-
-Array = NDArray[np.float32]
+from .engine import Array
 
 PHASES = (BLOCK // PATCH) ** 2
 """Patches of a block."""

@@ -27,11 +27,10 @@ from learned_codec.entropy import ScaleTables
 from learned_codec.errors import WeightsError
 
 from .config import ModelConfig
+from .engine import Array
 
 KEY = "learned_codec"
 FORMAT = "weights 1"
-
-Array = NDArray[np.float32]
 
 LEVEL_TABLES = {
     "log2_gain": "entropy.log2_gain",

@@ -174,10 +174,10 @@ def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, 
             # A unique name: rasterio keeps openers by name.
             alias = f"{secrets.token_hex(16)}/image"
 
-            def reopen(path: str, mode: str = "rb") -> _View:
+            def reopen(path: str, mode: str = "rb") -> _StreamView:
                 if not path.endswith(alias) or "w" in mode:  # GDAL also looks for files beside it
                     raise FileNotFoundError(path)
-                return _View(source)
+                return _StreamView(source)
 
             return lambda: rasterio.open(alias, opener=reopen), name, head
         data = source.read()
@@ -186,7 +186,7 @@ def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, 
     return stack.enter_context(rasterio.MemoryFile(data)).open, name, data[:64]
 
 
-class _View(io.RawIOBase):
+class _StreamView(io.RawIOBase):
     """A view of a file object with a position of its own: GDAL may open several. Closing one doesn't close the file."""
 
     def __init__(self, stream: BinaryIO) -> None:

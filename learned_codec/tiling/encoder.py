@@ -64,7 +64,7 @@ away, latents that were moved for coarse quantisation would be coded with fine q
 
 
 @dataclass(frozen=True)
-class File:
+class EncodedFile:
     """An encoded file, and the adaptation of each component in it."""
 
     data: bytes
@@ -280,7 +280,7 @@ class ImageEncoder:
         """The adaptation of each component, fitted after `_note` has taken all tiles."""
         return [found.fit(self.model, step) for found in moments] or [[] for _ in range(self.transform.components)]
 
-    def _write(self, step: int, tiles: Iterable[Tile], keep: Callable[[Decoded], None] | None = None) -> File:
+    def _write(self, step: int, tiles: Iterable[Tile], keep: Callable[[Decoded], None] | None = None) -> EncodedFile:
         """Write the file of a quality step. `keep` is called with each tile as a decoder will get it."""
         moments = self._moments()
         return self._joined(step, self._coded_tiles(step, tiles, moments, keep), moments)
@@ -309,7 +309,7 @@ class ImageEncoder:
             self.extremes.join(extremes)
             yield from tiles
 
-    def _joined(self, step: int, tiles: Iterable[CodedTile], moments: list[Moments]) -> File:
+    def _joined(self, step: int, tiles: Iterable[CodedTile], moments: list[Moments]) -> EncodedFile:
         """The file of coded tiles."""
         sides, payloads, shown, crops, components = [], [], [], [], 1
         for tile in tiles:
@@ -336,7 +336,7 @@ class ImageEncoder:
         widths = np.array(self.transform.widths or (255.0,) * header.bands)
         # Only the file that is chosen needs to be looked at.
         self._verdicts[data] = partial(self.proof.verdict, self.model, header, crops, adaptations[:components], widths)
-        return File(data, adaptations)
+        return EncodedFile(data, adaptations)
 
     def _ends(self, joined: Sequence[bytes], payloads: Sequence[bytes]) -> list[list[int]]:
         """Where each tile's layers of resolution end, without the last, in its payload behind its mask or plane."""

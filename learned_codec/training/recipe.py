@@ -34,7 +34,7 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class TrainingPhase:
     """A part of the schedule, up to `until` (a fraction of the run), with `batch` crops of `crop` pixels per side.
 
     With `optimise`, latents are rounded by RDOQ, as encoders do it, instead of to the nearest integer.
@@ -90,7 +90,7 @@ class Recipe:
     """
 
     name: str
-    phases: tuple[Phase, ...]
+    phases: tuple[TrainingPhase, ...]
     data: Data = field(default_factory=Data)
     seed: int = 0
     steps: int | None = None
@@ -122,7 +122,7 @@ class Recipe:
             if phase.crop % 64:
                 raise TrainingError(f"crops must be multiples of 64 pixels, got {phase.crop}")
 
-    def phase(self, progress: float) -> Phase:
+    def phase(self, progress: float) -> TrainingPhase:
         """The phase at `progress` (0 to 1) of the run."""
         return next((p for p in self.phases if progress < p.until), self.phases[-1])
 
@@ -157,7 +157,7 @@ def from_dict(values: dict[str, Any], where: str) -> Recipe:
     for key, kind in (("data", Data), ("model", ModelConfig), ("loss", Loss), ("optimiser", OptimiserSettings)):
         if key in values:
             parts[key] = _build(kind, values[key], f"{where} [{key}]")
-    phases = [_build(Phase, phase, f"{where} [[phases]]") for phase in values.get("phases", [])]
+    phases = [_build(TrainingPhase, phase, f"{where} [[phases]]") for phase in values.get("phases", [])]
     result: Recipe = _build(Recipe, values | parts | {"phases": phases}, where)
     return result
 
@@ -167,7 +167,7 @@ def fine_tuning(name: str, model: ModelConfig) -> Recipe:
     return Recipe(
         name=name,
         minutes=20,
-        phases=(Phase(until=1.0, batch=4, crop=192, optimise=True),),
+        phases=(TrainingPhase(until=1.0, batch=4, crop=192, optimise=True),),
         data=Data(downscale=(0.8, 0.2)),
         model=model,
         loss=Loss(balance=0.5),

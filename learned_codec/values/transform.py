@@ -300,9 +300,9 @@ class ValueTransform:
                 "version of this library"
             )
         plain = cls(code, dtype, header.bands)
-        return plain._with(_Parameters(header.parameters)) if header.transform & HAS_PARAMETERS else plain
+        return plain._with(_ParameterReader(header.parameters)) if header.transform & HAS_PARAMETERS else plain
 
-    def _with(self, data: _Parameters) -> ValueTransform:
+    def _with(self, data: _ParameterReader) -> ValueTransform:
         """The transform with the parameters of HEAD."""
         try:
             found = self._scaled_with(data) if self.code == SCALED else replace(self, bounds=data.bounds(self))
@@ -313,7 +313,7 @@ class ValueTransform:
             raise CorruptDataError(f"the value transform's parameters are invalid: {error}") from error
         return found
 
-    def _scaled_with(self, data: _Parameters) -> ValueTransform:
+    def _scaled_with(self, data: _ParameterReader) -> ValueTransform:
         first = int(data.array("u1", 1)[0])
         if first & ~(_UNIT | _OWN_SCALES):
             raise UnsupportedVersionError(f"value transform parameters of kind {first} need a later version")
@@ -333,7 +333,7 @@ class ValueTransform:
         )
 
 
-class _Parameters:
+class _ParameterReader:
     """Reads the transform's parameters in HEAD, in order. Raises `CorruptDataError` or `ValueError`."""
 
     def __init__(self, data: bytes) -> None:

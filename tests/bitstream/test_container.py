@@ -22,6 +22,7 @@ from learned_codec.errors import (
     TruncatedError,
 )
 from learned_codec.limits import Limits
+from tests.streams import CountingFile, FailingFile
 
 ID = bytes(range(8))
 MINIMAL = Header(width=64, height=64, weights_id=ID, quality_step=60)
@@ -33,18 +34,6 @@ def read_all(data):
     """Read the head, the end and every tile of `data`."""
     container = read(data)
     return [container.tile(i) for i in range(len(container.tiles))]
-
-
-class CountingFile(io.BytesIO):
-    """A file that notes which bytes were asked for."""
-
-    def __init__(self, data):
-        super().__init__(data)
-        self.requests = []
-
-    def read(self, size=-1):
-        self.requests.append((self.tell(), size))
-        return super().read(size)
 
 
 json_values = st.recursive(
@@ -88,9 +77,9 @@ def test_a_window_costs_one_request_for_the_head_and_one_per_tile():
     tiles = [bytes(10_000)] * 6
     file = CountingFile(write(GRID, tiles, metadata={"crs": "EPSG:4326"}))
     container = read_head(file)
-    assert file.requests == [(0, READ_AHEAD)]
+    assert file.reads == [(0, READ_AHEAD)]
     assert container.tile(3) == tiles[3]
-    assert file.requests[1:] == [(container.tiles[3].offset, container.tiles[3].size)]
+    assert file.reads[1:] == [(container.tiles[3].offset, container.tiles[3].size)]
 
 
 @settings(deadline=None)
@@ -102,32 +91,32 @@ def test_tiles_come_in_one_request_where_little_lies_between(lengths, wanted):
     payloads = [bytes([i]) * length for i, length in enumerate(lengths)]
     file = CountingFile(write(GRID, payloads))
     container = read_head(file)
-    file.requests.clear()
+    file.reads.clear()
     rest = sorted(wanted)
     while rest:
         batch = rest[: container.fetch(rest)]
-        fetched = len(file.requests)
+        fetched = len(file.reads)
         assert [bytes(container.tile(i)) for i in batch] == [payloads[i] for i in batch]
-        assert len(file.requests) == fetched  # nothing more was needed
+        assert len(file.reads) == fetched  # nothing more was needed
         first, last = (container.tiles[batch[i]] for i in (0, -1))
         # What didn't fit would have been too much, and what is read beyond the first tile is never too much.
-        assert len(batch) == 1 or sum(size for _, size in file.requests) <= READ_TOGETHER
-        spans = [(at, at + size) for at, size in file.requests]
+        assert len(batch) == 1 or sum(size for _, size in file.reads) <= READ_TOGETHER
+        spans = [(at, at + size) for at, size in file.reads]
         assert all(start - end > GAP for (_, end), (start, _) in itertools.pairwise(spans))
         assert all(first.offset <= start and end <= last.end for start, end in spans)
         needless = sum(end - start for start, end in spans) - sum(container.tiles[i].size for i in batch)
         assert needless <= GAP * (len(batch) - 1)
-        file.requests.clear()
+        file.reads.clear()
         rest = rest[len(batch) :]
 
 
 def test_long_metadata_from_a_file_that_gives_little_at_a_time():
-    class Slow(io.BytesIO):
+    class SlowInput(io.BytesIO):
         def read(self, size=-1):
             return super().read(min(size, 100))
 
     metadata = {"xmp": "x" * 20_000}
-    container = read_head(Slow(write(GRID, TILES, metadata=metadata)))
+    container = read_head(SlowInput(write(GRID, TILES, metadata=metadata)))
     assert container.metadata == metadata
     assert container.damaged_tiles() == ()
 
@@ -163,23 +152,23 @@ def test_fronts_are_read_alone():
     container = read_head(file)
     for front, end in enumerate(ENDS[0]):
         for i, tile in enumerate(LONG_TILES):
-            file.requests.clear()
+            file.reads.clear()
             kept = end if i % 2 else len(tile)
             assert container.tile(i, front) == tile[:kept]
             asked = [(container.tiles[i].offset, container.tiles[i].extent(front))]
-            assert file.requests == (asked if i > 1 else [])  # the others came with the head
+            assert file.reads == (asked if i > 1 else [])  # the others came with the head
             assert container.tiles[i].extent(front) <= kept + 8
     assert container.tile(3, 2) == LONG_TILES[3]  # there is no third front
-    file.requests.clear()
+    file.reads.clear()
     assert container.fetch(range(2, 6), 0) == 4
     # A short tile comes with the front behind it. Between the two pairs lies too much to be read for nothing.
-    assert [size for _, size in file.requests] == [307 + 104, 307 + 104]
-    file.requests.clear()
+    assert [size for _, size in file.reads] == [307 + 104, 307 + 104]
+    file.reads.clear()
     assert container.tile(4, 0) == LONG_TILES[4]
     assert container.tile(5, 0) == LONG_TILES[5][:100]
-    assert file.requests == []
+    assert file.reads == []
     assert container.tile(5) == LONG_TILES[5]
-    assert len(file.requests) == 1
+    assert len(file.reads) == 1
     assert container.damaged_tiles() == ()
 
 
@@ -518,27 +507,14 @@ def test_buffers_of_other_shapes():
         read(released)
 
 
-class Failing(io.BytesIO):
-    """A file whose reads fail from some byte on."""
-
-    def __init__(self, data, error, start):
-        super().__init__(data)
-        self.error, self.start = error, start
-
-    def read(self, size=-1):
-        if self.tell() + size > self.start:
-            raise self.error
-        return super().read(size)
-
-
 @pytest.mark.parametrize(
     "error", [OSError(5, "Input/output error"), TimeoutError("slow"), ValueError("closed"), EOFError()]
 )
 def test_a_file_that_cannot_be_read(error):
     data = write(GRID, [bytes(10_000)] * 6)
     with pytest.raises(FileError, match="can't be read"):
-        read_head(Failing(data, error, 0))
-    container = read_head(Failing(data, error, 20_000))
+        read_head(FailingFile(data, 0, error))
+    container = read_head(FailingFile(data, 20_000, error))
     assert len(container.tile(0)) == 10_000
     with pytest.raises(FileError):  # not damage: what lies there isn't known
         container.damaged_tiles()

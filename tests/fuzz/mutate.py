@@ -36,7 +36,7 @@ FLOATS = (
 
 
 @dataclass
-class Parts:
+class FileParts:
     """A file taken apart. `head` is the payload of HEAD; `before` are the chunks behind it, without INDX and tiles."""
 
     head: bytes
@@ -47,7 +47,7 @@ class Parts:
     index: bool | None = None  # whether there is one; None: if there are several tiles
 
     @classmethod
-    def of(cls, data: bytes) -> Parts:
+    def of(cls, data: bytes) -> FileParts:
         """Those of a good file."""
         container = read_head(data)
         before, at = [], len(chunks.MAGIC)
@@ -80,7 +80,7 @@ class Parts:
 def mutated(data: bytes, rng: random.Random, others: list[bytes]) -> tuple[str, bytes]:
     """The kind of a mutation, and a good file changed by one to three of its kind."""
     name = rng.choice(list(MUTATIONS))
-    parts = Parts.of(data)
+    parts = FileParts.of(data)
     for _ in range(rng.randint(1, 3)):
         MUTATIONS[name](parts, rng)
     result = parts.join()
@@ -92,7 +92,7 @@ def mutated(data: bytes, rng: random.Random, others: list[bytes]) -> tuple[str, 
 # -- the parts ---------------------------------------------------------------------------------------------------------
 
 
-def _header(parts: Parts, rng: random.Random) -> None:
+def _header(parts: FileParts, rng: random.Random) -> None:
     """One field, in its range or a little outside; where the fields don't fit together, the bytes."""
     try:
         header = Header.from_bytes(parts.head)
@@ -114,7 +114,7 @@ def _header(parts: Parts, rng: random.Random) -> None:
         parts.head = _bytes(parts.head, rng)
 
 
-def _parameters(parts: Parts, rng: random.Random) -> None:
+def _parameters(parts: FileParts, rng: random.Random) -> None:
     """One of the numbers of a value transform."""
     try:
         header = Header.from_bytes(parts.head)
@@ -128,7 +128,7 @@ def _parameters(parts: Parts, rng: random.Random) -> None:
         parts.head = replace(header, parameters=bytes(found)).to_bytes()
 
 
-def _chunks(parts: Parts, rng: random.Random) -> None:
+def _chunks(parts: FileParts, rng: random.Random) -> None:
     """Chunks that are new, twice, gone or in another order; an INDX that shouldn't be there, or isn't."""
     what = rng.randrange(6)
     if what == 0:
@@ -146,7 +146,7 @@ def _chunks(parts: Parts, rng: random.Random) -> None:
         parts.before += [(0xFF, b"")] * rng.choice((2, 255, 257))
 
 
-def _index(parts: Parts, rng: random.Random) -> None:
+def _index(parts: FileParts, rng: random.Random) -> None:
     entries = parts.truth() if parts.entries is None else parts.entries
     what = rng.randrange(5)
     if what == 0 or not entries:
@@ -167,7 +167,7 @@ def _index(parts: Parts, rng: random.Random) -> None:
     parts.entries = entries
 
 
-def _metadata(parts: Parts, rng: random.Random) -> None:
+def _metadata(parts: FileParts, rng: random.Random) -> None:
     found = {"nodata": 0, "crs": "EPSG:32633", "transform": [10.0, 0, 500000.0, 0, -10.0, 5e6]}
     for kind, payload in parts.before:
         if kind == chunks.META:
@@ -196,7 +196,7 @@ _TEXTS: tuple[Callable[[random.Random], str], ...] = (
 )
 
 
-def _mask(parts: Parts, rng: random.Random) -> None:
+def _mask(parts: FileParts, rng: random.Random) -> None:
     """What masks mean."""
     for at, (kind, payload) in enumerate(parts.before):
         if kind == chunks.MASK:
@@ -210,7 +210,7 @@ def _mask(parts: Parts, rng: random.Random) -> None:
     parts.before.append((chunks.MASK, bytes([rng.randrange(3), 0])))
 
 
-def _sides(parts: Parts, rng: random.Random) -> None:
+def _sides(parts: FileParts, rng: random.Random) -> None:
     """The masks of a tile: planes of every kind, their streams packed anew."""
     at = rng.randrange(len(parts.tiles))
     meaning = next((payload for kind, payload in parts.before if kind == chunks.MASK), b"\0")
@@ -267,7 +267,7 @@ def _stream(body: bytes, rng: random.Random) -> bytes:
     return varint.encode(max(0, len(packed) + (rng.choice((-1, 1, 2**40)) if rng.random() < 0.1 else 0))) + packed
 
 
-def _tiles(parts: Parts, rng: random.Random) -> None:
+def _tiles(parts: FileParts, rng: random.Random) -> None:
     """Payloads: changed, cut, empty, of another tile; the number of components; tiles gone or more."""
     at = rng.randrange(len(parts.tiles))
     what = rng.randrange(6)
@@ -285,7 +285,7 @@ def _tiles(parts: Parts, rng: random.Random) -> None:
         parts.tiles[at] = _bytes(parts.tiles[at], rng)
 
 
-MUTATIONS: dict[str, Callable[[Parts, random.Random], None]] = {
+MUTATIONS: dict[str, Callable[[FileParts, random.Random], None]] = {
     "HEAD": _header,
     "value transform": _parameters,
     "chunks": _chunks,

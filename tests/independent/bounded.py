@@ -75,7 +75,7 @@ def decode(payload: bytes, shape: tuple[int, int, int]) -> tuple[dict[int, NDArr
     head = Bytes(zlib.decompress(source.take(source.varint())))
     bands, numbers, meaning = [], {}, {}
     for _ in range(shape[0]):
-        bands.append(Band(head, bands))
+        bands.append(BandDecoder(head, bands))
     assert head.left == 0
     for band in bands:
         band.decode(source.take(band.length), shape[1], shape[2])
@@ -87,10 +87,10 @@ def decode(payload: bytes, shape: tuple[int, int, int]) -> tuple[dict[int, NDArr
     return numbers, meaning
 
 
-class Band:
+class BandDecoder:
     """A band's description, and then what it decodes to."""
 
-    def __init__(self, head: Bytes, before: list[Band]) -> None:
+    def __init__(self, head: Bytes, before: list[BandDecoder]) -> None:
         self.number, self.form = head.varint(), head.u8()
         self.step = float(head.array("<f8", 1)[0]) if self.form & 3 == 1 else 0.0
         folded = head.varint()

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from .container import Bytes, File, components, side
 
-Array = NDArray[Any]
+AnyArray = NDArray[Any]
 SAFETENSORS = {"F32": "<f4", "F16": "<f2", "I32": "<i4", "I16": "<i2", "I8": "i1"}
 
 
-def clip(x: Array, most: int) -> Array:
+def clip(x: AnyArray, most: int) -> AnyArray:
     """clip(x, a) of the document."""
     return np.clip(x, -most, most)
 
@@ -42,7 +42,7 @@ class EntropyDecoder:
         return k
 
 
-class Model:
+class ModelFile:
     """A model file."""
 
     def __init__(self, data: bytes) -> None:
@@ -64,7 +64,7 @@ class Model:
             below = [sum(counts[:k]) for k in range(n)] if n < 50 else np.cumsum([0, *counts[:-1]]).tolist()
             self.boundaries.append([(c * (2**24 - n) >> 18) + k for k, c in enumerate(below)] + [2**24])
 
-    def table(self, name: str, step: int) -> Array:
+    def table(self, name: str, step: int) -> AnyArray:
         """T(Q)."""
         table = self.tensors[f"exact.tables.{name}"].astype(np.int64)
         last = 128 * (self.config["levels"] - 1)
@@ -76,7 +76,7 @@ class Model:
 
     # -- layers --
 
-    def layer(self, name: str, x: Array) -> Array:
+    def layer(self, name: str, x: AnyArray) -> AnyArray:
         """(h, w, in) -> (h, w, out)."""
         weight, bias, shift = (
             self.tensors[f"exact.{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift")
@@ -91,12 +91,12 @@ class Model:
             sums = np.sum(parts, 0)
         return (sums + bias + (1 << shift - 1)) >> shift
 
-    def block(self, name: str, x: Array) -> Array:
+    def block(self, name: str, x: AnyArray) -> AnyArray:
         inner = clip(self.layer(f"{name}.depthwise", x), 1023)
         inner = np.clip(self.layer(f"{name}.expand", inner), 0, 1023)
         return clip(x + self.layer(f"{name}.project", inner), 1023)
 
-    def up(self, name: str, x: Array) -> Array:
+    def up(self, name: str, x: AnyArray) -> AnyArray:
         height, width, channels = x.shape
         y = clip(self.layer(name, x) + np.repeat(x, 4, 2), 1023)
         result = np.zeros((2 * height, 2 * width, channels), np.int64)
@@ -107,7 +107,7 @@ class Model:
 
     # -- groups --
 
-    def read(self, decoder: EntropyDecoder, bins: Array) -> Array:
+    def read(self, decoder: EntropyDecoder, bins: AnyArray) -> AnyArray:
         """The symbols of a group, in natural order, by their bins."""
         symbols, escapes = np.zeros(len(bins), np.int64), []
         for i in np.argsort(bins, kind="stable").tolist():
@@ -121,7 +121,7 @@ class Model:
             symbols[i] = decoder.read(ESCAPE) - 32767
         return symbols
 
-    def latents(self, decoders: list[EntropyDecoder], step: int, height: int, width: int, coded: Array) -> Array:
+    def latents(self, decoders: list[EntropyDecoder], step: int, height: int, width: int, coded: AnyArray) -> AnyArray:
         """(height, width, M) decoded latents of a component, in 256ths of a step, from the streams of its layers."""
         z = self.hyper_latents(decoders[0], step, height, width)
         features = self.features(z, step)[:height, :width]
@@ -171,12 +171,12 @@ class Model:
         """M."""
         return 256 * self.config["bands"]
 
-    def hyper_latents(self, decoder: EntropyDecoder, step: int, height: int, width: int) -> Array:
+    def hyper_latents(self, decoder: EntropyDecoder, step: int, height: int, width: int) -> AnyArray:
         shape = -(-height // 4), -(-width // 4), self.config["hyper_latents"]
         bins = np.broadcast_to(scale_bins(self.table("hyper_log2_scale", step)), shape)
         return self.read(decoder, bins.reshape(-1)).reshape(shape)
 
-    def features(self, z: Array, step: int) -> Array:
+    def features(self, z: AnyArray, step: int) -> AnyArray:
         x = clip((z * self.table("input_scale", step) + self.table("input_bias", step) + 2**11) >> 12, 1023)
         x = self.block("hyper_synthesis.block", self.up("hyper_synthesis.up1", x))
         x = np.maximum(self.up("hyper_synthesis.up2", x), 0)
@@ -189,7 +189,7 @@ class Model:
         """(v, u) of each latent: half waves down a column and along a row."""
         return [(int(at) // 16 % 16, int(at) % 16) for at in self.tensors["transforms.components"]]
 
-    def coded(self, visible: Array) -> Array:
+    def coded(self, visible: AnyArray) -> AnyArray:
         """(h16, w16, M), 1 where a latent is coded; `visible` (height, width) pixels."""
         height, width = (-(-n // 16) for n in visible.shape)
         padded = np.zeros((16 * height, 16 * width), bool)
@@ -208,18 +208,18 @@ class Model:
 ESCAPE = [k << 8 for k in range(2**16 + 1)]
 
 
-def power(logarithm: Array) -> Array:
+def power(logarithm: AnyArray) -> AnyArray:
     """pow(l)."""
     mantissa = np.round(2.0 ** (15 + (logarithm % 256) / 256))
     return mantissa * 2.0 ** (logarithm // 256 - 15)
 
 
-def scale_bins(logarithm: Array) -> Array:
+def scale_bins(logarithm: AnyArray) -> AnyArray:
     """The bins of logarithms of scales."""
     return np.clip((logarithm + 832 + 16) >> 5, 0, 92)
 
 
-def decode(file: File, model: Model) -> Iterable[list[Array]]:
+def decode(file: File, model: ModelFile) -> Iterable[list[AnyArray]]:
     """For each tile the decoded latents of its coded components."""
     for index in range(len(file.tiles)):
         valid, payload, shown = side(file, index)
@@ -242,7 +242,9 @@ def decode(file: File, model: Model) -> Iterable[list[Array]]:
         yield decoded(payload, model, file.quality_step, (-(-height // 16), -(-width // 16)), coded, count)
 
 
-def decoded(payload: bytes, model: Model, step: int, size: tuple[int, int], coded: Array, count: int) -> list[Array]:
+def decoded(
+    payload: bytes, model: ModelFile, step: int, size: tuple[int, int], coded: AnyArray, count: int
+) -> list[AnyArray]:
     """The decoded latents of `count` components in a payload that has nothing else."""
     source = Bytes(payload)
     lengths = source.varint(), source.varint()

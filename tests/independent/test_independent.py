@@ -13,20 +13,20 @@ import pytest
 import learned_codec
 from learned_codec import bitstream, selftest
 from learned_codec.codec import encode_source
-from learned_codec.models.model import Model as TheirModel
+from learned_codec.models.model import Model
 from learned_codec.values.arrays import ArraySource
 from tests.independent.container import Bytes, components, crc32c, parse, plane, side
-from tests.independent.latents import Model, decode, decoded
+from tests.independent.latents import ModelFile, decode, decoded
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 WEIGHTS = resources.files("learned_codec") / "models" / "weights"
 
 
 @pytest.fixture(scope="module")
-def models() -> dict[bytes, Model]:
+def models() -> dict[bytes, ModelFile]:
     """By weights id, from the files of the package."""
     found = [path.read_bytes() for path in WEIGHTS.iterdir() if path.name.endswith(".safetensors")]
-    return {hashlib.sha256(data).digest()[:8]: Model(data) for data in found}
+    return {hashlib.sha256(data).digest()[:8]: ModelFile(data) for data in found}
 
 
 def test_crc() -> None:
@@ -37,11 +37,11 @@ Compare = Callable[[bytes], None]
 
 
 @pytest.fixture
-def compare(models: dict[bytes, Model], monkeypatch: pytest.MonkeyPatch) -> Compare:
+def compare(models: dict[bytes, ModelFile], monkeypatch: pytest.MonkeyPatch) -> Compare:
     """Checks that both decoders find the same latents in a file."""
     theirs: list[list[np.ndarray]] = []
 
-    def recorded(self: TheirModel, *arguments: Any) -> list[np.ndarray]:
+    def recorded(self: Model, *arguments: Any) -> list[np.ndarray]:
         found = method(self, *arguments)
         theirs.append([np.round(256 * np.asarray(latents)).astype(int) for latents in found])
         return found
@@ -56,8 +56,8 @@ def compare(models: dict[bytes, Model], monkeypatch: pytest.MonkeyPatch) -> Comp
             for latents, expected in zip(one, other, strict=True):
                 np.testing.assert_array_equal(latents, expected)
 
-    method = TheirModel.decode
-    monkeypatch.setattr(TheirModel, "decode", recorded)
+    method = Model.decode
+    monkeypatch.setattr(Model, "decode", recorded)
     return run
 
 
@@ -93,7 +93,7 @@ def test_fronts(compare: Compare) -> None:
         compare(data)
 
 
-def test_golden_vectors(models: dict[bytes, Model]) -> None:
+def test_golden_vectors(models: dict[bytes, ModelFile]) -> None:
     for vector in selftest.vectors():
         model = models[bytes.fromhex(vector["weights_id"])]
         coded = np.ones((vector["height"], vector["width"], model.channels), int)
@@ -134,11 +134,11 @@ def test_opacity_of_16_bits() -> None:
     """Two planes; a pixel is hidden if both of its bytes are 0."""
     opacity = np.random.default_rng(0).choice(np.array([0, 1, 255, 256, 257, 65535], np.uint16), (37, 51))
 
-    class Source(ArraySource):
+    class WithOpacity(ArraySource):
         def read_plane(self, rows: slice, columns: slice) -> Any:
             return opacity[rows, columns]
 
-    source = Source(np.full((37, 51), 9, np.uint16) + opacity)
+    source = WithOpacity(np.full((37, 51), 9, np.uint16) + opacity)
     source.plane = "alpha"
     valid, _, _ = side(parse(encode_source(source, max_error=0)), 0)
     np.testing.assert_array_equal(valid, opacity > 0)

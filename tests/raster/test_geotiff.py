@@ -40,6 +40,7 @@ from learned_codec.raster.radar import radar_unit
 from learned_codec.raster.sink_spec import SinkSpec
 from learned_codec.values.mask import MaskSpec, Side
 from tests.geotiffs import FILES, describe, spec_of, write
+from tests.streams import CountingFile, Pipe
 
 UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
 
@@ -657,22 +658,11 @@ def test_values_that_no_float32_is(tmp_path: Path, value: float) -> None:
 # --- how it is read ---
 
 
-class Counting(io.BytesIO):
-    """Counts the bytes that are read."""
-
-    taken = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(size)
-        self.taken += len(data)
-        return data
-
-
 def test_windows_are_read_lazily(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     values = np.random.default_rng(0).integers(0, 65536, (3, 1024, 1024), dtype=np.uint16)
     write(path, values, tiled=True, blockxsize=128, blockysize=128, **UTM).close()
-    stream = Counting(path.read_bytes())
+    stream = CountingFile(path.read_bytes())
     total = len(stream.getvalue())
     with open_source(stream) as source:
         found = source.read(slice(300, 400), slice(500, 501))
@@ -687,10 +677,6 @@ def test_windows_are_read_lazily(tmp_path: Path) -> None:
 def test_streams_that_cannot_seek(noise: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     write(path, noise[:3], **UTM).close()
-
-    class Pipe(io.BytesIO):
-        def seekable(self) -> bool:
-            return False
 
     offset = io.BytesIO(b"before" + path.read_bytes())
     offset.seek(6)

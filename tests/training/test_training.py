@@ -57,6 +57,10 @@ refinement_rate = 1.0
 """
 
 
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
 @pytest.fixture(autouse=True)
 def few_crops_for_the_transform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "TRANSFORM_CROPS", 64)
@@ -98,9 +102,6 @@ def test_two_runs_are_the_same_and_so_is_a_resumed_one(
     first = run(root, tmp_path / "a")
     assert first["step"] == 20
     assert same(first["network"], run(root, tmp_path / "b")["network"])
-
-    class KilledError(Exception):
-        pass
 
     step = trainer.Trainer.train_step
 
@@ -608,9 +609,6 @@ def test_a_models_name_is_a_start() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*")
 def test_weights_are_there_before_the_slower_steps(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class KilledError(Exception):
-        pass
-
     def killed(*_: object) -> None:
         raise KilledError
 

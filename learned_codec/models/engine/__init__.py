@@ -10,10 +10,10 @@ from functools import lru_cache
 
 from learned_codec.errors import InvalidInputError, MissingDependencyError, ModelError
 
-from .interface import VECTOR, Array, Engine, Input, Network, Operations, Program, Tensor
+from .interface import VECTOR, Array, Engine, Input, NetworkFunction, Operations, Program, Tensor
 from .probe import sums_are_exact
 
-__all__ = ["VECTOR", "Array", "Engine", "Input", "Network", "Operations", "Program", "Tensor", "engine_for"]
+__all__ = ["VECTOR", "Array", "Engine", "Input", "NetworkFunction", "Operations", "Program", "Tensor", "engine_for"]
 
 
 @lru_cache(maxsize=8)

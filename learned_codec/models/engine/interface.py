@@ -58,7 +58,7 @@ class Operations(Protocol):
         """Repeat every value `times` x `times`."""
 
 
-Network = Callable[[Operations, Sequence[Tensor]], Sequence[Tensor]]
+NetworkFunction = Callable[[Operations, Sequence[Tensor]], Sequence[Tensor]]
 """A function of input tensors that uses only the given operations."""
 
 VECTOR = (1, 1)
@@ -97,7 +97,7 @@ class Engine(Protocol):
 
     def build(
         self,
-        network: Network,
+        network: NetworkFunction,
         inputs: Sequence[Input],
         *,
         exact: bool,
@@ -110,7 +110,7 @@ class Engine(Protocol):
         network with inputs of many sizes is best built once for `any_size`.
         """
 
-    def build_integers(self, network: Network, inputs: Sequence[Input]) -> Program:
+    def build_integers(self, network: NetworkFunction, inputs: Sequence[Input]) -> Program:
         """Build a network of integers: sums below 2^24 are exact.
 
         The program's results are (height, width, channels). Whatever arithmetic runs it, they are the same.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .interface import Array, Input, Network, Program, Tensor
+from .interface import Array, Input, NetworkFunction, Program, Tensor
 
 MOST_PRODUCTS = 1 << 18
 """The multiplications of one matrix product. BLAS libraries split larger ones over threads of their own."""
@@ -21,7 +21,7 @@ STRIP = 512
 """Positions that are worked on together where products are few: what they need fits a processor's cache."""
 
 
-def build(network: Network, inputs: Sequence[Input]) -> Program:
+def build(network: NetworkFunction, inputs: Sequence[Input]) -> Program:
     """As `Engine.build_integers`."""
     operations = NumpyOperations()
 

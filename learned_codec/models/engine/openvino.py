@@ -18,7 +18,7 @@ from ..device import cores, trim
 from .forks import gate
 from .import_openvino import openvino as ov
 from .import_openvino import opset13 as op
-from .interface import Array, Input, Network, Program
+from .interface import Array, Input, NetworkFunction, Program
 from .numpy import build as on_numpy
 from .probe import sums_are_exact
 
@@ -77,13 +77,13 @@ class OpenVino:
 
     def build(
         self,
-        network: Network,
+        network: NetworkFunction,
         inputs: Sequence[Input],
         *,
         exact: bool,
         channels_last: bool = False,
         any_size: bool = False,
-    ) -> _Program:
+    ) -> _OpenVinoProgram:
         """As `Engine.build`."""
 
         def graph() -> Any:
@@ -96,13 +96,13 @@ class OpenVino:
 
         precision = "f32" if exact else self._short
         settings = self._settings | {"INFERENCE_PRECISION_HINT": precision}
-        return _Program(graph, inputs, settings, self._most, 0 if any_size else MOST_SIZES)
+        return _OpenVinoProgram(graph, inputs, settings, self._most, 0 if any_size else MOST_SIZES)
 
-    def build_integers(self, network: Network, inputs: Sequence[Input]) -> Program:
+    def build_integers(self, network: NetworkFunction, inputs: Sequence[Input]) -> Program:
         """As `Engine.build_integers`."""
         return _Integers(on_numpy(network, inputs), self._integers(network, inputs), self, self._uncompiled)
 
-    def _integers(self, network: Network, inputs: Sequence[Input]) -> _Program:
+    def _integers(self, network: NetworkFunction, inputs: Sequence[Input]) -> _OpenVinoProgram:
         return self.build(network, inputs, exact=True, channels_last=True)
 
     @cached_property
@@ -112,7 +112,7 @@ class OpenVino:
 
     def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:
         """As `Engine.prepare`."""
-        found = [program for program in programs if isinstance(program, _Program | _Integers)]
+        found = [program for program in programs if isinstance(program, _OpenVinoProgram | _Integers)]
         waiting = [program for program in found if not program.is_ready(height, width)]
         if self._threads == 1 or len(waiting) < 2:
             for program in waiting:
@@ -166,7 +166,7 @@ def _run(model: Any, arrays: Sequence[Array]) -> list[Array]:
     return found
 
 
-class _Program:
+class _OpenVinoProgram:
     """A network, compiled by the process that calls it when it does: for the first sizes each, then for any size.
 
     Where all sizes are known, products are a quarter faster and layers share memory.
@@ -235,7 +235,7 @@ class _Program:
 class _Integers:
     """A network of integers: on NumPy at first, then compiled."""
 
-    def __init__(self, at_first: Program, compiled: _Program, engine: OpenVino, uncompiled: int) -> None:
+    def __init__(self, at_first: Program, compiled: _OpenVinoProgram, engine: OpenVino, uncompiled: int) -> None:
         """It is computed at so many positions `uncompiled`, and always if the `engine` isn't exact."""
         self._at_first, self._compiled, self._engine, self._left = at_first, compiled, engine, uncompiled
 

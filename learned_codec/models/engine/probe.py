@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .interface import Array, Input, Network, Operations, Program, Tensor
+from .interface import Array, Input, NetworkFunction, Operations, Program, Tensor
 
 SIZE, CHANNELS = 12, 192
 """Sizes as in real use, so that the engine chooses the same algorithms."""
@@ -15,7 +15,7 @@ LARGE = 16411.0
 """A number of 15 bits: every format shorter than float32 rounds it."""
 
 
-def sums_are_exact(build: Callable[[Network, Sequence[Input]], Program]) -> bool:
+def sums_are_exact(build: Callable[[NetworkFunction, Sequence[Input]], Program]) -> bool:
     """Whether pointwise and depthwise sums of up to 24 bits are exact in networks built by `build`.
 
     That is an engine's `build_integers`.

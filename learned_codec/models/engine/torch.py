@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .interface import Array, Input, Network, Program
+from .interface import Array, Input, NetworkFunction, Program
 
 
 class Torch:
@@ -23,7 +23,7 @@ class Torch:
 
     def build(
         self,
-        network: Network,
+        network: NetworkFunction,
         inputs: Sequence[Input],
         *,
         exact: bool,
@@ -43,7 +43,7 @@ class Torch:
 
         return run
 
-    def build_integers(self, network: Network, inputs: Sequence[Input]) -> Program:
+    def build_integers(self, network: NetworkFunction, inputs: Sequence[Input]) -> Program:
         """As `Engine.build_integers`."""
         return self.build(network, inputs, exact=True, channels_last=True)
 
