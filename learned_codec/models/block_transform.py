@@ -12,11 +12,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.dct import dct
 from learned_codec.errors import WeightsError
 
 from .config import BLOCK
 from .engine import Array
-from .lapping import HALF, PART, dct, filter_boundaries, over_columns, over_rows
+from .lapping import HALF, PART, filter_boundaries, over_columns, over_rows
 from .shape_adaptive import Shape
 from .weights import Parameters, Weights
 
@@ -44,7 +45,7 @@ def separable_basis(bands: int) -> NDArray[np.float64]:
     variance, such as horizontal with vertical ones or colours with greys. Each component alone is sparse; their
     mixtures are not.
     """
-    basis: NDArray[np.float64] = np.einsum("cb,ui,vj->cuvbij", colour_axes(bands), dct(), dct())
+    basis: NDArray[np.float64] = np.einsum("cb,ui,vj->cuvbij", colour_axes(bands), dct(BLOCK), dct(BLOCK))
     return basis.reshape(-1, bands, BLOCK, BLOCK)
 
 
@@ -126,7 +127,7 @@ class BlockTransform:
     def _to_latents(self, planes: Array, latents: Array) -> None:
         """The DCT of blocks, into (h, w, latents)."""
         height, width, _ = latents.shape
-        basis = dct().astype(np.float32)
+        basis = dct(BLOCK).astype(np.float32)
         rows = _along_columns(basis, planes)
         blocks = np.matmul(rows.reshape(self.bands, height * BLOCK, width, BLOCK), basis.T)
         turned = blocks.reshape(self.bands, height, BLOCK, width, BLOCK).transpose(1, 3, 0, 2, 4)
@@ -139,7 +140,7 @@ class BlockTransform:
         blocks = latents.take(self._source, axis=2)
         blocks *= (self.inverse if scale is None else self.inverse * scale)[self._source]
         turned = blocks.reshape(height, width, self.bands, BLOCK, BLOCK).transpose(2, 0, 3, 1, 4)
-        basis = dct().astype(np.float32)
+        basis = dct(BLOCK).astype(np.float32)
         rows = np.matmul(turned.reshape(self.bands, height * BLOCK, width, BLOCK), basis)
         planes[...] = _mixed(_along_columns(basis.T, rows.reshape(planes.shape)), colour_axes(self.bands).T)
 

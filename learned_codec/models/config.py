@@ -9,7 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 16
+from learned_codec import limits
+
+BLOCK = limits.BLOCK
 """Pixels per side of the block behind one latent position (the stride of the analysis)."""
 
 HYPER_STRIDE = 4

@@ -10,9 +10,6 @@ Processing 51(6), 2003: the filter is butterflies around a half-size matrix. Her
 
 from __future__ import annotations
 
-import math
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,16 +23,6 @@ HALF = BLOCK // 2
 PART = 512
 """Columns in one matrix product. BLAS libraries split larger products over threads of their own, and the number of
 threads is the caller's to choose."""
-
-
-@lru_cache(maxsize=BLOCK)
-def dct(length: int = BLOCK) -> NDArray[np.float64]:
-    """The orthonormal DCT-II of `length` values, (length, length)."""
-    k, n = np.arange(length)[:, None], np.arange(length)
-    matrix: NDArray[np.float64] = np.cos(math.pi / length * (n + 0.5) * k) * (2 / length) ** 0.5
-    matrix[0] /= 2**0.5
-    matrix.flags.writeable = False
-    return matrix
 
 
 def filter_boundaries(

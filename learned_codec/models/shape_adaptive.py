@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.dct import dct
+
 from .config import BLOCK
-from .lapping import dct
 
 Values = Any
 """A numpy array or a torch tensor."""
@@ -145,12 +146,12 @@ class Shape:
         present, count = self._present(x)
         mean = _sum(x * present) / count
         z = self.rows.transform(self.columns.transform(((x - mean) * present).swapaxes(2, 3)).swapaxes(2, 3))
-        basis = _like(dct(), x)
+        basis = _like(dct(BLOCK), x)
         return basis.T @ _with_first(z, mean * count**0.5) @ basis
 
     def _inverse(self, x: Values) -> Values:
         _, count = self._present(x)
-        basis = _like(dct(), x)
+        basis = _like(dct(BLOCK), x)
         z = basis @ x @ basis.T
         rest = self._pixels(_with_first(z, 0.0))
         # The pixels' mean is zero, and that determines coefficient zero.

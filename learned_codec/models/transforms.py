@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from learned_codec.dct import dct
+
 from .block_transform import BlockTransform, colour_axes
 from .condition import SLOPES
 from .config import BLOCK, CONTEXT_CLAMP, INPUT_FACTOR, PATCH, SLOPE, ModelConfig
-from .lapping import dct
 from .layers import Lapping, ResidualBlock, interpolate
 from .shape_adaptive import Shape
 
@@ -41,7 +42,7 @@ class LappedTransform(nn.Module):
         self.register_buffer("forward_factors", torch.ones(count))
         self.register_buffer("inverse_factors", torch.ones(count))
         self.pre_filter, self.post_filter = Lapping(), Lapping(columns_first=True)
-        for name, array in (("basis", dct()), ("axes", colour_axes(bands))):
+        for name, array in (("basis", dct(BLOCK)), ("axes", colour_axes(bands))):
             self.register_buffer(name, torch.from_numpy(np.asarray(array, np.float32)), persistent=False)
 
     def take(self, transform: BlockTransform) -> None:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from learned_codec.dct import dct
 from learned_codec.models.block_transform import BlockTransform, separable_basis
 from learned_codec.models.config import BLOCK, order_of_components
-from learned_codec.models.lapping import SUPPORT, dct
+from learned_codec.models.lapping import SUPPORT
 from learned_codec.models.layers import Lapping
 from learned_codec.models.network import Network
 
@@ -30,7 +31,7 @@ def pre_filter(correlation: Tensor) -> Tensor:
     """
     lag = torch.arange(SUPPORT)
     source = correlation.double()[(lag[:, None] - lag).abs()]
-    transform = torch.from_numpy(dct().copy())
+    transform = torch.from_numpy(dct(BLOCK).copy())
     middle = torch.eye(BLOCK // 2, dtype=torch.float64, requires_grad=True)
 
     def cost() -> Tensor:

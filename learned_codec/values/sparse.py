@@ -7,11 +7,12 @@ sparse reconstructions", 2006).
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from learned_codec.dct import dct
 
 SIDE = 16
 """Pixels a side of a transform's block, as in the models."""
@@ -75,20 +76,11 @@ def _project(
     blocks, there = row[mixed].swapaxes(1, 2), known[mixed].swapaxes(1, 2)  # (blocks, bands, 16, 16)
     count, bands = blocks.shape[:2]
     components = blocks if axes is None else (axes @ blocks.reshape(count, bands, -1)).reshape(blocks.shape)
-    coefficients = _cosines() @ components @ _cosines().T
+    basis = dct(SIDE).astype(np.float32)
+    coefficients = basis @ components @ basis.T
     small = np.abs(coefficients) < threshold
     small[:, :, 0, 0] = False
     coefficients[small] = 0
-    components = _cosines().T @ coefficients @ _cosines()
+    components = basis.T @ coefficients @ basis
     again = components if axes is None else (axes.T @ components.reshape(count, bands, -1)).reshape(blocks.shape)
     row[mixed] = np.where(there, blocks, again).swapaxes(1, 2)
-
-
-@cache
-def _cosines() -> NDArray[np.float32]:
-    """(16, 16): the rows of the orthonormal discrete cosine transform."""
-    order, place = np.arange(SIDE)[:, None], np.arange(SIDE)
-    rows = np.cos(np.pi * (2 * place + 1) * order / (2 * SIDE)) * np.sqrt(2 / SIDE)
-    rows[0] /= np.sqrt(2)
-    found: NDArray[np.float32] = rows.astype(np.float32)
-    return found

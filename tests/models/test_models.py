@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import learned_codec
+from learned_codec.dct import dct
 from learned_codec.demo import landscape
 from learned_codec.errors import InvalidInputError, UnknownModelError, WeightsError
 from learned_codec.models import complexity, registry, weights
 from learned_codec.models.block_transform import separable_basis
 from learned_codec.models.config import BLOCK, HALO, PASSES, ModelConfig
 from learned_codec.models.entropy_model import EntropyModel
-from learned_codec.models.lapping import SUPPORT, dct
+from learned_codec.models.lapping import SUPPORT
 from learned_codec.models.layers import Lapping
 from learned_codec.models.model import Model
 from learned_codec.models.network import Network
@@ -89,7 +90,7 @@ def test_the_post_filter_undoes_the_pre_filter(
 def test_lapping_gains_what_the_literature_says(lapping: tuple[Lapping, Lapping]) -> None:
     """Coding gain on the usual model of pixels, a first-order process with correlation 0.95."""
     source = 0.95 ** (torch.arange(SUPPORT)[:, None] - torch.arange(SUPPORT)).abs().double()
-    transform = torch.from_numpy(dct().copy())
+    transform = torch.from_numpy(dct(BLOCK).copy())
 
     def gain(boundary: torch.Tensor) -> float:
         ends = torch.eye(8, dtype=torch.float64)
@@ -103,7 +104,7 @@ def test_lapping_gains_what_the_literature_says(lapping: tuple[Lapping, Lapping]
 
 def test_the_dct_of_a_cosine() -> None:
     n = np.arange(16)
-    assert np.allclose(dct() @ np.cos(np.pi / 16 * (n + 0.5) * 3), 8**0.5 * (n == 3))
+    assert np.allclose(dct(BLOCK) @ np.cos(np.pi / 16 * (n + 0.5) * 3), 8**0.5 * (n == 3))
 
 
 def test_the_channel_groups_share_the_strong_components() -> None:

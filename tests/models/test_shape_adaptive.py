@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import learned_codec
+from learned_codec.dct import dct
 from learned_codec.models import registry
-from learned_codec.models.lapping import SUPPORT, dct
+from learned_codec.models.config import BLOCK
+from learned_codec.models.lapping import SUPPORT
 from learned_codec.models.layers import Lapping
 from learned_codec.models.model import Model
 from learned_codec.models.shape_adaptive import Shape
@@ -82,7 +84,7 @@ def test_there_are_as_many_coefficients_as_pixels(mask: np.ndarray) -> None:
     np.testing.assert_array_equal(coded.sum(2), support.sum((2, 3)))
     x = np.random.default_rng(1).random(mask.shape, np.float32)
     stand_ins = shape.to_whole(x).reshape(coded.shape[0], 16, coded.shape[1], 16).swapaxes(1, 2)
-    coefficients = (dct() @ stand_ins @ dct().T).reshape(*shape.boundary.shape, 256)
+    coefficients = (dct(BLOCK) @ stand_ins @ dct(BLOCK).T).reshape(*shape.boundary.shape, 256)
     boundary = shape.boundary[..., None]
     assert np.abs(coefficients * (boundary & ~coded)).max() < 1e-5
     # A block's shape is its own matter: a region and a part of it agree.
