@@ -363,7 +363,7 @@ def _files() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
 
 
 def _header(side: int, bands: int, tile_code: int = 0) -> bitstream.Header:
-    """That of a square image: of an RGB picture, or else of a raster of uint16 with one component."""
+    """The header of a square image: an RGB picture, or else a raster of uint16 with one component."""
     dtype, transform, parameters = np.dtype(np.uint8), 0, b""
     card = registry.default(3 if bands == 3 else 1)
     if bands != 3:

@@ -27,7 +27,7 @@ RGB, MONO = (registry.default(bands) for bands in (3, 1))
 
 
 def header(components: int = 1, **fields: Any) -> Header:
-    """An RGB picture's, or with `bands` that of a raster of uint16 with so many components."""
+    """The header of an RGB picture, or with `bands` of a raster of uint16 with this number of components."""
     if "bands" not in fields:
         return Header(weights_id=bytes.fromhex(RGB.weights_id), quality_step=0, **fields)
     bands = fields["bands"]

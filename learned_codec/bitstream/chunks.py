@@ -41,7 +41,7 @@ class Front(NamedTuple):
 
     @classmethod
     def of(cls, payload: bytes, length: int) -> Front:
-        """That of a TILE chunk with this payload."""
+        """The front of a TILE chunk with this payload that has `length` bytes."""
         return cls(length, _crc(Chunk(TILE, 0, len(payload)).prefix + payload[:length]))
 
 
@@ -102,9 +102,9 @@ class Chunk(NamedTuple):
         return payload
 
     def check_front(self, front: int, data: bytes) -> memoryview:
-        """The front with this number, from `data`: so much of this chunk as `extent` says.
+        """The front with this number, from `data`: the first `extent` bytes of this chunk.
 
-        Raises as `check`. Nothing is said of the bytes behind it.
+        Raises as `check`. The bytes behind it are not checked.
         """
         return self._checked(data, *self.fronts[front])
 

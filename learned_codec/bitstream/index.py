@@ -12,7 +12,7 @@ from . import varint
 from .chunks import CRC_SIZE, TILE, Chunk, Front
 
 LONG = 2**14
-"""Payloads of so many bytes have fronts. To read fewer bytes takes hardly longer than to ask for them."""
+"""Payloads of at least this many bytes have fronts. Reading fewer takes hardly longer than asking for them."""
 
 MAX_FRONTS = 2
 """The most fronts that a tile has."""
@@ -22,14 +22,14 @@ MAX_BYTES = varint.MAX_BYTES + MAX_FRONTS * (varint.MAX_BYTES + CRC_SIZE)
 
 
 class Entry(NamedTuple):
-    """What INDX says of a tile: the length of its payload, and its fronts, from short to long."""
+    """A tile's entry in INDX: the length of its payload, and its fronts, from short to long."""
 
     length: int
     fronts: tuple[Front, ...] = ()
 
     @classmethod
     def of(cls, payload: bytes, ends: Iterable[int] = ()) -> "Entry":
-        """That of a payload whose fronts end at `ends`, in ascending order. Short payloads have none."""
+        """The entry of a payload whose fronts end at `ends`, in ascending order. Short payloads have none."""
         fronts = tuple(Front.of(payload, end) for end in ends) if len(payload) >= LONG else ()
         return cls(len(payload), fronts)
 
@@ -48,7 +48,7 @@ def encode(entries: Sequence[Entry]) -> bytes:
 
 
 def decode(payload: bytes, count: int) -> list[Entry]:
-    """What a payload says of `count` tiles.
+    """The entries of `count` tiles, from the payload of INDX.
 
     Raises `CorruptDataError` if it has another number of them or a front is longer than its tile, and
     `UnsupportedVersionError` for too many fronts.

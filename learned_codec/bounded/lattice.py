@@ -117,7 +117,7 @@ class Level:
 
 
 def _framed(values: Floats, size: tuple[int, int]) -> Floats:
-    """With the last rows and columns repeated up to a margin around (h, w)."""
+    """The values with their outermost rows and columns repeated, up to a margin around (h, w)."""
     height, width = values.shape
     result = np.empty((size[0] + 2 * MARGIN, size[1] + 2 * MARGIN), values.dtype)
     inside = result[MARGIN : MARGIN + height]

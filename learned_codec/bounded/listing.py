@@ -20,7 +20,7 @@ AS_IT_IS, LEFT, ABOVE, BITS = range(4)
 DICTIONARY = 2**22
 
 SAMPLE = 2**15
-"""So many numbers go through a fast compressor, zlib, to estimate what LZMA would reach."""
+"""How many numbers go through a fast compressor, zlib, to estimate what LZMA would reach."""
 
 STRETCHES = 4
 """They are taken from this number of places in the plane."""
@@ -29,8 +29,8 @@ BETTER, BETTER_IF_EVEN = 1.1, 2.0
 """How many times as small as zlib's estimate LZMA's result may be: for numbers as they are, and for even planes."""
 
 FLATTEST = 100
-"""zlib at its fastest makes one byte of some 200 at best, LZMA one of any number. So an estimate may be too high by one
-byte for each so many bytes of numbers: half of zlib's best."""
+"""zlib at its fastest makes one byte of at most 200, where LZMA needs next to none. So an estimate may be too high by
+up to one byte for each 100 bytes of numbers, and LZMA is tried nevertheless."""
 
 NOISE = 0.97
 """LZMA is tried only where it may take less than this share of the plain bits."""
@@ -109,7 +109,7 @@ def _from_bits(data: bytes, shape: tuple[int, int], count: int) -> NDArray[np.in
 
 
 def _form(numbers: NDArray[np.int64], kind: int, width: int) -> NDArray[np.int64]:
-    """What is packed."""
+    """The numbers that are packed: as they are, or differences."""
     if kind == AS_IT_IS:
         return numbers
     return np.diff(numbers, axis=1 if kind == LEFT else 0, prepend=0) & (1 << 8 * width) - 1

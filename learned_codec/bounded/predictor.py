@@ -26,13 +26,13 @@ LINEAR = 1 + len(EIGHT)
 """How many features of a reference are differences of its values; one more, a quotient, follows them."""
 
 TELLING = 1 + NEAREST
-"""So many of these, the first ones, count in the context by their magnitudes."""
+"""How many of these count in the context, by their magnitudes: the first ones."""
 
 FINENESS = 4
 """Features that are quotients count in parts of a value: quarters."""
 
 BUSY = 8
-"""So many of the plane's own features, the first ones, count in the context by their magnitudes."""
+"""How many of the plane's own features count in the context, by their magnitudes: the first ones."""
 
 SMALL, LARGEST = 2**10 - 1, 2**16 - 1
 """Products of differences up to the first are exact in float32. In quotients, differences count up to the second."""

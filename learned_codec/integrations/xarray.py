@@ -69,8 +69,8 @@ class LciBackend(BackendEntrypoint):
         Raises the errors of `learned_codec.open`.
         """
         reader = learned_codec.open(filename_or_obj)
-        # A local file is opened again for each window, as a process can have only so many open. A remote one isn't, as
-        # that would take further requests.
+        # A local file is opened again for each window, as a process can have only a limited number
+        # open. A remote one isn't, as that would take further requests.
         remote = isinstance(filename_or_obj, str) and "://" in filename_or_obj
         with nullcontext() if remote else reader:
             shape, metadata = (reader.bands, reader.height, reader.width), reader.metadata

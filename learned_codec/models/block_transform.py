@@ -71,7 +71,7 @@ class BlockTransform:
 
     @classmethod
     def of(cls, weights: Weights) -> BlockTransform:
-        """That of a weights file. Raises `WeightsError` if the file lacks a part of it, or a shape is wrong."""
+        """The transform of a weights file. Raises `WeightsError` if a part is missing or a shape is wrong."""
         bands, latents = weights.config.bands, weights.config.latents
         parameters = Parameters(weights.tensors, "transforms")
         components = parameters.get("components", latents).astype(np.intp)

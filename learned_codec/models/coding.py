@@ -30,7 +30,7 @@ class TileEncoder:
 
     @property
     def groups(self) -> list[tuple[NDArray[np.int32], NDArray[np.intp]]]:
-        """Those of all layers."""
+        """The groups of all layers, as `entropy.Encoder.groups`."""
         return [group for layer in self.layers for group in layer.groups]
 
     @property
@@ -133,5 +133,5 @@ def _add(decoded: Array, places: NDArray[np.intp], symbols: NDArray[np.int32]) -
 
 
 def _hyper_runs(level: LevelTables, height: int, width: int) -> Runs:
-    """The hyper-latents of so many positions, bin by bin."""
+    """The hyper-latents of (height, width) positions, bin by bin."""
     return Runs.of(np.tile(level.hyper_bins, height * width))

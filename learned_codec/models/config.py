@@ -24,8 +24,8 @@ PASSES = (4, 2, 1)
 """In how many passes each layer is coded."""
 
 PASS_ORDER = (0, 3, 1, 2)
-"""Of four passes, each one's position (2*row + column in its 2x2 neighbourhood) for group 0; group g is g passes
-ahead."""
+"""The position (2*row + column in its 2x2 neighbourhood) at which each of four passes codes group 0. Group g is g
+passes ahead."""
 
 MEANS = 1
 """Layers from this one on have no means: those would explain a hundredth of the energy at most."""

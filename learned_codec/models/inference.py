@@ -20,7 +20,7 @@ from .patches import PHASES, from_patches, to_patches
 from .weights import Parameters
 
 MOST_BLOCKS = 36
-"""The most blocks along a side that the refinement takes at once. So many fit a processor's cache and take 30 MB. With
+"""The most blocks along a side that the refinement takes at once. They fit a processor's cache and take 30 MB. With
 fewer, more of the work is done twice, where parts overlap."""
 
 COARSE = 4

@@ -23,11 +23,11 @@ _SEGMENTS = {
 _MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
 _END, _ALONE = 0xD9, {0x01, *range(0xD0, 0xD9)}
 _PADDING = 64
-"""So many bytes after a picture hold nothing."""
+"""No more bytes than these after a picture are taken for padding."""
 
 _NAMES = {"APP13": "Photoshop's and IPTC's data", "APP11": "content credentials or HDR data"}
 
-# Tags of a TIFF. Private ones begin at 32768; up to there, these few have something to say that isn't kept.
+# Tags of a TIFF. Private ones begin at 32768; up to there, these few hold something that isn't kept.
 _PRIVATE = 32768
 _LOST_TAGS = {285: "the page's name", 301: "a transfer function", 33723: "IPTC", 34377: "Photoshop's data",
               37724: "Photoshop's layers", 50838: "ImageJ's metadata", 50839: "ImageJ's metadata"}  # fmt: skip

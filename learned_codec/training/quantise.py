@@ -29,7 +29,7 @@ class Ranges:
     """The ranges of the entropy networks' activations, recorded by hooks while calibration images are coded."""
 
     def __init__(self, watched: Mapping[str, nn.Module], first: nn.Module) -> None:
-        """Of what comes out of these modules, and, as "input", of what goes into the first one."""
+        """Record what comes out of the modules `watched`, and as "input" what goes into the `first` one."""
         self.seen: dict[str, list[float]] = {}
         self.hooks = [m.register_forward_hook(self._record(n)) for n, m in watched.items()]
         self.hooks.append(first.register_forward_pre_hook(self._record_input))

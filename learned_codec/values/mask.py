@@ -70,7 +70,7 @@ class MaskSpec:
 
     @property
     def plane_dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
-        """That of the plane's values."""
+        """The dtype of the plane's values."""
         return np.dtype(np.uint16 if self.bits == 16 else np.uint8)
 
     @property

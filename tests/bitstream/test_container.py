@@ -552,4 +552,4 @@ def test_errors():
         assert issubclass(error, errors.LearnedCodecError | errors.LearnedCodecWarning)
         assert name in errors.__doc__ or name == "LearnedCodecError"
         assert str(pickle.loads(pickle.dumps(error("message")))) == "message"  # noqa: S301 - our own bytes
-    assert pickle.loads(pickle.dumps(CorruptDataError("m", tiles=[1, 2]))).tiles == (1, 2)  # noqa: S301 - likewise
+    assert pickle.loads(pickle.dumps(CorruptDataError("m", tiles=[1, 2]))).tiles == (1, 2)  # noqa: S301 - our own bytes

@@ -98,7 +98,7 @@ def test_a_cut_header_is_corrupt(header, data):
 
 
 def entries(fronts):
-    """What INDX may say of tiles with so many fronts."""
+    """What INDX may hold of tiles with this number of fronts."""
 
     def entry(numbers):
         length, ends, checksum = numbers

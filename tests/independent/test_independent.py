@@ -83,7 +83,7 @@ def test_value_transforms(compare: Compare) -> None:
 
 
 def test_fronts(compare: Compare) -> None:
-    """Of a long tile and a short one, behind a mask, and of several components."""
+    """A long tile has fronts, a short one none, also behind a mask and with several components."""
     rng = np.random.default_rng(0)
     for bands in (3, 2):
         image = rng.integers(1, 255, (140, 128, bands)).astype(np.uint8)

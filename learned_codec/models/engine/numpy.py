@@ -15,7 +15,7 @@ MOST_PRODUCTS = 1 << 18
 """The multiplications of one matrix product. BLAS libraries split larger ones over threads of their own."""
 
 UNIT = 8
-"""Products of multiples of so many positions are faster."""
+"""Products are faster where the number of positions is a multiple of this."""
 
 STRIP = 512
 """Positions that are worked on together where products are few: what they need fits a processor's cache."""

@@ -29,8 +29,8 @@ MOST_SIZES = 4
 """The first sizes of a network's inputs have graphs of their own, up to this number."""
 
 UNCOMPILED = 1 << 11
-"""The results of a network of integers are computed on NumPy at so many positions. Then it is compiled, which takes
-longer than that. A pass has so many positions in two megapixels, so small images need no compiling."""
+"""At how many positions NumPy computes a network of integers before it is compiled, which takes longer than that. A
+pass has this number of positions in two megapixels, so small images need no compiling."""
 
 _IN_A_FORK = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 0}
 """Settings in a forked process: no threads but the caller's.
@@ -64,7 +64,7 @@ class OpenVino:
     device = "cpu"
 
     def __init__(self, threads: int, uncompiled: int = UNCOMPILED) -> None:
-        """Networks of integers are computed at so many positions `uncompiled`."""
+        """NumPy computes a network of integers at `uncompiled` positions before it is compiled."""
         self._uncompiled = uncompiled
         self._settings = {
             "NUM_STREAMS": 1,
@@ -209,7 +209,7 @@ class _OpenVinoProgram:
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
-        """As `_at_work`, in whichever process. Locks are taken inside, as no process is forked there."""
+        """As the function `_at_work`, also in a forked process. Take locks inside, where no process is forked."""
         with _at_work():
             if self._process != os.getpid():
                 _of_other_processes.append(self._compiled)
@@ -236,7 +236,7 @@ class _Integers:
     """A network of integers: on NumPy at first, then compiled."""
 
     def __init__(self, at_first: Program, compiled: _OpenVinoProgram, engine: OpenVino, uncompiled: int) -> None:
-        """It is computed at so many positions `uncompiled`, and always if the `engine` isn't exact."""
+        """NumPy computes it at `uncompiled` positions, and everywhere if the `engine` isn't exact."""
         self._at_first, self._compiled, self._engine, self._left = at_first, compiled, engine, uncompiled
 
     def __call__(self, *arrays: Array) -> list[Array]:
