@@ -34,6 +34,7 @@ class Moments:
 
     @classmethod
     def none(cls, model: Model) -> Moments:
+        """The moments of no pixels."""
         outputs, width = model.refinement.leave[0].shape
         return cls(np.zeros((width, width)), np.zeros((outputs, width)))
 

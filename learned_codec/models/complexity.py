@@ -23,10 +23,12 @@ class Complexity:
 
     @property
     def decoder(self) -> float:
+        """What decoding takes."""
         return self.entropy_parameters + self.synthesis
 
     @property
     def encoder(self) -> float:
+        """What encoding takes."""
         return self.analysis + self.hyper_analysis + self.entropy_parameters
 
 

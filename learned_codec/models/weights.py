@@ -59,6 +59,7 @@ class Weights:
         return {key.removeprefix(start): value for key, value in self.tensors.items() if key.startswith(start)}
 
     def scale_tables(self) -> ScaleTables:
+        """The tables of the scale bins. Raises `WeightsError`."""
         tables = self.part("tables")
         try:
             return ScaleTables(tables["counts"], tables["reaches"])

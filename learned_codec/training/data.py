@@ -170,6 +170,7 @@ class Images:
         return _to_float(self.pixels[start : start + height * width]).reshape(height, width, -1).permute(2, 0, 1)
 
     def to(self, device: str) -> Images:
+        """The same images with their pixels on a device."""
         return replace(self, pixels=self.pixels.to(device))
 
 

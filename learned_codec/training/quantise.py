@@ -53,6 +53,7 @@ class Ranges:
         return math.floor(math.log2(ACTIVATION_MAX / (1.25 * max(*self.seen[name], 1e-3))))
 
     def close(self) -> None:
+        """Stop recording."""
         for hook in self.hooks:
             hook.remove()
 

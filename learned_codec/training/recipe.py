@@ -127,6 +127,7 @@ class Recipe:
         return next((p for p in self.phases if progress < p.until), self.phases[-1])
 
     def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
         return asdict(self)
 
 

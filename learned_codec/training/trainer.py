@@ -181,6 +181,7 @@ class Trainer:
         )
 
     def learning_rate(self) -> float:
+        """The common learning rate of the next step: a rise, a plateau, and a decay to zero."""
         options = self.settings.optimiser
         left = min(1.0, (1 - self.progress) / (1 - options.decay_from))
         if options.decay == "cosine":
@@ -238,6 +239,7 @@ class Trainer:
     # -- the run ------------------------------------------------------------------------------------------------------
 
     def fit(self) -> None:
+        """Train until the last step or the end of the time, with validations and checkpoints in between."""
         settings = self.settings
         begun = time.monotonic()
         if not self.step:
@@ -392,6 +394,7 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
+        """The path of the checkpoint."""
         return self.folder / "checkpoint.pt"
 
     def save(self) -> None:
