@@ -82,7 +82,8 @@ class Info:
     """The facts in the head of an LCI file; immutable.
 
     Attributes:
-        width, height: in pixels.
+        width: in pixels.
+        height: in pixels.
         bands: how many the image has; a mask or an alpha channel isn't counted.
         dtype: of the samples: "uint8", "uint16", "int16" or "float32"; with a `max_error` also "int8", "bool",
             "uint32" or "int32".
@@ -455,7 +456,7 @@ def decode(
 
     Returns:
         An array of the dtype and, at scale 1, the shape that was encoded: (H, W), (H, W, C) or (C, H, W). A plane
-        beside the bands isn't in it: see `Reader.read_plane`.
+            beside the bands isn't in it: see `Reader.read_plane`.
 
     Raises:
         InvalidInputError: an argument is not one of the above.

@@ -54,13 +54,16 @@ class Reader:
     forked with it; that process opens the path or the bytes again.
 
     Attributes:
-        height, width: in pixels.
+        height: in pixels.
+        width: in pixels.
         bands: how many the image has; a mask or an alpha channel isn't counted.
         dtype: the numpy dtype of the image.
         shape: the shape of the array that `decode` returns; `ndim` is its length.
         tile_shape: (height, width) of a tile that the image's edge doesn't cut, at most the image's own.
-        descriptions, units: the name and the unit of each band; None for a band without one.
-        scales, offsets: of each band; a measured value is scale x value + offset.
+        descriptions: the name of each band; None for a band without one.
+        units: the unit of each band; None for a band without one.
+        scales: the scale of each band; a measured value is scale x value + offset.
+        offsets: the offset of each band.
         nodata: the value of pixels that have none; None if no value stands for that.
         plane: the kind of plane beside the bands, "mask" or "alpha"; None without one.
         metadata: what was kept beside the pixels.

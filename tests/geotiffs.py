@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from rasterio.enums import ColorInterp
 
 from learned_codec.raster.sink_spec import SinkSpec
@@ -18,6 +19,9 @@ FILES = sorted(
     for pattern in ("*.tif", "*.png")
     for path in (DATA / folder).glob(pattern)
 )
+
+UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
+"""A place: the profile of pixels of 10 m."""
 
 STRUCTURAL = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS"}
 

@@ -9,7 +9,6 @@ import stat
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +23,6 @@ from PIL import Image
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.rpc import RPC
 
 import learned_codec
@@ -41,18 +39,10 @@ from learned_codec.models import registry
 from learned_codec.raster.crs import same
 from tests import full_disk, geotiffs
 from tests.full_disk import small_disk as small_disk
-from tests.geotiffs import FILES
+from tests.geotiffs import FILES, UTM
 from tests.streams import FailingFile, Pipe
 
-UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Rasters without a place are none of rasterio's business here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # some have no place
 
 
 def scene(bands: int, dtype: str, height: int = 90, width: int = 110) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A codec for numcodecs: chunks of Zarr arrays (format 2), and of other users of numcodecs, as LCI files.
 
     import zarr
-    from .numcodecs import Lci
+    from learned_codec.integrations.numcodecs import Lci
 
     zarr.create_array("scene.zarr", shape=(4, 5000, 5000), chunks=(4, 1000, 1000), dtype="uint16", zarr_format=2,
                       compressors=Lci(quality=60))

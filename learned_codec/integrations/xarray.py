@@ -192,7 +192,7 @@ def to_lci(
 
     A dask array may be larger than memory: each of its chunks is computed once, by dask's scheduler or a cluster, into
     a temporary file as large as the array. With an `executor`, its processes read that file. An array that xarray has
-    not read from its file yet is taken for a dask array, where dask is installed.
+    not read from its file yet is treated as a dask array if dask is installed.
 
     The reference system, the coordinates, `_FillValue`, `units`, `scale_factor`, `add_offset`, `long_name` and names of
     bands are kept, if they are stored as rioxarray does it.

@@ -47,14 +47,17 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     selection touches are read. Threads may share a codec.
 
     Attributes:
-        quality, bpp, psnr, max_error: the rate; at most one of them. A `max_error` of 0 is lossless, and takes more
-            dtypes.
-        kind, unit: for radar.
+        quality: as for `encode`. At most one of this and the next three may be given.
+        bpp: as for `encode`.
+        psnr: as for `encode`.
+        max_error: as for `encode`; 0 is lossless, and more dtypes can be coded.
+        kind: "sar" for radar backscatter.
+        unit: the unit of radar values.
         effort: 0 to 3.
         model: a model's name.
         keep_fill_value: the array's fill value counts as nodata: it comes back exactly, and no other value becomes it.
-            In chunks without it, so does a lowest or highest value that lies apart from all others, such as the
-            `_FillValue` of xarray. (NaN and infinity come back exactly in any case.)
+            In chunks without it, a lowest or highest value that lies apart from all others also comes back exactly,
+            such as the `_FillValue` of xarray. (NaN and infinity come back exactly in any case.)
     """
 
     quality: float | None = None

@@ -13,7 +13,8 @@ class SinkSpec:
     """The image that a `PixelSink` will be given, and how it is to be written.
 
     Attributes:
-        height, width: in pixels.
+        height: in pixels.
+        width: in pixels.
         bands: their number, not counting an alpha band, which is the plane.
         dtype: that of the samples.
         nodata: the value of pixels that don't exist.

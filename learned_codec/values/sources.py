@@ -31,7 +31,8 @@ class PixelSource(Protocol):
     An encoder reads it several times, always from the thread that called it.
 
     Attributes:
-        height, width: in pixels.
+        height: in pixels.
+        width: in pixels.
         bands: their number, not counting an alpha band, which is the `plane`.
         dtype: that of all bands.
         nodata: the value of pixels that don't exist, the same in all bands; None if there is none.

@@ -6,7 +6,6 @@ import io
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +38,10 @@ from learned_codec.raster.placement import of_window
 from learned_codec.raster.radar import radar_unit
 from learned_codec.raster.sink_spec import SinkSpec
 from learned_codec.values.mask import MaskSpec, Side
-from tests.geotiffs import FILES, describe, spec_of, write
+from tests.geotiffs import FILES, UTM, describe, spec_of, write
 from tests.streams import CountingFile, Pipe
 
-UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Rasters without a place are none of rasterio's business here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # some have no place
 
 
 def copy(source: Any, path: Path, *, force: bool = False, overviews: bool = False, tile: int = 200) -> dict[str, Any]:

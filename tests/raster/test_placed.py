@@ -3,7 +3,6 @@
 import io
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rasterio.crs import CRS
-from rasterio.errors import NotGeoreferencedWarning
 
 from learned_codec.errors import MetadataLostWarning
 from learned_codec.raster import directories
@@ -27,12 +25,7 @@ WORLD = "10\n0.5\n-0.5\n-10\n400005\n5799995\n"
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6" dc:title="t"/></x:xmpmeta>'
 MAKE, ORIENTATION, EXIF, GPS, EXPOSURE = 271, 0x0112, 0x8769, 0x8825, 33434
 
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # some have no place
 
 
 def photograph(orientation: int) -> Image.Exif:
