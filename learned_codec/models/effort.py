@@ -25,6 +25,7 @@ from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, S
 from . import rdoq
 from .config import CONTEXT_CLAMP, HYPER_STRIDE, LOG2_SCALES, QUALITY_STEPS
 from .engine.forks import gate
+from .engine.openvino import has_bf16
 from .entropy_model import ContextPass, gaussian_bits, optimised, scale_bins
 from .layers import interpolate
 from .model import Model
@@ -251,5 +252,4 @@ def _has_bf16(device: str) -> bool:
     if device.startswith("cuda"):
         supported: bool = torch.cuda.is_bf16_supported()
         return supported
-    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return device == "cpu" and any(probe is not None and probe() for probe in probes)
+    return device == "cpu" and has_bf16()
