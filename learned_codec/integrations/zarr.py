@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
@@ -25,7 +26,7 @@ from zarr.abc.store import RangeByteRequest
 from zarr.storage import StorePath
 
 import learned_codec
-from learned_codec.errors import InvalidInputError
+from learned_codec.errors import CorruptDataError, InvalidInputError
 from learned_codec.integrations.missing import missing
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
 
     def to_dict(self) -> dict[str, Any]:
         """The entry for `zarr.json`. Settings that were not given are left out."""
-        settings = {key: value for key, value in asdict(self).items() if value is not None}
-        return {"name": NAME, "configuration": settings}
+        return {"name": NAME, "configuration": self._settings()}
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:  # noqa: ARG002 - zarr's
         """Raise `InvalidInputError` for an array that can't be coded, when it is created."""
@@ -94,6 +94,11 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
             raise InvalidInputError(f"arrays of {', '.join(known)} can be encoded, not of {kind}")
         if len(shape) < 2:
             raise InvalidInputError(f"an array of shape {shape} has no rows and columns")
+
+    def evolve_from_array_spec(self, array_spec: ArraySpec) -> Self:
+        """The same codec. Raises as `validate`, which Zarr before 3.4 doesn't call for the chunks of shards."""
+        self.validate(shape=array_spec.shape, dtype=array_spec.dtype, chunk_grid=None)
+        return self
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
         """The size is not known before a chunk is encoded."""
@@ -107,6 +112,7 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
         values = await asyncio.to_thread(learned_codec.decode, chunk_data.to_bytes())
+        _check_chunk(values, chunk_spec)
         return _as_buffer(values.reshape(chunk_spec.shape), chunk_spec)
 
     async def _decode_partial_single(self, byte_getter: Any, selection: Any, chunk_spec: ArraySpec) -> NDBuffer | None:
@@ -117,18 +123,18 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
                 file = _StoredObject(byte_getter, size, chunk_spec.prototype, loop)
                 # A thread of its own, as it waits for the store, and stores on disk use the loop's threads.
                 with ThreadPoolExecutor(1) as pool:
-                    part = await loop.run_in_executor(pool, _read_part, file, selection, chunk_spec.shape)
+                    part = await loop.run_in_executor(pool, _read_part, file, selection, chunk_spec)
                 return _as_buffer(part, chunk_spec)
         found = await byte_getter.get(prototype=chunk_spec.prototype)
         if found is None:
             return None
-        part = await asyncio.to_thread(_read_part, io.BytesIO(found.to_bytes()), selection, chunk_spec.shape)
+        part = await asyncio.to_thread(_read_part, io.BytesIO(found.to_bytes()), selection, chunk_spec)
         return _as_buffer(part, chunk_spec)
 
     def _encode(self, chunk: NDArray[Any], fill_value: Any) -> bytes:
         chunk = chunk.astype(chunk.dtype.newbyteorder("="), copy=False)
         planes = np.ascontiguousarray(chunk.reshape(-1, *chunk.shape[-2:]) if chunk.ndim > 2 else chunk)
-        settings = {key: value for key, value in asdict(self).items() if value is not None}
+        settings = self._settings()
         if settings.pop("keep_fill_value") and chunk.dtype.kind != "b":
             value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
             # Where xarray wrote the array, another value stands for "missing", in an attribute.
@@ -138,23 +144,40 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
                 settings["nodata"] = missing(planes)
         return learned_codec.encode(planes, planar=planes.ndim > 2, **settings)
 
+    def _settings(self) -> dict[str, Any]:
+        """Those that were given, as Python's own numbers, which JSON knows."""
+        given = {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
+
+
+def _check_chunk(found: NDArray[Any] | learned_codec.Reader, chunk_spec: ArraySpec) -> None:
+    """Raise `CorruptDataError` if a file isn't that of such a chunk."""
+    shape, dtype = chunk_spec.shape, chunk_spec.dtype.to_native_dtype().newbyteorder("=")
+    same = found.shape[-2:] == shape[-2:] and math.prod(found.shape) == math.prod(shape) and found.dtype == dtype
+    if not same:
+        raise CorruptDataError(f"a file of {found.dtype}, {found.shape}, for a chunk of {dtype}, {shape}")
+
 
 def _as_buffer(values: NDArray[Any], chunk_spec: ArraySpec) -> NDBuffer:
     dtype = chunk_spec.dtype.to_native_dtype()
     return chunk_spec.prototype.nd_buffer.from_numpy_array(np.asarray(values, dtype, order="C"))
 
 
-def _read_part(file: Any, selection: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Read a selection of a chunk, by decoding the smallest window around it."""
+def _read_part(file: Any, selection: Any, chunk_spec: ArraySpec) -> NDArray[Any]:
+    """Read a selection of a chunk, by decoding the smallest window around it. Raises as `_check_chunk`."""
+    shape = chunk_spec.shape
     selection = selection if isinstance(selection, tuple) else (selection,)
     if len(selection) != len(shape) or any(not isinstance(s, slice | int | np.ndarray | np.integer) for s in selection):
-        return np.asarray(learned_codec.decode(file.read(-1)).reshape(shape)[selection])
+        values = learned_codec.decode(file.read(-1))
+        _check_chunk(values, chunk_spec)
+        return np.asarray(values.reshape(shape)[selection])
     spans = [_span(part, length) for part, length in zip(selection[-2:], shape[-2:], strict=True)]
     (top, height), (left, width) = spans
     if not height or not width:
         nothing: NDArray[Any] = np.empty(shape, np.uint8)[selection]
         return nothing
     with learned_codec.open(file) as reader:
+        _check_chunk(reader, chunk_spec)
         values = reader.read(window=(top, left, height, width)).reshape(*shape[:-2], height, width)
     moved = tuple(_moved(part, start) for part, (start, _) in zip(selection[-2:], spans, strict=True))
     part: NDArray[Any] = values[(*selection[:-2], *moved)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import learned_codec
-from learned_codec.errors import InvalidInputError
+from learned_codec.errors import CorruptDataError, InvalidInputError
 from learned_codec.values.arrays import BOUNDED_DTYPES
 
 zarr = pytest.importorskip("zarr", minversion="3.0")
@@ -111,6 +111,8 @@ def test_settings_are_kept_and_checked() -> None:
         create(zarr.storage.MemoryStore(), np.zeros((64, 64)), (64, 64))
     with pytest.raises(InvalidInputError, match=r"shape \(9,\)"):
         create(zarr.storage.MemoryStore(), np.zeros(9, np.uint8), (9,))
+    assert LciCodec(quality=np.float32(60), max_error=None).to_dict()["configuration"]["quality"] == 60.0
+    create(zarr.storage.MemoryStore(), chunk(1, 8, 8), (1, 8, 8), quality=np.float32(60))
 
 
 def test_chunks_are_files() -> None:
@@ -191,13 +193,28 @@ def test_arrays_within_a_bound(tmp_path: Path, dtype: str, shards: tuple[int, ..
         np.testing.assert_array_equal(again[1, 60:90, 3:120:5], again[...][1, 60:90, 3:120:5])
 
 
-def test_dtypes_without_a_bound_are_refused_at_once() -> None:
+@pytest.mark.parametrize("shards", [None, (64, 64)])
+def test_dtypes_without_a_bound_are_refused_at_once(shards: tuple[int, ...] | None) -> None:
     store = zarr.storage.MemoryStore()
     with pytest.raises(InvalidInputError, match="not of float64"):
-        create(store, np.zeros((64, 64)), (64, 64), max_error=0)
+        create(store, np.zeros((64, 64)), (32, 32), shards=shards, max_error=0)
     with pytest.raises(InvalidInputError, match="not of int32"):
-        create(store, np.zeros((64, 64), np.int32), (64, 64), quality=60)
+        create(store, np.zeros((64, 64), np.int32), (32, 32), shards=shards, quality=60)
     assert not store._store_dict
+
+
+@pytest.mark.parametrize("part", [np.s_[...], np.s_[:, 3:9, 5]])
+@pytest.mark.parametrize(
+    "other", [chunk(3, 40, 32), chunk(3, 32, 32).astype(np.int16), chunk(2, 32, 32), chunk(3, 32, 32).reshape(96, 32)]
+)
+def test_files_of_other_arrays_are_no_chunks(other: np.ndarray, part: Any) -> None:
+    store = zarr.storage.MemoryStore()
+    array = create(store, chunk(3, 32, 32), (3, 32, 32))
+    (key,) = (key for key in store._store_dict if "c/" in key)
+    data = learned_codec.encode(other, planar=other.ndim == 3)
+    store._store_dict[key] = zarr.core.buffer.cpu.Buffer.from_bytes(data)
+    with pytest.raises(CorruptDataError, match=r"for a chunk of uint16, \(3, 32, 32\)"):
+        array[part]
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
