@@ -188,6 +188,10 @@ def _opened(
     from learned_codec.values.sources import PixelSource
 
     if isinstance(src, PixelSource):
+        if min(src.height, src.width, src.bands) < 1:
+            raise InvalidInputError(
+                f"the source: {src.width} × {src.height} pixels of {src.bands} bands: at least one of each is needed"
+            )
         yield convert(src, dtype, "the source", bounded=bounded)
         return
     with reading(src) as readable, open_source(readable, force=force, dtype=dtype, bounded=bounded) as source:

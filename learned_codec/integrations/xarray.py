@@ -195,7 +195,8 @@ def to_lci(
     not read from its file yet is treated as a dask array if dask is installed.
 
     The reference system, the coordinates, `_FillValue`, `units`, `scale_factor`, `add_offset`, `long_name` and names of
-    bands are kept, if they are stored as rioxarray does it.
+    bands are kept, if they are stored as rioxarray does it. If the coordinate of the first of three dimensions has
+    texts or moments in time, these become the bands' names.
 
     Args:
         array: of a dtype that `learned_codec.encode` takes. Its rows and columns are the dimensions `y` and `x`, or
@@ -282,8 +283,11 @@ class _DataArraySource:
         """The name, unit, scale and offset of each band; nothing at all if none has any."""
         attributes = self._array.attrs
         names = attributes.get("long_name")
-        if "band_name" in self._array.coords:
-            names = self._array.coords["band_name"].values
+        labels = self._array.coords.get("band_name", self._array.coords.get(self._array.dims[0]))
+        if labels is not None and labels.dtype.kind in "UTO":  # other libraries name bands in their own coordinate
+            names = labels.values.astype(str)
+        elif labels is not None and labels.dtype.kind == "M":
+            names = np.datetime_as_string(labels.values, unit="auto")
         found = {
             "description": self._of_bands(names),
             "unit": self._of_bands(attributes.get("units")),

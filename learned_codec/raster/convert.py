@@ -88,6 +88,9 @@ def convert(source: PixelSource, dtype: str | None, name: str, *, bounded: bool 
         raise InvalidInputError(
             f"{name}: float64 samples, which max_error can't bound; dtype='float32' (--dtype float32) rounds them first"
         )
+    if dtype is None and source.dtype.name not in (*known, *WIDER):
+        exactly = "; max_error=0 keeps it without loss" if source.dtype.name in BOUNDED_DTYPES else ""
+        raise InvalidInputError(f"{name}: {', '.join(known)} can be encoded, not {source.dtype}{exactly}")
     other = source.dtype.name not in known and source.dtype.name in WIDER
     wanted = dtype or (_fitting(source, name, known) if other else source.dtype.name)
     if wanted == source.dtype.name:

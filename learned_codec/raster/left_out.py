@@ -10,6 +10,9 @@ from . import metadata as meta
 from . import png
 from .exif import EXIF_START, XMP_START
 
+_MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+"""How a segment of a JPEG begins that has XMP beyond the 64 KiB of the first one."""
+
 # Of a JPEG's segments: what is kept, and what only helps to decode it.
 _SEGMENTS = {
     "APP0": (b"",),
@@ -25,6 +28,7 @@ _END, _ALONE = 0xD9, {0x01, *range(0xD0, 0xD9)}
 _PADDING = 64
 """No more bytes than these after a picture are taken for padding."""
 
+_EXTENDED = "XMP beyond 64 KiB (extended XMP: often a depth map or the picture before editing)"
 _NAMES = {"APP13": "Photoshop's and IPTC's data", "APP11": "content credentials or HDR data"}
 
 # Tags of a TIFF. Private ones begin at 32768; up to there, these few hold something that isn't kept.
@@ -47,7 +51,8 @@ def of_picture(picture: Any) -> list[str]:
             lost += [f"{after:,} bytes after the picture (a video, perhaps)"] if after > _PADDING else []
         for marker, data in getattr(picture, "applist", ()):
             if not bytes(data).startswith(_SEGMENTS.get(marker, ())):
-                lost.append(_NAMES.get(marker, f"the segment {marker}"))
+                extended = bytes(data).startswith(_MORE_XMP)
+                lost.append(_EXTENDED if extended else _NAMES.get(marker, f"the segment {marker}"))
     if picture.format == "MPO" and (more := getattr(picture, "n_frames", 1) - 1):
         lost.append(f"{more} further {'pictures' if more > 1 else 'picture'} (previews, depth or gain maps)")
     if picture.format == "HEIF" and (picture.info.get("depth_images") or picture.info.get("aux")):

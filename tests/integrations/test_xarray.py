@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -236,6 +237,43 @@ def test_other_arrays(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="dimensions"):
         to_lci(xarray.DataArray(np.zeros((2, 2, 3, 3))), tmp_path / "four.lci")
     assert not (tmp_path / "four.lci").exists()
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float16", "complex64", "datetime64[s]", "timedelta64[s]", "U3"])
+@pytest.mark.parametrize("shape", [(9, 8), (2, 9, 8)])
+def test_other_dtypes_are_refused(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+    array = xarray.DataArray(np.zeros(shape, "u1").astype(dtype))
+    with pytest.raises(InvalidInputError, match="can be encoded, not"):
+        to_lci(array, tmp_path / "a.lci")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (9, 0), (0, 9, 8), (2, 0, 8)])
+@pytest.mark.parametrize("rate", [{}, {"max_error": 0}])
+def test_nothing_is_refused(tmp_path: Path, shape: tuple[int, ...], rate: dict[str, float]) -> None:
+    with pytest.raises(InvalidInputError, match="at least one of each is needed"):
+        to_lci(xarray.DataArray(np.zeros(shape, "u1")), tmp_path / "a.lci", **rate)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("dim", "labels", "names"),
+    [
+        ("band", ["red", "green", "nir"], ["red", "green", "nir"]),
+        ("band", np.array(["red", "nir", "B05"], object), ["red", "nir", "B05"]),
+        ("time", np.array(["2026-06-01", "2026-06-02", "2026-06-03"], "M8[ns]"), [f"2026-06-0{i}" for i in (1, 2, 3)]),
+        ("time", np.array(["2026-06-01T10:07:09"] * 3, "M8[ns]"), ["2026-06-01T10:07:09"] * 3),
+        ("band", [4, 3, 2], [None] * 3),
+    ],
+)
+def test_labels_of_bands_are_kept(tmp_path: Path, dim: str, labels: Any, names: list[str | None]) -> None:
+    array = xarray.DataArray(chunk(3, 20, 30), dims=(dim, "y", "x"), coords={dim: labels})
+    to_lci(array, tmp_path / "all.lci")
+    with learned_codec.open(tmp_path / "all.lci") as found:
+        assert found.descriptions == tuple(names)
+    to_lci(array[1], tmp_path / "one.lci")  # which has the coordinate without the dimension
+    with learned_codec.open(tmp_path / "one.lci") as found:
+        assert found.descriptions == (names[1] if dim == "band" else None,)
 
 
 @pytest.mark.parametrize("rate", [{"quality": 60}, {"bpp": 3}, {"max_error": 1}])

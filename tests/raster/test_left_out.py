@@ -118,7 +118,7 @@ def segment(marker: int, payload: bytes) -> bytes:
         ),
         (segment(0xEB, b"JP\0\1content"), "content credentials"),
         (segment(0xE5, b"vendor"), "the segment APP5"),
-        (segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + bytes(40)), "the segment APP1"),
+        (segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + bytes(40)), "XMP beyond 64 KiB"),
         (segment(0xEC, b"Ducky\0\1"), None),
         (segment(0xFE, b"a comment"), None),
     ],
