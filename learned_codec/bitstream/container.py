@@ -19,9 +19,9 @@ READ_TOGETHER = 2**20
 """The most bytes of tiles that are read at a time. Each request to a remote file takes time."""
 
 GAP = 2**16
-"""Tiles, or fronts, with up to so many bytes between them are read in one request, with these bytes.
+"""Tiles, or fronts, with at most this many bytes between them are read in one request, and these bytes with them.
 
-At 10 Mbit/s, these take 50 ms, about as long as a request takes.
+At 10 Mbit/s, they take 50 ms, about as long as a request takes.
 """
 
 

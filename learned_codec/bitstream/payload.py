@@ -49,7 +49,7 @@ def part_ends(payload: bytes, count: int, start: int = 0) -> list[int]:
 
 
 def split_parts(payload: bytes, count: int, wanted: int) -> list[bytes]:
-    """The first `wanted` of the `count` parts of a payload, of which what follows them may be missing.
+    """The first `wanted` of the `count` parts of a payload. What follows them may be missing.
 
     Raises `CorruptDataError`.
     """

@@ -26,7 +26,7 @@ SAMPLES = 2**13
 """Weights are fitted to about this many pixels of a pass, in rows that are spread over it."""
 
 ENOUGH = 2**13
-"""Pixels of a plane for each pixel of the coarsest level that has weights of its own."""
+"""A level has weights of its own if it has at least this many pixels."""
 
 MOST_SETS = 4
 
@@ -38,7 +38,7 @@ TURNS, ROUNDS = 4, 4
 """The number of turns in which weights are fitted, and of rounds in each for the scales of errors."""
 
 SEEN, MOST_SHIFT = 20, 32
-"""Pixels that tell how far predictions of a shade are off, and the most eighths of an octave for that."""
+"""The fewest pixels from which the shift of a shade is taken, and the largest shift, in eighths of an octave."""
 
 HELPFUL = 0.3
 """The least correlation of a plane that is used as a reference."""
@@ -153,9 +153,9 @@ def _least_squares(features: Floats, wanted: Floats) -> NDArray[np.int16]:
 
 
 def _scales(activities: Floats, off: Floats, weights: Floats, rounds: int) -> Floats:
-    """(activities,) weights: their sum of activities is the scale of a Laplace distribution that errors `off` are from.
+    """(activities,) weights of activities: their weighted sum is the scale of the Laplace distribution of errors `off`.
 
-    By maximum likelihood, in `rounds` steps from other `weights` on.
+    They are found by maximum likelihood, in `rounds` steps that begin at `weights`.
     """
     target = off + 0.05
     for _ in range(rounds):

@@ -26,7 +26,7 @@ STRETCHES = 4
 """They are taken from this number of places in the plane."""
 
 BETTER, BETTER_IF_EVEN = 1.1, 2.0
-"""How many times as small as zlib's estimate LZMA's result may be: for numbers as they are, and for even planes."""
+"""LZMA's result may be smaller than zlib's estimate by these factors: for numbers as they are, for even planes."""
 
 FLATTEST = 100
 """zlib at its fastest makes one byte of at most 200, where LZMA needs next to none. So an estimate may be too high by

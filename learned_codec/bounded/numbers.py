@@ -52,7 +52,7 @@ class Mapping:
 
 
 def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
-    """The lowest and the highest of integers of a dtype."""
+    """The lowest and the highest integer of a dtype."""
     found = np.iinfo(dtype)
     return int(found.min), int(found.max)
 

@@ -164,7 +164,7 @@ def _for_products(differences: Floats, ranges: Sequence[int]) -> Floats:
 def _along(near: Floats) -> Floats:
     """By how much the mean of the nearest along the smoother direction is above the mean across it.
 
-    None of it if both are as smooth, and nearly all where one is much smoother.
+    It is 0 where both are equally smooth, and nearly the whole difference where one is much smoother.
     """
     first, second, third, fourth = near
     one, other = np.abs(first - second), np.abs(third - fourth)

@@ -16,7 +16,7 @@ from .condition import Condition
 from .config import BLOCK, HYPER_WIDTH, INPUT_FACTOR, PATCH, SLOPE, ModelConfig
 from .engine import VECTOR, Array, Engine, Input, NetworkFunction, Operations, Program, Tensor
 from .exact import inside, usual_size
-from .patches import PHASES, from_patches, to_patches
+from .patches import PATCHES, from_patches, to_patches
 from .weights import Parameters
 
 MOST_BLOCKS = 36
@@ -53,7 +53,7 @@ class RefinementProgram:
         outputs, width, inner = config.bands * PATCH**2, config.refinement_width, config.refinement_inner
         self._halo = -(-config.refinement_blocks * PATCH // BLOCK)
         weight, self._enter_bias = parameters.pointwise("enter", width, outputs)
-        position_bias = parameters.get("position_bias", width, PHASES)
+        position_bias = parameters.get("position_bias", width, PATCHES)
         self._enter_weight = np.concatenate([weight * np.float32(INPUT_FACTOR), position_bias], 1)
         self._blocks = [
             _ResidualLayers(parameters, f"blocks.{i}", width, inner) for i in range(config.refinement_blocks)
@@ -61,7 +61,7 @@ class RefinementProgram:
         self.leave = parameters.pointwise("leave", outputs, width)
         self.adaptations = parameters.get("adaptations", config.adaptations, outputs, width)
         inputs = [
-            Input(outputs + PHASES, channels_last=True, stride=PATCH),
+            Input(outputs + PATCHES, channels_last=True, stride=PATCH),
             Input(width, VECTOR),
             Input(condition.width, channels_last=True, stride=BLOCK),
         ]

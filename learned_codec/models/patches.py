@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from .config import BLOCK, PATCH
 from .engine import Array
 
-PHASES = (BLOCK // PATCH) ** 2
+PATCHES = (BLOCK // PATCH) ** 2
 """Patches of a block."""
 
 
 def to_patches(planes: Array) -> Array:
-    """(bands, H, W), H and W multiples of 16 -> (H/4, W/4, bands * 16 + PHASES): each patch's pixels, band by band.
+    """(bands, H, W), H and W multiples of 16 -> (H/4, W/4, bands * 16 + PATCHES): each patch's pixels, band by band.
 
     Behind these is 1 at the number of the patch in its block, and 0 at the others.
     """
     bands, height, width = planes.shape
     rows, columns, pixels = height // PATCH, width // PATCH, bands * PATCH**2
-    result = np.empty((rows, columns, pixels + PHASES), np.float32)
+    result = np.empty((rows, columns, pixels + PATCHES), np.float32)
     _in_fours(result[..., :pixels], bands)[...] = _fours(planes if planes.strides[2] == 4 else planes.copy())
     side = BLOCK // PATCH
     result.reshape(height // BLOCK, side, width // BLOCK, side, -1)[..., pixels:] = _numbers()[:, None]
@@ -50,5 +50,5 @@ def _in_fours(patches: Array, bands: int) -> NDArray[np.complex128]:
 
 @cache
 def _numbers() -> Array:
-    """(4, 4, PHASES): 1 at the number of each patch in a block."""
-    return np.eye(PHASES, dtype=np.float32).reshape(BLOCK // PATCH, BLOCK // PATCH, PHASES)
+    """(4, 4, PATCHES): 1 at the number of each patch in a block."""
+    return np.eye(PATCHES, dtype=np.float32).reshape(BLOCK // PATCH, BLOCK // PATCH, PATCHES)

@@ -72,7 +72,8 @@ def border_of(
 ) -> Border:
     """Where the border is.
 
-    `fits` tells by (bands, h, w) values, and which are valid, the pixels that may belong to it: (1 or bands, h, w).
+    `fits` takes (bands, h, w) values, and which of them are valid. It returns the pixels that may belong to the border,
+    (1 or bands, h, w).
     """
     rows = []
     for top in range(0, source.height, WINDOW):

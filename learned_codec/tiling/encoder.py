@@ -52,11 +52,12 @@ FALLS_SHORT = 1.3
 error, strong noise at quality 100 has 1.5 times, coloured text on another colour 1.4 to 4 times."""
 
 SCATTER_SHARE, SCATTER_LEAST = 0.095, 1 / 300
-"""How much more finely scattered holes are quantised, each time that they halve the valid pixels: by this share of the
-octaves from the usual error down to the least one, a share of the range, at which nothing is needed. All of the error
-lies in the few valid pixels, so it would be up to twice that in an image without holes. Chosen on six training scenes:
-of 124 cases, 4 had a band with more than 1.5 times the error, all with 97 % missing. With a share a fifth smaller, 10
-had one; with one a fifth larger, 1, and files were 10 % larger."""
+"""How much more finely an image with scattered holes is quantised. The second number is the least error for which this
+is done, as a share of the range. Each time that holes halve the valid pixels, the error falls by the first number, as a
+share of the octaves between the usual error and the least one. All of the error lies in the few valid pixels, so it
+would be up to twice that in an image without holes. Chosen on six training scenes: of 124 cases, 4 had a band with more
+than 1.5 times the error, all with 97 % missing. With a share a fifth smaller, 10 had one; with one a fifth larger, 1,
+and files were 10 % larger."""
 
 NEAR = 64
 """Latents that were optimised for one quality step may be coded at steps up to this far away: half a level. Further
