@@ -1,6 +1,7 @@
 """Latents into the parts of a tile, one for each layer, and back from as many of them as there are.
 
-A part has the layer of all components, one component after another.
+A part has the layer of all components, one component after another. A component is complete if all of its latents are
+coded, even those whose scales are too small.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.bitstream.payload import join_parts, split_parts
-from learned_codec.entropy import CoderModels, Decoder, Encoder, Runs
+from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, CoderModels, Decoder, Encoder, Runs
+from learned_codec.errors import CorruptDataError
 
 from . import rdoq
 from .config import MEANS, PASSES
 from .engine import Array
 from .exact import ExactEntropyModel, LevelTables, PassLatents, hyper_size
+
+_FLAG = np.bincount([SKIPPED_BINS], minlength=SCALE_BINS)
+"""The counts of a group of one symbol, in the first bin that is coded: whether a component is complete. Hardly any is,
+so as a rule this takes next to nothing."""
 
 
 class TileEncoder:
@@ -62,35 +68,59 @@ def code(
     scaled: Array,
     hyper: NDArray[np.int32],
     step: int,
-    savings: NDArray[np.float32],
+    costs: rdoq.SymbolCosts,
     cost: Array | None = None,
     coded: NDArray[np.bool_] | None = None,
 ) -> Array:
     """Code (h, w, latents) latents in quantisation steps and their (hz, wz, hyper_latents) hyper-latents.
 
-    Returns the decoded latents, in quantisation steps. `savings` are those of `rdoq.savings`. With `cost` (latents,),
-    the bits that a squared error of one quantisation step is worth, latents are rounded by `rdoq.rounded`, else to the
-    nearest. Hyper-latents of skipped bins must be 0.
+    Returns the decoded latents, in quantisation steps. With `cost` (latents,), the bits that a squared error of one
+    quantisation step is worth, latents are rounded by `rdoq.rounded`, and the component is complete if that pays; else
+    they are rounded to the nearest. Hyper-latents of skipped bins must be 0.
     """
+    start = encoder.mark()
+    decoded, skipped = _coded(model, encoder, scaled, hyper, step, costs, cost, coded)
+    if cost is not None and rdoq.completing_pays(scaled, decoded, coded, cost, costs, skipped):
+        encoder.cut(start)
+        decoded, _ = _coded(model, encoder, scaled, hyper, step, costs, cost, coded, complete=True)
+    return decoded
+
+
+def _coded(
+    model: ExactEntropyModel,
+    encoder: TileEncoder,
+    scaled: Array,
+    hyper: NDArray[np.int32],
+    step: int,
+    costs: rdoq.SymbolCosts,
+    cost: Array | None,
+    coded: NDArray[np.bool_] | None,
+    *,
+    complete: bool = False,
+) -> tuple[Array, int]:
+    """`code`, of a component that is `complete` or not. Also returns how many latents were skipped."""
     height, width, _ = scaled.shape
     level = model.level(step)
     runs = _hyper_runs(level, *hyper.shape[:2])
+    encoder.layers[0].push(np.array([complete], np.int32), _FLAG)
     encoder.layers[0].push(hyper.reshape(-1).take(runs.order), runs.counts)
-
     target = scaled.reshape(-1)
+    skipped = target.size if coded is None else int(np.count_nonzero(coded))
 
     def quantise(found: PassLatents) -> None:
+        nonlocal skipped
         runs = Runs.of(found.bins)
+        skipped -= len(runs.order)
         places = found.places(runs.order)
         residual = target.take(places)
         if found.layer < MEANS:
             residual -= found.decoded.take(places)
         own = None if cost is None else cost.take(places % len(cost))
-        symbols = rdoq.rounded(residual, runs.counts, own, savings)
+        symbols = rdoq.rounded(residual, runs.counts, own, costs)
         encoder.layers[found.layer].push(symbols, runs.counts)
         _add(found.decoded, places, symbols)
 
-    return model.latents(hyper, level, height, width, quantise, coded)
+    return model.latents(hyper, level, height, width, quantise, coded, complete=complete), skipped
 
 
 def decode(
@@ -106,7 +136,7 @@ def decode(
     """Each component's (*size, latents) decoded latents from the first `layers` of a payload; zeros in the others.
 
     What lies behind those layers may be missing. Raises `CorruptDataError` where a part does not end with its last
-    symbol.
+    symbol, or doesn't say whether a component is complete.
     """
     level = model.level(step)
     decoders = [Decoder(models, part) for part in split_parts(payload, len(PASSES), layers)]
@@ -118,9 +148,12 @@ def decode(
 
     found = []
     for _ in range(components):
+        (complete,) = decoders[0].pop(_FLAG)
+        if complete not in (0, 1):
+            raise CorruptDataError(f"a component can be complete (1) or not (0), not {complete}")
         hyper = np.zeros((*hyper_size(*size), len(level.hyper_bins)), np.int32)
         hyper.reshape(-1)[runs.order] = decoders[0].pop(runs.counts)
-        found.append(model.latents(hyper, level, *size, read, coded, layers))
+        found.append(model.latents(hyper, level, *size, read, coded, layers, complete=bool(complete)))
     for decoder in decoders:
         decoder.finish()
     return found

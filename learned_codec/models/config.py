@@ -157,14 +157,6 @@ class ModelConfig:
         """The quality step of the last trained level."""
         return (self.levels - 1) * QUALITY_STEPS
 
-    def codes_all(self, step: int) -> bool:
-        """Whether all latents are coded at a quality step, whatever their scales: from the middle of the steps on.
-
-        Scales of patterns that no photograph has, such as a checkerboard, are far too small. At high qualities these
-        patterns must come back all the same; files of photographs get 0.0 to 0.2 % larger.
-        """
-        return 2 * step >= self.max_step
-
     def split(self, step: int) -> tuple[int, int]:
         """A quality step as two: the trained one, at most `max_step`, and how many steps lie beyond."""
         return min(step, self.max_step), max(0, step - self.max_step)

@@ -55,8 +55,7 @@ class LevelTables:
 
     `unit` (latents,): the log2, in 256ths, of a normalised latent of 1 in quantisation steps. `hyper_bins`
     (hyper_latents,): the scale bins of hyper-latents. `input_scale` and `input_bias` (hyper_latents,): what makes the
-    network's input of them. `feature_bias` (context_width,): added to the features. `least_bin`: the lowest scale bin
-    of latents.
+    network's input of them. `feature_bias` (context_width,): added to the features.
     """
 
     unit: NDArray[np.int64]
@@ -64,7 +63,6 @@ class LevelTables:
     input_scale: NDArray[np.int64]
     input_bias: NDArray[np.int64]
     feature_bias: NDArray[np.int64]
-    least_bin: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +135,7 @@ class ExactEntropyModel:
         }
         values["unit"] = values["unit"] + beyond * EXTRA_GAIN // QUALITY_STEPS
         bins = to_bins(values.pop("hyper_log2_scale"))
-        return LevelTables(hyper_bins=bins, least_bin=SKIPPED_BINS if self.config.codes_all(step) else 0, **values)
+        return LevelTables(hyper_bins=bins, **values)
 
     # -- the networks -------------------------------------------------------------------------------------------------
 
@@ -219,11 +217,14 @@ class ExactEntropyModel:
         source: LatentSource,
         coded: NDArray[np.bool_] | None = None,
         layers: int = len(PASSES),
+        *,
+        complete: bool = False,
     ) -> Array:
         """Run the passes of the first `layers` over height x width latents.
 
         `hyper` is (ceil(height/4), ceil(width/4), hyper_latents). The result (height, width, latents) holds the decoded
-        latents in quantisation steps, zeros in other layers and where `coded`, of the same shape, is false.
+        latents in quantisation steps, zeros in other layers and where `coded`, of the same shape, is false. If it is
+        `complete`, no latent is skipped for its small scale.
         """
         size = usual_size(HYPER_STRIDE * hyper.shape[0], HYPER_STRIDE * hyper.shape[1])
         features, within = self._features_of(hyper, level, size), inside(size, height, width)
@@ -243,8 +244,8 @@ class ExactEntropyModel:
             found = (x.reshape(size[0] // 2, size[1] // 2, PHASES, -1) for x in step.program(*given))
             float_bins, *means = (x.transpose(2, 0, 1, 3) for x in found)  # position by position
             bins = float_bins.astype(np.uint8, "C")
-            if level.least_bin:
-                np.maximum(bins, level.least_bin, out=bins)
+            if complete:
+                np.maximum(bins, SKIPPED_BINS, out=bins)
             for position, group in enumerate(step.groups):
                 here = (*_phase(position), group)
                 own = decoded[here]

@@ -57,7 +57,7 @@ class Model:
         self.transform = BlockTransform.of(weights)
         self.positions = self.transform.positions
         self.coder_models = CoderModels(weights.scale_tables())
-        self._savings = rdoq.savings(self.coder_models.tables)
+        self._costs = rdoq.SymbolCosts.of(self.coder_models.tables)
         self.refinement = RefinementProgram(self.config, transforms, engine)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), engine)
         self._hyper_analysis = HyperAnalysisProgram(self.config, transforms, engine)
@@ -193,7 +193,7 @@ class Model:
         strength = SINGLE_PASS if optimised is None else OPTIMISED
         cost = None if plain else np.float32(distortion_weight) * self.error_cost(step, strength)
         found = encoder or self.encoder()
-        return Coded(found, coding.code(self.exact, found, scaled, hyper, step, self._savings, cost, self.coded(shape)))
+        return Coded(found, coding.code(self.exact, found, scaled, hyper, step, self._costs, cost, self.coded(shape)))
 
     def decode(
         self,

@@ -1,6 +1,7 @@
 """Rate-distortion optimised quantisation (RDOQ).
 
-A latent is rounded one step towards zero where that saves more than it costs.
+A latent is rounded one step towards zero where that saves more than it costs. And all latents of a component are coded,
+even those whose small scale says that they are zero, where that saves more error than it costs.
 
 Only encoders do it; decoders need not know. Training does it in its last phases, so that the networks learn from the
 symbols that real files have.
@@ -14,11 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.entropy import SCALE_BINS, ScaleTables
+from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, ScaleTables
 from learned_codec.entropy.tables import MAX_SYMBOL
 
 REACH = 15
 """Symbols of larger magnitude are rounded to the nearest: their bits hardly change from one to the next."""
+
+MOST_LEFT = 1.5
+"""The largest error, in quantisation steps, that `rounded` leaves of a latent that is coded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +57,37 @@ def error_cost(worth: Any, log2_size: Any, frequencies: Any, strength: Strength 
     return strength.at(frequencies) * worth * 2 ** (2 * log2_size)
 
 
-def savings(tables: ScaleTables) -> NDArray[np.float32]:
-    """(SCALE_BINS, REACH + 1), by bin and magnitude: the bits that a symbol one nearer to zero saves."""
-    costs = tables.cost_matrix(REACH)
-    saved = np.zeros((SCALE_BINS, REACH + 1), np.float32)
-    saved[:, 1:] = costs[:, 1:] - costs[:, :-1]
-    return saved
+@dataclass(frozen=True, slots=True)
+class SymbolCosts:
+    """The bits of symbols.
+
+    Attributes:
+        saved: (SCALE_BINS, REACH + 1), by bin and magnitude: the bits that a symbol one nearer to zero saves.
+        least: (REACH + 1,) by magnitude: the bits of a symbol in the first bin that is coded.
+    """
+
+    saved: NDArray[np.float32]
+    least: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, tables: ScaleTables) -> SymbolCosts:
+        """Those of a model's tables."""
+        bits = tables.cost_matrix(REACH)
+        saved = np.zeros((SCALE_BINS, REACH + 1), np.float32)
+        saved[:, 1:] = bits[:, 1:] - bits[:, :-1]
+        return cls(saved, bits[SKIPPED_BINS])
 
 
 def rounded(
     residual: NDArray[np.float32],
     counts: NDArray[np.intp],
     cost: NDArray[np.float32] | None,
-    saved: NDArray[np.float32],
+    costs: SymbolCosts,
 ) -> NDArray[np.int32]:
     """Symbols for (n,) residuals (in quantisation steps), sorted by scale bin with `counts` in each bin.
 
-    `cost` (n,) is what a squared error costs in bits (None: infinite), `saved` the result of `savings`. The twin for
-    tensors is `entropy_model.optimised`.
+    `cost` (n,) is what a squared error costs in bits (None: infinite). The twin for tensors is
+    `entropy_model.optimised`.
     """
     symbols = np.rint(residual)
     if cost is None:
@@ -82,6 +99,31 @@ def rounded(
     more_error = cost[some] * (np.square(exact - smaller) - np.square(exact - value))
     magnitude = np.abs(value)
     known = magnitude <= REACH
-    nearer = known & (more_error < saved[bins, np.where(known, magnitude, 0).astype(np.intp)])
+    nearer = known & (more_error < costs.saved[bins, np.where(known, magnitude, 0).astype(np.intp)])
     symbols[some] = np.where(nearer, smaller, value)
     return np.clip(symbols, -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
+
+
+def completing_pays(
+    scaled: NDArray[np.float32],
+    decoded: NDArray[np.float32],
+    coded: NDArray[np.bool_] | None,
+    cost: NDArray[np.float32],
+    costs: SymbolCosts,
+    skipped: int,
+) -> bool:
+    """Whether it pays to code the `skipped` latents as well, whose scales were too small.
+
+    (h, w, latents) `scaled` ones were coded and come back as `decoded`. `cost` (latents,) is what a squared error costs
+    in bits. The scales of patterns that no photograph has, such as a checkerboard, are far too small.
+    """
+    gain = 0.0
+    for row, (original, found) in enumerate(zip(scaled, decoded, strict=True)):  # a row fits a processor's cache
+        error = np.abs(original - found)
+        if coded is not None:
+            error *= coded[row]
+        places = np.nonzero(error > MOST_LEFT)
+        lost = error[places]
+        bits = costs.least[np.minimum(np.rint(lost), REACH).astype(np.intp)]
+        gain += float(np.maximum(cost[places[1]] * np.square(lost) - bits, 0).sum())
+    return gain > float(costs.least[0]) * skipped

@@ -35,7 +35,8 @@ def main() -> None:
         picture = landscape(96, 176)[..., : card.bands]
         pixels = picture.transpose(2, 0, 1).astype(np.float32) / 255
         noise = np.random.default_rng(1).random((card.bands, 80, 48), np.float32)
-        for x, step in ((pixels, 0), (pixels, 300), (pixels, 896), (noise, 700)):
+        even = np.indices((card.bands, 32, 48), np.float32).sum(0) % 2  # a checkerboard: its components are complete
+        for x, step in ((pixels, 0), (pixels, 300), (pixels, 896), (noise, 700), (even, 300)):
             vectors.append(make_vector(model, card.name, x, min(step, model.max_step)))
         for name, image, options in (
             ("colour", picture, {"quality": 60}),

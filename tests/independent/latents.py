@@ -123,6 +123,8 @@ class ModelFile:
 
     def latents(self, decoders: list[EntropyDecoder], step: int, height: int, width: int, coded: AnyArray) -> AnyArray:
         """(height, width, M) decoded latents of a component, in 256ths of a step, from the streams of its layers."""
+        (complete,) = self.read(decoders[0], np.array([3]))
+        assert complete in (0, 1)
         z = self.hyper_latents(decoders[0], step, height, width)
         features = self.features(z, step)[:height, :width]
         B, unit = self.config["bands"], self.table("unit", step)
@@ -148,7 +150,7 @@ class ModelFile:
                 here = coded[..., first : first + C]
                 mean = mean * here
                 bins = scale_bins(unit[first : first + C] + np.clip(left, -3072, 1536))
-                if step >= 64 * (self.config["levels"] - 1):
+                if complete:
                     bins = np.maximum(bins, 3)
                 bins = bins * here
                 places = []

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learned_codec.bitstream.payload import split_parts
-from learned_codec.entropy import SKIPPED_BINS, CoderModels, gaussian_tables
+from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, CoderModels, gaussian_tables
 from learned_codec.errors import CorruptDataError, WeightsError
 from learned_codec.models import coding, inference, rdoq
 from learned_codec.models.config import PASSES, ModelConfig, groups_of, order_of_components, top_step
@@ -29,7 +29,7 @@ from learned_codec.training.quantise import Ranges, quantised
 
 SMALL = ModelConfig(bands=1, levels=3, hyper_latents=8, context_width=12, widths=(16, 12, 12))
 MODELS = CoderModels(gaussian_tables())
-SAVINGS = rdoq.savings(MODELS.tables)
+COSTS = rdoq.SymbolCosts.of(MODELS.tables)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def hyper_of(network: EntropyModel, y: torch.Tensor, level: int, model: ExactEnt
 def code(model: ExactEntropyModel, *given: Any) -> tuple[coding.TileEncoder, np.ndarray]:
     encoder = coding.TileEncoder(MODELS)
     scaled, hyper, step, *optional = given
-    return encoder, coding.code(model, encoder, scaled, hyper, step, SAVINGS, *optional)
+    return encoder, coding.code(model, encoder, scaled, hyper, step, COSTS, *optional)
 
 
 def test_every_latent_is_coded_once() -> None:
@@ -112,12 +112,8 @@ def test_integers_say_what_was_trained(trained: EntropyModel, model: ExactEntrop
         encoder, decoded = code(model, scaled(trained, y, level), hyper, 128 * level)
         said = trained(y[None], torch.tensor([float(level)]))
         floating = 0.0
-        least = SKIPPED_BINS if SMALL.codes_all(128 * level) else 0
-        for symbols, log2_scale, lowest in (
-            (said.residual, said.log2_scale, least),
-            (said.hyper, said.hyper_log2_scale, 0),
-        ):
-            bins = np.maximum(to_bins(torch.round(log2_scale * 2**LOG2_BITS).numpy()).ravel(), np.uint8(lowest))
+        for symbols, log2_scale in (said.residual, said.log2_scale), (said.hyper, said.hyper_log2_scale):
+            bins = to_bins(torch.round(log2_scale * 2**LOG2_BITS).numpy()).ravel()
             floating += tables.bits(symbols.to(torch.int32).numpy().ravel() * (bins >= SKIPPED_BINS), bins)
         assert floating > 1000
         assert encoder.bits == pytest.approx(floating, rel=0.01)
@@ -152,7 +148,7 @@ def test_layers_come_back(
     encoder, decoded = code(model, y, hyper, step, cost, there)
     start = encoder.mark()
     bits = encoder.bits
-    coding.code(model, encoder, y[::-1], hyper, step, SAVINGS, cost, there)
+    coding.code(model, encoder, y[::-1], hyper, step, COSTS, cost, there)
     assert encoder.bits == pytest.approx(bits + encoder.bits_from(start))
     both = encoder.finish()
     encoder.cut(start)
@@ -170,6 +166,30 @@ def test_layers_come_back(
         np.testing.assert_array_equal(found, expected)
     with pytest.raises(CorruptDataError):
         coding.decode(model, MODELS, payload + b"\1\2\3\4", step, size, 1, there)
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 1])
+def test_latents_that_nobody_expects_are_coded_where_that_pays(model: ExactEntropyModel, share: float) -> None:
+    rng = np.random.default_rng(5)
+    y = np.zeros((8, 8, SMALL.latents), np.float32)
+    odd = rng.random(y.shape) < share
+    odd[..., : SMALL.layers[2].start] = False
+    y[odd] = rng.choice([-7, 5], odd.sum())
+    hyper, cost = np.zeros((2, 2, 8), np.int32), np.full(SMALL.latents, 9.0, np.float32)
+    _, plain = code(model, y, hyper, 0)
+    encoder, decoded = code(model, y, hyper, 0, cost)
+    (found,) = coding.decode(model, MODELS, encoder.finish(), 0, (8, 8))
+    np.testing.assert_array_equal(found, decoded)
+    assert (np.abs(plain - y).max() > rdoq.MOST_LEFT) == (share > 0)
+    assert np.abs(decoded - y).max() <= rdoq.MOST_LEFT
+
+
+def test_a_component_is_complete_or_not(model: ExactEntropyModel) -> None:
+    for said in (-1, 2):
+        encoder = coding.TileEncoder(MODELS)
+        encoder.layers[0].push(np.array([said], np.int32), np.bincount([SKIPPED_BINS], minlength=SCALE_BINS))
+        with pytest.raises(CorruptDataError, match=f"complete .* not {said}"):
+            coding.decode(model, MODELS, encoder.finish(), 0, (4, 4))
 
 
 def test_other_engines_agree(trained: EntropyModel, tensors: dict[str, np.ndarray], model: ExactEntropyModel) -> None:

@@ -250,7 +250,7 @@ def test_latents_are_rounded_as_in_training(seed: int, count: int) -> None:
     residual = (rng.standard_normal(count) * 2 ** (bins / 8 - 3.25)).astype(np.float32)
     cost = rng.uniform(0, 8, count).astype(np.float32)
     tables = gaussian_tables()
-    found = rdoq.rounded(residual, Runs.of(bins).counts, cost, rdoq.savings(tables))
+    found = rdoq.rounded(residual, Runs.of(bins).counts, cost, rdoq.SymbolCosts.of(tables))
     bits = torch.from_numpy(tables.cost_matrix(rdoq.REACH)).reshape(-1)
     expected = optimised(torch.from_numpy(residual), torch.from_numpy(bins).long(), torch.from_numpy(cost), bits)
     assert np.array_equal(found, expected)
