@@ -77,6 +77,8 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
         }
     if rpcs := texts.tags("RPC"):
         found["rpcs"] = rpcs
+    if texts.tags("GEOLOCATION"):
+        meta.lose(f"{name}: its geolocation (the place of each pixel, in arrays of their own) isn't kept")
     tags = texts.all_tags()
     if dpi := _pop_resolution(tags.get("", {})):
         found["dpi"] = dpi
@@ -423,8 +425,7 @@ def apply(given: Georeference, raster: Any, name: str) -> None:
         if given.transform is not None:
             meta.lose(f"{name}: a TIFF has a transform or ground control points; the points aren't kept")
         else:
-            crs = given.points_crs if given.points_crs is not None else CRS()
-            assign("ground control points", "gcps", (given.points, crs))
+            assign("ground control points", "gcps", (given.points, given.points_crs or given.crs or CRS()))
     if given.rpcs is not None:
         assign("rational polynomials", "rpcs", given.rpcs)
     for namespace, items in given.tags.items():

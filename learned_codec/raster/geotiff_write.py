@@ -171,6 +171,9 @@ def _leave_out_what_it_cannot_hold(given: geotags.Georeference, name: str, *, si
         where = f"it is in {name}{SIDECAR}, where GDAL looks for it" if sidecar else "it isn't kept"
         meta.lose(f"{name}: a GeoTIFF can't hold the coordinate reference system {_crs_name(given.crs)!r}: {where}")
         given.crs = None
+    if given.transform is not None and not any(given.transform[:6]):
+        meta.lose(f"{name}: a GeoTIFF can't hold a transform of zeros: it isn't kept")
+        given.transform = None
     if given.points and given.points_crs and flavour(given.points_crs) is None:
         meta.lose(f"{name}: a GeoTIFF can't hold the coordinate reference system of the ground control points")
         given.points_crs = None

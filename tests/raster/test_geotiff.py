@@ -254,6 +254,17 @@ def test_ground_control_points(tmp_path: Path, crs: str | None) -> None:
     assert len(round_trip(path)["gcps"]["points"]) == 4
 
 
+def test_points_without_a_crs_of_their_own_have_that_of_the_raster(tmp_path: Path) -> None:
+    points = "".join(f'<GCP Id="" Pixel="{x}" Line="{x * x}" X="{10 + x}" Y="5"/>' for x in range(4))
+    path = tmp_path / "a.vrt"
+    inside = f'<SRS>EPSG:32632</SRS><GCPList>{points}</GCPList><VRTRasterBand dataType="Byte" band="1"/>'
+    path.write_text(f'<VRTDataset rasterXSize="6" rasterYSize="5">{inside}</VRTDataset>')
+    copy(path, tmp_path / "a.tif")
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        found, crs = raster.gcps
+    assert (len(found), crs) == (4, CRS.from_epsg(32632))
+
+
 def test_rational_polynomials(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     terms = [i / 7 for i in range(20)]
@@ -586,11 +597,13 @@ def test_what_a_source_accepts_can_be_written(elements: Any, bands: Any, dtype: 
     [
         ("<GeoTransform>5, nan, 0, 6, 0, -1</GeoTransform>", "transform.*finite"),
         ("<GeoTransform>5, inf, 0, 6, 0, -1</GeoTransform>", "transform.*finite"),
+        ("<GeoTransform>0, 0, 0, 0, 0, 0</GeoTransform>", "transform of zeros"),
         ('<Metadata domain="RPC"><MDI key="LINE_OFF">1</MDI></Metadata>', "rpcs"),
+        ('<Metadata domain="GEOLOCATION"><MDI key="X_DATASET">x.tif</MDI></Metadata>', "geolocation"),
         ('<GCPList><GCP Id="" Pixel="nan" Line="1" X="2" Y="3"/></GCPList>', "gcps.*finite"),
     ],
 )
-def test_what_no_tiff_can_say_is_told_when_it_is_read(tmp_path: Path, inside: str, said: str) -> None:
+def test_what_no_tiff_can_say_is_told(tmp_path: Path, inside: str, said: str) -> None:
     path = tmp_path / "a.vrt"
     band = '<VRTRasterBand dataType="Byte" band="1"/>'
     path.write_text(f'<VRTDataset rasterXSize="6" rasterYSize="5">{inside}{band}</VRTDataset>')
