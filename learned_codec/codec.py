@@ -176,7 +176,8 @@ def encode(
             `planar` (C, H, W); every H, W >= 1, up to 256 bands. In a masked array, a
             pixel that is masked in any band has no value. A Pillow image is treated as `encode_file` treats
             a picture: it must be grey or RGB; its opacity is kept exactly beside the bands (`open(data).read_plane()`),
-            and its colour profile and EXIF are kept too. Palettes, CMYK and other modes are refused.
+            and its colour profile and EXIF are kept too. CMYK and other modes are refused; palettes and 1 bit need
+            `max_error=0`, which keeps their indices.
         quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: the one
             for one band goes further up. For still less error, ask for a `bpp` or `psnr`.
         bpp: the most bits of the whole file per pixel (height x width), over all bands. The file has at most 3 % less,
@@ -197,8 +198,8 @@ def encode(
         planar: the array is (C, H, W).
         nodata: the value of pixels that have none, in any band. Such pixels come back exactly and cost almost nothing;
             so do NaN and infinity. A valid pixel never comes back as nodata.
-        mask: (H, W), bool or uint8; 0 means that the pixel doesn't exist. Such pixels come back as 0, and the mask
-            comes back exactly.
+        mask: (H, W), bool or uint8; 0 means that the pixel doesn't exist. Such pixels come back as 0, or as nodata if
+            they were that, and the mask comes back exactly.
         kind: "sar" for radar backscatter, which is coded in dB.
         unit: the unit of radar values: "power" (linear), "amplitude" (the square root of power, as in DN) or "db". By
             default "db" if a third of the values is negative, else "amplitude" for integers and "power" for floats.
@@ -238,7 +239,7 @@ def encode(
             raise InvalidInputError(
                 "planar, mask and nodata can't be given with a Pillow image, which has its own bands and opacity"
             )
-        source = source_of(image)
+        source = source_of(image, indexed=options.is_exact(max_error))
     else:
         bounded = max_error is not None
         source = ArraySource(image, planar=planar, mask=mask, nodata=nodata, bounded=bounded)  # type: ignore[arg-type]  # or a number

@@ -12,7 +12,7 @@ ready. File objects aren't closed.
 Threads may call these functions at the same time, with different destinations.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from learned_codec.atomic import atomic_path, atomic_write
 from learned_codec.errors import InvalidInputError
 from learned_codec.limits import Limits
-from learned_codec.options import Errors, factor_of_scale
+from learned_codec.options import Errors, factor_of_scale, is_exact
 from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
 from learned_codec.raster.names import exists, fits
@@ -157,7 +157,7 @@ def encode_file(
     given |= {"tile_size": tile_size, "effort": effort, "device": device, "threads": threads, "progress": progress}
     options = usual | {name: value for name, value in given.items() if value is not None}
     bounded = "max_error" in options
-    exact = bounded and all(bound == 0 for bound in _listed(options["max_error"]))
+    exact = is_exact(options.get("max_error"))
     _check_name(dst)
     _check_executor(src, executor)
     with atomic_write(dst, overwrite=overwrite) as stream:  # before the work, so that a refusal comes first
@@ -173,10 +173,6 @@ def encode_file(
             data = codec.encode_source(source, nodata_is_border=border, **options)
         stream.write(data)
     return codec.inspect(data)
-
-
-def _listed(bounds: Any) -> list[Any]:
-    return list(bounds) if isinstance(bounds, Iterable) else [bounds]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -57,6 +57,12 @@ def checked_bounds(max_error: object, bands: int, others: Mapping[str, object]) 
         if not known or not np.isfinite(value) or value < 0:
             raise InvalidInputError(f"max_error must be a number of 0 or more, not {value!r}")
     return tuple(float(value) for value in found)
+
+
+def is_exact(max_error: object) -> bool:
+    """Whether a max_error, unchecked, asks for no loss."""
+    bounds = list(max_error) if isinstance(max_error, Iterable) else [max_error]
+    return all(np.all(bound == 0) for bound in bounds)
 
 
 def checked_effort(effort: object) -> int:

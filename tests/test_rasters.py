@@ -2,19 +2,21 @@
 
 import io
 import warnings
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 import learned_codec
 from learned_codec import bitstream
 from learned_codec.bitstream import varint
 from learned_codec.bitstream.payload import join_payload, split_payload
-from learned_codec.errors import CorruptDataError, InvalidInputError
+from learned_codec.errors import CorruptDataError, InvalidInputError, LearnedCodecError
 from learned_codec.tiling import encoder
 from learned_codec.values.mask import MaskSpec
 from learned_codec.values.transform import ValueTransform
@@ -676,6 +678,48 @@ def test_pillow_images_that_would_have_to_be_converted(mode: str) -> None:
     image = Image.new("PA", (40, 30)) if mode == "PA" else Image.new(through, (40, 30)).convert(mode)
     with pytest.raises(InvalidInputError, match="Pillow image: a.* 8-bit grey or RGB"):
         learned_codec.encode(image)
+
+
+@pytest.mark.parametrize("mode", ["P", "1"])
+@pytest.mark.parametrize("opaque", [True, False])
+def test_pillow_images_of_classes_without_loss(tmp_path: Path, mode: str, opaque: bool) -> None:
+    pixels = scene("uint8", 60, 50, 3).transpose(1, 2, 0)
+    image = Image.fromarray(np.ascontiguousarray(pixels)).convert(mode)
+    if not opaque and mode == "P":
+        image.info["transparency"] = 7
+    data = learned_codec.encode(image, max_error=[0])
+    np.testing.assert_array_equal(learned_codec.decode(data), np.asarray(image))
+    learned_codec.decode_file(data, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as again:
+        np.testing.assert_array_equal(again.convert("RGBA"), image.convert("RGBA"))
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_pillow_images_without_pixels(size: tuple[int, int]) -> None:
+    with pytest.raises(InvalidInputError, match="no pixels"):
+        learned_codec.encode(Image.new("RGB", size))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.data())
+def test_damaged_pillow_images(data: st.DataObject) -> None:
+    """Pillow reads pixels and metadata only when they are asked for."""
+    stream, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # turned
+    picture = Image.fromarray(np.ascontiguousarray(scene("uint8", 30, 20, 3).transpose(1, 2, 0)))
+    picture.save(stream, data.draw(st.sampled_from(["PNG", "JPEG", "TIFF", "WEBP", "BMP"])), exif=exif)
+    content = bytearray(stream.getvalue())
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=8)):
+        content[place] = data.draw(st.integers(0, 255))
+    with (
+        warnings.catch_warnings(),
+        suppress(UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError),
+    ):
+        warnings.simplefilter("ignore")
+        image = Image.open(io.BytesIO(content))
+        if image.width * image.height < 10_000:
+            with suppress(LearnedCodecError):
+                learned_codec.encode(image, max_error=0)
 
 
 def test_pillow_images_say_themselves_what_they_are() -> None:

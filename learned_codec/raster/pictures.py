@@ -151,22 +151,33 @@ def open_source(
     yield _read_pillow(data, name, indexed=indexed)
 
 
-def source_of(picture: Image.Image) -> PictureSource:
+def source_of(picture: Image.Image, *, indexed: bool = False) -> PictureSource:
     """A Pillow image as a `PixelSource`, with its orientation applied. If it has several frames, the current one.
 
+    `indexed` as for `open_source`.
+
     Raises:
-        InvalidInputError: it would have to be converted first.
+        InvalidInputError: it would have to be converted first, is damaged, or has no pixels.
     """
     name = "the Pillow image"
-    _check_mode(picture, name)
+    palette = indexed and picture.mode in ("1", "P")
+    if not palette:
+        _check_mode(picture, name)
+    if not picture.width * picture.height:
+        raise InvalidInputError(f"{name}: no pixels: {picture.width} × {picture.height}")
+    found, lost = {}, []
     try:
-        found = {}
         if picture.format != "TIFF":  # its metadata is in the file, perhaps closed
-            found = beside(picture)
-            left_out.tell(left_out.of_picture(picture), name)
-        pixels = _turned(_pixels(picture), _orientation(picture))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow reads the pixels only now
+            found, lost = beside(picture), left_out.of_picture(picture)
+        pixels = _pixels(picture)
+        if palette:
+            found["colormap"] = meta.binary(_colours(picture))
+        pixels = _turned(pixels, _orientation(picture))
+    except (LearnedCodecError, MemoryError):
+        raise
+    except Exception as error:  # Pillow reads the pixels only now, and raises a dozen kinds for damaged ones
         raise InvalidInputError(f"{name}: damaged or truncated: {error}") from error
+    left_out.tell(lost, name)
     return PictureSource(pixels, meta.bounded(upright(found), name))
 
 
