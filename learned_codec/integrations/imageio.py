@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import learned_codec
-from learned_codec.errors import NotLCIError
+from learned_codec.errors import NotLCIError, OutOfBoundsError
 
 NAME = "LCI"
 
@@ -50,11 +50,14 @@ class LciPlugin(PluginV3):
             except NotLCIError as error:  # tells imageio to try other plug-ins
                 raise InitializationError(str(error)) from None
 
-    def read(self, *, index: Any = 0, **options: Any) -> NDArray[Any]:  # noqa: ARG002 - there is one image
+    def read(self, *, index: Any = 0, **options: Any) -> NDArray[Any]:
         """Decode the image, with its opacity, if it has one, as the last band.
 
         `options` are those of `learned_codec.decode`. An image decoded at another `scale` comes without its opacity.
+        Raises `OutOfBoundsError`, an `IndexError`, for an index other than 0: there is one image.
         """
+        if isinstance(index, int) and index not in (0, -1):
+            raise OutOfBoundsError(f"an LCI file has one image, not one of index {index}")
         image = learned_codec.decode(self._data, **options)
         with learned_codec.open(self._data, errors=options.get("errors", "raise")) as reader:
             if reader.plane != "alpha" or image.shape[:2] != (reader.height, reader.width):

@@ -4,7 +4,8 @@
     from PIL import Image
 
 Importing this module registers the format, as Pillow has no entry points. Pictures of modes L, LA, RGB, RGBA and I;16
-can be saved, with their colour profile, EXIF and XMP. Pillow has no modes for most other rasters.
+can be saved, with their colour profile, EXIF, XMP, texts and resolution; with `max_error=0` also those of modes 1 and
+P. Pillow has no modes for most other rasters.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import io
 from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImagePalette, PngImagePlugin
 
 import learned_codec
-from learned_codec.errors import InvalidInputError
+from learned_codec.errors import CorruptDataError, InvalidInputError
 
 FORMAT, MIME = "LCI", "image/x-lci"
 MAGIC = b"\x89LCI"
@@ -25,6 +26,10 @@ FACTORS = (2, 4, 8, 16)
 OPTIONS = ("quality", "bpp", "psnr", "max_error", "effort", "model", "threads")
 _MODES = {("uint8", 1, False): "L", ("uint8", 1, True): "LA", ("uint8", 3, False): "RGB", ("uint8", 3, True): "RGBA",
           ("uint16", 1, False): "I;16", ("float32", 1, False): "F"}  # fmt: skip
+_SAVED = {"L", "LA", "RGB", "RGBA", "I;16", "I;16B"}
+_SAVED_EXACTLY = {"1", "P"}
+_XMP = "XML:com.adobe.xmp"
+"""The keyword of XMP in a PNG."""
 
 
 class LciImageFile(ImageFile.ImageFile):
@@ -53,7 +58,23 @@ class LciImageFile(ImageFile.ImageFile):
             self.info["exif"] = b"Exif\0\0" + self.info["exif"]
         if isinstance(metadata.get("dpi"), list):
             self.info["dpi"] = tuple(metadata["dpi"])
+        self.text = _texts(metadata)
+        if self._mode == "L" and isinstance(metadata.get("colormap"), str):
+            self._colour(base64.b64decode(metadata["colormap"]))
         self.tile = []
+
+    def _colour(self, table: bytes) -> None:
+        """Pixels are indices into a table of red, green, blue and opacity."""
+        colours = np.frombuffer(table[: 4 * 256], np.uint8).reshape(-1, 4)
+        self._mode, self.palette = "P", ImagePalette.raw("RGB", colours[:, :3].tobytes())
+        if (colours[:, 3] < 255).any():
+            self.info["transparency"] = colours[:, 3].tobytes()
+
+    def verify(self) -> None:
+        """Check the whole file without decoding it. Raises `CorruptDataError`."""
+        if self._data is not None and not (report := learned_codec.check(self._data)).ok:
+            raise CorruptDataError(report.message, tiles=report.damaged_tiles)
+        super().verify()
 
     def draft(
         self,
@@ -94,14 +115,43 @@ class LciImageFile(ImageFile.ImageFile):
 def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:  # noqa: ARG001 - Pillow's
     """What `image.save("x.lci", …)` does; its options are those in `OPTIONS`, of `encode_file`.
 
-    Raises the errors of `learned_codec.encode_file`.
+    Raises `InvalidInputError` for other modes, and the errors of `learned_codec.encode_file`.
     """
     options = {key: value for key, value in image.encoderinfo.items() if key in OPTIONS}
+    exact = options.get("max_error") == 0
+    if image.mode not in (_SAVED | _SAVED_EXACTLY if exact else _SAVED):
+        lossless = ", or save it with max_error=0" if image.mode in _SAVED_EXACTLY else ""
+        raise InvalidInputError(
+            f"a picture of mode {image.mode}; modes L, LA, RGB, RGBA and I;16 are saved: convert it first, "
+            f"such as by image.convert('RGB'){lossless}"
+        )
     beside = {key: image.encoderinfo.get(key, image.info.get(key)) for key in ("icc_profile", "exif", "dpi")}
     stream = io.BytesIO()
     # `encode_file` keeps metadata, so the picture goes to it as a PNG, which can hold all of it.
-    image.save(stream, "PNG", compress_level=0, **{key: value for key, value in beside.items() if value})
+    given = {key: value for key, value in beside.items() if value}
+    image.save(stream, "PNG", compress_level=0, pnginfo=_png_texts(image), **given)
     learned_codec.encode_file(io.BytesIO(stream.getvalue()), cast(BinaryIO, file), **options)
+
+
+def _png_texts(image: Image.Image) -> PngImagePlugin.PngInfo:
+    """The XMP and the texts of an image, for a PNG."""
+    found = PngImagePlugin.PngInfo()
+    xmp = image.encoderinfo.get("xmp", image.info.get("xmp"))
+    texts = {key: str(text) for key, text in getattr(image, "text", {}).items() if key != _XMP}
+    if comment := image.encoderinfo.get("comment", image.info.get("comment")):
+        texts["Comment"] = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
+    for key, text in texts.items():
+        found.add_text(key, text)
+    if xmp := xmp or image.info.get(_XMP):
+        found.add_itxt(_XMP, xmp.decode("utf-8", "replace") if isinstance(xmp, bytes) else str(xmp))
+    return found
+
+
+def _texts(metadata: dict[str, Any]) -> dict[str, str]:
+    """The texts of a picture by their keywords, from metadata that may be wrong."""
+    listed = metadata.get("text")
+    pairs = [pair for pair in listed if isinstance(pair, list) and len(pair) == 2] if isinstance(listed, list) else []
+    return {key: text for key, text in pairs if isinstance(key, str) and isinstance(text, str)}
 
 
 def _accept(prefix: bytes) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import learned_codec
 import learned_codec.integrations.pillow
@@ -75,6 +75,53 @@ def test_a_bound_and_a_quality_exclude_each_other() -> None:
     assert not stream.getvalue()
 
 
+@pytest.mark.parametrize("mode", ["La", "PA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "1", "P"])
+def test_other_modes_are_told_before_anything_is_written(tmp_path: Path, mode: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"mode {mode};.*convert"):
+        Image.new(mode, (9, 9)).save(tmp_path / "x.lci", quality=60)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", ["1", "P"])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_palettes_keep_their_colours(tmp_path: Path, mode: str, transparent: bool) -> None:
+    image = Image.fromarray(PICTURE).convert(mode)
+    if transparent:
+        image.info["transparency"] = 0
+    image.save(tmp_path / "x.lci", max_error=0)
+    with Image.open(tmp_path / "x.lci") as found:
+        assert found.mode == "P"
+        np.testing.assert_array_equal(np.asarray(found), np.asarray(image))
+        kind = "RGBA" if transparent and mode == "P" else "RGB"
+        np.testing.assert_array_equal(np.asarray(found.convert(kind)), np.asarray(image.convert(kind)))
+
+
+def test_xmp_texts_and_comments_come_along(tmp_path: Path) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+    Image.fromarray(PICTURE).save(tmp_path / "a.jpg", xmp=xmp, comment="a comment")
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text("Title", "a tïtle \u2026")
+    Image.fromarray(PICTURE).save(tmp_path / "a.png", pnginfo=texts)
+    for name, kept in (("a.jpg", {"Comment": "a comment"}), ("a.png", {"Title": "a tïtle \u2026"})):
+        with Image.open(tmp_path / name) as image:
+            image.save(tmp_path / "x.lci")
+        for _ in range(2):  # also from one LCI file to another
+            with Image.open(tmp_path / "x.lci") as again:
+                assert again.text == kept
+                assert again.info.get("xmp") == (xmp if name == "a.jpg" else None)
+                again.load()
+                again.save(tmp_path / "x.lci")
+
+
+def test_verify_finds_damage(tmp_path: Path) -> None:
+    Image.fromarray(PICTURE).save(tmp_path / "x.lci")
+    data = (tmp_path / "x.lci").read_bytes()
+    Image.open(io.BytesIO(data)).verify()
+    for bad in (data[:-1], data[:-40], data[:-40] + bytes([data[-40] ^ 1]) + data[-39:]):
+        with pytest.raises(CorruptDataError):
+            Image.open(io.BytesIO(bad)).verify()
+
+
 def test_rasters_and_damage_are_told(tmp_path: Path) -> None:
     data = learned_codec.encode(np.zeros((70, 70, 5), np.uint16))
     with pytest.raises(InvalidInputError, match="5 bands of uint16"):
@@ -108,6 +155,8 @@ def test_imageio(tmp_path: Path) -> None:
         assert iio.immeta(tmp_path / "x.lci")["height"] == 70
     data = iio.imwrite("<bytes>", PICTURE, extension=".lci")
     np.testing.assert_array_equal(iio.imread(data, extension=".lci"), learned_codec.decode(data))
+    with pytest.raises(IndexError, match="index 1"):
+        iio.imread(data, extension=".lci", index=1)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "bool", "int8", "uint16", "int32", "uint32", "float32"])
