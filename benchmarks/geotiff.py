@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .codec import AnyArray, Codec
-from .jpeg2000 import gdal
+from .jpeg2000 import gdal, read_gdal
 
 
 class GeoTiff(Codec):
@@ -47,10 +47,7 @@ class GeoTiff(Codec):
             return bytes(file.read())
 
     def decode(self, data: bytes, threads: int = 1) -> AnyArray:
-        memory = importlib.import_module("rasterio.io").MemoryFile
-        with gdal(threads), memory(data, ext=".tif") as file, file.open() as dataset:
-            planes: AnyArray = dataset.read()
-        return planes[0] if planes.shape[0] == 1 else np.moveaxis(planes, 0, 2)
+        return read_gdal(data, ".tif", threads)
 
 
 class Lerc(GeoTiff):

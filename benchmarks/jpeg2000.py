@@ -164,6 +164,14 @@ def write_gdal(image: AnyArray, rate: float, threads: int, **options: str) -> by
         return bytes(file.read())
 
 
+def read_gdal(data: bytes, extension: str, threads: int) -> AnyArray:
+    """The image, (H, W) or (H, W, bands), of a file that GDAL reads."""
+    memory = importlib.import_module("rasterio.io").MemoryFile
+    with gdal(threads), memory(data, ext=extension) as file, file.open() as dataset:
+        planes: AnyArray = dataset.read()
+    return planes[0] if planes.shape[0] == 1 else np.moveaxis(planes, 0, 2)
+
+
 class Jpeg2000Gdal(Codec):
     """What `gdal_translate -of JP2OpenJPEG` writes, through rasterio."""
 
@@ -190,10 +198,7 @@ class Jpeg2000Gdal(Codec):
         return write_gdal(image, setting, threads)
 
     def decode(self, data: bytes, threads: int = 1) -> AnyArray:
-        memory = importlib.import_module("rasterio.io").MemoryFile
-        with gdal(threads), memory(data, ext=".jp2") as file, file.open() as dataset:
-            planes: AnyArray = dataset.read()
-        return planes[0] if planes.shape[0] == 1 else np.moveaxis(planes, 0, 2)
+        return read_gdal(data, ".jp2", threads)
 
 
 class Jpeg2000Klt(_Glymur):

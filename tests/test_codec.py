@@ -80,7 +80,7 @@ def test_a_flat_image_stays_flat_and_costs_little(value: int) -> None:
     data = learned_codec.encode(image, quality=60)
     error = np.abs(learned_codec.decode(data).astype(int) - value)
     assert error.mean() < 1
-    assert error.max() <= 8  # at corners, where the networks see the padding
+    assert error.max() <= 8  # at corners, whose pixels depend on the padding
     assert len(data) < 1000
 
 

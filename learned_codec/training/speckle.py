@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.values.decibels import to_decibels
+
 LOOKS = 5
 LOOK_CORRELATION = 0.15
 """The correlation of looks: neighbouring looks overlap in the spectrum, so five of them are worth fewer independent
@@ -33,7 +35,7 @@ def simulate(band: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.
         power[row, column] += 10 ** ((np.median(decibels) + rng.uniform(10, 30)) / 10) * 4
     speckled = speckle(power.shape, rng, power) + 10 ** (rng.uniform(*NOISE_DB) / 10) * speckle(power.shape, rng)
     speckled = _resample(speckled.astype(np.float32), rng)
-    result: NDArray[np.float32] = (10 * np.log10(np.maximum(speckled, 1e-5))).astype(np.float32)
+    result: NDArray[np.float32] = to_decibels(np.maximum(speckled, 1e-5), "power").astype(np.float32)
     return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import InvalidInputError
 
-from .decibels import PER_DECADE
+from .decibels import PER_DECADE, to_decibels
 from .ranges import alike, robust_range
 from .sources import Unit
 from .spectral import coefficients, covariance, spectral_klt
@@ -99,7 +98,8 @@ def _floor(unit: Unit | None, dtype: np.dtype[Any], samples: Samples) -> float:
         return 0.0
     positive = (values[values > 0] for values in samples.bands())
     lowest = [float(np.percentile(values, 0.01, method="lower")) for values in positive if values.size]
-    return float(np.float32(PER_DECADE[unit] * math.log10(min(lowest, default=1e-10 if dtype.kind == "f" else 1))))
+    least = np.array(min(lowest, default=1e-10 if dtype.kind == "f" else 1))
+    return float(to_decibels(least, unit).astype(np.float32))
 
 
 def _ranges(
