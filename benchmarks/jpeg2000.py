@@ -288,4 +288,4 @@ class Jpeg2000GdalKlt(Jpeg2000Klt):
         return write_gdal(components, rate, threads, YCC="NO")
 
     def _read_components(self, data: bytes, threads: int) -> AnyArray:
-        return Jpeg2000Gdal().decode(data, threads)
+        return read_gdal(data, ".jp2", threads)

@@ -168,6 +168,46 @@ def test_all_extra_names_every_extra() -> None:
     assert set(named) == set(extras) - {"all"}
 
 
+USES = {
+    "bitstream": set(),
+    "entropy": set(),
+    "values": {"bitstream"},
+    "raster": {"bitstream", "values"},
+    "bounded": {"bitstream", "entropy", "values"},
+    "models": {"bitstream", "entropy"},
+    "tiling": {"bitstream", "bounded", "models", "values"},
+    "training": {"entropy", "models", "values"},
+}
+"""The folders that each folder may import from, as in docs/architecture.md."""
+
+
+@pytest.mark.parametrize("folder", USES)
+def test_no_arrow_runs_back(folder: str) -> None:
+    trees = [ast.parse(path.read_text()) for path in (PACKAGE / folder).rglob("*.py")]
+    modules = [
+        node.module
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module
+    ]
+    assert len(trees) > 1
+    used = {name.split(".")[1] for name in modules if name.startswith("learned_codec.")}
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert used & folders - {folder} <= USES[folder]
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """A leading underscore doesn't make another name."""
+    places: dict[str, list[str]] = {}
+    for folder in ("learned_codec", "benchmarks", "examples", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    places.setdefault(node.name.lstrip("_"), []).append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert len(places) > 100
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_no_torch_above_the_trainer_unpickles() -> None:
     """Weights come from strangers and are safetensors; only the trainer's own checkpoints are torch files."""
     offenders = [
