@@ -359,8 +359,8 @@ class Reader:
         """All bands of a window, in rectangles of at most a few tiles, along rows: for images larger than memory.
 
         Each `Block` has its `rows` and `columns` in the image, `values` (bands, h, w) of the image's dtype, and `plane`
-        (h, w) uint8 or None. `scale` is that of `read`; then rows and columns are those of the reduced image. Raises
-        the errors of `read`.
+        (h, w) as `read_plane` gives it, or None. `scale` is that of `read`; then rows and columns are those of the
+        reduced image. Raises the errors of `read`.
         """
         yield from self._blocks(self.checked_window(window), progress, options.factor_of_scale(scale))
 
