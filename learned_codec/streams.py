@@ -112,9 +112,9 @@ def opened(source: Openable) -> tuple[Any, BinaryIO | None]:
     if is_path(source):
         name = name_of(source, "")
         if _URL.match(name):
-            remote = _remote(name)
+            system, remote = _remote(name)
             at_once = getattr(getattr(remote, "fs", None), "async_impl", False)
-            return (_Remote if at_once else _Guarded)(remote), remote
+            return (_Remote if at_once else _Guarded)(remote, system), remote
         with our_errors(name):
             file = Path(source).open("rb")  # noqa: SIM115 - the caller closes it
             if file.seekable():
@@ -130,7 +130,8 @@ def opened(source: Openable) -> tuple[Any, BinaryIO | None]:
     return guarded, None
 
 
-def _remote(url: str) -> BinaryIO:
+def _remote(url: str) -> tuple[object, BinaryIO]:
+    """A file system of fsspec's and a file in it."""
     try:
         import fsspec
     except ImportError as error:
@@ -138,12 +139,15 @@ def _remote(url: str) -> BinaryIO:
     try:
         # The cache is an option of the file: most file systems refuse it as one of their own.
         system, path = fsspec.url_to_fs(url)
-        file: BinaryIO = system.open(path, "rb", cache_type="none")
+        try:
+            file: BinaryIO = system.open(path, "rb", cache_type="none")
+        except TypeError:  # a file system that caches blocks on disk, and gives this option itself
+            file = system.open(path, "rb")
     except ImportError as error:
         raise MissingDependencyError(f"{url}: {error}") from error
     except Exception as error:  # each of fsspec's many file systems has errors of its own
         raise FileError.of(url, error) from error
-    return file
+    return system, file
 
 
 @contextmanager
@@ -155,10 +159,13 @@ def readable(source: Openable) -> Iterator[Any]:
 
 
 class _Guarded:
-    """A user's file object whose errors become `FileError`."""
+    """A user's file object whose errors become `FileError`.
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+    `system` is the file system that it is in, if that was opened for it: an archive closes when nobody refers to it.
+    """
+
+    def __init__(self, stream: Any, system: object = None) -> None:
+        self._stream, self._system = stream, system
         self.name = name_of(stream, "input")
         self.error: FileError | None = None
 

@@ -65,7 +65,8 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
         planes = np.ascontiguousarray(chunk.reshape(-1, *chunk.shape[-2:]))
         bounded = self.max_error is not None
         # Without loss, such a value is kept anyway.
-        nodata = missing(planes) if self.nodata is None and self.max_error != 0 else self.nodata
+        found = planes.dtype.kind in "iuf" and self.nodata is None and self.max_error != 0
+        nodata = missing(planes) if found else self.nodata
         planar = chunk.ndim > 2
         order = "F" if chunk.flags.f_contiguous and not chunk.flags.c_contiguous else "C"
         beside: dict[str, Any] = {}
@@ -77,14 +78,23 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode a chunk, (H, W) or (bands, H, W); into `out`, if given, of any shape with as many values.
 
-        A chunk that wasn't in C order or in the machine's byte order gets its own shape and dtype back.
+        `out` has the chunk's dtype, or is a buffer of as many bytes. A chunk that wasn't in C order or in the machine's
+        byte order gets its own shape and dtype back. Raises the errors of `learned_codec.decode`, and
+        `InvalidInputError` for another `out`.
         """
         data = ensure_bytes(buf)
         chunk = _as_it_was(learned_codec.decode(data), learned_codec.inspect(data).metadata.get("chunk"))
         if out is None:
             return chunk
         into = ensure_ndarray(out)
-        into[...] = chunk.reshape(into.shape)
+        if into.size == chunk.size and into.dtype.newbyteorder("=") == chunk.dtype.newbyteorder("="):
+            into[...] = chunk.reshape(into.shape)
+        elif into.ndim == into.itemsize == 1 and into.size == chunk.nbytes:
+            into.view(np.uint8)[...] = np.frombuffer(chunk.tobytes(), np.uint8)
+        else:
+            raise InvalidInputError(
+                f"a chunk of {chunk.dtype}, {chunk.shape}, doesn't go into {into.dtype}, {into.shape}"
+            )
         return out
 
     def get_config(self) -> dict[str, Any]:
@@ -92,7 +102,9 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
         return {"id": self.codec_id} | self._settings()
 
     def _settings(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if value is not None}
+        """Those that were given, as Python's own numbers, which JSON knows."""
+        given = {key: value for key, value in vars(self).items() if value is not None}
+        return {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
 
 
 def _as_it_was(chunk: NDArray[Any], form: Any) -> NDArray[Any]:

@@ -144,6 +144,28 @@ def test_bad_chunks_and_settings_are_ours() -> None:
         numcodecs.get_codec({"id": "lci", "bpp": 1e-4}).encode(chunk(64, 64))
 
 
+@pytest.mark.parametrize("dtype", ["M8[s]", "m8[s]", "S3", "U3", "c8", "f2", "u8", "V4"])
+@pytest.mark.parametrize("max_error", [None, 0])
+def test_other_dtypes_are_refused(dtype: str, max_error: int | None) -> None:
+    with pytest.raises(InvalidInputError):
+        numcodecs.get_codec({"id": "lci", "max_error": max_error}).encode(np.zeros((8, 9), dtype))
+
+
+def test_what_a_chunk_is_decoded_into() -> None:
+    values = chunk(20, 30) + np.uint16(300)
+    codec = numcodecs.get_codec({"id": "lci", "max_error": 0})
+    data = codec.encode(values)
+    for out in (np.empty(values.shape, "<u2"), np.empty(values.shape, ">u2"), np.empty(values.size, np.uint16)):
+        np.testing.assert_array_equal(codec.decode(data, out=out), values.reshape(out.shape))
+    raw = bytearray(values.nbytes)
+    codec.decode(data, out=raw)
+    assert raw == values.tobytes()
+    for other in (np.empty(values.shape, np.uint8), np.empty(values.shape, np.int16), bytearray(3), np.empty(7, "u2")):
+        with pytest.raises(InvalidInputError, match="doesn't go into"):
+            codec.decode(data, out=other)
+    assert type(numcodecs.get_codec({"id": "lci", "quality": np.float32(60)}).get_config()["quality"]) is float
+
+
 def test_a_zarr_array(tmp_path: Path) -> None:
     zarr = pytest.importorskip("zarr", minversion="3.0")
     values = chunk(3, 150, 130)

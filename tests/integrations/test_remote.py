@@ -1,10 +1,13 @@
 """URLs through fsspec, from a real HTTP server that knows ranges; its requests are counted."""
 
+import gc
 import http.server
 import pickle
 import re
 import threading
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,6 +179,23 @@ def test_other_file_systems() -> None:
     with fsspec.open("memory://folder/x.lci", "wb") as file:
         file.write(data)
     np.testing.assert_array_equal(learned_codec.decode("memory://folder/x.lci"), learned_codec.decode(data))
+
+
+# fsspec's cache of blocks leaves a file open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_chained_file_systems(server: Server, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x.lci", server.data)
+    whole = learned_codec.decode(server.data)
+    for url in (
+        f"zip://x.lci::{(tmp_path / 'a.zip').as_uri()}",
+        *(f"{c}cache::{server.url}" for c in ("block", "file")),
+    ):
+        with learned_codec.open(url) as scene:
+            for reader in (scene, pickle.loads(pickle.dumps(scene))):  # noqa: S301 - our own bytes
+                gc.collect()  # nothing but the reader holds what it reads from
+                np.testing.assert_array_equal(reader.read(), whole)
+                reader.close()
 
 
 def test_xarray_reads_the_head_once_and_what_windows_need(server: Server) -> None:
