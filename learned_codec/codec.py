@@ -73,6 +73,8 @@ __all__ = [
 ]
 
 DEFAULT_TILE = 1024
+"""Pixels per side of a tile of up to 8 bands, unless the caller chooses."""
+
 MAX_TILE = 4096
 """Decoding takes memory in proportion to the tile; `Limits.max_tile_pixels` allows this much by default."""
 

@@ -33,6 +33,7 @@ from learned_codec.models.model import Model
 from learned_codec.options import DEFAULT_QUALITY
 
 _SIDE = 1024
+"""Pixels per side of the picture by which the speed is measured."""
 
 Check = tuple[str, bool]
 """What was tried, and whether the result is right."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from learned_codec.bitstream.source import SeekableFile
 
 _LINE = 2**16
+"""The most bytes of a line."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+(://|::)", re.IGNORECASE)
 """Also URLs that fsspec chains: `simplecache::s3://…`."""

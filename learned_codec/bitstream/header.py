@@ -13,9 +13,9 @@ Layout = Literal["HW", "HWC", "CHW"]
 
 DTYPES: tuple[DType, ...] = get_args(DType)  # the index is the code in the file
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
-MAX_SIDE = 2**31 - 1
-TILE_UNIT = 64
-WEIGHTS_ID_SIZE = 8
+MAX_SIDE = 2**31 - 1  # also the most bands
+TILE_UNIT = 64  # pixels
+WEIGHTS_ID_SIZE = 8  # bytes
 HAS_PARAMETERS = 0x80  # if this bit of a transform's code is set, parameters follow
 
 # The format byte: the dtype in bits 0 to 2, the shape in bits 3 and 4, then three flags.

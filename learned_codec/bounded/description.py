@@ -23,9 +23,8 @@ from .tables import SCALES, SHAPES
 LISTED, NUMBERED, PREDICTED = 4, 8, 16
 """Bits of a band's form; its lowest two are the kind of mapping."""
 
-MOST_SETS = 8
-MOST_REFERENCES = 2
-MAX_NUMBER = 2**34
+MOST_SETS, MOST_REFERENCES, MAX_NUMBER = 8, 2, 2**34
+"""Limits of the format: sets of weights, references of a band, and the largest number."""
 
 
 @dataclass(frozen=True)

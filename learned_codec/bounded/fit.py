@@ -28,12 +28,15 @@ SAMPLES = 2**13
 ENOUGH = 2**13
 """A level has weights of its own if it has at least this many pixels."""
 
-MOST_SETS = 4
+FITTED_SETS = 4
+"""The most sets of weights that are fitted; the format allows twice as many."""
 
 FEW = 2**11
 """In planes of fewer pixels, fitted weights aren't worth their bytes."""
 
 RIDGE = 1e-4
+"""What is added to the least squares so that they have one solution, as a share of the features' mean square."""
+
 TURNS, ROUNDS = 4, 4
 """The number of turns in which weights are fitted, and of rounds in each for the scales of errors."""
 
@@ -79,7 +82,7 @@ def pays(height: int, width: int) -> bool:
 def sets_for(height: int, width: int) -> int:
     """How many levels have weights of their own, the last of them for all above it, too."""
     count = 1
-    while count < min(MOST_SETS, levels_of(height, width)) and height * width >= ENOUGH << 2 * count:
+    while count < min(FITTED_SETS, levels_of(height, width)) and height * width >= ENOUGH << 2 * count:
         count += 1
     return count
 

@@ -64,8 +64,10 @@ PASSES = (
 )  # fmt: skip
 
 NEAREST = 4
+"""How many of the neighbours count as the nearest: the first ones."""
 
 EIGHT = ((-1, 0), (0, -1), (0, 1), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1))
+"""Where the pixels around one lie."""
 
 
 def levels_of(height: int, width: int) -> int:

@@ -18,6 +18,7 @@ AS_IT_IS, LEFT, ABOVE, BITS = range(4)
 """What is packed for a pixel: its number, or the difference from the one on its left or above it. BITS isn't packed."""
 
 DICTIONARY = 2**22
+"""Bytes of LZMA's dictionary, as in the format."""
 
 SAMPLE = 2**15
 """How many numbers go through a fast compressor, zlib, to estimate what LZMA would reach."""

@@ -17,9 +17,8 @@ from learned_codec.errors import CorruptDataError
 from . import tables
 from .tables import ESCAPE_LETTER_BITS, MAX_REACH, SCALES, SHAPES
 
-CONTEXTS = 128
-
-MAX_SHIFT = 32
+CONTEXTS, MAX_SHIFT = 128, 32
+"""How many contexts there are, and the largest shift of one, as in the format."""
 
 RAW_BITS = 16
 """Low bits of a residual are coded in letters of at most this many bits."""

@@ -21,9 +21,11 @@ SCALES = 64
 """A quarter of an octave apart, from 2^-11 to 2^4.75."""
 
 MAX_REACH = 400
+"""The largest reach of a table, as in the format."""
 
 _ROOTS = (65536, 77935, 92681, 110217)  # floor(2^(16 + i/4))
 _OCTAVES = 11
+"""The least scale is 2 to the power of minus this."""
 _MIXTURES = ((4, 3, 8), (15, 1, 16))  # shares of the narrow part for one of the wide, and both scales in quarters
 
 

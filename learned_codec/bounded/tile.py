@@ -25,6 +25,7 @@ COUNTABLE = 2**17
 """Ranges up to which levels are counted; beyond, only where a sample shows few."""
 
 FEW = 512
+"""This many levels are numbered in an even plane, whatever they save. Where a sample has more, none are looked for."""
 
 LEVEL_BITS = 12
 """What a level must save to be numbered: it takes less, but numbers are predicted less well than values."""
@@ -33,6 +34,7 @@ EVEN = 0.4
 """A plane is even if at least this share of pixels equals the one on their left."""
 
 MOST_LEVELS = 2**16
+"""The most levels that can be numbered: a limit of the format."""
 
 
 @dataclass

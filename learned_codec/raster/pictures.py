@@ -35,6 +35,7 @@ from learned_codec.values.sources import PlaneKind, Unit
 
 from . import left_out, png
 from . import metadata as meta
+from .directories import TAG_BITS_PER_SAMPLE
 from .exif import (
     EXIF_START,
     MAX_SEGMENT,
@@ -92,7 +93,6 @@ _HOLDS = {
 _WITH_ALPHA = {"PNG", "TIFF", "WEBP"}
 _NAMES = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP", "dpi": "resolution"}
 
-_TAG_BITS_PER_SAMPLE = 258
 _STRIP = 2**20  # pixels
 
 
@@ -569,7 +569,7 @@ def bits(picture: Image.Image, data: bytes) -> int:
         case "PNG":
             return data[24]  # IHDR comes first: signature 8, length 4, type 4, width 4, height 4, depth
         case "TIFF":
-            stored = getattr(picture, "tag_v2", {}).get(_TAG_BITS_PER_SAMPLE, (1,))
+            stored = getattr(picture, "tag_v2", {}).get(TAG_BITS_PER_SAMPLE, (1,))
             return max(stored) if isinstance(stored, tuple) else int(stored)
         case "HEIF":
             return int(picture.info.get("bit_depth", 8))

@@ -23,7 +23,7 @@ _OTHERS = ("sBIT", "bKGD", "tIME")
 _PICTURE = ("IHDR", "PLTE", "tRNS", "IDAT", "IEND", "pHYs", "iCCP", "eXIf", "iDOT", "acTL", "fcTL", "fdAT")
 # Texts that are kept under keys of their own, or that describe another file.
 _NO_TEXTS = ("XML:com.adobe.xmp", "Raw profile type ")
-_LARGEST = 2**22
+_LARGEST = 2**22  # bytes of a chunk or a text that is kept
 
 # The gamma and primaries of sRGB: they add no information.
 _PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)

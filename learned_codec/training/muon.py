@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""The coefficients of the Newton–Schulz iteration's quintic (Jordan). Singular values end between about 0.7 and 1.2."""
+"""The number of Newton–Schulz iterations, and the coefficients of their quintic (Jordan). Singular values end between
+about 0.7 and 1.2."""
 
 ADAMW_RMS = 0.2
 """The usual root mean square of AdamW's steps, in learning rates."""

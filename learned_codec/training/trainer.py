@@ -48,6 +48,7 @@ TRAINING_LEAST = 0.25
 """The least share of a run's minutes for training, however long it takes to read the images."""
 
 CALIBRATION_IMAGES = 16
+"""On how many images the ranges of activations and the scale tables are measured at export."""
 
 ADAPTATION_CROP = 256
 """Pixels per side of the crops for fitting the adaptations, if images are large enough."""
