@@ -43,6 +43,8 @@ _STRUCTURAL = {
 }
 _RESOLUTION = {"TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION", "TIFFTAG_RESOLUTIONUNIT"}
 _CENTIMETRES = {"2": 1.0, "3": 2.54}
+# How the namespaces begin that hold the label of a planetary image: the structure of its file, and how it was taken.
+_LABEL = "json:"
 
 MAX_OVERVIEWS = 32
 """More factors are refused: they double, so 32 are enough for any image."""
@@ -79,6 +81,8 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
         found["rpcs"] = rpcs
     if texts.tags("GEOLOCATION"):
         meta.lose(f"{name}: its geolocation (the place of each pixel, in arrays of their own) isn't kept")
+    if labels := [n for n in raster.tag_namespaces() if n.startswith(_LABEL)]:
+        meta.lose(f"{name}: the labels of its format aren't kept: {', '.join(labels)}")
     tags = texts.all_tags()
     if dpi := _pop_resolution(tags.get("", {})):
         found["dpi"] = dpi
@@ -167,8 +171,7 @@ class _Texts:
     def all_tags(self, index: int = 0) -> dict[str, dict[str, str]]:
         """The tags of band `index`, counted from 1, by namespace; 0: of the file."""
         namespaces = {"", *self._raster.tag_namespaces(index)} - _STRUCTURAL
-        # "json:" domains hold a driver's dump of its file's structure.
-        return {n: self.tags(n, index) for n in sorted(namespaces) if not n.startswith("json:")}
+        return {n: self.tags(n, index) for n in sorted(namespaces) if not n.startswith(_LABEL)}
 
     def tags(self, namespace: str, index: int = 0) -> dict[str, str]:
         """The tags of one namespace."""
@@ -355,7 +358,7 @@ def _rpcs(value: Any, what: str) -> Any:
 def _tags(value: Any, what: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for namespace, items in meta.mapping(value, what).items():
-        if namespace not in _STRUCTURAL and not namespace.startswith("json:"):
+        if namespace not in _STRUCTURAL and not namespace.startswith(_LABEL):
             found[meta.text(namespace, what)] = _texts(items, f"{what}.{namespace}")
     return found
 

@@ -299,9 +299,10 @@ def _alpha(raster: Any, name: str, *, force: bool) -> int | None:
 def _plane(raster: Any, indexes: list[int], alpha: int | None, name: str) -> PlaneKind | None:
     """The kind of the plane, from GDAL's flags for the mask of each band."""
     flags = [set(raster.mask_flag_enums[i - 1]) for i in indexes]
-    if any(not f for f in flags):
+    own = any(not f for f in flags)
+    if own and len(indexes) > 1:
         raise _refuse(name, "a raster with a mask for each band")
-    masked = any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in flags)
+    masked = own or any(MaskFlags.per_dataset in f and MaskFlags.alpha not in f for f in flags)
     if alpha is not None:
         if masked:
             raise _refuse(name, "a raster with both an alpha band and a mask")

@@ -618,6 +618,26 @@ def test_transforms_without_an_inverse(tmp_path: Path, transform: tuple[float, .
     round_trip(path)
 
 
+@pytest.mark.parametrize("bands", [1, 2])
+def test_masks_of_bands(tmp_path: Path, bands: int) -> None:
+    """The mask of the only band is that of the raster; masks of several bands are refused."""
+    there = np.arange(30).reshape(5, 6) % 3 > 0
+    with write(tmp_path / "mask.tif", 200 * there[None].astype(np.uint8)):
+        pass
+    band = "<SimpleSource><SourceFilename relativeToVRT='1'>mask.tif</SourceFilename></SimpleSource>"
+    one = f'<MaskBand><VRTRasterBand dataType="Byte">{band}</VRTRasterBand></MaskBand>'
+    both = "".join(f'<VRTRasterBand dataType="Byte" band="{k + 1}">{one}{band}</VRTRasterBand>' for k in range(bands))
+    path = tmp_path / "a.vrt"
+    path.write_text(f'<VRTDataset rasterXSize="6" rasterYSize="5">{both}</VRTDataset>')
+    if bands > 1:
+        with pytest.raises(InvalidInputError, match="a mask for each band"):
+            copy(path, tmp_path / "a.tif")
+        return
+    copy(path, tmp_path / "a.tif")
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        np.testing.assert_array_equal(raster.read_masks(1) > 0, there)
+
+
 def test_points_whose_height_is_no_number(tmp_path: Path) -> None:
     path = tmp_path / "a.vrt"
     points = "".join(f'<GCP Id="" Pixel="{x}" Line="0" X="{10 + x}" Y="5" Z="nan"/>' for x in range(4))
