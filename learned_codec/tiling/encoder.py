@@ -257,8 +257,6 @@ class ImageEncoder:
 
     def _payload(self, tile: Tile, step: int) -> tuple[Tile, bytes | None, list[NDArray[np.float32]]]:
         """A tile, its payload (None if nothing in it is visible), and its latents as a decoder will get them."""
-        if self.header.tile_count > 1:
-            trim()  # what earlier tiles needed would pile up
         encoder, decoded = self._coded(tile, step)
         if encoder is None:
             return tile, None, decoded
@@ -297,6 +295,8 @@ class ImageEncoder:
         """Code tiles, of which the first has the index `first`, and note the moments of optimised ones."""
         coded = self._workers.map(lambda tile: self._payload(tile, step), tiles)
         for index, (tile, payload, decoded) in enumerate(coded, first):
+            if index > first and index % self.header.tile_grid[1] == 0:
+                trim()  # what earlier rows needed would pile up
             if tile.optimised:
                 self._note(moments, tile, decoded, step)
             seen = Decoded(decoded, tile.visible)
