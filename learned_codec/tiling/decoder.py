@@ -13,6 +13,7 @@ from learned_codec.bitstream import Container, Header
 from learned_codec.bitstream.payload import split_adaptation, split_count, split_payload
 from learned_codec.errors import BitstreamError, CorruptDataError
 from learned_codec.models.config import BLOCK, HALO, layers_for, top_step
+from learned_codec.models.device import trim
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
 from learned_codec.values.reduce import cells, picked, reduced, reduced_side
@@ -213,7 +214,11 @@ class ImageDecoder(TileDecoder):
                 workers,
                 refined=factor == 1,
             )
+            row = window[0].start
             for rows, columns, values in parts:
+                if rows.start > row:
+                    trim()  # what earlier rows needed would pile up
+                    row = rows.start
                 yield self._finish(values, rows, columns, sides, factor)
 
     def _tile(
