@@ -303,13 +303,17 @@ class Reader:
         return f'<div>{said}<br><img src="data:image/png;base64,{preview}"></div>'
 
     def _preview(self) -> bytes:
-        """A PNG of at most 256 x 256 pixels: three bands or one, each from its 2nd to its 98th percentile."""
+        """A PNG of at most 256 x 256 pixels: three bands or one, each from its 2nd to its 98th percentile.
+
+        The bands are those called red, green and blue, or as Sentinel-2's are, else the first ones. Classes have their
+        own colours.
+        """
         from PIL import Image
 
         height, width = min(self.height, PREVIEWED), min(self.width, PREVIEWED)
         step = -(-max(height, width) // 256)
         middle = (self.height - height) // 2, (self.width - width) // 2, height, width
-        bands = [1, 2, 3] if self.bands >= 3 else [1]
+        bands = self._shown()
         shape = -(-height // step), -(-width // step)
         values = self.read(bands, middle, shape, masked=True, planar=True)
         planes = []
@@ -318,9 +322,35 @@ class Reader:
             low, high = np.percentile(known, (2, 98)) if known.size else (0.0, 1.0)
             planes.append(np.nan_to_num((plane - low) / max(high - low, 1e-12)).clip(0, 1) * 255)
         levels = np.rint(planes).astype(np.uint8)
+        colours = self._colours()
+        if colours is None:
+            picture = Image.fromarray(levels[0] if len(bands) == 1 else levels.transpose(1, 2, 0))
+        else:
+            picture = Image.fromarray(colours[np.ma.getdata(values)[0]])
         stream = io.BytesIO()
-        Image.fromarray(levels[0] if len(bands) == 1 else levels.transpose(1, 2, 0)).save(stream, "PNG")
+        picture.save(stream, "PNG")
         return stream.getvalue()
+
+    def _shown(self) -> list[int]:
+        """The bands that a preview shows as red, green and blue, or as grey."""
+        names = [(name or "").lower() for name in self.descriptions]
+        for wanted in (("red", "green", "blue"), ("b04", "b03", "b02"), ("b4", "b3", "b2")):
+            if set(wanted) <= set(names):
+                return [names.index(name) + 1 for name in wanted]
+        return [1, 2, 3] if self.bands >= 3 else [1]
+
+    def _colours(self) -> NDArray[np.uint8] | None:
+        """(256, 4): the colours of classes of one byte; None for what has none, or for metadata that are wrong."""
+        said = self.metadata.get("colormap")
+        if not isinstance(said, str) or self.dtype != np.uint8 or self.bands != 1:
+            return None
+        try:
+            table = np.frombuffer(base64.b64decode(said), np.uint8).reshape(-1, 4)[:256]
+        except ValueError:
+            return None
+        found = np.zeros((256, 4), np.uint8)
+        found[: len(table)] = table
+        return found
 
     def __reduce__(self) -> tuple[Callable[[], Reader], tuple[()]]:
         if self._reopen is None:

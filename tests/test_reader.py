@@ -97,6 +97,40 @@ def test_a_window_is_that_window_of_the_whole(
     np.testing.assert_array_equal(found == 0, expected == 0)
 
 
+def shown(data: bytes) -> np.ndarray:
+    """The pixels of the preview in a notebook."""
+    said = learned_codec.open(data)._repr_html_()
+    with Image.open(io.BytesIO(base64.b64decode(said.split("base64,")[1].split('"')[0]))) as preview:
+        return np.asarray(preview)
+
+
+@pytest.mark.parametrize(
+    "names", [["B02", "B03", "B04", "B08"], ["blue", "green", "red", "nir"], ["b2", "B3", "B4", ""]]
+)
+def test_previews_show_red_green_and_blue(names: list[str]) -> None:
+    planes = np.array([picture(3)[i] for i in (2, 1, 0, 0)]).astype(np.uint16)
+    told = {"bands": [{"description": name} for name in names]}
+    blue_first = shown(learned_codec.encode(planes, planar=True, max_error=0, metadata=told))
+    red_first = shown(learned_codec.encode(planes[2::-1], planar=True, max_error=0))
+    np.testing.assert_array_equal(blue_first, red_first)
+    unnamed = shown(learned_codec.encode(planes, planar=True, max_error=0))
+    np.testing.assert_array_equal(unnamed, red_first[..., ::-1])
+
+
+def test_previews_of_classes_have_their_colours() -> None:
+    classes = np.random.default_rng(0).integers(0, 3, (20, 30)).astype(np.uint8)
+    colours = np.array([[255, 0, 0, 255], [0, 255, 0, 255], [9, 9, 9, 0]], np.uint8)
+    stream, coded = io.BytesIO(), io.BytesIO()
+    image = Image.fromarray(classes)
+    image.putpalette(colours[:, :3].tobytes())
+    image.save(stream, "PNG", transparency=bytes([255, 255, 0]))
+    learned_codec.encode_file(io.BytesIO(stream.getvalue()), coded, max_error=0)
+    np.testing.assert_array_equal(shown(coded.getvalue()), colours[classes])
+    container = bitstream.read(coded.getvalue())
+    wrong = bitstream.write(container.header, [bytes(container.tile(0))], metadata={"colormap": "abcde"})
+    assert shown(wrong).shape == (20, 30)
+
+
 @pytest.mark.parametrize("shape", [(70, 300), (64, 90, 3), (600, 64, 5)])
 def test_notebooks_show_a_preview(shape: tuple[int, ...]) -> None:
     values = np.random.default_rng(0).integers(0, 4000, shape).astype(np.uint16)

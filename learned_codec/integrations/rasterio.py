@@ -219,7 +219,8 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
         if resampling == Resampling.nearest or shape is None:
             values = self.reader.read(bands, pixels, shape, **options)
         else:
-            values = self._resampled(self.reader.read(bands, pixels, **options), shape, resampling)
+            values = self._resampled(self.reader.read(bands, pixels, **options | {"masked": True}), shape, resampling)
+            values = values if masked else np.ma.getdata(values)
         if values.dtype.kind == "b":
             values = values.view(np.uint8)
         if out_dtype is not None:
@@ -324,21 +325,24 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
             found = found[windows.nearest(0, height, shape[0], 1)][:, windows.nearest(0, width, shape[1], 1)]
         return found
 
-    def _resampled(self, values: NDArray[Any], shape: tuple[int, ...], resampling: Resampling) -> NDArray[Any]:
-        """(bands, h, w) or (h, w) values at another size (height, width), by GDAL."""
+    def _resampled(self, values: Any, shape: tuple[int, ...], resampling: Resampling) -> Any:
+        """Masked (bands, h, w) or (h, w) values at another size (height, width), by GDAL.
+
+        Pixels that nodata, a mask or an alpha channel hides don't count, as in GDAL.
+        """
         planes = values if values.ndim == 3 else values[None]
         size = {"count": len(planes), "height": planes.shape[1], "width": planes.shape[2]}
         somewhere = rasterio.Affine.scale(2)  # rasterio warns of rasters that lie nowhere
-        with MemoryFile() as memory:
+        with MemoryFile() as memory, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
             with memory.open(
                 driver="GTiff", dtype=planes.dtype, nodata=self.nodata, transform=somewhere, **size
             ) as raster:
                 raster.write(np.ma.getdata(planes))
+                if self.reader.plane is not None:
+                    raster.write_mask(~np.ma.getmaskarray(planes).all(0))
             with memory.open() as raster:
-                options = {"resampling": resampling, "masked": isinstance(values, np.ma.MaskedArray)}
-                found = raster.read(out_shape=(len(planes), *shape), **options)
-        result: NDArray[Any] = found if values.ndim == 3 else found[0]
-        return result
+                found = raster.read(out_shape=(len(planes), *shape), resampling=resampling, masked=True)
+        return found if values.ndim == 3 else found[0]
 
 
 def open(

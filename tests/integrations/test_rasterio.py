@@ -50,6 +50,28 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tif, tif.with_suffix(".lci")
 
 
+@pytest.mark.parametrize("method", [Resampling.average, Resampling.bilinear, Resampling.mode])
+@pytest.mark.parametrize("hidden", ["nodata", "mask", "nothing"])
+def test_hidden_pixels_do_not_count_when_resampled(tmp_path: Path, hidden: str, method: Resampling) -> None:
+    values, there = chunk(2, 90, 70) + np.uint16(1), np.random.default_rng(0).random((90, 70)) < 0.6
+    there[:30, :30] = False
+    tif = tmp_path / "a.tif"
+    size = {"height": 90, "width": 70, "count": 2, "dtype": "uint16", "transform": TRANSFORM}
+    with rasterio.open(tif, "w", driver="GTiff", nodata=0 if hidden == "nodata" else None, **size) as raster:
+        raster.write(values if hidden == "nothing" else np.where(there, values, 0))
+        if hidden == "mask":
+            raster.write_mask(there)
+    encode_file(tif, tmp_path / "a.lci", max_error=0)
+    with rasterio.open(tif) as gdal, open_lci(tmp_path / "a.lci") as ours:
+        # At a window's edge, GDAL interpolates with pixels outside it.
+        for window in (None, Window(3, 5, 60, 70))[: 1 if method == Resampling.bilinear else 2]:
+            options = {"out_shape": (2, 20, 30), "window": window, "resampling": method}
+            wanted, found = (source.read(masked=True, **options) for source in (gdal, ours))
+            np.testing.assert_array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(wanted))
+            np.testing.assert_array_equal(found.filled(0), wanted.filled(0))
+            assert not isinstance(ours.read(**options), np.ma.MaskedArray)
+
+
 READS: dict[str, Callable[[Any], Any]] = {
     "all": lambda s: s.read(),
     "one band": lambda s: s.read(2),
