@@ -116,8 +116,11 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         return _as_buffer(values.reshape(chunk_spec.shape), chunk_spec)
 
     async def _decode_partial_single(self, byte_getter: Any, selection: Any, chunk_spec: ArraySpec) -> NDBuffer | None:
-        if isinstance(byte_getter, StorePath) and await byte_getter.exists():
-            size = await byte_getter.store.getsize(byte_getter.path)
+        if isinstance(byte_getter, StorePath):
+            try:
+                size = await byte_getter.store.getsize(byte_getter.path)
+            except FileNotFoundError:  # a chunk of nothing but the fill value
+                return None
             if size > SMALL:
                 loop = asyncio.get_running_loop()
                 file = _StoredObject(byte_getter, size, chunk_spec.prototype, loop)

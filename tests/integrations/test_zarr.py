@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import learned_codec
 from learned_codec.errors import CorruptDataError, InvalidInputError
@@ -55,6 +57,36 @@ def test_parts_of_chunks_are_parts_of_the_whole(shards: tuple[int, ...] | None) 
     np.testing.assert_allclose(array.vindex[points].astype(float), whole[points], atol=1)
 
 
+LARGE = np.random.default_rng(2).integers(0, 60, (2, 1100, 1050)).astype(np.uint8)
+"""Four tiles, and more bytes than are read at once."""
+
+
+@pytest.fixture(scope="module")
+def large() -> Any:
+    return create(zarr.storage.MemoryStore(), LARGE, LARGE.shape, max_error=0)
+
+
+def parts(length: int) -> st.SearchStrategy[int | slice]:
+    """Indices and slices of up to 40 along an axis, at any place and with any step."""
+    starts = st.integers(-length, length - 1)
+    slices = st.builds(lambda at, size, step: slice(at, at + size, step), starts, st.integers(0, 40), st.integers(1, 9))
+    return starts | slices
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.tuples(st.just(slice(None)) | parts(2), parts(1100), parts(1050)))
+def test_any_part_of_a_large_chunk(large: Any, key: tuple[int | slice, ...]) -> None:
+    found = large[key]
+    np.testing.assert_array_equal(found, LARGE[key])
+    assert np.shape(found) == LARGE[key].shape
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(*(st.lists(st.integers(0, size - 1), min_size=1, max_size=3) for size in (1100, 1050)))
+def test_any_rows_and_columns_of_a_large_chunk(large: Any, rows: list[int], columns: list[int]) -> None:
+    np.testing.assert_array_equal(large.oindex[1, rows, columns], LARGE[1][np.ix_(rows, columns)])
+
+
 def test_a_part_reads_less_than_the_chunk(tmp_path: Path) -> None:
     values = np.random.default_rng(1).integers(0, 4000, (2048, 2048)).astype(np.uint16)
     array = create(tmp_path / "a.zarr", values, (2048, 2048), quality=60)
@@ -84,6 +116,25 @@ def test_fill_values_are_kept(dtype: str, fill: Any) -> None:
     array = create(zarr.storage.MemoryStore(), values, (1, 64, 64), fill_value=fill, quality=40)
     np.testing.assert_array_equal(np.isnan(array[...]) if np.isnan(fill) else array[...] == fill,
                                   np.isnan(values) if np.isnan(fill) else values == fill)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["memory", "local", "zip", "fsspec"])
+def test_chunks_that_were_never_written_are_fill_values(tmp_path: Path, kind: str) -> None:
+    stores = {
+        "memory": zarr.storage.MemoryStore,
+        "local": lambda: zarr.storage.LocalStore(tmp_path / "a.zarr"),
+        "zip": lambda: zarr.storage.ZipStore(tmp_path / "a.zip", mode="w"),
+        "fsspec": lambda: zarr.storage.FsspecStore.from_url((tmp_path / "b").as_uri(), {"auto_mkdir": True}),
+    }
+    if kind == "fsspec":
+        pytest.importorskip("fsspec")
+    array = zarr.create_array(
+        stores[kind](), shape=(64, 64), chunks=(32, 32), dtype="uint8", fill_value=9,
+        serializer=LciCodec(max_error=0), compressors=None,
+    )  # fmt: skip
+    array[:32] = 7
+    np.testing.assert_array_equal(array[20:40, 30:50], np.repeat([7, 9], (12, 8))[:, None] * np.ones(20))
+    array.store.close()
 
 
 def test_the_asynchronous_interface() -> None:
