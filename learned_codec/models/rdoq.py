@@ -122,8 +122,8 @@ def completing_pays(
         error = np.abs(original - found)
         if coded is not None:
             error *= coded[row]
-        places = np.nonzero(error > MOST_LEFT)
-        lost = error[places]
+        places = np.flatnonzero(error > MOST_LEFT)
+        lost = error.reshape(-1)[places]
         bits = costs.least[np.minimum(np.rint(lost), REACH).astype(np.intp)]
-        gain += float(np.maximum(cost[places[1]] * np.square(lost) - bits, 0).sum())
+        gain += float(np.maximum(cost[places % len(cost)] * np.square(lost) - bits, 0).sum())
     return gain > float(costs.least[0]) * skipped
