@@ -437,14 +437,14 @@ def test_pixels_missing_by_chance(
 
 @pytest.mark.parametrize("quality", [10, 30, 60, 90])
 @pytest.mark.parametrize("together", [False, True])
-@pytest.mark.parametrize(("missing", "most"), [(0.6, 1.25), (0.9, 1.35), (0.98, 1.8)])
+@pytest.mark.parametrize(("missing", "most"), [(0.6, 1.35), (0.9, 1.35), (0.98, 1.8)])
 def test_finer_quantisation_costs_few_bytes(
     together: bool, quality: float, missing: float, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     valid = np.random.default_rng(0).random((1 if together else 4, 96, 96)) >= missing
     holed = np.where(valid, alike("uint16", 4, 0), 0).astype(np.uint16)
     finer = learned_codec.encode(holed, planar=True, nodata=0, quality=quality)
-    monkeypatch.setattr(encoder, "SCATTER_SHARE", 0)
+    monkeypatch.setattr(encoder, "SCATTER_MOST", 0)
     assert len(finer) <= most * len(learned_codec.encode(holed, planar=True, nodata=0, quality=quality))
 
 
