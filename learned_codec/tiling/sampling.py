@@ -21,9 +21,9 @@ value."""
 SCATTER_WINDOWS = 8
 """About as many windows show how scattered holes are."""
 
-
-MOST_SCATTER = 0.98
-"""With fewer valid pixels than a fiftieth, each is quantised by itself anyway."""
+LEAST_SCATTER, MOST_SCATTER = 0.02, 0.98
+"""Large holes, which aren't scattered, have edges, too: less than the first. With fewer valid pixels than a fiftieth,
+each is quantised by itself anyway."""
 
 
 def samples(source: MaskedSource) -> Samples:
@@ -65,7 +65,8 @@ def scatter(source: MaskedSource) -> float:
             one, other = np.swapaxes(valid, 1, axis)[:, 1:], np.swapaxes(valid, 1, axis)[:, :-1]
             edges += (one != other).sum((1, 2))
             ends += one.sum((1, 2)) + other.sum((1, 2))
-    return min(MOST_SCATTER, float((edges[ends > 0] / ends[ends > 0]).max())) if ends.any() else 0.0
+    found = float((edges[ends > 0] / ends[ends > 0]).max()) if ends.any() else 0.0
+    return 0.0 if found < LEAST_SCATTER else min(MOST_SCATTER, found)
 
 
 def _samples_in(source: MaskedSource, windows: list[Window]) -> Samples:
