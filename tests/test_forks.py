@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import learned_codec
+from learned_codec.caching import cached_property
 from learned_codec.errors import ModelError
 from learned_codec.models import registry
 from learned_codec.models.engine.forks import gate
@@ -121,6 +123,40 @@ def test_while_another_thread_encodes_with_effort(picture: np.ndarray, coded: by
     finally:
         stop.set()
         thread.join()
+
+
+class Waiting:
+    """Has a value that takes until an event."""
+
+    def __init__(self, begun: threading.Event, end: threading.Event) -> None:
+        self.begun, self.end = begun, end
+
+    @cached_property
+    def value(self) -> int:
+        self.begun.set()
+        self.end.wait()
+        return 7
+
+
+def test_while_another_thread_computes_a_cached_property() -> None:
+    begun, end, over = threading.Event(), threading.Event(), threading.Event()
+    over.set()
+    slow = Waiting(begun, end)
+    thread = threading.Thread(target=lambda: slow.value)
+    thread.start()
+    try:
+        begun.wait()
+        assert in_a_fork(lambda: Waiting(threading.Event(), over).value) == 7
+    finally:
+        end.set()
+        thread.join()
+    assert slow.value == 7
+    assert vars(slow)["value"] == 7
+
+
+def test_no_cached_property_has_a_lock() -> None:
+    for path in Path(learned_codec.__file__).parent.rglob("*.py"):
+        assert not re.search(r"^from functools import .*cached_property", path.read_text("utf-8"), re.MULTILINE), path
 
 
 FORKED_DURING_THE_IMPORT = """

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+from learned_codec.caching import cached_property
 
 Floats = NDArray[np.floating]
 """Integers in float32 or float64: the numbers of a plane, and what is computed from them."""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.caching import cached_property
 from learned_codec.dct import dct
 from learned_codec.errors import WeightsError
 

@@ -6,12 +6,12 @@ import math
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.caching import cached_property
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.streams import our_errors
 

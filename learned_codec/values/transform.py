@@ -14,7 +14,6 @@ Decoded values lie within each band's bounds, the lowest and highest valid value
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from learned_codec.bitstream import varint
 from learned_codec.bitstream.header import HAS_PARAMETERS
+from learned_codec.caching import cached_property
 from learned_codec.errors import BitstreamError, CorruptDataError, UnsupportedVersionError
 
 from .decibels import PER_DECADE, of_decibels, to_decibels
