@@ -78,34 +78,10 @@ def code(
     quantisation step is worth, latents are rounded by `rdoq.rounded`, and the component is complete if that pays; else
     they are rounded to the nearest. Hyper-latents of skipped bins must be 0.
     """
-    start = encoder.mark()
-    decoded, skipped = _coded(model, encoder, scaled, hyper, step, costs, cost, coded)
-    if cost is not None and rdoq.completing_pays(scaled, decoded, coded, cost, costs, skipped):
-        encoder.cut(start)
-        decoded, _ = _coded(model, encoder, scaled, hyper, step, costs, cost, coded, complete=True)
-    return decoded
-
-
-def _coded(
-    model: ExactEntropyModel,
-    encoder: TileEncoder,
-    scaled: Array,
-    hyper: NDArray[np.int32],
-    step: int,
-    costs: rdoq.SymbolCosts,
-    cost: Array | None,
-    coded: NDArray[np.bool_] | None,
-    *,
-    complete: bool = False,
-) -> tuple[Array, int]:
-    """`code`, of a component that is `complete` or not. Also returns how many latents were skipped."""
     height, width, _ = scaled.shape
-    level = model.level(step)
-    runs = _hyper_runs(level, *hyper.shape[:2])
-    encoder.layers[0].push(np.array([complete], np.int32), _FLAG)
-    encoder.layers[0].push(hyper.reshape(-1).take(runs.order), runs.counts)
-    target = scaled.reshape(-1)
-    skipped = target.size if coded is None else int(np.count_nonzero(coded))
+    level, target = model.level(step), scaled.reshape(-1)
+    of_hyper = _hyper_runs(level, *hyper.shape[:2])
+    skipped = 0
 
     def quantise(found: PassLatents) -> None:
         nonlocal skipped
@@ -120,7 +96,19 @@ def _coded(
         encoder.layers[found.layer].push(symbols, runs.counts)
         _add(found.decoded, places, symbols)
 
-    return model.latents(hyper, level, height, width, quantise, coded, complete=complete), skipped
+    def attempt(*, complete: bool) -> Array:
+        nonlocal skipped
+        skipped = target.size if coded is None else int(np.count_nonzero(coded))
+        encoder.layers[0].push(np.array([complete], np.int32), _FLAG)
+        encoder.layers[0].push(hyper.reshape(-1).take(of_hyper.order), of_hyper.counts)
+        return model.latents(hyper, level, height, width, quantise, coded, complete=complete)
+
+    start = encoder.mark()
+    decoded = attempt(complete=False)
+    if cost is not None and rdoq.completing_pays(scaled, decoded, coded, cost, costs, skipped):
+        encoder.cut(start)
+        decoded = attempt(complete=True)
+    return decoded
 
 
 def decode(
