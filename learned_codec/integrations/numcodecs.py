@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 import learned_codec
 from learned_codec.errors import CorruptDataError, InvalidInputError
 from learned_codec.integrations.missing import missing
+from learned_codec.integrations.settings import given
 
 
 class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
@@ -72,7 +73,7 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
         beside: dict[str, Any] = {}
         if order == "F" or not chunk.dtype.isnative or (chunk.dtype == np.float64 and not bounded):
             beside["chunk"] = {"dtype": chunk.dtype.str, "order": order, "shape": list(chunk.shape)}
-        settings = self._settings() | {"nodata": nodata, "metadata": beside}
+        settings = given(vars(self)) | {"nodata": nodata, "metadata": beside}
         return learned_codec.encode(planes if planar else planes[0], planar=planar, **settings)
 
     def decode(self, buf: Any, out: Any = None) -> Any:
@@ -99,12 +100,7 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
 
     def get_config(self) -> dict[str, Any]:
         """The configuration for `numcodecs.get_codec`. Settings that were not given are left out."""
-        return {"id": self.codec_id} | self._settings()
-
-    def _settings(self) -> dict[str, Any]:
-        """Those that were given, as Python's own numbers, which JSON knows."""
-        given = {key: value for key, value in vars(self).items() if value is not None}
-        return {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
+        return {"id": self.codec_id} | given(vars(self))
 
 
 def _as_it_was(chunk: NDArray[Any], form: Any) -> NDArray[Any]:

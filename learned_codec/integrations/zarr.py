@@ -28,6 +28,7 @@ from zarr.storage import StorePath
 import learned_codec
 from learned_codec.errors import CorruptDataError, InvalidInputError
 from learned_codec.integrations.missing import missing
+from learned_codec.integrations.settings import given
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
@@ -84,7 +85,7 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
 
     def to_dict(self) -> dict[str, Any]:
         """The entry for `zarr.json`. Settings that were not given are left out."""
-        return {"name": NAME, "configuration": self._settings()}
+        return {"name": NAME, "configuration": given(asdict(self))}
 
     def validate(self, *, shape: tuple[int, ...], dtype: Any, chunk_grid: Any) -> None:  # noqa: ARG002 - zarr's
         """Raise `InvalidInputError` for an array that can't be coded, when it is created."""
@@ -137,7 +138,7 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
     def _encode(self, chunk: NDArray[Any], fill_value: Any) -> bytes:
         chunk = chunk.astype(chunk.dtype.newbyteorder("="), copy=False)
         planes = np.ascontiguousarray(chunk.reshape(-1, *chunk.shape[-2:]) if chunk.ndim > 2 else chunk)
-        settings = self._settings()
+        settings = given(asdict(self))
         if settings.pop("keep_fill_value") and chunk.dtype.kind != "b":
             value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
             # Where xarray wrote the array, another value stands for "missing", in an attribute.
@@ -146,11 +147,6 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
             elif self.max_error != 0:  # which keeps it anyway
                 settings["nodata"] = missing(planes)
         return learned_codec.encode(planes, planar=planes.ndim > 2, **settings)
-
-    def _settings(self) -> dict[str, Any]:
-        """Those that were given, as Python's own numbers, which JSON knows."""
-        given = {key: value for key, value in asdict(self).items() if value is not None}
-        return {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
 
 
 def _check_chunk(found: NDArray[Any] | learned_codec.Reader, chunk_spec: ArraySpec) -> None:
