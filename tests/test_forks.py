@@ -18,8 +18,8 @@ import pytest
 import learned_codec
 from learned_codec.caching import cached_property
 from learned_codec.errors import ModelError
+from learned_codec.forks import gate
 from learned_codec.models import registry
-from learned_codec.models.engine.forks import gate
 
 pytestmark = [
     pytest.mark.skipif("fork" not in get_all_start_methods(), reason="processes aren't forked here"),
@@ -190,6 +190,53 @@ def test_while_another_thread_imports_torch(imports: str) -> None:
         pytest.skip("torch isn't installed")
     program = FORKED_DURING_THE_IMPORT.replace("IMPORTS", imports)
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=PATIENCE).returncode == 0
+
+
+FORKED_DURING_PRODUCTS = """
+import os, sys, threading, warnings
+import numpy as np
+import learned_codec
+from learned_codec.models.engine.numpy import build
+from learned_codec.models.engine.probe import sums_are_exact
+
+warnings.simplefilter("ignore")  # Python 3.12 and later warn of what is tried here
+rng, stop = np.random.default_rng(0), threading.Event()
+steep = np.linspace(0, 9000, 128 * 128 * 24).reshape(128, 128, 24) + rng.normal(0, 300, (128, 128, 24))
+bands = steep.clip(0).astype(np.uint16)
+holes = np.ma.masked_array(bands, rng.random(bands.shape) < 0.5)
+coded = learned_codec.encode(bands)
+calls = {
+    "probe": lambda: sums_are_exact(build),
+    "encode": lambda: learned_codec.encode(bands),
+    "holes": lambda: learned_codec.encode(holes),
+    "decode": lambda: learned_codec.decode(coded),
+    "bounded": lambda: learned_codec.encode(bands, max_error=20),
+}
+
+def work():
+    while not stop.is_set():
+        calls[sys.argv[1]]()
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for _ in range(60):
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+stop.set()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("call", ["probe", "encode", "holes", "decode", "bounded"])
+def test_while_another_thread_computes_large_products(call: str) -> None:
+    """A fork ends OpenBLAS's threads. With more than one thread, a product that they were at work on never ended."""
+    several = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "4")
+    command = [sys.executable, "-c", FORKED_DURING_PRODUCTS, call]
+    assert subprocess.run(command, check=False, env=os.environ | several, timeout=PATIENCE).returncode == 0
 
 
 @pytest.mark.parametrize("kind", ["path", "bytes"])

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.errors import CorruptDataError
+from learned_codec.forks import without_forks
 
 from .lattice import Floats, Pass, levels_of
 from .predictor import (
@@ -50,6 +51,7 @@ Chosen = list[tuple[int, tuple[int, ...]]]
 """Planes in the order of coding: the index of each, and its references' places in that order."""
 
 
+@without_forks
 def order_of(planes: Sequence[NDArray[np.int64]]) -> Chosen:
     """The order in which planes are coded, and for each the references among those before it."""
     if len(planes) == 1:
@@ -126,6 +128,7 @@ def fit(
     return weights
 
 
+@without_forks
 def _fitted(features: Floats, activities: Floats, wanted: Floats, step: int, shades: NDArray[np.uint8]) -> PassWeights:
     """Weights for the least sum of |error| / scale, whose logarithm is about the number of bits.
 

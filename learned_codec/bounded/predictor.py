@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.errors import CorruptDataError
+from learned_codec.forks import without_forks
 
 from .lattice import EIGHT, NEAREST, Floats, Level, Pass
 
@@ -181,6 +182,7 @@ def _alike(near: Floats, told: Floats, step: int) -> Floats:
     return found
 
 
+@without_forks
 def predict(
     at: Pass, own: Known, references: Sequence[Known], weights: PassWeights, step: int, ranges: Sequence[int]
 ) -> tuple[Floats, NDArray[np.uint8]]:

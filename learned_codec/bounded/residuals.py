@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.errors import CorruptDataError
+from learned_codec.forks import without_forks
 
 from . import tables
 from .tables import ESCAPE_LETTER_BITS, MAX_REACH, SCALES, SHAPES
@@ -78,6 +79,7 @@ class Histograms:
         return Tables(first, *found)
 
 
+@without_forks
 def _best(residuals: NDArray[np.int64]) -> tuple[int, int, int]:
     """Shape, scale and shift that cost the fewest bits."""
     magnitudes = np.abs(residuals)

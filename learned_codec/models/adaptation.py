@@ -12,12 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.forks import without_forks
+
 from .config import PATCH, QUALITY_STEPS
 from .model import Model
 from .shape_adaptive import Shape
 
 MOST = 127
 """The largest amount: amounts are signed bytes."""
+
+Floats = NDArray[np.float32]
 
 
 @dataclass
@@ -55,11 +59,16 @@ class Moments:
         features = model.features(planes, decoded, step)
         x = (features * np.exp2(model.at("refinement_scale", step))).reshape(len(features), -1)
         weight, bias = model.refinement.leave
-        y = _patches(original - planes) - (weight @ x + bias[:, None] * np.exp2(model.at("refinement_scale", step)))
+        self._sum(x, _patches(original - planes), weight, bias[:, None] * np.exp2(model.at("refinement_scale", step)))
+
+    @without_forks
+    def _sum(self, x: Floats, wanted: Floats, weight: Floats, bias: Floats) -> None:
+        y = wanted - (weight @ x + bias)
         self.features += x @ x.T
         self.errors += y @ x.T
         self.energy += float(np.square(y).sum())
 
+    @without_forks
     def fit(self, model: Model, step: int) -> list[int]:
         """The amounts of the first adaptations: as many as reduce the Lagrangian, their bytes counted."""
         changes = model.refinement.adaptations.astype(np.float64)

@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS
+from learned_codec.forks import gate
 
 from . import rdoq
 from .config import CONTEXT_CLAMP, HYPER_STRIDE, LOG2_SCALES, QUALITY_STEPS
-from .engine.forks import gate
 from .engine.openvino import has_bf16
 from .entropy_model import ContextPass, gaussian_bits, optimised, scale_bins
 from .layers import interpolate

@@ -176,7 +176,7 @@ def optimiser(model: Model, card: ModelCard, effort: int) -> Optimiser:
 
     Raises `MissingDependencyError`, or `ModelError` where torch can't be used.
     """
-    from .engine.forks import gate
+    from learned_codec.forks import gate
 
     if gate().torch_lost:
         raise ModelError(

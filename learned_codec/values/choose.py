@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.errors import InvalidInputError
+from learned_codec.forks import without_forks
 
 from .decibels import PER_DECADE, to_decibels
 from .ranges import alike, robust_range
@@ -133,6 +134,7 @@ def _range(transform: ValueTransform, linear: NDArray[np.float32]) -> tuple[floa
     return robust_range(telling) if telling.size else (transform.floor, transform.floor)
 
 
+@without_forks
 def _with_matrix(
     transform: ValueTransform, linear: NDArray[np.float32], valid: NDArray[np.bool_] | None, pixels: int
 ) -> ValueTransform:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.forks import gate, without_forks
+
 MOST_FACTORS = 2
 """The most spectral components by which bands predict each other; the rest of each band's variance is its own. More
 take time, and `sparse` finds what they would."""
@@ -66,6 +68,7 @@ class _Factors:
     own: NDArray[np.float64]
 
     @classmethod
+    @without_forks
     def of(cls, covariance: NDArray[np.float64]) -> _Factors:
         values, vectors = np.linalg.eigh(covariance)  # rising
         loadings = (vectors * np.sqrt(np.maximum(values, 0)))[:, -MOST_FACTORS:]
@@ -81,9 +84,10 @@ class _Factors:
         for start in range(0, values.shape[1], CHUNK):
             part = slice(start, start + CHUNK)
             there = seen[:, part].T
-            precision = (there @ squares).reshape(-1, count, count) + np.eye(count)
-            factors = np.linalg.solve(precision, (np.where(there, values[:, part].T, 0) @ weights)[..., None])[..., 0]
-            found[:, part] = self.loadings @ factors.T
+            with gate().working():
+                precision = (there @ squares).reshape(-1, count, count) + np.eye(count)
+                sums = np.where(there, values[:, part].T, 0) @ weights
+                found[:, part] = self.loadings @ np.linalg.solve(precision, sums[..., None])[..., 0].T
         return found
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.dct import dct
+from learned_codec.forks import gate, without_forks
 
 SIDE = 16
 """Pixels a side of a transform's block, as in the models."""
@@ -46,7 +47,8 @@ def refine(
         return planes
     found, axes = np.pad(planes, margin, mode="edge"), None
     if covariance is not None and bands > 1:
-        axes = np.linalg.eigh(covariance)[1].T.astype(np.float32)
+        with gate().working():
+            axes = np.linalg.eigh(covariance)[1].T.astype(np.float32)
     for _ in range(ROUNDS):
         for place, some in mixed:
             _project(_blocks(found[:, *place]), _blocks(known[:, *place]), some, axes, threshold)
@@ -65,6 +67,7 @@ def _mixed(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return found
 
 
+@without_forks
 def _project(
     row: NDArray[np.float32],
     known: NDArray[np.bool_],

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.forks import without_forks
+
 from .transform import MATRIX_ONE
 
 FINE_FROM = 2000
@@ -25,6 +27,7 @@ FEW = 4
 six training scenes with 80 to 99.5 % missing are 2 % smaller or larger, and files 2 % larger or smaller."""
 
 
+@without_forks
 def covariance(units: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """The (N, N) covariance of (N, P) values. Each pair of bands counts the pixels where both are valid; None: all.
 
@@ -45,6 +48,7 @@ def covariance(units: NDArray[np.floating[Any]], valid: NDArray[np.bool_] | None
     return found
 
 
+@without_forks
 def spectral_klt(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N, N) covariance -> (N, N) orthonormal rows, one for each component, in order of falling variance.
 
@@ -61,6 +65,7 @@ def spectral_klt(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
+@without_forks
 def coefficients(
     rows: NDArray[np.float64], covariance: NDArray[np.float64], pixels: int, *, drop: bool
 ) -> NDArray[np.int8] | NDArray[np.int16]:

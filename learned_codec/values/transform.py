@@ -23,6 +23,7 @@ from learned_codec.bitstream import varint
 from learned_codec.bitstream.header import HAS_PARAMETERS
 from learned_codec.caching import cached_property
 from learned_codec.errors import BitstreamError, CorruptDataError, UnsupportedVersionError
+from learned_codec.forks import gate, without_forks
 
 from .decibels import PER_DECADE, of_decibels, to_decibels
 from .inpaint import fill_bands
@@ -182,7 +183,7 @@ class ValueTransform:
         if self.matrix is None:
             return units
         centred = units - np.float32(0.5)
-        components = np.tensordot(self._forward, centred, 1) + np.float32(0.5)
+        components = _product(self._forward, centred) + np.float32(0.5)
         return np.ascontiguousarray(components, np.float32)
 
     def _filled(
@@ -224,7 +225,7 @@ class ValueTransform:
         units = components
         if self.matrix is not None:
             back = self.matrix.T.astype(np.float32) / MATRIX_ONE[self.matrix.dtype]
-            units = np.tensordot(back, components - np.float32(0.5), 1) + np.float32(0.5)
+            units = _product(back, components - np.float32(0.5)) + np.float32(0.5)
         values = _from_units(units, self._offsets, self._scales)
         if self.decibels:
             values = of_decibels(np.maximum(values, np.float32(self.floor)), self.unit)
@@ -254,7 +255,8 @@ class ValueTransform:
         """The inverse of what decoders do with the rounded matrix."""
         matrix = np.asarray(self.matrix)
         back = matrix.T.astype(np.float64) / MATRIX_ONE[matrix.dtype]
-        return np.linalg.pinv(back).astype(np.float32)
+        with gate().working():
+            return np.linalg.pinv(back).astype(np.float32)
 
     # -- in the header ------------------------------------------------------------------------------------------------
 
@@ -397,6 +399,13 @@ def to_units(
         # Some values only seemed far, because float32 couldn't hold their difference to the offset.
         units[beyond] = np.where(np.abs(distance) > KNEE, far, distance) + 0.5
     return units
+
+
+@without_forks
+def _product(matrix: NDArray[np.floating[Any]], planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, K) times (K, H, W) -> (N, H, W)."""
+    found: NDArray[np.float32] = np.tensordot(matrix, planes, 1)
+    return found
 
 
 def _from_units(

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.caching import cached_property
+from learned_codec.forks import gate
 
 from ..device import cores, trim
-from .forks import gate
 from .import_openvino import openvino as ov
 from .import_openvino import opset13 as op
 from .interface import Array, Input, NetworkFunction, Program

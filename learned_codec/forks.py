@@ -1,9 +1,12 @@
-"""Forks of a process that has used an engine, as by multiprocessing pools on Linux before Python 3.14.
+"""Forks of a process that has used the codec, as by multiprocessing pools on Linux before Python 3.14.
 
 A fork copies only the thread that calls it. Locks that other threads held stay held for ever. So a fork waits until no
 engine is working. In the new process, an engine uses one thread for each product: it would wait for its other threads,
 which weren't copied. Forks do not wait for torch (`effort`): that would take seconds. A process that is forked while
 torch is working, or being imported, can't use torch.
+
+A fork also ends the threads of OpenBLAS, the library of NumPy's products. A large product is divided among them, and
+if they end before their part is done, it never ends. So a fork waits for large products, too.
 """
 
 from __future__ import annotations
@@ -12,18 +15,22 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from types import ModuleType
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PATIENCE = 1.0
 """Seconds to wait at most for the end of threads: the system may have given the number of one to another."""
 
 
 class _Gate:
-    """Counts the blocks of code that work with an engine, and lets none begin during a fork."""
+    """Counts the blocks of code that no fork may interrupt, and lets none begin during a fork."""
 
     def __init__(self) -> None:
         self.in_child = False
@@ -35,21 +42,27 @@ class _Gate:
     def _renew(self) -> None:
         self._condition, self._closing = threading.Condition(threading.Lock()), False
         self._working = self._optimising = 0
-        self._threads: set[threading.Thread] = set()  # that worked with an engine
+        self._inside = threading.local()  # whether the thread is inside such a block
+        self._threads: set[threading.Thread] = set()  # that were inside one
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """A block during which no fork happens. A thread must not nest such blocks."""
-        condition = self._condition
+        """A block during which no other thread forks the process. Such blocks may be nested."""
+        if getattr(self._inside, "now", False):
+            yield
+            return
+        condition, inside = self._condition, self._inside
         with condition:
             condition.wait_for(lambda: not self._closing)
             self._working += 1
             if threading.current_thread() not in self._threads:
                 self._threads = {thread for thread in self._threads if thread.is_alive() or _is_ending(thread)}
                 self._threads.add(threading.current_thread())
+        inside.now = True
         try:
             yield
         finally:
+            inside.now = False
             with condition:
                 self._working -= 1
                 condition.notify_all()
@@ -91,6 +104,17 @@ class _Gate:
         self._renew()
         if torch is not None and not self.torch_lost:
             torch.set_num_threads(1)
+
+
+def without_forks(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function one block of the gate: for functions with large products of NumPy."""
+
+    @wraps(function)
+    def found(*args: P.args, **kwargs: P.kwargs) -> T:
+        with gate().working():
+            return function(*args, **kwargs)
+
+    return found
 
 
 def _is_ending(thread: threading.Thread) -> bool:
