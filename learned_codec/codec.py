@@ -175,11 +175,12 @@ def encode(
 
     Args:
         image: uint8, uint16, int16 or float32 (float64 becomes float32, with a warning), (H, W), (H, W, C), or with
-            `planar` (C, H, W); every H, W >= 1, up to 256 bands. In a masked array, a
-            pixel that is masked in any band has no value. A Pillow image is treated as `encode_file` treats
-            a picture: it must be grey or RGB; its opacity is kept exactly beside the bands (`open(data).read_plane()`),
-            and its colour profile and EXIF are kept too. CMYK and other modes are refused; palettes and 1 bit need
-            `max_error=0`, which keeps their indices.
+            `planar` (C, H, W); every H, W >= 1, up to 256 bands. The mask of a masked array comes back exactly with
+            `decode(masked=True)`. If its bands mask different pixels, masked values become `nodata`; without one, the
+            array's own fill value if no other value equals it, else NaN, or for integers a value that no other has.
+            A Pillow image is treated as `encode_file` treats a picture: it must be grey or RGB; its opacity is kept
+            exactly beside the bands (`open(data).read_plane()`), and its colour profile and EXIF are kept too. CMYK and
+            other modes are refused; palettes and 1 bit need `max_error=0`, which keeps their indices.
         quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: the one
             for one band goes further up. For still less error, ask for a `bpp` or `psnr`.
         bpp: the most bits of the whole file per pixel (height x width), over all bands. The file has at most 3 % less,

@@ -285,8 +285,7 @@ def test_masks_come_back_exactly(dtype: str, tile: int | None, kind: str) -> Non
     image = scene(dtype, 90, 140, 3).transpose(1, 2, 0)
     valid = holes(90, 140)
     if kind == "masked array":
-        hidden = np.zeros(image.shape, bool)
-        hidden[..., 1] = ~valid  # a pixel is masked where any band is
+        hidden = np.repeat(~valid[..., None], 3, 2)
         data = learned_codec.encode(np.ma.masked_array(image, hidden), tile_size=tile)
     else:
         data = learned_codec.encode(image, mask=valid if kind == "bool" else valid * np.uint8(3), tile_size=tile)
@@ -297,6 +296,55 @@ def test_masks_come_back_exactly(dtype: str, tile: int | None, kind: str) -> Non
     with learned_codec.open(data) as reader:
         np.testing.assert_array_equal(reader.read_plane(), np.where(valid, 255, 0))
         np.testing.assert_array_equal(reader.read_plane((3, 60, 70, 41)), np.where(valid[3:73, 60:101], 255, 0))
+
+
+@given(st.data())
+def test_bands_of_a_masked_array_may_mask_different_pixels(data: st.DataObject) -> None:
+    draw = data.draw
+    bounded = draw(st.booleans())
+    dtype = np.dtype(draw(st.sampled_from([*DTYPES, *(("int8", "uint32", "int32") if bounded else ())])))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    shape = draw(st.integers(2, 5)), draw(st.integers(1, 20)), draw(st.integers(1, 20))
+    values = (rng.integers(0, 100, shape) + draw(st.sampled_from([0, 27]))).astype(dtype)
+    hidden = rng.random(shape) < draw(st.sampled_from([0.02, 0.5, 0.97]))
+    hidden[draw(st.integers(0, shape[0] - 1))] |= draw(st.booleans())
+    fill = draw(st.sampled_from([None, 0, 50, 127, -1, 70000]))
+    image = np.ma.masked_array(values, hidden)
+    if fill is not None and (dtype.kind == "f" or np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max):
+        image.fill_value = fill
+    options: dict[str, Any] = {"max_error": 0} if bounded else {"quality": draw(st.sampled_from([5, 60, 100]))}
+    if draw(st.booleans()):
+        coded = learned_codec.encode(image, planar=True, **options)
+        decoded = learned_codec.decode(coded, masked=True)
+    else:
+        coded = learned_codec.encode(image.transpose(1, 2, 0), **options)
+        decoded = learned_codec.decode(coded, masked=True).transpose(2, 0, 1)
+    assert decoded.dtype == dtype
+    np.testing.assert_array_equal(np.ma.getmaskarray(decoded), hidden)
+    if bounded:
+        np.testing.assert_array_equal(decoded.data[~hidden], values[~hidden])
+    if fill is not None and fill == image.fill_value and not (values[~hidden] == fill).any() and decoded.mask.any():
+        own = not np.array_equal(hidden.all(0), hidden.any(0))
+        assert learned_codec.inspect(coded).nodata == (fill if own else None)
+
+
+def test_a_masked_array_that_uses_every_value_is_refused() -> None:
+    values = np.arange(512, dtype=np.uint8).reshape(2, 16, 16)
+    hidden = np.zeros(values.shape, bool)
+    hidden[0, 3, 3] = hidden[1, 5, 5] = True
+    with pytest.raises(InvalidInputError, match="every value that uint8 can have"):
+        learned_codec.encode(np.ma.masked_array(values, hidden), planar=True)
+    with pytest.raises(InvalidInputError, match="every value that bool can have"):
+        learned_codec.encode(np.ma.masked_array(values > 7, hidden), planar=True, max_error=0)
+    learned_codec.encode(np.ma.masked_array(values, hidden), planar=True, nodata=3)
+    learned_codec.encode(np.ma.masked_array(values, np.repeat(hidden[:1], 2, 0)), planar=True)
+
+
+def test_masked_chunks_of_dask_arrays_stay_masked() -> None:
+    dask_array = pytest.importorskip("dask.array")
+    values = np.arange(300, dtype=np.uint16).reshape(10, 30)
+    coded = learned_codec.encode(dask_array.ma.masked_greater(dask_array.from_array(values, (4, 30)), 200))
+    np.testing.assert_array_equal(learned_codec.decode(coded, masked=True).mask, values > 200)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

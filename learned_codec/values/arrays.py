@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import InputWarning, InvalidInputError
 
+from .mask import holds
 from .sources import PlaneKind, Unit
 from .transform import MAX_BANDS, MODELLED
 from .voids import declared
@@ -63,7 +64,7 @@ class ArraySource:
         if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):  # numpy.ma takes long to import
             if mask is not None:
                 raise InvalidInputError("a masked array has a mask of its own: `mask` can't be given as well")
-            array, mask = _unmask(array, planar)
+            array, mask, nodata = _unmask(array, planar, nodata)
         array = _known_dtype(array, bounded=bounded)
         if array.ndim not in (2, 3) or (planar and array.ndim != 3):
             wanted = "(C, H, W)" if planar else "(H, W) or (H, W, C)"
@@ -130,6 +131,8 @@ def _warn(text: str, stacklevel: int) -> None:
 
 def _to_numpy(image: Any) -> NDArray[Any]:
     """A numpy array or a masked array as it is; a torch tensor, or anything else that numpy takes, as a numpy array."""
+    if hasattr(image, "__dask_graph__"):
+        image = image.compute()  # NumPy would drop the masks of its parts
     if type(image) is not np.ndarray and isinstance(image, np.ma.MaskedArray):
         return image
     try:
@@ -156,12 +159,52 @@ def _known_dtype(array: NDArray[Any], *, bounded: bool) -> NDArray[Any]:
     raise InvalidInputError(f"{', '.join(DTYPES)} (and float64 as float32) can be encoded, not {array.dtype}{exactly}")
 
 
-def _unmask(array: np.ma.MaskedArray[Any, Any], planar: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The data of a masked array, and (H, W) which pixels exist: those that no band masks."""
+def _unmask(
+    array: np.ma.MaskedArray[Any, Any], planar: bool, nodata: float | None
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None, float | None]:
+    """The data of a masked array, (H, W) which pixels exist, and nodata.
+
+    If bands mask different pixels, there is no such mask, and masked values are nodata, or NaN.
+    """
     hidden: NDArray[np.bool_] = np.ma.getmaskarray(array)
     if hidden.ndim == 3:
-        hidden = np.any(hidden, axis=0 if planar else 2)
-    return array.data, ~hidden
+        axis = 0 if planar else 2
+        in_all: NDArray[np.bool_] = np.asarray(hidden.all(axis))
+        if not np.array_equal(in_all, hidden.any(axis)):
+            if array.dtype.kind not in "biuf":
+                return array.data, None, nodata  # which is refused
+            nodata = _unused_value(array, hidden) if nodata is None else nodata
+            value = np.nan if nodata is None else nodata
+            fits = _is_number(value) and holds(array.dtype, float(value))  # else it is refused
+            return np.where(hidden, array.dtype.type(value), array.data) if fits else array.data, None, nodata
+        hidden = in_all
+    return array.data, ~hidden, nodata
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number)
+
+
+def _unused_value(array: np.ma.MaskedArray[Any, Any], hidden: NDArray[np.bool_]) -> float | None:
+    """A value for the `hidden` ones that no other has, the array's fill value if possible. None: NaN."""
+    dtype, others = array.dtype, array.data[~hidden]
+    given: float = array.fill_value.item()
+    stored = np.dtype(np.float32) if dtype.kind == "f" else dtype
+    chosen = [given] if given != np.ma.default_fill_value(dtype) and holds(stored, given) else []
+    if dtype.kind == "f":
+        return next((value for value in chosen if not (others == value).any()), None)
+    if dtype.kind in "iu":
+        for value in (*chosen, 0, np.iinfo(dtype).max, np.iinfo(dtype).min):
+            if not (others == value).any():
+                return float(value)
+        values = np.unique(others).astype(object)
+        gaps = values[:-1][np.diff(values) > 1]
+        if gaps.size:
+            return float(gaps[0]) + 1
+    raise InvalidInputError(
+        f"bands mask different pixels, and every value that {dtype} can have is that of another pixel, so none can "
+        "stand for masked ones; encode the bands one by one, or as a dtype with more values"
+    )
 
 
 def _known_mask(mask: Any, shape: tuple[int, int]) -> NDArray[np.uint8]:
