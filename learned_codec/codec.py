@@ -178,9 +178,10 @@ def encode(
             `planar` (C, H, W); every H, W >= 1, up to 256 bands. The mask of a masked array comes back exactly with
             `decode(masked=True)`. If its bands mask different pixels, masked values become `nodata`; without one, the
             array's own fill value if no other value equals it, else NaN, or for integers a value that no other has.
-            A Pillow image is treated as `encode_file` treats a picture: it must be grey or RGB; its opacity is kept
-            exactly beside the bands (`open(data).read_plane()`), and its colour profile and EXIF are kept too. CMYK and
-            other modes are refused; palettes and 1 bit need `max_error=0`, which keeps their indices.
+            A Pillow image is treated as `encode_file` treats a picture: it must be grey or RGB, or have one band of
+            more bits; its opacity is kept exactly beside the bands (`open(data).read_plane()`), and its colour profile
+            and EXIF are kept too. CMYK and other modes are refused; palettes and 1 bit need `max_error=0`, which keeps
+            their indices. Of several frames, the current one is coded.
         quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: the one
             for one band goes further up. For still less error, ask for a `bpp` or `psnr`.
         bpp: the most bits of the whole file per pixel (height x width), over all bands. The file has at most 3 % less,
@@ -232,10 +233,11 @@ def encode(
         RateWarning: the psnr is above the best that the model reaches on this image; the file has that best.
         DistortionWarning: a band's error is much larger than usual at the quality.
         InputWarning: the input may mean something else than it was taken for.
+        MetadataLostWarning: the file of a Pillow image has something that isn't kept, such as further frames.
     """
     source: PixelSource
     layout = None
-    if _is_picture(image):
+    if _is_pillow(image) and not image.mode.startswith(("I", "F")):
         from learned_codec.raster.pictures import source_of
 
         if planar or mask is not None or nodata is not None:
@@ -244,9 +246,17 @@ def encode(
             )
         source = source_of(image, indexed=options.is_exact(max_error))
     else:
+        values: Any = image
+        beside: dict[str, Any] = {}
+        if _is_pillow(image):
+            from learned_codec.raster.pictures import numbers_of
+
+            values, beside, transparent = numbers_of(image)
+            nodata = transparent if nodata is None else nodata
         bounded = max_error is not None
-        source = ArraySource(image, planar=planar, mask=mask, nodata=nodata, bounded=bounded)  # type: ignore[arg-type]  # or a number
+        source = ArraySource(values, planar=planar, mask=mask, nodata=nodata, bounded=bounded)
         layout = source.layout
+        source.metadata.update(beside)
     if metadata:
         source.metadata.update(_checked_metadata(metadata, source))
     return encode_source(
@@ -589,13 +599,10 @@ def _voids(source: MaskedSource, samples: Samples, bands: Iterable[int]) -> list
     return found
 
 
-def _is_picture(image: object) -> TypeGuard[Image]:
-    """Whether it is a Pillow image to read as a picture; one of 16 bits or floats is read as an array.
-
-    Pillow isn't imported for this: if nobody has imported it, there is no Pillow image.
-    """
+def _is_pillow(image: object) -> TypeGuard[Image]:
+    """Whether it is a Pillow image. Pillow isn't imported for this: if nobody has imported it, there is none."""
     pillow = sys.modules.get("PIL.Image")
-    return pillow is not None and isinstance(image, pillow.Image) and not image.mode.startswith(("I", "F"))
+    return pillow is not None and isinstance(image, pillow.Image)
 
 
 # -- arguments, which come from the user and may be anything -----------------------------------------------------------

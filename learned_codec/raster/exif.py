@@ -24,17 +24,21 @@ _DESCRIPTIVE_TAGS = (270, 305, 306, 315, 316, 33432)
 # maker, model, ratings, what Windows adds, and the directories of EXIF and GPS.
 _PHOTOGRAPHIC_TAGS = (271, 272, 18246, 18249, *range(40091, 40096))
 _EXIF, _GPS, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
+DESCRIBING_TAGS = {*_DESCRIPTIVE_TAGS, *_PHOTOGRAPHIC_TAGS, _EXIF, _GPS}
 
 
-def exif_of_tiff(stream: BinaryIO) -> bytes | None:
-    """The tags of a TIFF that describe the photograph, as EXIF; None if GDAL copies all that there are."""
+def exif_of_tiff(stream: BinaryIO, *, copied: bool = True) -> bytes | None:
+    """The tags of a TIFF that describe the photograph, as EXIF; None if there are none.
+
+    If GDAL reads the file, some tags are `copied` anyway; None also if there are only these.
+    """
     try:
         form, at = directories.start(stream)
         found = _described(stream, form, directories.read(stream, form, at)[0])
     except ValueError:
         return None
-    photographic = found.keys() - set(_DESCRIPTIVE_TAGS)
-    return directories.standalone(found) if photographic else None
+    telling = found.keys() - set(_DESCRIPTIVE_TAGS if copied else ())
+    return directories.standalone(found) if telling else None
 
 
 def tiff_fields(exif: bytes) -> Directory:

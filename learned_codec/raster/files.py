@@ -32,8 +32,6 @@ from .sink_spec import SinkSpec
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG2000_STARTS = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _TAG_EXTRA_SAMPLES = 338
-# Tags of georeferences, GDAL's metadata and nodata value, and RPCs.
-_GDAL_TAGS = {33550, 33920, 33922, 34264, 34735, 42112, 42113, 50844}
 
 
 @contextmanager
@@ -186,7 +184,7 @@ def _look_at_tiff(stream: BinaryIO, name: str, path: Path | None) -> tuple[bool,
     left_out.tell(left_out.of_tiff(fields), name)
     turned = numbers(TAG_ORIENTATION)[:1] not in ((), (1,))
     shallow = max(numbers(directories.TAG_BITS_PER_SAMPLE), default=1) <= 8
-    if turned and shallow and not _GDAL_TAGS & fields.keys() and not _placed(path):
+    if turned and shallow and not left_out.GDAL_TAGS & fields.keys() and not _placed(path):
         return False, {}
     beside: dict[str, Any] = {"extra_samples": numbers(_TAG_EXTRA_SAMPLES)}
     if exif := exif_of_tiff(stream):

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from . import metadata as meta
 from . import png
-from .exif import EXIF_START, XMP_START
+from .exif import DESCRIBING_TAGS, EXIF_START, XMP_START
 
 _MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 """How a segment of a JPEG begins that has XMP beyond the 64 KiB of the first one."""
@@ -40,13 +40,53 @@ _KEPT_TAGS = {32995, 32996, 32997, 32998, 33432, 33550, 33920, 33922, 34264, 346
               40091, 40092, 40093, 40094, 40095, 42112, 42113, 50674, 50844, 59932, 59933}  # fmt: skip
 
 
+# Tags that GDAL reads but a picture doesn't have: georeference, metadata, nodata value, RPCs.
+GDAL_TAGS = {33550, 33920, 33922, 34264, 34735, 42112, 42113, 50844}
+_PILLOWS_BITS = {"I": 32, "F": 32}
+
+
+def is_open(picture: Any) -> bool:
+    """Whether the file from which Pillow opened a picture can still be read. Pillow closes most after reading."""
+    file = getattr(picture, "fp", None)
+    return file is not None and not file.closed
+
+
+def of_image(picture: Any, bits: int) -> list[str]:
+    """What the file from which a caller opened a Pillow image has that isn't kept. `bits`: of the file's samples."""
+    lost = of_picture(picture)
+    if picture.format != "MPO" and (frames := _frames(picture)):
+        lost.append(frames)
+    known = 16 if picture.mode.startswith("I;") else _PILLOWS_BITS.get(picture.mode, 8)
+    if bits > known:
+        lost.append(f"{bits - known} of {bits} bits a sample, which Pillow doesn't read (encode_file does)")
+    if picture.format == "TIFF":
+        tags = set(picture.tag_v2)
+        lost += of_tiff(tags)
+        if tags & GDAL_TAGS:
+            lost.append("georeference, nodata value or metadata of GDAL (encode_file keeps them)")
+        if tags & DESCRIBING_TAGS and (picture.tell() or not is_open(picture)):
+            lost.append("EXIF (encode_file keeps it)")
+    return lost
+
+
+def _frames(picture: Any) -> str:
+    """The frames that a picture has beside the current one; empty if there are none."""
+    try:
+        more = getattr(picture, "n_frames", 1) - 1
+    except ValueError:
+        if is_open(picture):
+            raise
+        return "further frames, if there are any (its file is closed)"
+    return f"{more} of {more + 1} frames (only the current one is coded)" if more else ""
+
+
 def of_picture(picture: Any) -> list[str]:
     """What a picture opened by Pillow has that isn't kept."""
     lost = []
-    if picture.format == "PNG" and picture.fp is not None and not picture.fp.closed:
+    if picture.format == "PNG" and is_open(picture):
         lost += [f"the chunk {kind}" for kind in png.left_out(picture.fp)]
     if picture.format in ("JPEG", "MPO"):
-        if picture.format == "JPEG" and picture.fp is not None and not picture.fp.closed:
+        if picture.format == "JPEG" and is_open(picture):
             after = bytes_after_jpeg(picture.fp)
             lost += [f"{after:,} bytes after the picture (a video, perhaps)"] if after > _PADDING else []
         for marker, data in getattr(picture, "applist", ()):

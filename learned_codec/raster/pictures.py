@@ -94,6 +94,8 @@ _WITH_ALPHA = {"PNG", "TIFF", "WEBP"}
 _NAMES = {"icc": "colour profile", "exif": "EXIF", "xmp": "XMP", "dpi": "resolution"}
 
 _STRIP = 2**20  # pixels
+_TAG_RESOLUTION = 282  # along rows
+_IMAGE = "the Pillow image"
 
 
 class PictureSource:
@@ -152,33 +154,56 @@ def open_source(
 
 
 def source_of(picture: Image.Image, *, indexed: bool = False) -> PictureSource:
-    """A Pillow image as a `PixelSource`, with its orientation applied. If it has several frames, the current one.
+    """A Pillow image as a `PixelSource`, with its orientation applied. `indexed` as for `open_source`.
 
-    `indexed` as for `open_source`.
+    A `MetadataLostWarning` names what its file has that isn't kept, such as further frames.
 
     Raises:
         InvalidInputError: it would have to be converted first, is damaged, or has no pixels.
     """
-    name = "the Pillow image"
     palette = indexed and picture.mode in ("1", "P")
     if not palette:
-        _check_mode(picture, name)
+        _check_mode(picture, _IMAGE)
+    pixels, found = _of_image(picture)
+    if palette:
+        found["colormap"] = meta.binary(_colours(picture))
+    return PictureSource(pixels, found)
+
+
+def numbers_of(picture: Image.Image) -> tuple[NDArray[Any], dict[str, Any], float | None]:
+    """The (H, W) values of a Pillow image of 16 bits or more, its metadata, and the value that means "transparent".
+
+    The orientation is applied. Warns and raises as `source_of` does.
+    """
+    pixels, found = _of_image(picture)
+    transparent = picture.info.get("transparency")
+    return pixels[:, :, 0], found, float(transparent) if isinstance(transparent, int) else None
+
+
+def _of_image(picture: Image.Image) -> tuple[NDArray[Any], dict[str, Any]]:
+    """The (H, W, channels) pixels of a Pillow image and its metadata, which are upright."""
     if not picture.width * picture.height:
-        raise InvalidInputError(f"{name}: no pixels: {picture.width} × {picture.height}")
-    found, lost = {}, []
+        raise InvalidInputError(f"{_IMAGE}: no pixels: {picture.width} × {picture.height}")
     try:
-        if picture.format != "TIFF":  # its metadata is in the file, perhaps closed
-            found, lost = beside(picture), left_out.of_picture(picture)
-        pixels = _pixels(picture)
-        if palette:
-            found["colormap"] = meta.binary(_colours(picture))
-        pixels = _turned(pixels, _orientation(picture))
+        found, lost = beside(picture), left_out.of_image(picture, bits(picture, _head(picture)))
+        pixels = _turned(_pixels(picture), _orientation(picture))
     except (LearnedCodecError, MemoryError):
         raise
     except Exception as error:  # Pillow reads the pixels only now, and raises a dozen kinds for damaged ones
-        raise InvalidInputError(f"{name}: damaged or truncated: {error}") from error
-    left_out.tell(lost, name)
-    return PictureSource(pixels, meta.bounded(upright(found), name))
+        raise InvalidInputError(f"{_IMAGE}: damaged or truncated: {error}") from error
+    left_out.tell(lost, _IMAGE)
+    return pixels, meta.bounded(upright(found), _IMAGE)
+
+
+def _head(picture: Any) -> bytes:
+    """The first bytes of the file that an image was opened from; none if it is closed."""
+    if not left_out.is_open(picture):
+        return b""
+    before = picture.fp.tell()
+    picture.fp.seek(0)
+    head: bytes = picture.fp.read(4096)
+    picture.fp.seek(before)
+    return head
 
 
 def read_image(source: str | Path | BinaryIO) -> NDArray[np.uint8]:
@@ -462,10 +487,11 @@ def _read_pillow(data: bytes, name: str, *, indexed: bool) -> PictureSource:
     return PictureSource(pixels, meta.bounded(upright(found), name))
 
 
-def _pixels(picture: Any) -> NDArray[np.uint8]:
+def _pixels(picture: Any) -> NDArray[Any]:
     """The (H, W, channels) pixels of a picture. They are copied in strips, as Pillow copies what it returns."""
     picture.load()
-    pixels = np.empty((picture.height, picture.width, len(picture.getbands())), np.uint8)
+    kind = np.asarray(picture.crop((0, 0, 1, 1))).dtype if picture.mode.startswith(("I", "F")) else np.dtype(np.uint8)
+    pixels = np.empty((picture.height, picture.width, len(picture.getbands())), kind)
     rows = max(1, _STRIP // picture.width)
     for top in range(0, picture.height, rows):
         bottom = min(top + rows, picture.height)
@@ -485,7 +511,7 @@ def _orientation(picture: Any) -> int:
     return turn if turn in range(1, 9) else 1
 
 
-def _turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """An upright view. Orientations from 5 on exchange rows and columns."""
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
@@ -500,7 +526,7 @@ def beside(picture: Any) -> dict[str, Any]:
     info = picture.info
     exif = info.get("exif")
     if picture.format == "TIFF":
-        exif = exif_of_tiff(picture.fp)
+        exif = exif_of_tiff(picture.fp, copied=False) if left_out.is_open(picture) and not picture.tell() else None
     elif exif is None and "Raw profile type exif" in info:  # older versions of ImageMagick wrote it so into PNGs
         with suppress(ValueError):
             exif = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
@@ -509,12 +535,13 @@ def beside(picture: Any) -> dict[str, Any]:
         data = value.encode() if isinstance(value, str) else value
         if isinstance(data, bytes) and data:
             found[key] = meta.binary(data.removeprefix(EXIF_START) if key == "exif" else data)
-    if picture.format == "PNG" and picture.fp is not None and not picture.fp.closed:  # Pillow closes it after reading
-        found |= png.beside(picture.fp)
+    if picture.format == "PNG":
+        found |= png.beside(picture.fp) if left_out.is_open(picture) else png.remembered(picture)
     elif comment := info.get("comment"):  # of a JPEG
         text = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else str(comment)
         found["text"] = [["Comment", text.replace("\0", "")]]
-    dpi = info.get("dpi")
+    said = picture.format != "TIFF" or _TAG_RESOLUTION in picture.tag_v2  # else Pillow makes it up
+    dpi = info.get("dpi") if said else None
     if isinstance(dpi, tuple) and len(dpi) == 2:
         values = [float(x) for x in dpi]
         if all(0 < x < 1e6 for x in values):
@@ -531,16 +558,15 @@ def upright(metadata: dict[str, Any]) -> dict[str, Any]:
 
 def _colours(picture: Image.Image) -> bytes:
     """Red, green, blue and opacity of each index of a palette, or of 0 and 1 in a picture of 1 bit."""
-    if picture.mode == "1":
-        return bytes([0, 0, 0, 255, 255, 255, 255, 255])
-    colours = np.array(picture.getpalette("RGB") or [0, 0, 0], np.uint8).reshape(-1, 3)
-    opacity = np.full(len(colours), 255, np.uint8)
+    said = [0, 0, 0, 255, 255, 255, 255, 255] if picture.mode == "1" else picture.getpalette("RGBA") or [0, 0, 0, 255]
+    colours = np.array(said, np.uint8).reshape(-1, 4)
     transparent = picture.info.get("transparency")
     if isinstance(transparent, bytes):
-        opacity[: len(transparent)] = np.frombuffer(transparent, np.uint8)[: len(colours)]
-    elif isinstance(transparent, int) and transparent < len(colours):
-        opacity[transparent] = 0
-    return np.column_stack([colours, opacity]).tobytes()
+        colours[: len(transparent), 3] = np.frombuffer(transparent, np.uint8)[: len(colours)]
+    elif isinstance(transparent, int):
+        index = min(transparent, 1) if picture.mode == "1" else transparent  # Pillow says 255 for 1
+        colours[index : index + 1, 3] = 0
+    return colours.tobytes()
 
 
 def _check_kind(picture: Image.Image, data: bytes, name: str, *, indexed: bool) -> None:
@@ -566,7 +592,7 @@ def _check_mode(picture: Image.Image, name: str) -> None:
 def bits(picture: Image.Image, data: bytes) -> int:
     """The bits per sample in the file. Pillow's mode doesn't tell: it silently reads 16-bit RGB as 8 bits."""
     match picture.format:
-        case "PNG":
+        case "PNG" if len(data) > 24:
             return data[24]  # IHDR comes first: signature 8, length 4, type 4, width 4, height 4, depth
         case "TIFF":
             stored = getattr(picture, "tag_v2", {}).get(TAG_BITS_PER_SAMPLE, (1,))

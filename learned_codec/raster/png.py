@@ -44,6 +44,21 @@ def beside(stream: BinaryIO) -> dict[str, Any]:
     return ({"text": texts} if texts else {}) | ({"png": colour} if colour else {})
 
 
+def remembered(picture: Any) -> dict[str, Any]:
+    """The metadata `text` and `png` that Pillow remembers of a PNG that it has closed."""
+    info, colour = picture.info, {}
+    if "srgb" in info:
+        colour["sRGB"] = bytes([info["srgb"]])
+    if "gamma" in info:
+        colour["gAMA"] = struct.pack(">I", round(info["gamma"] * 1e5))
+    if "chromaticity" in info:
+        colour["cHRM"] = struct.pack(">8I", *(round(x * 1e5) for x in info["chromaticity"]))
+    found = ([key, str(text)] for key, text in picture.text.items() if not key.startswith(_NO_TEXTS))
+    texts = [[key, text] for key, text in found if "\0" not in text and _is_keyword(key)]
+    packed = {kind: meta.binary(payload) for kind, payload in colour.items()}
+    return ({"text": texts} if texts else {}) | ({"png": packed} if packed else {})
+
+
 def left_out(stream: BinaryIO) -> list[str]:
     """The kinds of chunks that aren't kept. The stream keeps its position."""
     before = stream.tell()
