@@ -71,18 +71,10 @@ def read(stream: BinaryIO, form: Form, at: int) -> tuple[dict[int, Field], int]:
     Fields that point beyond the file or have an unknown kind are left out. So are fields once all together have more
     bytes than the file, which happens only in forged files. Raises `ValueError` if there is no directory.
     """
-    count_code, offset_code, width = form._layout
+    table, following = _table(stream, form, at)
+    _, offset_code, width = form._layout
     room = struct.calcsize(offset_code)
     end = left = stream.seek(0, os.SEEK_END)
-    stream.seek(min(at, end))
-    head = stream.read(struct.calcsize("<" + count_code))
-    if len(head) < struct.calcsize("<" + count_code):
-        raise ValueError(f"no directory at {at}")
-    (count,) = struct.unpack(form.order + count_code, head)
-    table = stream.read(count * width) if count < 2**16 else b""
-    after = stream.read(room)
-    if len(table) < count * width or len(after) < room:
-        raise ValueError(f"no directory at {at}")
     fields = {}
     for place in range(0, len(table), width):
         tag, kind, number = struct.unpack_from(f"{form.order}HH{offset_code}", table, place)
@@ -97,7 +89,28 @@ def read(stream: BinaryIO, form: Form, at: int) -> tuple[dict[int, Field], int]:
             left -= len(data)
         if data and len(data) == number * size:
             fields[tag] = Field(kind, data if form.order == "<" else _turned(data, unit))
-    return fields, struct.unpack(form.order + offset_code, after)[0]
+    return fields, following
+
+
+def listed(stream: BinaryIO, form: Form, at: int) -> list[int]:
+    """The tags that the directory at an offset lists, also those that `read` leaves out. Raises `ValueError`."""
+    table, _ = _table(stream, form, at)
+    return [struct.unpack_from(f"{form.order}H", table, place)[0] for place in range(0, len(table), form._layout[2])]
+
+
+def _table(stream: BinaryIO, form: Form, at: int) -> tuple[bytes, int]:
+    """The fields of the directory at an offset as they are stored, and the offset of the next directory."""
+    count_code, offset_code, width = form._layout
+    stream.seek(min(at, stream.seek(0, os.SEEK_END)))
+    head = stream.read(struct.calcsize("<" + count_code))
+    if len(head) < struct.calcsize("<" + count_code):
+        raise ValueError(f"no directory at {at}")
+    (count,) = struct.unpack(form.order + count_code, head)
+    table = stream.read(count * width) if count < 2**16 else b""
+    after = stream.read(struct.calcsize(offset_code))
+    if len(table) < count * width or len(after) < struct.calcsize(offset_code):
+        raise ValueError(f"no directory at {at}")
+    return table, struct.unpack(form.order + offset_code, after)[0]
 
 
 def pack(directory: Directory, at: int, form: Form, following: int = 0) -> bytes:

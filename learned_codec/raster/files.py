@@ -175,13 +175,14 @@ def _look_at_tiff(stream: BinaryIO, name: str, path: Path | None) -> tuple[bool,
     try:
         form, at = directories.start(stream)
         fields, _ = directories.read(stream, form, at)
+        unread = [tag for tag in directories.listed(stream, form, at) if tag not in fields]
     except ValueError:
         return True, {}
 
     def numbers(tag: int) -> tuple[int, ...]:
         return fields[tag].numbers() if tag in fields else ()
 
-    left_out.tell(left_out.of_tiff(fields), name)
+    left_out.tell([*left_out.of_tiff(fields), *left_out.unread(unread)], name)
     turned = numbers(TAG_ORIENTATION)[:1] not in ((), (1,))
     shallow = max(numbers(directories.TAG_BITS_PER_SAMPLE), default=1) <= 8
     if turned and shallow and not left_out.GDAL_TAGS & fields.keys() and not _placed(path):

@@ -15,6 +15,10 @@ CACHE = 2**27
 """Bytes of GDAL's cache of decoded blocks. A row of tiles of a satellite scene (1024 lines, 4 bands of 16 bits) is 90
 MB."""
 
+TELL_TRUNCATED = {"GDAL_ONE_BIG_READ": "NO", "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
+"""Options for reading. Without them, GDAL 3.10 reads zeros from raw files that end too early, if their lines are short,
+and any bytes from such PNGs, without an error."""
+
 
 @contextmanager
 def small_cache() -> Iterator[None]:

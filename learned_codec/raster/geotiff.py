@@ -28,9 +28,10 @@ from . import metadata as meta
 from .convert import WIDER
 from .description import Description, describe
 from .exif import orientation, upright_xmp
-from .gdal import quiet, small_cache
+from .gdal import TELL_TRUNCATED, quiet, small_cache
 from .names import is_gdal_name
 from .radar import radar_unit
+from .truncated import check_whole
 
 READABLE = (*DTYPES, *WIDER)
 ACCEPTED = f"bands of the same one of {', '.join(DTYPES)}, and of {', '.join(WIDER)} whose values fit, are accepted"
@@ -46,6 +47,7 @@ class RasterSource:
 
     def __init__(self, raster: Any, name: str, *, force: bool, beside: dict[str, Any]) -> None:
         _check_kind(raster, name, force=force)
+        check_whole(raster, name)
         self._raster = raster
         self._name = name
         alpha = _alpha(raster, name, force=force)
@@ -129,7 +131,7 @@ def open_source(
         InvalidInputError: it isn't a raster, is damaged, or is of a kind that would have to be converted first.
     """
     with ExitStack() as stack:
-        stack.enter_context(rasterio.Env())  # or GDAL prints its errors
+        stack.enter_context(rasterio.Env(**TELL_TRUNCATED))  # without an Env, GDAL prints its errors
         stack.enter_context(small_cache())
         opener, own_name, head = _opener(source, stack)
         name = name or own_name

@@ -125,6 +125,11 @@ def of_tiff(tags: Iterable[int]) -> list[str]:
     return [_LOST_TAGS.get(tag, f"the tag {tag}") for tag in lost]
 
 
+def unread(tags: Iterable[int]) -> list[str]:
+    """What to say of a TIFF's tags whose values aren't in the file, or are of an unknown kind."""
+    return [f"the tag {tag}, whose values can't be read (is the file truncated?)" for tag in tags]
+
+
 def tell(lost: list[str], name: str) -> None:
     """Warn of what isn't kept."""
     if lost:

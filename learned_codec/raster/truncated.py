@@ -1,0 +1,129 @@
+"""Files that end too early, in formats of which GDAL reads the missing bytes as zeros, without an error.
+
+They are netCDF (the classic one), PCIDSK and ENVI. Of other formats, GDAL tells that bytes are missing.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+
+from learned_codec.errors import InvalidInputError
+
+from .gdal import quiet
+
+_PCIDSK, _BLOCK = b"PCIDSK  ", 512
+_NETCDF = (b"CDF\1", b"CDF\2", b"CDF\5")
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
+"""The bytes of a number of each type of netCDF."""
+
+
+def check_whole(raster: Any, name: str) -> None:
+    """Refuse a rasterio dataset if one of its files, also one that a VRT names, is shorter than it says itself.
+
+    Files that only GDAL can open, as those in archives, aren't looked at.
+
+    Raises:
+        InvalidInputError: a file is too short.
+    """
+    for path in map(Path, raster.files):
+        if not path.is_file():
+            continue
+        size, needed = path.stat().st_size, bytes_needed(path)
+        if size < needed:
+            raise InvalidInputError(f"{name}: damaged or truncated: {path.name} has {size:,} of {needed:,} bytes")
+
+
+def bytes_needed(path: Path) -> int:
+    """How many bytes a file must have at least; 0 if that isn't known."""
+    with path.open("rb") as stream:
+        head = stream.read(32)
+        if head.startswith(_NETCDF):
+            try:
+                return _NetCdf(stream).end()
+            except (struct.error, KeyError, IndexError):  # GDAL names what is wrong with such a header
+                return 0
+    if head.startswith(_PCIDSK):
+        blocks = head[16:32].strip()
+        return int(blocks) * _BLOCK if blocks.isdigit() else 0
+    if any(header.is_file() for header in (path.with_suffix(".hdr"), path.with_name(path.name + ".hdr"))):
+        return _envi(path)
+    return 0
+
+
+def _envi(path: Path) -> int:
+    try:
+        with quiet(), rasterio.open(path) as raster:
+            said = raster.tags(ns="ENVI")
+            if raster.driver != "ENVI" or said.get("file_compression", "0").strip() != "0":
+                return 0
+            sample = np.dtype(raster.dtypes[0]).itemsize
+            needed: int = int(said.get("header_offset", "0")) + raster.height * raster.width * raster.count * sample
+            return needed
+    except (RasterioError, TypeError, ValueError):  # a header of another format, odd numbers
+        return 0
+
+
+class _NetCdf:
+    """The header of a classic netCDF file, read up to what tells where the values end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        stream.seek(3)
+        version = stream.read(1)[0]
+        self._count = ">q" if version == 5 else ">i"
+        self._offset = ">i" if version == 1 else ">q"
+
+    def end(self) -> int:
+        """Where the last value ends. Raises `struct.error`, `KeyError` or `IndexError` for an invalid header."""
+        records = self._number(self._count)
+        lengths = self._list(self._dimension)
+        self._list(self._attribute)
+        variables = self._list(self._variable)
+        ends, of_records = [0], []
+        for dimensions, unit, begin in variables:
+            shape = [lengths[i] for i in dimensions]
+            if shape[:1] == [0]:  # the dimension of which there may be ever more
+                of_records.append((begin, unit * math.prod(shape[1:])))
+            else:
+                ends.append(begin + unit * math.prod(shape))
+        padded = len(of_records) > 1
+        step = sum(-(-size // 4) * 4 if padded else size for _, size in of_records)
+        if records > 0:  # -1: not known
+            ends += [begin + (records - 1) * step + size for begin, size in of_records]
+        return max(ends)
+
+    def _number(self, kind: str) -> int:
+        found: int = struct.unpack(kind, self._stream.read(struct.calcsize(kind)))[0]
+        return found
+
+    def _list(self, read: Any) -> list[Any]:
+        self._number(">i")  # what kind of list
+        return [read() for _ in range(self._number(self._count))]
+
+    def _skip(self, size: int) -> None:
+        self._stream.seek(-(-size // 4) * 4, 1)
+
+    def _dimension(self) -> int:
+        self._skip(self._number(self._count))  # its name
+        return self._number(self._count)
+
+    def _attribute(self) -> None:
+        self._skip(self._number(self._count))
+        unit = _SIZES[self._number(">i")]
+        self._skip(unit * self._number(self._count))
+
+    def _variable(self) -> tuple[list[int], int, int]:
+        """The indices of its dimensions, the bytes of a number, and where the values begin."""
+        self._skip(self._number(self._count))
+        dimensions = [self._number(self._count) for _ in range(self._number(self._count))]
+        self._list(self._attribute)
+        unit = _SIZES[self._number(">i")]
+        self._number(self._count)  # its size, which of large ones isn't right
+        return dimensions, unit, self._number(self._offset)

@@ -1,0 +1,109 @@
+"""Sources that end too early are refused, also where GDAL reads zeros, or anything, in place of what is missing."""
+
+import io
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from learned_codec.errors import InvalidInputError, MetadataLostWarning
+from learned_codec.raster import directories, truncated
+from learned_codec.raster.files import open_source
+from tests import geotiffs
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
+VALUES = np.random.default_rng(0).integers(1, 255, (3, 40, 50), dtype=np.uint8)
+
+FORMATS: list[tuple[str, str, dict[str, Any], int]] = [
+    ("ENVI", "dat", {"INTERLEAVE": "BIL"}, 3),
+    ("ENVI", "img", {"INTERLEAVE": "BIP"}, 3),
+    ("ENVI", "bsq", {"SUFFIX": "ADD"}, 1),
+    ("netCDF", "nc", {"FORMAT": "NC"}, 1),
+    ("netCDF", "nc", {"FORMAT": "NC2"}, 1),
+    ("netCDF", "nc", {"FORMAT": "NC4"}, 1),
+    ("PCIDSK", "pix", {}, 3),
+    ("PNG", "png", {}, 3),
+    ("JPEG", "jpg", {}, 3),
+    ("GTiff", "tif", {"COMPRESS": "DEFLATE"}, 3),
+    ("GTiff", "tif", {}, 3),
+    ("JP2OpenJPEG", "jp2", {}, 3),
+    ("EHdr", "bil", {}, 1),
+    ("LAN", "lan", {}, 1),
+    ("PNM", "pgm", {}, 1),
+    ("PAux", "raw", {}, 1),
+]
+
+
+def whole(source: Any) -> np.ndarray:
+    everything = slice(0, source.height), slice(0, source.width)
+    found: np.ndarray = source.read(*everything)
+    return found
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.sampled_from(FORMATS), st.floats(0.02, 0.97), st.booleans())
+def test_what_ends_too_early_is_refused(kind: Any, share: float, through_vrt: bool) -> None:
+    driver, extension, options, bands = kind
+    with tempfile.TemporaryDirectory() as folder:
+        path, vrt = Path(folder, f"a.{extension}"), Path(folder, "a.vrt")
+        geotiffs.write(Path(folder, "original.tif"), VALUES[:bands], **geotiffs.UTM).close()
+        rasterio.shutil.copy(Path(folder, "original.tif"), path, driver=driver, **options)
+        rasterio.shutil.copy(path, vrt, driver="VRT")
+        source = vrt if through_vrt else path
+        with rasterio.open(source) as raster, open_source(source) as opened:
+            expected = raster.read()
+            np.testing.assert_array_equal(whole(opened), expected)
+        data = path.read_bytes()
+        path.write_bytes(data[: max(1, int(len(data) * share))])
+        with pytest.raises(InvalidInputError), open_source(source) as opened:
+            whole(opened)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    st.sampled_from([1, 2]),
+    st.booleans(),
+    st.lists(st.sampled_from(["i1", "i2", "i4", "f4", "f8"]), min_size=1, max_size=3),
+    st.integers(1, 5),
+    st.integers(1, 7),
+)
+def test_netcdf_of_records_is_as_long_as_its_header_says(
+    version: int, growing: bool, kinds: list[str], records: int, width: int
+) -> None:
+    scipy_io = pytest.importorskip("scipy.io")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.nc")
+        with scipy_io.netcdf_file(path, "w", version=version) as file:
+            file.title = "abcde"
+            file.createDimension("time", None if growing else records)
+            file.createDimension("x", width)
+            for i, kind in enumerate(kinds):
+                variable = file.createVariable(f"v{i}", kind, ("time", "x"))
+                variable.units = "m"
+                variable[:records] = np.ones((records, width), kind)
+        padding = 3  # at the end, which may be missing
+        size = path.stat().st_size
+        assert size - padding <= truncated.bytes_needed(path) <= size
+
+
+@pytest.mark.parametrize("tag", [33550, 33922, 34735, 34737])
+def test_tags_whose_values_are_not_in_the_file_are_named(tmp_path: Path, tag: int) -> None:
+    """GDAL ignores them: then the georeference is gone."""
+    path = tmp_path / "a.tif"
+    geotiffs.write(path, VALUES, **geotiffs.UTM).close()
+    data = bytearray(path.read_bytes())
+    form, at = directories.start(io.BytesIO(data))
+    assert form == directories.CLASSIC
+    place = at + 2 + 12 * directories.listed(io.BytesIO(data), form, at).index(tag)
+    struct.pack_into("<I", data, place + 8, len(data) + 10)
+    path.write_bytes(data)
+    with pytest.warns(MetadataLostWarning, match=f"the tag {tag}, whose values"), open_source(path) as source:
+        np.testing.assert_array_equal(whole(source), VALUES)
