@@ -13,6 +13,7 @@ Results go to standard output, everything else (progress, warnings, errors) to s
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -119,7 +120,7 @@ def encode(
 ) -> None:
     """Encode the image SRC (GeoTIFF, PNG, JPEG …) into the LCI file DST, or several into the folder DST.
 
-    If SRC is a folder, all images in it are encoded, and its subfolders are made in DST.
+    If SRC is a folder, all images in it are encoded, by the endings of their names, and its subfolders are made in DST.
     """
     if lossless and max_error:
         raise click.UsageError("--lossless is --max-error 0, so they exclude each other.")
@@ -388,6 +389,15 @@ def _band_list(bands: str | None) -> list[int | str] | None:
 
 LCI = frozenset({".lci"})
 
+COMPANIONS = frozenset(
+    f".{name}"
+    for name in (
+        *("aux", "hdr", "ige", "imd", "msk", "ovr", "prj", "rpb", "rpc", "rrd", "tab", "wld", "xml"),
+        *("bpw", "gfw", "j2w", "jgw", "jp2w", "jpgw", "pgw", "pngw", "tfw", "tifw", "tiffw", "wpw", "webpw"),
+    )
+)
+"""Suffixes of files that belong to the image of the same name."""
+
 Task = tuple[str, str, dict[str, Any]]
 """Source, destination, and the arguments of `encode_file` or `decode_file`."""
 
@@ -431,6 +441,8 @@ def _into_folder(
     found: dict[str, str] = {}
     for source in sources:
         inside = _files_in(Path(source), suffixes) if Path(source).is_dir() else [Path(source)]
+        if Path(source).is_dir() and suffixes != LCI:
+            _tell_left_out(Path(source), inside)
         for path in inside:
             place = path.relative_to(source).parent if Path(source).is_dir() else Path()
             target = str(folder / place / f"{path.stem}.{extension}")
@@ -452,6 +464,28 @@ def _files_in(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     if not found:
         raise FileError(f"{folder}: has no files with names that end in {', '.join(sorted(suffixes))}")
     return found
+
+
+def _tell_left_out(folder: Path, taken: list[Path]) -> None:
+    """Print what else there is in a folder and its subfolders: other images in it have to be named one by one.
+
+    Hidden files, LCI files, and those that belong to an image that is taken (a.tfw and a.tif.aux.xml to a.tif) are not
+    told of.
+    """
+    owners = {path.with_name(name) for path in taken for name in (path.name, path.stem)}
+    others: Counter[str] = Counter()
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        others.update(f"the link {Path(place, name)}" for name in folders if Path(place, name).is_symlink())
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            ending = path.suffix.lower()
+            bare = path.with_suffix("")
+            belongs = path in owners or (ending in COMPANIONS and bool(owners & {bare, bare.with_suffix("")}))
+            if not belongs and ending not in LCI:
+                others[f"names that end in {ending}" if ending else "names without an ending"] += 1
+    if others:
+        told = ", ".join(f"{count:,} × {what}" for what, count in sorted(others.items()))
+        click.echo(line(f"{folder}: left out: {told}"), err=True)
 
 
 def _encode_one(task: Task, progress: Callable[[int, int], None] | None = None) -> Any:

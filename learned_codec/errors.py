@@ -141,6 +141,11 @@ class FileError(LearnedCodecError, OSError):
         return cls(f"{name}: exists; pass overwrite=True (--overwrite) to replace it")
 
     @classmethod
+    def itself(cls, name: str) -> Self:
+        """The destination `name` is the source."""
+        return cls(f"{name}: is the source itself, which would be lost; write to another file")
+
+    @classmethod
     def of(cls, name: str, error: Exception) -> Self:
         """A `FileError` with the message of another error, and its `errno` if it has one."""
         said = getattr(error, "strerror", None) or str(error)

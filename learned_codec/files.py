@@ -27,7 +27,7 @@ from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
 from learned_codec.raster.names import exists, fits
 from learned_codec.raster.neighbours import SIDECAR
-from learned_codec.streams import PathOrFile, again_from, is_path, name_of, reading
+from learned_codec.streams import PathOrFile, again_from, check_other, is_path, name_of, reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,7 +136,7 @@ def encode_file(
         What `inspect` returns for the file.
 
     Raises:
-        FileError: something can't be read or written, or the destination exists.
+        FileError: something can't be read or written, or the destination exists or is the source.
         InvalidInputError: the source isn't an image that can be coded without converting it, or an argument is not one
             of the above.
         RateError, UnknownModelError, WeightsError, LimitError: as for `encode`.
@@ -159,6 +159,7 @@ def encode_file(
     bounded = "max_error" in options
     exact = is_exact(options.get("max_error"))
     _check_name(dst)
+    check_other(src, dst)
     _check_executor(src, executor)
     with atomic_write(dst, overwrite=overwrite) as stream:  # before the work, so that a refusal comes first
         with _opened(src, force=force or exact, dtype=dtype, bounded=bounded) as source, ExitStack() as stack:
@@ -243,7 +244,7 @@ def decode_file(
         overwrite: replace an existing destination.
 
     Raises:
-        FileError: something can't be read or written, or the destination exists.
+        FileError: something can't be read or written, or the destination exists or is the source.
         BitstreamError: the source isn't an LCI file, or is damaged.
         InvalidInputError: no file of that format can hold the image, or an argument is not one of the above.
         LimitError: the image is larger than `limits`.
@@ -260,6 +261,7 @@ def decode_file(
     from learned_codec.tiling.progress import Telling
     from learned_codec.windows import reduced
 
+    check_other(src, dst)
     named = Path(dst) if is_path(dst) else None
     chosen = output_format(named or "", format if named else format or "png")
     options = {"errors": errors, "limits": limits, "device": device, "threads": threads}

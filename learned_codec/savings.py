@@ -22,6 +22,7 @@ from learned_codec.atomic import atomic_write
 from learned_codec.comparison import side_by_side
 from learned_codec.errors import FileError, InvalidInputError, RateError
 from learned_codec.raster.files import open_source
+from learned_codec.streams import check_other
 from learned_codec.values.sources import PixelSource
 
 PANEL = 384
@@ -96,9 +97,10 @@ def compare(
         progress: as for `encode`.
 
     Raises:
-        FileError: the file can't be read, or the picture exists.
+        FileError: the file can't be read, or the picture exists or is the file itself.
         RateError: no file of so few bytes can be made. Also the other errors of `encode_file`.
     """
+    check_other(src, picture)
     if picture is not None and picture.exists() and not overwrite:
         raise FileError.existing(str(picture))
     with open_source(src) as source:

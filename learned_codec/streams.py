@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -63,6 +64,25 @@ def name_of(value: object, default: str) -> str:
         return os.fspath(value)
     name = getattr(value, "name", None)
     return name if isinstance(name, str) and name else default
+
+
+def check_other(source: object, destination: object) -> None:
+    """Refuse to replace the file that is being read: a decoded image is not the original. Raises `FileError`.
+
+    Both may also be file objects or names of other kinds.
+    """
+    one, other = _identity(source), _identity(destination)
+    if one is not None and one == other:
+        raise FileError.itself(name_of(destination, "output"))
+
+
+def _identity(value: object) -> tuple[int, int] | None:
+    """The device and number of the file at a path or behind a file object; None if there is no ordinary file."""
+    try:
+        found = os.stat(value if isinstance(value, str | os.PathLike) else value.fileno())  # type: ignore[attr-defined]  # noqa: PTH116
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 @contextmanager

@@ -294,7 +294,7 @@ def names_in(folder: Path) -> set[str]:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_folders_there_and_back(tmp_path: Path, tree: Path, jobs: int) -> None:
     done = run("encode", tree, tmp_path / "out", "--jobs", jobs)
-    assert (done.exit_code, done.stderr) == (OK, "")
+    assert (done.exit_code, done.stderr) == (OK, f"{tree}: left out: 1 × names that end in .txt\n")
     assert names_in(tmp_path / "out") == {"a.lci", "deep/down/b.lci", "deep/c.lci"}
     assert done.stdout.count("64 × 64 pixels") == 3
     back = run("decode", tmp_path / "out", tmp_path / "back", "--format", "png")
@@ -303,6 +303,47 @@ def test_folders_there_and_back(tmp_path: Path, tree: Path, jobs: int) -> None:
     checked = run("check", tmp_path / "out")
     assert checked.exit_code == OK
     assert checked.stdout.count("1 tile, whole") == 3
+
+
+def test_other_files_of_a_folder_are_told(tmp_path: Path, tree: Path) -> None:
+    """Only those that belong to an image aren't: nobody would look for an image that wasn't encoded."""
+    for name in ("a.png.aux.xml", "a.pgw", "deep/c.tfw", "deep/c.tif.ovr", "a.lci"):
+        (tree / name).write_bytes(b"")
+    (tree / "notes.txt").unlink()
+    assert run("encode", tree, tmp_path / "out").stderr == ""
+    for name in ("a.asc", "deep/b.nc", "deep/down/d.NC", "raw", "e.xml"):
+        (tree / name).write_bytes(b"")
+    (tree / "link").symlink_to(tree / "deep")
+    told = run("encode", tree, tmp_path / "out2").stderr
+    endings = "1 × names that end in .asc, 2 × names that end in .nc, 1 × names that end in .xml, 1 × names without an"
+    assert endings in told
+    assert f"1 × the link {tree / 'link'}" in told
+    assert told.count("\n") == 1
+
+
+def test_a_source_is_not_replaced(tmp_path: Path, picture: np.ndarray) -> None:
+    """Neither under its own name nor through a link: what is written isn't the original."""
+    path, link = tmp_path / "original", tmp_path / "link.lci"
+    Image.fromarray(picture).save(path, "PNG")
+    link.symlink_to(path)
+    before = path.read_bytes()
+    for target in (path, link):
+        assert_told_in_one_line(run("encode", path, target, "--overwrite"), "is the source itself")
+        with path.open("rb") as stream, pytest.raises(FileError, match="is the source itself"):
+            learned_codec.encode_file(stream, target, overwrite=True)
+    told = run("compare", path, "--picture", link, "--overwrite")
+    assert_told_in_one_line(told, "is the source itself")
+    assert path.read_bytes() == before
+    assert run("encode", path, tmp_path / "a.lci").exit_code == OK
+    told = run("decode", tmp_path / "a.lci", tmp_path / "a.lci", "--format", "png", "--overwrite")
+    assert_told_in_one_line(told, "is the source itself")
+
+
+@pytest.mark.parametrize("command", [("compare",), ("encode", "--overwrite")])
+def test_an_lci_file_is_not_an_original(tmp_path: Path, lci: Path, command: tuple[str, ...]) -> None:
+    target = [tmp_path / "b.lci"] if command[0] == "encode" else []
+    assert_told_in_one_line(run(*command, lci, *target), lci.name, "an LCI file already", "`decode`")
+    assert not (tmp_path / "b.lci").exists()
 
 
 def test_into_the_same_folder(tree: Path) -> None:
@@ -321,7 +362,8 @@ def test_going_on_after_an_interruption(tmp_path: Path, tree: Path) -> None:
     assert "1 of 3 files failed" in again.stderr
     (out / "deep" / "c.lci").unlink()
     more = run("encode", tree, out, "--skip-existing")
-    assert (more.exit_code, more.stderr) == (OK, "2 of 3 files are done already\n")
+    assert more.exit_code == OK
+    assert more.stderr.endswith("\n2 of 3 files are done already\n")
     assert more.stdout.count("64 × 64 pixels") == 1
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert names_in(out) == {"a.lci", "deep/down/b.lci", "deep/c.lci"}

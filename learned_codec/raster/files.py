@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from learned_codec.errors import FileError, MissingDependencyError
+from learned_codec.bitstream import MAGIC
+from learned_codec.errors import FileError, InvalidInputError, MissingDependencyError
 from learned_codec.values.sources import PixelSink, PixelSource
 
 from . import directories, left_out, pictures, png, webp
@@ -133,6 +134,10 @@ def _look(stream: BinaryIO, name: str, path: Path | None = None) -> tuple[bool, 
     """
     head = stream.read(32)
     stream.seek(0)
+    if head.startswith(MAGIC):
+        raise InvalidInputError(
+            f"{name}: an LCI file already, and not an image to encode: `decode` makes one of it, `info` describes it"
+        )
     try:
         if head.startswith(_TIFF_STARTS):
             return _look_at_tiff(stream, name, path)
