@@ -178,6 +178,8 @@ def encode(
             `planar` (C, H, W); every H, W >= 1, up to 256 bands. The mask of a masked array comes back exactly with
             `decode(masked=True)`. If its bands mask different pixels, masked values become `nodata`; without one, the
             array's own fill value if no other value equals it, else NaN, or for integers a value that no other has.
+            Of an xarray, zarr or HDF5 array, `_FillValue` or `missing_value` is the nodata, and `scale_factor` and
+            `add_offset` are kept; `integrations.xarray.to_lci` keeps coordinates too.
             A Pillow image is treated as `encode_file` treats a picture: it must be grey or RGB, or have one band of
             more bits; its opacity is kept exactly beside the bands (`open(data).read_plane()`), and its colour profile
             and EXIF are kept too. CMYK and other modes are refused; palettes and 1 bit need `max_error=0`, which keeps
@@ -233,7 +235,8 @@ def encode(
         RateWarning: the psnr is above the best that the model reaches on this image; the file has that best.
         DistortionWarning: a band's error is much larger than usual at the quality.
         InputWarning: the input may mean something else than it was taken for.
-        MetadataLostWarning: the file of a Pillow image has something that isn't kept, such as further frames.
+        MetadataLostWarning: the file of a Pillow image has something that isn't kept, such as further frames, or an
+            xarray array has coordinates.
     """
     source: PixelSource
     layout = None
@@ -257,7 +260,7 @@ def encode(
         source = ArraySource(values, planar=planar, mask=mask, nodata=nodata, bounded=bounded)
         layout = source.layout
         source.metadata.update(beside)
-    if metadata:
+    if metadata is not None:
         source.metadata.update(_checked_metadata(metadata, source))
     return encode_source(
         source,
@@ -667,7 +670,7 @@ def _mask_spec(source: PixelSource, dtype: np.dtype[Any]) -> MaskSpec | None:
 
 
 def _check_nodata(dtype: np.dtype[Any], value: object) -> None:
-    if not isinstance(value, int | float | np.integer | np.floating):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise InvalidInputError(f"nodata must be a number, not {value!r}")
     if (isinstance(value, int) and abs(value) >= 2**128) or not holds(dtype, float(value)):
         raise InvalidInputError(f"nodata must be a value that {dtype} can have, not {value!r}")

@@ -459,7 +459,8 @@ class Reader:
     def _checked_fill(self, value: Any) -> Any:
         if value is None:
             return self._decoding.fill_value
-        if not isinstance(value, int | float | np.number) or not holds(self.dtype, float(value)):
+        known = isinstance(value, int | float | np.number) and (self.dtype.kind == "b" or not isinstance(value, bool))
+        if not known or not holds(self.dtype, float(value)):
             raise InvalidInputError(f"fill_value must be a value that {self.dtype} can have, not {value!r}")
         return value
 

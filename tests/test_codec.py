@@ -531,10 +531,23 @@ def test_metadata_of_an_array(tmp_path: Path) -> None:
         {"transform": [1, 2]},
         {"crs": "nowhere"},
         {1: 2},
+        {"a": [{1: 2}]},
         [1],
+        [],
         "text",
     ],
-    ids=["nodata", "NaN", "an object", "a short transform", "an unknown CRS", "a number as a name", "a list", "a text"],
+    ids=[
+        "nodata",
+        "NaN",
+        "an object",
+        "a short transform",
+        "an unknown CRS",
+        "a number as a name",
+        "a number below",
+        "a list",
+        "nothing",
+        "a text",
+    ],
 )
 def test_wrong_metadata(metadata: Any) -> None:
     with pytest.raises(InvalidInputError):

@@ -15,11 +15,12 @@ _SHOWN = 40
 
 
 def encode(metadata: Mapping[str, Any]) -> bytes:
-    """The payload of META. Raises `InvalidInputError` for values that `decode` refuses, such as NaN and infinity."""
+    """The payload of META. Raises `InvalidInputError` for what isn't JSON or `decode` refuses, such as NaN."""
     try:
         text = json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         payload = text.encode()
         _parse(payload)
+        _check_names(metadata)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"the metadata can't be written as JSON: {error}") from error
     return payload
@@ -76,6 +77,18 @@ def _check_depth(value: Any) -> None:
         if depth > MAX_DEPTH:
             raise ValueError(f"arrays and objects are nested more than {MAX_DEPTH} levels deep")
         level = _containers(child for node in level for child in (node.values() if isinstance(node, dict) else node))
+
+
+def _check_names(value: Any) -> None:
+    """Raise `TypeError` for a name that isn't text, which `json` makes text of."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            if not isinstance(name, str):
+                raise TypeError(f"names must be texts, not {name!r}")
+            _check_names(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _check_names(part)
 
 
 def _containers(values: Iterable[Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import InputWarning, InvalidInputError
 from learned_codec.values.arrays import BOUNDED_DTYPES, DTYPES
-from learned_codec.values.mask import holds
+from learned_codec.values.mask import holds, rounded
 from learned_codec.values.sources import OPACITY, PixelSource, Plane
 
 WIDER = ("int8", "int32", "uint32", "int64", "uint64", "float64")
@@ -54,10 +54,12 @@ class ConvertedSource:
         if self._outside is not None:
             values = np.where(values == self._outside, np.nan, values)
         with np.errstate(all="ignore"):
-            converted: NDArray[Any] = values.astype(self.dtype)
+            converted: NDArray[Any]
             if self.dtype.kind == "f":
+                converted = rounded(values, self.dtype, self.nodata)
                 lost = np.isfinite(values) & ~np.isfinite(converted)
             else:
+                converted = values.astype(self.dtype)
                 # numpy compares as the wider type. A float of 2^63 has become another integer, so it is found here.
                 lost = (converted != values) | ~np.isfinite(values)
         if lost.any():

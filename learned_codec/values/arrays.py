@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.errors import InputWarning, InvalidInputError
+from learned_codec.errors import InputWarning, InvalidInputError, MetadataLostWarning
 
-from .mask import holds
+from .attributes import coordinates_of, nodata_of, scaling_of
+from .mask import holds, rounded
 from .sources import PlaneKind, Unit
 from .transform import MAX_BANDS, MODELLED
-from .voids import declared
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,8 @@ class ArraySource:
             becomes float32, with a warning.
         planar: whether a 3-D array is (C, H, W).
         mask: (H, W) bool or uint8, nonzero where a pixel exists. It is kept exactly.
-        nodata: the value of pixels that don't exist. By default the attribute `_FillValue` of a zarr or xarray array.
+        nodata: the value of pixels that don't exist. By default the attribute `_FillValue` of a zarr or xarray array,
+            or its `missing_value`.
         bounded: it will be coded with a bounded error, as more dtypes can be, but not float64.
 
     Raises:
@@ -58,14 +59,13 @@ class ArraySource:
         nodata: float | None = None,
         bounded: bool = False,
     ) -> None:
-        self.metadata: dict[str, Any] = {}
         array = _to_numpy(image)
-        nodata = declared(image) if nodata is None else nodata
-        if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):  # numpy.ma takes long to import
+        nodata = nodata_of(image) if nodata is None else nodata
+        if _is_masked(array):
             if mask is not None:
                 raise InvalidInputError("a masked array has a mask of its own: `mask` can't be given as well")
             array, mask, nodata = _unmask(array, planar, nodata)
-        array = _known_dtype(array, bounded=bounded)
+        array, nodata = _known_dtype(array, nodata, bounded=bounded)
         if array.ndim not in (2, 3) or (planar and array.ndim != 3):
             wanted = "(C, H, W)" if planar else "(H, W) or (H, W, C)"
             raise InvalidInputError(f"the array must be {wanted}, not of shape {array.shape}")
@@ -78,6 +78,11 @@ class ArraySource:
         self.bands, self.height, self.width = self.planes.shape
         self.dtype = array.dtype
         self.nodata = nodata
+        scaling = scaling_of(image)
+        self.metadata: dict[str, Any] = {"bands": [dict(scaling) for _ in range(self.bands)]} if scaling else {}
+        if lost := coordinates_of(image):
+            text = f"not kept: the coordinates {', '.join(lost)}; learned_codec.integrations.xarray.to_lci keeps them"
+            warnings.warn(text, MetadataLostWarning, stacklevel=3)
         self._mask = None if mask is None else _known_mask(mask, (self.height, self.width))
         self.plane = None if self._mask is None else "mask"
         if self._mask is None and self.dtype == np.uint8 and self.bands in (2, 4) and _seems_opacity(self.planes):
@@ -133,30 +138,63 @@ def _to_numpy(image: Any) -> NDArray[Any]:
     """A numpy array or a masked array as it is; a torch tensor, or anything else that numpy takes, as a numpy array."""
     if hasattr(image, "__dask_graph__"):
         image = image.compute()  # NumPy would drop the masks of its parts
-    if type(image) is not np.ndarray and isinstance(image, np.ma.MaskedArray):
-        return image
     try:
-        found = np.asarray(image.detach().cpu() if hasattr(image, "detach") and hasattr(image, "cpu") else image)
+        if isinstance(image, list | tuple) and any(map(_is_masked, image)):
+            stacked: NDArray[Any] = np.ma.stack(image)
+            return stacked
+        whole = np.asanyarray(image.detach().cpu() if hasattr(image, "detach") and hasattr(image, "cpu") else image)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInputError(f"{type(image).__name__} is not an array: {error}") from error
-    if found.dtype.kind in "OSUV":  # a path, a file, an open dataset, bytes: numpy makes an array of anything
+    if whole.dtype.kind in "OSUV":  # a path, a file, an open dataset, bytes: numpy makes an array of anything
         raise InvalidInputError(f"{type(image).__name__} is not an array of numbers; encode_file takes files")
-    return found
+    if _is_masked(whole):
+        return whole
+    for masked in (image, whole):  # NumPy would drop the mask of other libraries' arrays
+        hidden = getattr(masked, "mask", None)
+        if isinstance(hidden, np.ndarray | np.bool_ | bool) and np.any(hidden):
+            raise InvalidInputError(
+                f"{type(masked).__name__} has a mask of a kind that isn't read; numpy.ma.masked_array makes one that is"
+            )
+    return np.asarray(whole)
 
 
-def _known_dtype(array: NDArray[Any], *, bounded: bool) -> NDArray[Any]:
+def _is_masked(array: Any) -> TypeGuard[np.ma.MaskedArray[Any, Any]]:
+    if type(array) is np.ndarray:
+        return False  # and numpy.ma, which takes long to import, isn't needed
+    return isinstance(array, np.ma.MaskedArray)
+
+
+def _known_dtype(array: NDArray[Any], nodata: float | None, *, bounded: bool) -> tuple[NDArray[Any], float | None]:
+    """The array and its nodata as a dtype that can be coded."""
     native = array.dtype.newbyteorder("=")
     if native.name in (BOUNDED_DTYPES if bounded else DTYPES):
-        return array.astype(native, copy=False)
+        return array.astype(native, copy=False), nodata
     if bounded:
         raise InvalidInputError(f"{', '.join(BOUNDED_DTYPES)} can be encoded with max_error, not {array.dtype}")
     if native == np.float64:
-        if array.size and array.ndim in (2, 3) and np.abs(np.nan_to_num(array, posinf=0, neginf=0)).max() > 3e38:
-            raise InvalidInputError("float64 is stored as float32, which ends at 3.4e38; the array has larger values")
-        warnings.warn("float64 is stored as float32", InputWarning, stacklevel=4)
-        return array.astype(np.float32)
+        return _as_float32(array, nodata)
     exactly = f"; max_error=0 encodes {native.name} without loss" if native.name in BOUNDED_DTYPES else ""
     raise InvalidInputError(f"{', '.join(DTYPES)} (and float64 as float32) can be encoded, not {array.dtype}{exactly}")
+
+
+def _as_float32(array: NDArray[Any], nodata: float | None) -> tuple[NDArray[Any], float | None]:
+    """A float64 array and its nodata as float32. Nodata that float32 can't hold becomes NaN."""
+    single = np.dtype(np.float32)
+    known = nodata if _is_number(nodata) else None  # anything else is refused later
+    if known is not None:
+        array = np.where(array == known, np.nan if not holds(single, known) else single.type(known), array)
+        known = known if holds(single, known) else np.nan
+    if array.size and array.ndim in (2, 3):
+        sizes = np.abs(array[np.isfinite(array) & (array != 0) & (array != (np.nan if known is None else known))])
+        least, most = float(single.type(np.finfo(single).tiny)), 3e38
+        if sizes.size and sizes.max() > most:
+            raise InvalidInputError("float64 is stored as float32, which ends at 3.4e38; the array has larger values")
+        if sizes.size and sizes.max() < least:
+            raise InvalidInputError(
+                f"float64 is stored as float32, which begins at {least:.2g}; the array has only smaller values"
+            )
+    warnings.warn("float64 is stored as float32", InputWarning, stacklevel=5)
+    return rounded(array, single, known), nodata if known is None else known
 
 
 def _unmask(
@@ -187,12 +225,13 @@ def _is_number(value: object) -> bool:
 
 def _unused_value(array: np.ma.MaskedArray[Any, Any], hidden: NDArray[np.bool_]) -> float | None:
     """A value for the `hidden` ones that no other has, the array's fill value if possible. None: NaN."""
-    dtype, others = array.dtype, array.data[~hidden]
-    given: float = array.fill_value.item()
+    dtype = array.dtype
     stored = np.dtype(np.float32) if dtype.kind == "f" else dtype
+    others = array.data[~hidden].astype(stored)
+    given: float = array.fill_value.item()
     chosen = [given] if given != np.ma.default_fill_value(dtype) and holds(stored, given) else []
     if dtype.kind == "f":
-        return next((value for value in chosen if not (others == value).any()), None)
+        return next((value for value in chosen if not (others == stored.type(value)).any()), None)
     if dtype.kind in "iu":
         for value in (*chosen, 0, np.iinfo(dtype).max, np.iinfo(dtype).min):
             if not (others == value).any():
@@ -213,4 +252,6 @@ def _known_mask(mask: Any, shape: tuple[int, int]) -> NDArray[np.uint8]:
         raise InvalidInputError(
             f"the mask must be bool or uint8 of shape {shape}, not {found.dtype} of shape {found.shape}"
         )
-    return np.where(found != 0, np.uint8(255), np.uint8(0))
+    if _is_masked(found) and np.any(np.ma.getmaskarray(found)):
+        raise InvalidInputError("the mask is itself masked, so some of its values are unknown")
+    return np.where(np.asarray(found) != 0, np.uint8(255), np.uint8(0))

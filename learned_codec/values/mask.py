@@ -227,6 +227,20 @@ def holds(dtype: np.dtype[Any], value: float) -> bool:
     return float(value).is_integer() and bool(limits.min <= value <= limits.max)
 
 
+def rounded(values: NDArray[Any], dtype: np.dtype[Any], nodata: float | None) -> NDArray[Any]:
+    """Values as a floating-point dtype. No value becomes nodata by rounding; it becomes the next other one."""
+    found: NDArray[Any] = values.astype(dtype)
+    if nodata is None or np.isnan(nodata):
+        return found
+    near = dtype.type(nodata)
+    moved = (found == near) & (values != nodata) & (values != float(near))
+    if moved.any():
+        below, above = _next(near, False), _next(near, True)
+        below, above = (above if below is None else below), (below if above is None else above)
+        found[moved] = np.where(values[moved] > float(near), above, below)
+    return found
+
+
 def _free(value: Any, taken: set[Any]) -> Any:
     """The next value above a NumPy scalar that isn't `taken`, or else the next below."""
     for upwards in (True, False):

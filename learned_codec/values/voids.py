@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from learned_codec.errors import InvalidInputError
 
 FAR = 3.0
 """A value is suspicious if it lies outside the range of the others by more than this many times the range's width."""
@@ -65,22 +61,3 @@ def _is_outside(value: Any, others: NDArray[Any], share: float) -> bool:
     levels = width if others.dtype.kind != "f" else np.inf
     least = FAR if levels < LEVELS else NEAR if value in ends and share <= 0.5 else APART
     return share >= GREAT_SHARE and gap > least * width
-
-
-def declared(image: Any) -> float | None:
-    """The nodata value in the attributes of a zarr or xarray array; None if there is none."""
-    attributes: Any = getattr(image, "attrs", None)
-    if not hasattr(attributes, "get"):
-        return None
-    value = attributes.get("_FillValue")
-    if value is None and attributes.get("_ARRAY_DIMENSIONS") is not None:  # xarray's, in format 2
-        value = getattr(image, "fill_value", None)
-    if isinstance(value, str):  # xarray's, in format 3
-        try:
-            (value,) = struct.unpack("<d", base64.b64decode(value, validate=True))
-        except (ValueError, struct.error):
-            try:
-                value = float(value)
-            except ValueError:
-                raise InvalidInputError(f"the attribute _FillValue must be a number, not {value!r}") from None
-    return None if value is None or np.ndim(value) else float(value)

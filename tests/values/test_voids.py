@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import learned_codec
 from learned_codec.errors import InvalidInputError
-from learned_codec.values.voids import declared, voids
+from learned_codec.values.attributes import nodata_of
+from learned_codec.values.voids import voids
 
 FEW = settings(max_examples=10, deadline=None, derandomize=True)
 QUICK = settings(max_examples=100, deadline=None, derandomize=True)
@@ -175,17 +176,21 @@ def test_encode_warns_and_says_what_to_do() -> None:
         ({"_FillValue": "-3"}, -3),
         ({}, None),
         ({"_ARRAY_DIMENSIONS": ["y", "x"]}, 42),
-        ({"_FillValue": [1, 2]}, None),
+        ({"_FillValue": np.array([-1], np.int16)}, -1),
+        ({"missing_value": [-2.0]}, -2),
+        ({"_FillValue": 3, "missing_value": 4}, 3),
     ],
 )
 def test_what_an_array_says_of_itself(attributes: dict[str, Any], value: float | None) -> None:
-    assert declared(SimpleNamespace(attrs=attributes, fill_value=42)) == value
-    assert declared(np.zeros(3)) is None
+    assert nodata_of(SimpleNamespace(attrs=attributes, fill_value=42)) == value
+    assert nodata_of(np.zeros(3)) is None
 
 
-def test_a_fill_value_that_is_none() -> None:
-    with pytest.raises(InvalidInputError, match="_FillValue must be a number, not 'none'"):
-        declared(SimpleNamespace(attrs={"_FillValue": "none"}))
+@pytest.mark.parametrize("value", ["none", [1, 2], [], b"x"])
+@pytest.mark.parametrize("name", ["_FillValue", "missing_value"])
+def test_a_fill_value_that_is_none(name: str, value: Any) -> None:
+    with pytest.raises(InvalidInputError, match=f"{name} must be one number, not"):
+        nodata_of(SimpleNamespace(attrs={name: value}))
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
