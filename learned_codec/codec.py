@@ -464,8 +464,8 @@ def decode(
         errors: "raise" raises an error for a damaged tile. "fill" fills its rectangle: with nodata if the image has
             it, else with NaN for floats, else with 0. `check` lists such tiles. Pixels up to 48 pixels away from one
             may change a little, because its latents helped to decode them.
-        masked: return a masked array, in which these are masked: nodata, NaN, infinity, and the pixels that a mask or
-            an alpha channel hides.
+        masked: return a masked array, in which these are masked: nodata, NaN, infinity, the pixels that a mask or an
+            alpha channel hides, and with `errors="fill"` those of damaged tiles.
         limits: the largest image to accept (`Limits()` by default).
         device: where the networks run, as for `encode`.
         threads: how many threads the call may use, as for `encode`.

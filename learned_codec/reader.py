@@ -24,11 +24,11 @@ from learned_codec.models.device import checked_threads
 from learned_codec.streams import Openable, again_from, name_of, opened
 from learned_codec.tiling.bounded import BoundedDecoder
 from learned_codec.tiling.decoder import Block, ImageDecoder
-from learned_codec.tiling.grid import tiles_of
+from learned_codec.tiling.grid import Window, tiles_of
 from learned_codec.tiling.parallel import shared
 from learned_codec.tiling.progress import Progress, Telling
 from learned_codec.tiling.progress import checked as checked_progress
-from learned_codec.values.mask import MaskSpec, holds
+from learned_codec.values.mask import holds
 from learned_codec.values.reduce import cells, reduced_plane, reducing_factor
 from learned_codec.values.sources import Plane
 
@@ -226,6 +226,7 @@ class Reader:
         there = None if inside is None else windows.reduced(inside, factor)
         if there != wanted:
             result[...] = self._checked_fill(fill_value)
+        lost: list[Window] = []
         with Telling(progress) as tell:
             for part in () if inside is None else self._blocks(inside, tell, factor):
                 place = (
@@ -235,8 +236,12 @@ class Reader:
                 result[:, place[0], place[1]] = part.values[chosen]
                 if plane is not None and part.plane is not None:
                     plane[place] = part.plane
+                top, left = (span.start for span in place)
+                lost += [(_moved(rows, top), _moved(columns, left)) for rows, columns in part.lost]
         if masked:
             result = self._masked(result, plane)
+            for rectangle in lost:
+                result[:, *rectangle] = np.ma.masked
             if there != wanted:
                 beyond = np.ones((height, width), bool)
                 if there is not None:
@@ -466,8 +471,6 @@ class Reader:
 
     def _masked(self, values: NDArray[Any], plane: Plane | None) -> NDArray[Any]:
         mask_spec = self._decoding.mask_spec
-        if mask_spec is None and self.dtype.kind == "f":  # lost pixels are NaN
-            mask_spec = MaskSpec((np.nan,))
         valid = None if mask_spec is None else mask_spec.valid(mask_spec.classify(values, plane), len(values))
         mask: Any = np.ma.nomask if valid is None else ~valid
         result: NDArray[Any] = np.ma.MaskedArray(values, mask, fill_value=self.nodata)
@@ -501,6 +504,10 @@ def _text(value: Any) -> str | None:
 def _number(value: Any, usual: float) -> float:
     found = number_of_json(value)
     return usual if found is None else found
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
 
 
 def _within(part: WindowTuple, window: WindowTuple) -> tuple[slice, slice]:

@@ -702,9 +702,12 @@ def test_one_flipped_bit_costs_one_tile(case: str, tile: int) -> None:
     near = np.abs(found[around & ~inside].astype(float) - whole[around & ~inside])
     assert near.mean() < 30
 
-    masked = learned_codec.decode(broken, errors="fill", masked=True)
-    if case != "plain":  # where nothing says what has no value, nothing can be masked
-        assert np.ma.getmaskarray(masked)[inside].all()
+    masked = np.ma.getmaskarray(learned_codec.decode(broken, errors="fill", masked=True))
+    expected = inside | ~options["mask"] if case == "mask" else inside
+    np.testing.assert_array_equal(masked, expected)
+    for factor in (2, 16):
+        reduced = learned_codec.decode(broken, errors="fill", masked=True, scale=1 / factor)
+        np.testing.assert_array_equal(np.ma.getmaskarray(reduced), inside[::factor, ::factor])
 
     with learned_codec.open(broken, errors="fill") as reader:
         assert reader.damaged == ()
@@ -778,3 +781,21 @@ def test_as_a_dataset_of_rasterio(tmp_path: Path) -> None:
             assert getattr(reader, name) == getattr(raster, name)
         assert reader.index(400001, 5799999) == raster.index(400001, 5799999)
         assert reader.profile.items() <= dict(raster.profile).items()
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(data=st.data(), bounded=st.booleans(), bands=st.integers(1, 3))
+def test_pixels_of_damaged_tiles_are_masked_in_any_window(data: st.DataObject, bounded: bool, bands: int) -> None:
+    image = np.ascontiguousarray(np.moveaxis(picture(bands, "uint8"), 0, 2))
+    options: dict[str, Any] = {"max_error": 4} if bounded else {"quality": 20}
+    coded = learned_codec.encode(image, tile_size=64, **options)
+    index = data.draw(st.integers(0, learned_codec.inspect(coded).tiles - 1))
+    box = bitstream.read_head(coded).header.tile_box(index)
+    hidden = np.zeros((HEIGHT, WIDTH), bool)
+    hidden[box.row : box.row + box.height, box.col : box.col + box.width] = True
+    row, column = data.draw(st.integers(0, HEIGHT - 9)), data.draw(st.integers(0, WIDTH - 9))
+    height, width = data.draw(st.integers(8, HEIGHT - row)), data.draw(st.integers(8, WIDTH - column))
+    with learned_codec.open(flipped(coded, index), errors="fill") as reader:
+        found = reader.read([1], (row, column, height, width), masked=True, planar=True)[0]
+        assert not np.ma.getmaskarray(learned_codec.decode(coded, masked=True)).any()
+    np.testing.assert_array_equal(np.ma.getmaskarray(found), hidden[row : row + height, column : column + width])

@@ -38,13 +38,15 @@ Sides = dict[int, Side | None]
 class Block:
     """A decoded rectangle: (bands, h, w) values in the image's dtype, and the (h, w) plane if there is one.
 
-    `rows` and `columns` are where it lies in the image; in the reduced image where that was asked for.
+    `rows` and `columns` are where it lies in the image; in the reduced image where that was asked for. `lost` has the
+    rows and columns, counted from the block's corner, of each rectangle that could not be decoded.
     """
 
     rows: slice
     columns: slice
     values: NDArray[Any]
     plane: Plane | None
+    lost: tuple[Window, ...] = ()
 
     def crop(self, rows: slice, columns: slice) -> Block:
         """The part of it inside a rectangle of the image."""
@@ -53,7 +55,14 @@ class Block:
         y = slice(top - self.rows.start, bottom - self.rows.start)
         x = slice(left - self.columns.start, right - self.columns.start)
         plane = None if self.plane is None else self.plane[y, x]
-        return Block(slice(top, bottom), slice(left, right), self.values[:, y, x], plane)
+        lost = tuple((_inside(rows, y), _inside(columns, x)) for rows, columns in self.lost)
+        return Block(slice(top, bottom), slice(left, right), self.values[:, y, x], plane, lost)
+
+
+def _inside(part: slice, whole: slice) -> slice:
+    """The part inside another, counted from its start; perhaps empty."""
+    start, stop = max(part.start, whole.start), min(part.stop, whole.stop)
+    return slice(start - whole.start, max(start, stop) - whole.start)
 
 
 class TileDecoder:
@@ -130,6 +139,7 @@ class TileDecoder:
         Removes the rectangle's tiles from `sides`: no other rectangle has pixels of them, and no cell those of two.
         """
         plane: Plane | None = None
+        lost: list[Window] = []
         inside = cells(rows, factor), cells(columns, factor)
         found = values
         if factor > 1:
@@ -145,6 +155,7 @@ class TileDecoder:
             there = cells(here[0], factor), cells(here[1], factor)
             if side is None:
                 found[:, *there] = self.fill_value
+                lost.append(there)
                 continue
             side = side.crop(slice(top - box.row, bottom - box.row), slice(left - box.col, right - box.col))
             if factor > 1:
@@ -158,7 +169,7 @@ class TileDecoder:
                 self.mask_spec.restore(found[:, *there], side)
                 if plane is not None and side.plane is not None:
                     plane[there] = side.plane
-        return Block(*inside, found, plane)
+        return Block(*inside, found, plane, tuple(lost))
 
 
 class ImageDecoder(TileDecoder):
