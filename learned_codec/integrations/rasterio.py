@@ -32,6 +32,7 @@ from rasterio.windows import Window, WindowMethodsMixin, crop
 import learned_codec
 from learned_codec import windows
 from learned_codec.errors import CorruptDataError, InvalidInputError
+from learned_codec.values.mask import holds
 
 OVERVIEWS = [2, 4, 8, 16]
 """Factors at which a window is read in less time than whole."""
@@ -201,10 +202,12 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
     ) -> NDArray[Any]:
         """Decode a window of some bands, with the arguments of rasterio's `read`.
 
-        A window of fractions of pixels is rounded to whole ones.
+        A window of fractions of pixels is rounded to whole ones. Values in another type, that of `out` or `out_dtype`,
+        are GDAL's: rounded to integers, NaN as 0, and the nearest value of the type in place of one beyond its range.
 
         Returns:
-            (bands, h, w), or (h, w) where `indexes` is one band.
+            (bands, h, w), or (h, w) where `indexes` is one band. With `masked`, a masked array, which shares the memory
+            of `out`; its fill value is `fill_value`.
 
         Raises the errors of `Reader.read`.
         """
@@ -223,12 +226,16 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
             values = values if masked else np.ma.getdata(values)
         if values.dtype.kind == "b":
             values = values.view(np.uint8)
-        if out_dtype is not None:
-            values = values.astype(out_dtype)
+        if out is not None or out_dtype is not None:
+            values = _converted(values, np.dtype(out_dtype if out is None else out.dtype))
+        if isinstance(values, np.ma.MaskedArray) and fill_value is not None:
+            values.fill_value = fill_value
         if out is None:
             return values
         out[...] = values
-        return out
+        if not isinstance(values, np.ma.MaskedArray):
+            return out
+        return np.ma.MaskedArray(out, np.ma.getmask(values), fill_value=values.fill_value)
 
     def read_masks(
         self,
@@ -343,6 +350,29 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
             with memory.open() as raster:
                 found = raster.read(out_shape=(len(planes), *shape), resampling=resampling, masked=True)
         return found if values.ndim == 3 else found[0]
+
+
+def _converted(values: Any, dtype: np.dtype[Any]) -> Any:
+    """An array or a masked array as another type, as GDAL converts it: NumPy would keep the lowest bits of a number."""
+    if dtype == values.dtype:
+        return values
+    data = np.ma.getdata(values)
+    if dtype.kind in "iu":
+        ends = np.iinfo(dtype)
+        if data.dtype.kind == "f":
+            wide = np.nan_to_num(data.astype(np.float64), nan=0, posinf=np.inf, neginf=-np.inf)
+            low, high = wide <= float(ends.min), wide >= float(ends.max)
+            inside = np.where(low | high, 0, np.trunc(wide + np.copysign(0.5, wide)))
+            data = np.where(high, ends.max, np.where(low, ends.min, inside.astype(dtype)))
+        else:
+            own = np.iinfo(data.dtype)
+            data = np.clip(data, max(own.min, ends.min), min(own.max, ends.max))
+    with np.errstate(over="ignore"):  # to infinity
+        data = data.astype(dtype)
+    if not isinstance(values, np.ma.MaskedArray):
+        return data
+    fill = values.fill_value if holds(dtype, float(values.fill_value)) else None
+    return np.ma.MaskedArray(data, np.ma.getmask(values), fill_value=fill)
 
 
 def open(

@@ -88,6 +88,12 @@ READS: dict[str, Callable[[Any], Any]] = {
     "more pixels": lambda s: s.read(out_shape=(3, 300, 260)),
     "means": lambda s: s.read(1, out_shape=(50, 65), resampling=Resampling.average),
     "a type": lambda s: s.read(1, out_dtype="float32"),
+    "a smaller type": lambda s: s.read(out_dtype="uint8"),
+    "a smaller type, masked": lambda s: s.read(1, out_dtype="int8", masked=True, out_shape=(50, 65)).filled(9),
+    "into a smaller type": lambda s: s.read([1, 2], out=np.empty((2, 150, 130), np.uint8)),
+    "masked, into an array": lambda s: s.read(out=np.empty((3, 150, 130), np.uint16), masked=True).filled(7),
+    "masked, with a fill value": lambda s: s.read(masked=True, fill_value=7).filled(),
+    "masked, beyond the edge": lambda s: s.read(window=Window(-5, 90, 40, 90), boundless=True, masked=True).mask,
     "into an array": lambda s: s.read([1, 2], out=np.empty((2, 150, 130), np.uint16)),
     "masks": lambda s: s.read_masks(),
     "a mask": lambda s: s.read_masks(2, window=Window(80, 0, 50, 150)),
@@ -151,6 +157,29 @@ def test_windows_of_fractions_are_rounded(pair: tuple[Path, Path]) -> None:
         np.testing.assert_array_equal(ours.read(1, window=Window(20.0001, 29.9999, 39.9999, 50.0001)), whole)
         box = from_bounds(*ours.window_bounds(Window(20, 30, 40, 50)), transform=ours.transform)
         np.testing.assert_array_equal(ours.read(1, window=box), whole)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float64"])
+@pytest.mark.parametrize("stored", ["float32", "int16", "uint16", "int32"])
+def test_other_types_have_the_values_of_gdal(tmp_path: Path, stored: str, dtype: str) -> None:
+    """Rounded, and the nearest one where a value is beyond the range, not its lowest bits."""
+    numbers = np.random.default_rng(0).normal(0, 1, (40, 50)) * 10.0 ** np.linspace(-1, 11, 50)
+    if stored == "float32":
+        numbers[:4] = np.arange(200).reshape(4, 50) / 2 - 50
+        numbers[4, :3] = np.inf, -np.inf, 3e38
+        numbers[(np.abs(numbers) > 2**23) & (np.abs(numbers) < 2**24)] = 0  # integers that GDAL "rounds" to the next
+    else:
+        ends = np.iinfo(stored)
+        numbers = np.clip(numbers, ends.min, ends.max)
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", height=40, width=50, count=1, dtype=stored, transform=TRANSFORM
+    ) as raster:
+        raster.write(numbers.astype(stored), 1)
+    encode_file(tmp_path / "a.tif", tmp_path / "a.lci", max_error=0)
+    with rasterio.open(tmp_path / "a.tif") as real, open_lci(tmp_path / "a.lci") as ours:
+        np.testing.assert_array_equal(ours.read(out_dtype=dtype), real.read(out_dtype=dtype))
+        found = ours.read(1, out=np.empty((40, 50), dtype), masked=True)
+        np.testing.assert_array_equal(np.ma.getdata(found), real.read(1, out=np.empty((40, 50), dtype)))
 
 
 def test_a_profile_writes_such_a_raster(pair: tuple[Path, Path], tmp_path: Path) -> None:
