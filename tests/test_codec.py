@@ -373,7 +373,7 @@ def test_transforms_do_not_see_the_tiles(picture: np.ndarray, bands: int) -> Non
     images = []
     for tile, header in headers.items():
         image = np.zeros((bands, 200, 296), np.uint8)
-        for r, c, block in synthesise(model, header, transform, [Decoded([p]) for p in parts[tile]], [()]):
+        for r, c, block in synthesise(model, header, transform, [Decoded([[p]]) for p in parts[tile]], [()]):
             image[:, r, c] = block
         images.append(image.astype(int))
     assert np.abs(images[0] - images[1]).max() <= 1

@@ -132,7 +132,10 @@ class Decoder:
         symbols -= reach
         escaped = np.flatnonzero(symbols > reach)
         if len(escaped):
-            symbols[escaped] = self._coder.decode(models.escape, len(escaped)) - MAX_SYMBOL
+            values = self._coder.decode(models.escape, len(escaped)) - MAX_SYMBOL
+            if (values > MAX_SYMBOL).any():
+                raise CorruptDataError(f"a symbol is above {MAX_SYMBOL}, the largest")
+            symbols[escaped] = values
         return symbols
 
     def finish(self) -> None:

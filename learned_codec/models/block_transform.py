@@ -17,12 +17,12 @@ from learned_codec.errors import WeightsError
 
 from .config import BLOCK
 from .engine import Array
-from .lapping import HALF, PART, filter_boundaries, over_columns, over_rows
+from .lapping import HALF, PART, over_columns, over_rows
 from .shape_adaptive import Shape
 from .weights import Parameters, Weights
 
-STRIP = 2 * BLOCK
-"""Rows that are transformed together: few enough for a processor's cache."""
+STRIP = 2
+"""Rows of blocks that are transformed together: few enough for a processor's cache."""
 
 _COLOUR_AXES = np.array([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]])
 
@@ -90,38 +90,40 @@ class BlockTransform:
         """(bands, 16h, 16w) pixels in [0, 1] -> (h, w, latents). With `shape`, only the pixels in its support count."""
         _, height, width = pixels.shape
         latents = np.empty((height // BLOCK, width // BLOCK, len(self.components)), np.float32)
-        if shape is not None:
-            planes = _mixed(pixels - np.float32(0.5), colour_axes(self.bands))
-            filter_boundaries(planes, self.pre_filter, shape.support)
-            self._to_latents(shape.to_whole(planes), latents)
-            return _with_unit_norm(latents, self.forward, shape)
-        for rows in _strips(height):
+        for start, stop in _strips(height // BLOCK):
             # The boundaries above and below the strip are filtered with it.
-            outer = slice(max(0, rows.start - HALF), min(height, rows.stop + HALF))
-            planes = _mixed(pixels[:, outer] - np.float32(0.5), colour_axes(self.bands))
-            first = HALF if outer.start == 0 else 0
-            over_rows(planes[:, first : first + (outer.stop - outer.start - first) // BLOCK * BLOCK], self.pre_filter)
-            planes = planes[:, rows.start - outer.start : rows.stop - outer.start]
-            over_columns(planes, self.pre_filter)
-            self._to_latents(planes, latents[rows.start // BLOCK : rows.stop // BLOCK])
+            top, bottom = max(0, BLOCK * start - HALF), min(height, BLOCK * stop + HALF)
+            planes = _mixed(pixels[:, top:bottom] - np.float32(0.5), colour_axes(self.bands))
+            support = None if shape is None else shape.support[top:bottom]
+            first = HALF if top == 0 else 0
+            across = slice(first, first + (bottom - top - first) // BLOCK * BLOCK)
+            over_rows(planes[:, across], self.pre_filter, None if support is None else support[across])
+            own = slice(BLOCK * start - top, BLOCK * stop - top)
+            planes, found = planes[:, own], latents[start:stop]
+            over_columns(planes, self.pre_filter, None if support is None else support[own])
+            strip = None if shape is None else shape.strip(start, stop)
+            self._to_latents(planes if strip is None else strip.to_whole(planes), found)
+            if strip is not None:
+                found[...] = _with_unit_norm(found, self.forward, strip)
         return latents
 
     def synthesise(self, latents: Array, shape: Shape | None = None, scale: Array | None = None) -> Array:
         """(h, w, latents) -> (bands, 16h, 16w) pixels around zero. `scale` (latents,) multiplies the latents first."""
         height, width, _ = latents.shape
         planes = np.empty((self.bands, height * BLOCK, width * BLOCK), np.float32)
-        if shape is not None:
-            scaled = latents if scale is None else latents * scale
-            self._to_pixels(_with_unit_norm(scaled, self.inverse, shape), None, planes)
-            whole: Array = shape.from_whole(planes)
-            filter_boundaries(whole, self.post_filter, shape.support, columns_first=True)
-            return whole
-        for rows in _strips(height * BLOCK):
-            part = planes[:, rows]
-            self._to_pixels(latents[rows.start // BLOCK : rows.stop // BLOCK], scale, part)
-            over_columns(part, self.post_filter)
-        for rows in _strips(height * BLOCK - BLOCK):
-            over_rows(planes[:, rows.start + HALF : rows.stop + HALF], self.post_filter)
+        for start, stop in _strips(height):
+            here, found = latents[start:stop], planes[:, BLOCK * start : BLOCK * stop]
+            strip = None if shape is None else shape.strip(start, stop)
+            if strip is None:
+                self._to_pixels(here, scale, found)
+            else:
+                scaled = here if scale is None else here * scale
+                self._to_pixels(_with_unit_norm(scaled, self.inverse, strip), None, found)
+                found[...] = strip.from_whole(found)
+            over_columns(found, self.post_filter, None if strip is None else strip.support)
+        for start, stop in _strips(height - 1):
+            across = slice(BLOCK * start + HALF, BLOCK * stop + HALF)
+            over_rows(planes[:, across], self.post_filter, None if shape is None else shape.support[across])
         return planes
 
     def _to_latents(self, planes: Array, latents: Array) -> None:
@@ -150,10 +152,10 @@ class BlockTransform:
         return np.argsort(self.components)
 
 
-def _strips(height: int) -> Iterator[slice]:
-    """Rows in strips of `STRIP`, whole blocks each."""
-    for top in range(0, height, STRIP):
-        yield slice(top, min(top + STRIP, height))
+def _strips(height: int) -> Iterator[tuple[int, int]]:
+    """The first row of blocks of each strip, and the one after its last."""
+    for start in range(0, height, STRIP):
+        yield start, min(start + STRIP, height)
 
 
 def _along_columns(matrix: Array, planes: Array) -> Array:

@@ -6,6 +6,10 @@ over the block transform alone, for one 16 x 16 matrix per boundary.
 
 T. D. Tran, J. Liang and C. Tu, "Lapped transform via time-domain pre- and post-filtering", IEEE Trans. Signal
 Processing 51(6), 2003: the filter is butterflies around a half-size matrix. Here that may be any invertible matrix.
+
+The image's borders are left alone. With `support` (H, W), a boundary is filtered only where all 16 pixels across it are
+in the support. To undo a filter, apply the inverse matrix to rows and columns in the other order: where boundaries are
+left out, the order matters.
 """
 
 from __future__ import annotations
@@ -25,30 +29,10 @@ PART = 512
 threads is the caller's to choose."""
 
 
-def filter_boundaries(
-    planes: NDArray[np.float32],
-    matrix: NDArray[np.float32],
-    support: NDArray[np.bool_] | None = None,
-    *,
-    columns_first: bool = False,
-) -> None:
-    """Apply a (BLOCK, BLOCK) matrix across every block boundary of (bands, H, W) planes, in place.
-
-    H and W are multiples of BLOCK. The image's borders are left alone. With `support` (H, W), a boundary is filtered
-    only where all 16 pixels across it are in the support. To undo a filter, apply the inverse matrix with the other
-    `columns_first`: where boundaries are left out, the order matters.
-    """
-    if columns_first:
-        over_columns(planes, matrix, support)
-    over_rows(planes[:, HALF:-HALF], matrix, None if support is None else support[HALF:-HALF])
-    if not columns_first:
-        over_columns(planes, matrix, support)
-
-
 def over_rows(
     planes: NDArray[np.float32], matrix: NDArray[np.float32], support: NDArray[np.bool_] | None = None
 ) -> None:
-    """Apply a matrix to every 16 rows of (bands, 16n, W) planes, in place: the rows on both sides of a boundary."""
+    """Apply a (16, 16) matrix to every 16 rows of (bands, 16n, W) planes, in place, across boundaries."""
     bands, _, width = planes.shape
     rows = planes.reshape(bands, -1, BLOCK, width)
     for left in range(0, width, PART):
@@ -63,7 +47,7 @@ def over_rows(
 def over_columns(
     planes: NDArray[np.float32], matrix: NDArray[np.float32], support: NDArray[np.bool_] | None = None
 ) -> None:
-    """Apply a matrix across the boundaries between blocks side by side, in place."""
+    """Apply a (16, 16) matrix across the boundaries between blocks side by side, (bands, H, W) planes, in place."""
     bands, height, width = planes.shape
     if width == BLOCK:
         return

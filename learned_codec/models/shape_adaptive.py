@@ -59,6 +59,9 @@ class _Lines:
     def of(cls, present: NDArray[np.bool_]) -> _Lines:
         return cls(np.argsort(~present, axis=2, kind="stable"), present.sum(2))
 
+    def __getitem__(self, blocks: slice) -> _Lines:
+        return _Lines(self.order[blocks], self.count[blocks])
+
     def transform(self, x: Values) -> Values:
         """(K, planes, 16, 16) values -> each line's DCT of its used values, then zeros."""
         return self._by_length(self._ordered(x, self.order), lambda n: dct(n).T)
@@ -123,6 +126,16 @@ class Shape:
         height, width = (BLOCK * n for n in boundary.shape)
         support = support.transpose(0, 2, 1, 3).reshape(height, width)
         return cls(support, boundary, partial, present, columns, rows)
+
+    def strip(self, start: int, stop: int) -> Shape | None:
+        """The shape of the rows of blocks from `start` to `stop`; None if there is no boundary block."""
+        boundary, partial = self.boundary[start:stop], self.partial[start:stop]
+        if not boundary.any():
+            return None
+        first = int(self.partial[:start].sum())
+        blocks = slice(first, first + int(partial.sum()))
+        support = self.support[BLOCK * start : BLOCK * stop]
+        return Shape(support, boundary, partial, self.present[blocks], self.columns[blocks], self.rows[blocks])
 
     def coded(self, positions: NDArray[np.intp]) -> NDArray[np.bool_]:
         """(h, w, latents): which latents are coded. `positions` (latents,) are theirs in a block, 16 * row + column."""

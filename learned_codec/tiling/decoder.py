@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from learned_codec.bitstream import Container, Header
 from learned_codec.bitstream.payload import split_adaptation, split_count, split_payload
 from learned_codec.errors import BitstreamError, CorruptDataError
-from learned_codec.models.config import BLOCK, HALO, layers_for, top_step
+from learned_codec.models.config import BLOCK, HALO, MEANS, ModelConfig, layers_for, top_step
 from learned_codec.models.device import trim
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
@@ -257,10 +257,16 @@ class ImageDecoder(TileDecoder):
             padded = BLOCK * size[0] * BLOCK * size[1] * planes
             self.container.limits.check_coded(padded, self.container.held(index))
             latents = model.decode(payload, header.quality_step, *size, components, Shape.of(visible), factor)
-            return Decoded(latents, visible), side
+            return Decoded([_in_little_memory(x, model.config) for x in latents], visible), side
         except BitstreamError as error:
             self._damage(index, error)
             return Decoded((), lost=True), None
+
+
+def _in_little_memory(latents: NDArray[np.float32], config: ModelConfig) -> list[NDArray[Any]]:
+    """Decoded latents in two parts. Tiles wait for those below them, and latents without means are integers."""
+    first = config.layers[MEANS].start
+    return [latents[..., :first].copy(), latents[..., first:].astype(np.int16)]
 
 
 def checked(read: memoryview | BitstreamError) -> memoryview:

@@ -88,7 +88,12 @@ class Proof:
         for area in self.areas:
             if area.tile == tile:
                 visible = None if decoded.visible is None else decoded.visible[area.latents]
-                found.append((area, Decoded([x[area.latents].copy() for x in decoded.components], visible)))
+                found.append(
+                    (
+                        area,
+                        Decoded([[x[area.latents].copy() for x in arrays] for arrays in decoded.components], visible),
+                    )
+                )
         return found
 
     def verdict(

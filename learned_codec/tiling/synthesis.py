@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,23 +30,25 @@ class Decoded:
     """A decoded tile, or its last rows.
 
     Attributes:
-        components: (h, w, latents) of its first components; the latents of the others are zero.
+        components: the latents of its first components; those of the others are zero. Each is one array or more,
+            (h, w, some latents): the latents of an array follow those of the one before.
         visible: (h, w, 16, 16), which pixels of each block are visible; None: all.
         lost: nothing could be decoded; then `components` is empty and `visible` None.
         first_row: the row of the tile, in latent positions, at which the arrays begin.
     """
 
-    components: Sequence[NDArray[np.float32]]
+    components: Sequence[Sequence[NDArray[Any]]]
     visible: NDArray[np.bool_] | None = None
     lost: bool = False
     first_row: int = 0
 
     def last_rows(self, count: int) -> Decoded:
         """The last `count` rows of blocks, copied."""
-        arrays: list[NDArray[Any]] = [x for x in (*self.components, self.visible) if x is not None]
+        arrays = [x for x in (*chain.from_iterable(self.components), self.visible) if x is not None]
         first_row = self.first_row + (max(0, len(arrays[0]) - count) if arrays else 0)
         visible = None if self.visible is None else self.visible[-count:].copy()
-        return Decoded([x[-count:].copy() for x in self.components], visible, self.lost, first_row)
+        components = [[x[-count:].copy() for x in arrays] for arrays in self.components]
+        return Decoded(components, visible, self.lost, first_row)
 
     def cut(self, values: NDArray[Any], part: Window) -> NDArray[Any]:
         """A part of `values`, one of the arrays above; `part` is given in latent positions of the whole tile."""
@@ -193,7 +196,11 @@ def _component(
         if tile.lost:
             lost[place] = True
         elif number < len(tile.components):
-            latents[place] = tile.cut(tile.components[number], part)
+            start = 0
+            for values in tile.components[number]:
+                end = start + values.shape[2]
+                latents[place][..., start:end] = tile.cut(values, part)
+                start = end
     if lost[rows[0].inner, columns[0].inner].all():  # the decoder puts its fill value there
         return None
     if lost.any():

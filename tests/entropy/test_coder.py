@@ -87,6 +87,13 @@ def test_any_payload_decodes_or_says_that_it_does_not(payload: bytes, seed: int)
         pass
 
 
+def test_a_symbol_above_the_largest_is_refused() -> None:
+    encoder, bins = Encoder(MODELS), np.array([20, 40], np.uint8)
+    push(encoder, np.array([-MAX_SYMBOL, MAX_SYMBOL + 1], np.int32), bins)
+    with pytest.raises(CorruptDataError, match=f"above {MAX_SYMBOL}"):
+        pop(Decoder(MODELS, encoder.finish()), bins)
+
+
 def test_a_payload_must_be_used_up() -> None:
     symbols, bins = draw(np.random.default_rng(2), 300, False)
     encoder = Encoder(MODELS)
