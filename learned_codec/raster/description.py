@@ -1,4 +1,4 @@
-"""What GDAL knows of a raster but rasterio doesn't give: category names, and texts that aren't UTF-8.
+"""What GDAL knows of a raster but rasterio doesn't give: category names, tables, and texts that aren't UTF-8.
 
 GDAL can describe any dataset in XML (a VRT). Texts have the same bytes there as in the file. Older software wrote
 Latin-1, and "°C" or "Höhe" in Latin-1 is not UTF-8.
@@ -14,6 +14,9 @@ import rasterio
 import rasterio.shutil
 from rasterio.errors import RasterioError
 
+_STATISTICS = {"1", "3", "4", "5"}
+"""The usages of an attribute table's columns that only count pixels or give the ends of classes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Description:
@@ -26,6 +29,16 @@ class Description:
     def categories(self) -> bool:
         """Whether any band has category names."""
         return self.root.find(".//CategoryNames") is not None
+
+    def left_out(self) -> list[str]:
+        """What the dataset has that isn't kept, in words."""
+        lost = ["the category names"] if self.categories else []
+        columns = self.root.findall(".//GDALRasterAttributeTable/FieldDefn")
+        if any(column.findtext("Usage") not in _STATISTICS for column in columns):
+            lost.append("the attribute table: " + ", ".join(column.findtext("Name") or "?" for column in columns))
+        if epoch := next((srs.get("coordinateEpoch") for srs in self.root.findall("SRS")), None):
+            lost.append(f"the epoch of its coordinates, {epoch}")
+        return lost
 
     def bands(self, element: str) -> list[str]:
         """The text of an element for each band, "" if a band has none."""

@@ -32,7 +32,6 @@ from .sink_spec import SinkSpec
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG2000_STARTS = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
-_TAG_EXTRA_SAMPLES = 338
 
 
 @contextmanager
@@ -192,10 +191,8 @@ def _look_at_tiff(stream: BinaryIO, name: str, path: Path | None) -> tuple[bool,
     shallow = max(numbers(directories.TAG_BITS_PER_SAMPLE), default=1) <= 8
     if turned and shallow and not left_out.GDAL_TAGS & fields.keys() and not _placed(path):
         return False, {}
-    beside: dict[str, Any] = {"extra_samples": numbers(_TAG_EXTRA_SAMPLES)}
-    if exif := exif_of_tiff(stream):
-        beside["exif"] = meta.binary(exif)
-    return True, beside
+    exif = exif_of_tiff(stream)
+    return True, {"exif": meta.binary(exif)} if exif else {}
 
 
 def _has_mask(stream: BinaryIO) -> bool:

@@ -63,7 +63,7 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
         raster: open for reading.
         alpha: the index of the alpha band, from 1; None if there is none.
         name: the file's name in warnings.
-        description: the description of the same dataset, for texts that aren't UTF-8.
+        description: the description of the same dataset, for what rasterio doesn't give.
     """
     texts = _Texts(raster, name, description if description is not None and description.foreign else None)
     found: dict[str, Any] = {}
@@ -81,6 +81,8 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
         found["rpcs"] = rpcs
     if texts.tags("GEOLOCATION"):
         meta.lose(f"{name}: its geolocation (the place of each pixel, in arrays of their own) isn't kept")
+    for lost in () if description is None else description.left_out():
+        meta.lose(f"{name}: not kept: {lost}")
     if labels := [n for n in raster.tag_namespaces() if n.startswith(_LABEL)]:
         meta.lose(f"{name}: the labels of its format aren't kept: {', '.join(labels)}")
     tags = texts.all_tags()

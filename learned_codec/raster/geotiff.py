@@ -37,7 +37,7 @@ READABLE = (*DTYPES, *WIDER)
 ACCEPTED = f"bands of the same one of {', '.join(DTYPES)}, and of {', '.join(WIDER)} whose values fit, are accepted"
 
 _SOMETHING = b"folder"  # in place of the first bytes, for sources that aren't files
-_PREMULTIPLIED = 1  # in a TIFF's ExtraSamples
+_PREMULTIPLIED = "1"  # in a TIFF's ExtraSamples
 
 _INKS = {ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black}
 
@@ -61,7 +61,9 @@ class RasterSource:
         self.nodata: float | None = self._nodata()
         description = describe(raster)
         found = geotags.collect(raster, alpha, name, description)
-        self.metadata: dict[str, Any] = meta.bounded(_with(found, beside, raster.count, name), name)
+        self.metadata: dict[str, Any] = meta.bounded(
+            _with(found, beside, name, premultiplied=_premultiplied(raster)), name
+        )
         self.unit: Unit | None = radar_unit(self.metadata, self.dtype)
         if self.dtype.kind in "iu" and not force:
             _check_continuous(self.metadata, description, name)
@@ -124,7 +126,7 @@ def open_source(
         force: also read rasters of classes (a colour table, category names, LAYER_TYPE=thematic). Lossy coding changes
             the class of some pixels.
         name: the source's name in messages, if not its own.
-        beside: what rasterio doesn't give: metadata (`exif`, `xmp` …) as stored, and `extra_samples` of a TIFF.
+        beside: what rasterio doesn't give: metadata (`exif`, `xmp` …) as stored.
 
     Raises:
         FileError: the path can't be read.
@@ -221,10 +223,16 @@ class _StreamView(io.RawIOBase):
         return len(data)
 
 
-def _with(found: dict[str, Any], beside: dict[str, Any], count: int, name: str) -> dict[str, Any]:
+def _premultiplied(raster: Any) -> list[bool]:
+    """For each band, whether it is an alpha band of a TIFF by which the colours are multiplied."""
+    said = raster.get_tag_item("TIFFTAG_EXTRASAMPLES", "_DEBUG_") if raster.driver == "GTiff" else None
+    extra = said.split(",") if said else []
+    return [False] * (raster.count - len(extra)) + [kind == _PREMULTIPLIED for kind in extra]
+
+
+def _with(found: dict[str, Any], beside: dict[str, Any], name: str, *, premultiplied: list[bool]) -> dict[str, Any]:
     """Rasterio's metadata, completed by what it doesn't give: EXIF and texts as stored replace GDAL's versions."""
     kept = dict(beside)
-    extra = kept.pop("extra_samples", ())
     tags = found.pop("tags", {})
     plain = tags.pop("", {})
     if "exif" in kept:
@@ -240,8 +248,8 @@ def _with(found: dict[str, Any], beside: dict[str, Any], count: int, name: str) 
     found |= kept
     if "xmp" in found and ("exif" not in found or orientation(meta.raw(found["exif"], "exif")) == 1):
         found["xmp"] = meta.binary(upright_xmp(meta.raw(found["xmp"], "xmp")))
-    for at, band in enumerate(found["bands"]):
-        if band["color"] == "alpha" and extra[at - count : at - count + 1 or None] == (_PREMULTIPLIED,):
+    for band, multiplied in zip(found["bands"], premultiplied, strict=False):
+        if band["color"] == "alpha" and multiplied:
             band["premultiplied"] = True
     return found
 

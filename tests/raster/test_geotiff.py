@@ -476,8 +476,48 @@ def test_colour_tables_and_classes(tmp_path: Path) -> None:
         '<PAMDataset><PAMRasterBand band="1"><CategoryNames><Category>water</Category></CategoryNames></PAMRasterBand>'
         "</PAMDataset>"
     )
-    with pytest.raises(InvalidInputError, match="category names"), open_source(path):
+    with pytest.warns(MetadataLostWarning, match="category names"), open_source(path, force=True):
         pass
+    with (
+        pytest.warns(MetadataLostWarning),
+        pytest.raises(InvalidInputError, match="category names"),
+        open_source(path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("usage", "kind", "told"), [(1, 0, False), (5, 1, False), (0, 2, True), (2, 2, True), (6, 0, True)]
+)
+def test_attribute_tables_are_named_unless_they_only_count(tmp_path: Path, usage: int, kind: int, told: bool) -> None:
+    path = tmp_path / "a.tif"
+    write(path, np.zeros((1, 8, 8), np.uint8)).close()
+    column = f'<FieldDefn index="0"><Name>Forêt</Name><Type>{kind}</Type><Usage>{usage}</Usage></FieldDefn>'
+    table = f'<GDALRasterAttributeTable>{column}<Row index="0"><F>1</F></Row></GDALRasterAttributeTable>'
+    path.with_suffix(".tif.aux.xml").write_text(
+        f'<PAMDataset><PAMRasterBand band="1">{table}</PAMRasterBand></PAMDataset>', encoding="utf-8"
+    )
+    with (
+        pytest.warns(MetadataLostWarning, match="attribute table: Forêt") if told else contextlib.nullcontext(),
+        open_source(path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("epoch", ["2021.3", "1997"])
+def test_an_epoch_of_coordinates_is_named(tmp_path: Path, epoch: str) -> None:
+    write(tmp_path / "a.tif", np.zeros((1, 8, 8), np.uint8), **UTM).close()
+    (tmp_path / "a.vrt").write_text(
+        f'<VRTDataset rasterXSize="8" rasterYSize="8"><SRS coordinateEpoch="{epoch}">EPSG:9000</SRS>'
+        '<GeoTransform>1,2,0,3,0,-4</GeoTransform><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        '<SourceFilename relativeToVRT="1">a.tif</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
+        "</VRTRasterBand></VRTDataset>"
+    )
+    rasterio.shutil.copy(tmp_path / "a.vrt", tmp_path / "b.tif", driver="GTiff")
+    for name in ("a.vrt", "b.tif"):
+        told = pytest.warns(MetadataLostWarning, match=f"the epoch of its coordinates, {epoch}")
+        with told, open_source(tmp_path / name):
+            pass
 
 
 def test_overviews(noise: np.ndarray, tmp_path: Path) -> None:

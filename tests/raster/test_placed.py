@@ -3,6 +3,7 @@
 import io
 import tempfile
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -204,14 +205,17 @@ def test_a_place_beside_a_format_that_gdal_does_not_know(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("extension", ["tif", "png"])
 @pytest.mark.parametrize("bands", [1, 3])
-def test_premultiplied_alpha(tmp_path: Path, bands: int, extension: str) -> None:
+@pytest.mark.parametrize("zipped", [False, True])
+def test_premultiplied_alpha(tmp_path: Path, bands: int, extension: str, zipped: bool) -> None:
     alpha = np.random.default_rng(1).integers(0, 256, (48, 64), dtype=np.uint8)
     colours = np.rint(texture(bands, "uint8") * (alpha[:, :, None] / 255.0)).astype(np.uint8)
     path, again = tmp_path / "a.tif", tmp_path / f"b.{extension}"
     values = np.moveaxis(np.dstack([colours, alpha]), 2, 0)
     photometric = "RGB" if bands == 3 else "MINISBLACK"
     geotiffs.write(path, values, ALPHA="PREMULTIPLIED", photometric=photometric).close()
-    with open_source(path) as source:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(path, "a.tif")
+    with open_source(f"/vsizip/{tmp_path}/a.zip/a.tif" if zipped else path) as source:
         whole = slice(0, 48), slice(0, 64)
         assert source.metadata["bands"][bands]["premultiplied"] is True
         shape = {"height": 48, "width": 64, "bands": bands, "dtype": "uint8", "plane": "alpha"}
