@@ -47,6 +47,7 @@ from learned_codec.tiling.sampling import samples as take_samples
 from learned_codec.values.arrays import BOUNDED_DTYPES, ArraySource
 from learned_codec.values.choose import Samples, choose, guess_unit
 from learned_codec.values.constants import Constant
+from learned_codec.values.decibels import PER_DECADE
 from learned_codec.values.mask import MaskSpec, holds
 from learned_codec.values.sources import PixelSource, Unit
 from learned_codec.values.transform import UNITS, unit_in
@@ -206,7 +207,7 @@ def encode(
             so do NaN and infinity. A valid pixel never comes back as nodata.
         mask: (H, W), bool or uint8; 0 means that the pixel doesn't exist. Such pixels come back as 0, or as nodata if
             they were that, and the mask comes back exactly.
-        kind: "sar" for radar backscatter, which is coded in dB.
+        kind: "sar" for radar backscatter, which is coded in dB. Zero and negative power become a small positive one.
         unit: the unit of radar values: "power" (linear), "amplitude" (the square root of power, as in DN) or "db". By
             default "db" if a third of the values is negative, else "amplitude" for integers and "power" for floats.
         tile_size: pixels a side of the independently coded tiles, a multiple of 64; by default 1024, and less for
@@ -352,6 +353,8 @@ def encode_source(
         if chosen and masked.constants:
             samples = take_samples(masked)
         known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
+        if known in PER_DECADE:
+            _tell_of_zeros(samples)
         loaded = registry.load(card, device, each)
         # For a bpp or a psnr, the step is only found later.
         near = rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY
@@ -600,6 +603,19 @@ def _voids(source: MaskedSource, samples: Samples, bands: Iterable[int]) -> list
                     stacklevel=5,
                 )
     return found
+
+
+def _tell_of_zeros(samples: Samples) -> None:
+    """Warn if many of the radar values, which will be coded in dB, can't be."""
+    values = [band for band in samples.bands() if band.size]
+    share = sum(int((band <= 0).sum()) for band in values) / max(1, sum(band.size for band in values))
+    if share >= GREAT_SHARE:
+        warnings.warn(
+            f"{share:.1%} of the values are 0 or negative, have no decibels, and become a small positive value: "
+            "nodata=0 keeps zeros that stand for no value, and max_error keeps all values",
+            InputWarning,
+            stacklevel=5,
+        )
 
 
 def _is_pillow(image: object) -> TypeGuard[Image]:

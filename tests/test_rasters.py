@@ -298,6 +298,7 @@ def test_masks_come_back_exactly(dtype: str, tile: int | None, kind: str) -> Non
         np.testing.assert_array_equal(reader.read_plane((3, 60, 70, 41)), np.where(valid[3:73, 60:101], 255, 0))
 
 
+@pytest.mark.filterwarnings("ignore::learned_codec.DistortionWarning")  # few pixels of noise, at quality 5
 @given(st.data())
 def test_bands_of_a_masked_array_may_mask_different_pixels(data: st.DataObject) -> None:
     draw = data.draw
@@ -656,7 +657,9 @@ def test_radar_returns_its_own_unit(power: np.ndarray, unit: str) -> None:
 def test_radar_without_power_gets_the_floor(power: np.ndarray) -> None:
     image = power.copy()
     image[50:90, 50:90] = 0
-    data = learned_codec.encode(image, kind="sar", quality=80)
+    with pytest.warns(learned_codec.InputWarning, match="4.3% of the values are 0 or negative") as caught:
+        data = learned_codec.encode(image, kind="sar", quality=80)
+    assert caught[0].filename == __file__
     decoded = learned_codec.decode(data)
     floor = power[power > 0].min()
     assert (decoded > 0).all()
@@ -664,6 +667,18 @@ def test_radar_without_power_gets_the_floor(power: np.ndarray) -> None:
     # As nodata, they come back as such.
     exact = learned_codec.decode(learned_codec.encode(image, kind="sar", nodata=0))
     np.testing.assert_array_equal(exact == 0, image == 0)
+
+
+@FEW
+@given(share=st.sampled_from([0, 0.001, 0.05, 0.4, 1]), dtype=st.sampled_from(["uint16", "int16", "float32"]))
+def test_values_that_have_no_decibels_are_told(power: np.ndarray, share: float, dtype: str) -> None:
+    image = np.maximum(2000 * np.sqrt(power[:64, :64]), 1).astype(dtype)
+    image[np.random.default_rng(0).random(image.shape) < share] = 0 if dtype == "uint16" else -3
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        learned_codec.encode(image, kind="sar", unit="amplitude")
+    said = " ".join(str(warning.message) for warning in caught)
+    assert ("0 or negative" in said or "kept exactly" in said) == (share > 0.01)
 
 
 def test_radar_keeps_its_speckle(power: np.ndarray) -> None:
