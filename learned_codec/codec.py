@@ -29,6 +29,7 @@ from learned_codec.errors import (
     CorruptDataError,
     InputWarning,
     InvalidInputError,
+    MetadataLostWarning,
     RateError,
     UnknownModelError,
 )
@@ -257,6 +258,9 @@ def encode(
 
             values, beside, transparent = numbers_of(image)
             nodata = transparent if nodata is None else nodata
+        elif isinstance(values, Reader):
+            _check_array_of(values)
+            nodata = values.nodata if nodata is None else nodata
         bounded = max_error is not None
         source = ArraySource(values, planar=planar, mask=mask, nodata=nodata, bounded=bounded)
         layout = source.layout
@@ -649,6 +653,17 @@ def _radar(kind: Any, unit: Any, said: Unit | None) -> Unit | Literal["guess"] |
         known: Unit = unit
         return known
     return said or ("guess" if kind == "sar" else None)
+
+
+def _check_array_of(reader: Reader) -> None:
+    """Refuse an open file that an array alone doesn't have the whole of, or warn of what is lost."""
+    if reader.plane == "alpha":
+        raise InvalidInputError("the open file has an alpha channel beside its bands, which decode_file writes")
+    if reader.plane is not None:
+        raise InvalidInputError("the open file has a mask beside its bands: encode read(), with mask=read_plane() > 0")
+    if lost := sorted(reader.metadata.keys() - {"nodata"}):
+        text = f"not kept of the file: {', '.join(lost)}; metadata= keeps what it is given"
+        warnings.warn(text, MetadataLostWarning, stacklevel=3)
 
 
 def _checked_metadata(metadata: Any, source: PixelSource) -> dict[str, Any]:

@@ -139,6 +139,8 @@ def _to_numpy(image: Any) -> NDArray[Any]:
     if hasattr(image, "__dask_graph__"):
         image = image.compute()  # NumPy would drop the masks of its parts
     try:
+        if isinstance(image, list | tuple) and any(hasattr(part, "getbands") for part in image):
+            raise TypeError("Pillow images are encoded one by one")
         if isinstance(image, list | tuple) and any(map(_is_masked, image)):
             stacked: NDArray[Any] = np.ma.stack(image)
             return stacked

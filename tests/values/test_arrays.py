@@ -147,3 +147,30 @@ def test_true_is_no_number() -> None:
     data = learned_codec.encode(VALUES)
     with learned_codec.open(data) as reader, pytest.raises(InvalidInputError, match="fill_value"):
         reader.read(window=(-1, 0, 3, 3), boundless=True, fill_value=True)
+
+
+# -- what looks like an array -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_lists_of_pillow_images_are_refused(mode: str) -> None:
+    """The values of a palette picture, above all, aren't what they seem."""
+    image = pytest.importorskip("PIL.Image").new(mode, (20, 30))
+    with pytest.raises(InvalidInputError, match="one by one"):
+        learned_codec.encode([image, image], planar=True, max_error=0)
+
+
+def test_open_files_keep_what_they_have_or_it_is_told() -> None:
+    values = VALUES.astype(np.int16)
+    with learned_codec.open(learned_codec.encode(values, nodata=7, max_error=0)) as reader:
+        again = learned_codec.decode(learned_codec.encode(reader, max_error=0), masked=True)
+        np.testing.assert_array_equal(np.ma.getmaskarray(again), values == 7)
+        np.testing.assert_array_equal(again.data, values)
+    with learned_codec.open(learned_codec.encode(values, mask=~HIDDEN)) as reader:
+        with pytest.raises(InvalidInputError, match="has a mask beside its bands"):
+            learned_codec.encode(reader)
+        learned_codec.encode(reader.read(), mask=reader.read_plane() > 0)
+    with learned_codec.open(learned_codec.encode(values, metadata={"mine": 1})) as reader:
+        with pytest.warns(MetadataLostWarning, match="not kept of the file: mine") as caught:
+            learned_codec.encode(reader)
+        assert caught[0].filename == __file__
