@@ -121,9 +121,10 @@ def encode_file(
         device: "cpu", "cuda" …, as for `encode`.
         threads: how many threads the call may use, as for `encode`.
         progress: called with (done, all), in tiles, as for `encode`.
-        dtype: store the samples of a file as this type ("int16", "float32" …), which must hold all of their values. By
-            default it is the file's own type. But with a warning, float64 becomes float32, and int8 and integers of 32
-            and 64 bits become a type of 16 bits if they fit.
+        dtype: store the samples of a file as this type ("int16", "float32" …), which must hold all of their values;
+            only float32 rounds them, large integers with a warning. By default it is the file's own type. But with a
+            warning, float64 becomes float32, and int8 and integers of 32 and 64 bits become a type of 16 bits if they
+            fit.
         overwrite: replace an existing destination.
         force: encode rasters of classes and colour tables too. Lossy coding changes the class of some pixels. With a
             `max_error` of 0, which doesn't, they are accepted anyway.

@@ -20,13 +20,16 @@ _STRIP = 2**22  # samples
 
 
 class ConvertedSource:
-    """A `PixelSource` that converts another one to `dtype`. Integers must fit exactly; floats are rounded.
+    """A `PixelSource` that converts another one to `dtype`.
+
+    Values must fit integers exactly. As floats they are rounded, with a warning if they were integers; with `exact`,
+    those are refused.
 
     A nodata value that float32 can't hold, such as the lowest float64, becomes NaN.
     """
 
-    def __init__(self, source: PixelSource, dtype: np.dtype[Any], name: str) -> None:
-        self._source, self._name = source, name
+    def __init__(self, source: PixelSource, dtype: np.dtype[Any], name: str, *, exact: bool = False) -> None:
+        self._source, self._name, self._exact, self._told = source, name, exact, False
         self.height, self.width, self.bands = source.height, source.width, source.bands
         self.plane, self.unit, self.metadata = source.plane, source.unit, source.metadata
         self.dtype = dtype
@@ -58,6 +61,7 @@ class ConvertedSource:
             if self.dtype.kind == "f":
                 converted = rounded(values, self.dtype, self.nodata)
                 lost = np.isfinite(values) & ~np.isfinite(converted)
+                self._check_integers(values, converted)
             else:
                 converted = values.astype(self.dtype)
                 # numpy compares as the wider type. A float of 2^63 has become another integer, so it is found here.
@@ -68,6 +72,20 @@ class ConvertedSource:
                 + (f", whose largest is {np.finfo(self.dtype).max:g}" if self.dtype.kind == "f" else "")
             )
         return converted
+
+    def _check_integers(self, values: NDArray[Any], converted: NDArray[Any]) -> None:
+        """Refuse or warn of integers that a float can't hold. All up to 2^24 fit float32."""
+        if values.dtype.kind not in "iu" or values.dtype.itemsize < 4 or (self._told and not self._exact):
+            return
+        large = (values > 2**24) | (values < -(2**24))
+        rounded_to = converted[large].astype(values.dtype)
+        if (inexact := rounded_to != values[large]).any():
+            found = int(values[large][inexact][0])
+            text = f"{self._name}: {found} and other integers beyond ±16,777,216 don't fit {self.dtype} exactly"
+            if self._exact:
+                raise InvalidInputError(f"{text}, so max_error can't bound their error; leave out dtype")
+            warnings.warn(f"{text}, and are rounded", InputWarning, stacklevel=4)
+            self._told = True
 
     def read_plane(self, rows: slice, columns: slice) -> Plane:
         """(h, w) values of the plane."""
@@ -101,7 +119,7 @@ def convert(source: PixelSource, dtype: str | None, name: str, *, bounded: bool 
         raise InvalidInputError(f"{name}: {wanted} samples with an alpha band; uint8 and uint16 can have one")
     if dtype is None:
         warnings.warn(f"{source.dtype} is stored as {wanted}", InputWarning, stacklevel=3)
-    converted = ConvertedSource(source, np.dtype(wanted), name)
+    converted = ConvertedSource(source, np.dtype(wanted), name, exact=bounded)
     if converted.nodata is not None and not holds(converted.dtype, converted.nodata):
         raise InvalidInputError(f"{name}: its nodata value {converted.nodata:g} doesn't fit {wanted}")
     return converted

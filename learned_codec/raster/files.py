@@ -85,6 +85,11 @@ def _opened(source: Any, name: str, *, force: bool) -> AbstractContextManager[Pi
     else:
         if not (hasattr(source, "seekable") and source.seekable() and source.tell() == 0):
             source = BytesIO(source.read())
+        if Path(name).is_file() and may_place(Path(name)):
+            meta.lose(
+                f"{name}: given as a file object, so the files beside it (a world file, .aux.xml, .msk) don't count; "
+                "give its path"
+            )
         raster, beside = _look(source, name)
     if raster:
         from . import geotiff

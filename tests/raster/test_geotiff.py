@@ -166,8 +166,12 @@ def test_other_integers_come_as_they_are_or_not_at_all(
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         path = Path(folder, "a.tif")
         write(path, values[None, None], nodata=nodata).close()
-        told = pytest.warns(InputWarning, match=f"{kind} is stored as {right}")
-        with contextlib.nullcontext() if wanted or not right else told:
+        told: Any = contextlib.nullcontext()
+        if not wanted and right:
+            told = pytest.warns(InputWarning, match=f"{kind} is stored as {right}")
+        elif right == "float32" and (values.astype("float32").astype("float64") != values).any():
+            told = pytest.warns(InputWarning, match="don't fit float32 exactly, and are rounded")
+        with told:
             try:
                 with open_source(path, dtype=wanted) as source:
                     again = source.read(slice(0, 1), slice(0, len(values)))
@@ -971,3 +975,29 @@ def band(**said: Any) -> dict[str, Any]:
 )
 def test_radar_unit(tags: dict[str, str], bands: list[dict[str, Any]], dtype: str, unit: str | None) -> None:
     assert radar_unit({"tags": {"": tags}, "bands": bands}, np.dtype(dtype)) == unit
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(["int32", "uint32", "int64", "uint64"]),
+    st.integers(0, 2**31 - 1) | st.integers(2**24 - 3, 2**24 + 3),
+    st.booleans(),
+)
+def test_integers_that_a_float_cannot_hold_are_told(dtype: str, value: int, bounded: bool) -> None:
+    """With a bound they are refused: their error would be beyond it."""
+    exact = int(np.float32(value)) == value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.tif")
+        write(path, np.array([[[0, value]]], dtype), **UTM).close()
+        with open_source(path, dtype="float32", bounded=bounded) as source:
+            everything = slice(0, 1), slice(0, 2)
+            if exact:
+                told: Any = contextlib.nullcontext()
+            elif bounded:
+                told = pytest.raises(InvalidInputError, match=f"{value} and other integers.*max_error")
+            else:
+                told = pytest.warns(InputWarning, match=f"{value} and other integers.*are rounded")
+            with told:
+                assert source.read(*everything)[0, 0, 1] == np.float32(value)
+            if not exact and not bounded:
+                source.read(*everything)  # told once

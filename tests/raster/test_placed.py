@@ -5,7 +5,7 @@ import tempfile
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def save(path: Path, pixels: np.ndarray, orientation: int | None) -> None:
     picture.save(path, **options)
 
 
-def to_tiff(path: Path | io.BytesIO, again: Path) -> dict[str, Any]:
+def to_tiff(path: Path | BinaryIO, again: Path) -> dict[str, Any]:
     with open_source(path) as source:
         whole = slice(0, source.height), slice(0, source.width)
         with open_sink(again, "tif", geotiffs.spec_of(source)) as sink:
@@ -193,6 +193,19 @@ def test_a_mask_inside_a_jpeg(tmp_path: Path) -> None:
         with rasterio.open(path) as one, rasterio.open(again) as other:
             np.testing.assert_array_equal(other.dataset_mask(), one.dataset_mask())
             assert not other.dataset_mask().all()
+
+
+@pytest.mark.parametrize("extension", ["png", "tif"])
+@pytest.mark.parametrize("beside", ["a.wld", "a.{}.aux.xml", "a.{}.msk"])
+def test_files_beside_a_file_object_do_not_count(tmp_path: Path, extension: str, beside: str) -> None:
+    path = tmp_path / f"a.{extension}"
+    save(path, texture(3, "uint8"), None)
+    with path.open("rb") as stream:
+        assert to_tiff(stream, tmp_path / "again.tif").get("transform") is None
+    (tmp_path / beside.format(extension)).write_text(WORLD)
+    with path.open("rb") as stream, pytest.warns(MetadataLostWarning, match="file object.*give its path"):
+        to_tiff(stream, tmp_path / "again.tif")
+    to_tiff(io.BytesIO(path.read_bytes()), tmp_path / "again.tif")
 
 
 def test_a_place_beside_a_format_that_gdal_does_not_know(tmp_path: Path) -> None:
