@@ -113,3 +113,18 @@ def _whole(digits: str) -> int:
 
 def _shown(digits: str) -> str:
     return digits if len(digits) <= _SHOWN else f"a number of {len(digits)} characters"
+
+
+def of_classes(metadata: Mapping[str, Any]) -> bool:
+    """Whether the image's numbers stand for classes or colours, whose means would be some other class.
+
+    It has a colour table, or says that its layer is thematic. Metadata need not be as documented.
+    """
+    bands = metadata.get("bands")
+    for holder in (metadata, *(bands if isinstance(bands, list) else ())):
+        tags = holder.get("tags") if isinstance(holder, Mapping) else None
+        plain = tags.get("") if isinstance(tags, Mapping) else None
+        for key, value in plain.items() if isinstance(plain, Mapping) else ():
+            if (str(key).upper(), str(value).lower()) == ("LAYER_TYPE", "thematic"):
+                return True
+    return "colormap" in metadata

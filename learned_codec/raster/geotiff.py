@@ -18,6 +18,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from learned_codec.bitstream.metadata import of_classes
 from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError, LearnedCodecWarning
 from learned_codec.values.arrays import DTYPES
 from learned_codec.values.mask import holds
@@ -327,10 +328,9 @@ def _plane(raster: Any, indexes: list[int], alpha: int | None, name: str) -> Pla
 def _check_continuous(metadata: dict[str, Any], description: Description | None, name: str) -> None:
     """Refuse rasters of classes: the mean of two classes' numbers is the number of some other class."""
     bands = metadata["bands"]
-    tags = [t for holder in (metadata, *bands) for t in holder.get("tags", {}).get("", {}).items()]
     if "colormap" in metadata or any(b["color"] == "palette" for b in bands):
         what = "a palette (colour table)"
-    elif any(key.upper() == "LAYER_TYPE" and value.lower() == "thematic" for key, value in tags):
+    elif of_classes(metadata):
         what = "LAYER_TYPE=thematic"
     elif description is not None and description.categories:
         what = "category names"

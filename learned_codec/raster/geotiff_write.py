@@ -18,6 +18,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from learned_codec.bitstream.metadata import of_classes
 from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
 from learned_codec.values.arrays import BOUNDED_DTYPES
 from learned_codec.values.mask import holds
@@ -158,7 +159,7 @@ def open_sink(path: Path, spec: SinkSpec) -> Iterator[GeoTiffSink]:
         _close(raster, name)
         factors = [f for f in given.overviews if f < max(spec.height, spec.width)]
         if spec.overviews and factors:
-            averaged = nodata is None and plane is None and given.colormap is None
+            averaged = nodata is None and plane is None and not of_classes(spec.metadata)
             _build_overviews(path, factors, name, averaged=averaged)
             _check_overviews(path, len(factors), name)
         if given.exif:

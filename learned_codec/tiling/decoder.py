@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.bitstream import Container, Header
+from learned_codec.bitstream.metadata import of_classes
 from learned_codec.bitstream.payload import split_adaptation, split_count, split_payload
 from learned_codec.errors import BitstreamError, CorruptDataError
 from learned_codec.models.config import BLOCK, HALO, MEANS, ModelConfig, layers_for, top_step
@@ -162,7 +163,7 @@ class TileDecoder:
                 if self.mask_spec is not None:  # constants are values like others
                     self.mask_spec.restore(values[:, *here], side)
                     side = self.mask_spec.with_fills_alone(side)
-                reduce = picked if "colormap" in self.container.metadata else reduced
+                reduce = picked if of_classes(self.container.metadata) else reduced
                 found[:, *there] = reduce(values[:, *here], MaskSpec.valid(side, len(values)), factor)
                 side = reduced_side(side, None if self.mask_spec is None else self.mask_spec.plane, factor)
             if self.mask_spec is not None:

@@ -447,6 +447,25 @@ def test_files_and_their_classes(tmp_path) -> None:
             assert raster.colormap(1)[3] == (30, 0, 0, 255)
 
 
+@pytest.mark.parametrize("holder", ["file", "band"])
+@pytest.mark.parametrize("said", [{"LAYER_TYPE": "thematic"}, {"Layer_Type": "Thematic"}, {"LAYER_TYPE": "athematic"}])
+def test_reduced_images_and_overviews_of_classes_have_no_other_classes(tmp_path, holder, said) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    classes = np.random.default_rng(11).choice([1, 5, 200], (80, 90)).astype(np.uint8)
+    form = {"driver": "GTiff", "height": 80, "width": 90, "count": 1, "dtype": "uint8", "crs": "EPSG:32633"}
+    with rasterio.open(tmp_path / "a.tif", "w", transform=rasterio.Affine(10, 0, 0, 0, -10, 0), **form) as raster:
+        raster.write(classes, 1)
+        raster.update_tags(1 if holder == "band" else 0, **said)
+        raster.build_overviews([2])
+    learned_codec.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", profile="classes")
+    learned_codec.decode_file(tmp_path / "a.lci", tmp_path / "b.tif", overviews=True)
+    learned_codec.decode_file(tmp_path / "a.lci", tmp_path / "c.tif", scale=1 / 4)
+    for name, options in (("b.tif", {"overview_level": 0}), ("c.tif", {})):
+        with rasterio.open(tmp_path / name, **options) as raster:
+            mixed = not set(np.unique(raster.read())) <= {1, 5, 200}
+        assert mixed == ("athematic" in said.values())
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint32", "int32"])
 def test_rasters_of_other_integers(tmp_path, dtype) -> None:
     rasterio = pytest.importorskip("rasterio")
