@@ -185,7 +185,7 @@ def encode(
             A Pillow image is treated as `encode_file` treats a picture: it must be grey or RGB, or have one band of
             more bits; its opacity is kept exactly beside the bands (`open(data).read_plane()`), and its colour profile
             and EXIF are kept too. CMYK and other modes are refused; palettes and 1 bit need `max_error=0`, which keeps
-            their indices. Of several frames, the current one is coded.
+            their indices. Of several frames, the current one is coded. Pixels of opacity 0 come back as 0.
         quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: the one
             for one band goes further up. For still less error, ask for a `bpp` or `psnr`.
         bpp: the most bits of the whole file per pixel (height x width), over all bands. The file has at most 3 % less,
@@ -249,7 +249,11 @@ def encode(
             raise InvalidInputError(
                 "planar, mask and nodata can't be given with a Pillow image, which has its own bands and opacity"
             )
-        source = source_of(image, indexed=options.is_exact(max_error))
+        picture = source_of(image, indexed=options.is_exact(max_error))
+        if max_error is not None and picture.hides_colours():
+            text = "pixels of opacity 0 have colours, which aren't kept: they come back as 0"
+            warnings.warn(text, InputWarning, stacklevel=2)
+        source = picture
     else:
         values: Any = image
         beside: dict[str, Any] = {}

@@ -187,3 +187,24 @@ def test_palettes_keep_the_opacity_of_their_colours(colours: int, seed: int) -> 
     data = learned_codec.encode(picture, max_error=0)
     shown = opacity(data)[learned_codec.decode(data)]
     np.testing.assert_array_equal(shown, np.asarray(picture.convert("RGBA"))[..., 3])
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(mode=st.sampled_from(["LA", "RGBA"]), hidden=st.integers(0, 3), coloured=st.booleans(), bound=st.integers(0, 2))
+def test_colours_of_transparent_pixels_are_not_kept_within_bounds_and_a_warning_tells(
+    mode: str, hidden: int, coloured: bool, bound: int
+) -> None:
+    colours = np.maximum(PIXELS[..., : len(mode) - 1], 5)
+    opacity = np.full(PIXELS.shape[:2], 200, np.uint8)
+    opacity[20, :hidden] = 0
+    if not coloured:
+        colours[20, :hidden] = 0
+    picture = Image.fromarray(np.dstack([colours, opacity]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = learned_codec.encode(picture, max_error=bound)
+    assert [str(warning.message)[:19] for warning in caught] == ["pixels of opacity 0"] * (coloured and hidden > 0)
+    assert all(warning.filename == __file__ for warning in caught)
+    decoded = learned_codec.decode(data).reshape(colours.shape).astype(int)
+    assert np.abs(decoded - colours)[opacity > 0].max() <= bound
+    assert not decoded[opacity == 0].any()

@@ -92,7 +92,7 @@ def test_palettes_keep_their_colours(tmp_path: Path, mode: str, transparent: boo
     with Image.open(tmp_path / "x.lci") as found:
         assert found.mode == "P"
         np.testing.assert_array_equal(np.asarray(found), np.asarray(image))
-        kind = "RGBA" if transparent and mode == "P" else "RGB"
+        kind = "RGBA" if transparent else "RGB"
         np.testing.assert_array_equal(np.asarray(found.convert(kind)), np.asarray(image.convert(kind)))
 
 
