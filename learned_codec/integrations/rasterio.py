@@ -32,7 +32,6 @@ from rasterio.windows import Window, WindowMethodsMixin, crop
 import learned_codec
 from learned_codec import windows
 from learned_codec.errors import CorruptDataError, InvalidInputError
-from learned_codec.values.mask import holds
 
 OVERVIEWS = [2, 4, 8, 16]
 """Factors at which a window is read in less time than whole."""
@@ -371,8 +370,9 @@ def _converted(values: Any, dtype: np.dtype[Any]) -> Any:
         data = data.astype(dtype)
     if not isinstance(values, np.ma.MaskedArray):
         return data
-    fill = values.fill_value if holds(dtype, float(values.fill_value)) else None
-    return np.ma.MaskedArray(data, np.ma.getmask(values), fill_value=fill)
+    fill = _converted(np.asarray(values.fill_value), dtype)
+    same = np.isfinite(fill) == np.isfinite(values.fill_value) if dtype.kind == "f" else fill == values.fill_value
+    return np.ma.MaskedArray(data, np.ma.getmask(values), fill_value=fill if same else None)
 
 
 def open(
