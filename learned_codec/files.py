@@ -26,7 +26,7 @@ from learned_codec.options import Errors, factor_of_scale, is_exact
 from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
 from learned_codec.raster.names import exists, fits
-from learned_codec.raster.neighbours import SIDECAR
+from learned_codec.raster.neighbours import OVERLAYS, SIDECAR
 from learned_codec.streams import PathOrFile, again_from, check_other, is_path, name_of, reading
 
 if TYPE_CHECKING:
@@ -315,9 +315,13 @@ def _beside(image: Path | None, format: str, metadata: dict[str, Any], *, overwr
 
         content = sidecar(metadata)
     path = image.with_name(image.name + SIDECAR)
-    if content is None or not fits(path):
-        if exists(path):
-            lose(f"{path} is there already: GIS software takes it for what belongs to {image.name}; is it still right?")
+    needed = content is not None and fits(path)
+    for end in OVERLAYS if needed else (SIDECAR, *OVERLAYS):
+        if exists(other := image.with_name(image.name + end)):
+            lose(
+                f"{other} is there already: GIS software takes it for what belongs to {image.name}; is it still right?"
+            )
+    if content is None or not needed:
         yield False
         return
     with atomic_write(path, overwrite=overwrite) as stream:

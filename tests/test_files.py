@@ -99,7 +99,7 @@ class Hollow:
     max_step, device = 1152, "cpu"
 
     def __init__(self, bands: int) -> None:
-        self.config = SimpleNamespace(bands=bands, latents=1)
+        self.config = SimpleNamespace(bands=bands, latents=1, layers=[slice(0, 1)] * 9)
 
     def analyse(self, pixels: np.ndarray, _shape: object = None) -> np.ndarray:
         assert np.isfinite(pixels).all()
@@ -591,11 +591,13 @@ def test_two_crs_of_the_same_parameters_are_not_the_same() -> None:
     assert not same(None, other)
 
 
-def test_what_lies_beside_a_file_that_is_replaced_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".aux.xml", ".msk", ".ovr"])
+def test_what_lies_beside_a_file_that_is_replaced_is_told(tmp_path: Path, suffix: str) -> None:
+    """An old mask, say, would hide pixels of the new image."""
     write(tmp_path / "a.tif", scene(1, "uint8")).close()
     files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci")
-    (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset><SRS>EPSG:3857</SRS></PAMDataset>")
-    with pytest.warns(MetadataLostWarning, match="a.tif.aux.xml is there already"):
+    (tmp_path / f"a.tif{suffix}").write_text("<PAMDataset><SRS>EPSG:3857</SRS></PAMDataset>")
+    with pytest.warns(MetadataLostWarning, match=f"a.tif{suffix} is there already"):
         files.decode_file(tmp_path / "a.lci", tmp_path / "a.tif", overwrite=True)
 
 

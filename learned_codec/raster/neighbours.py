@@ -10,6 +10,9 @@ from .names import exists
 SIDECAR = ".aux.xml"
 """The suffix of GDAL's file for metadata that the format can't hold."""
 
+OVERLAYS = (".msk", ".ovr")
+"""The suffixes of files that GDAL takes for the mask and the overviews of the image of the same name."""
+
 
 def may_place(path: Path) -> bool:
     """Whether a file beside this one may hold a georeference, a nodata value or a mask, by its name."""

@@ -17,6 +17,7 @@ from rasterio.errors import RasterioError
 from learned_codec.errors import InvalidInputError
 
 from .gdal import quiet
+from .names import exists
 
 _PCIDSK, _BLOCK = b"PCIDSK  ", 512
 _NETCDF = (b"CDF\1", b"CDF\2", b"CDF\5")
@@ -33,7 +34,7 @@ def check_whole(raster: Any, name: str) -> None:
         InvalidInputError: a file is too short.
     """
     for path in map(Path, raster.files):
-        if not path.is_file():
+        if not (exists(path) and path.is_file()):  # names of GDAL may be too long for a file
             continue
         size, needed = path.stat().st_size, bytes_needed(path)
         if size < needed:
@@ -52,7 +53,7 @@ def bytes_needed(path: Path) -> int:
     if head.startswith(_PCIDSK):
         blocks = head[16:32].strip()
         return int(blocks) * _BLOCK if blocks.isdigit() else 0
-    if any(header.is_file() for header in (path.with_suffix(".hdr"), path.with_name(path.name + ".hdr"))):
+    if exists(path.with_suffix(".hdr")) or exists(path.with_name(path.name + ".hdr")):
         return _envi(path)
     return 0
 
