@@ -27,7 +27,7 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 import learned_codec
-from learned_codec.errors import InvalidInputError, MetadataLostWarning, MissingDependencyError
+from learned_codec.errors import CorruptDataError, InvalidInputError, MetadataLostWarning, MissingDependencyError
 from learned_codec.integrations.dask import Computed
 
 VARIABLE = "band_data"
@@ -35,6 +35,15 @@ VARIABLE = "band_data"
 AXES = (("y", "x"), ("lat", "lon"), ("latitude", "longitude"))
 """Names of dimensions that are rows and columns, wherever they stand."""
 
+
+OF_BANDS = {"unit": ("units",), "scale": ("scale_factor", "scales"), "offset": ("add_offset", "offsets")}
+"""What is kept of each band, and the attributes that say it."""
+
+KEPT_ELSEWHERE = {"_FillValue", "missing_value", "grid_mapping", "long_name", *sum(OF_BANDS.values(), ())}
+"""Attributes that don't become tags."""
+
+EVEN = 0.01
+"""How far coordinates may be from evenly spaced ones, in pixels. Those of float32 are not exact."""
 
 ROWS_TOGETHER = 1024
 """The most rows and columns of an array in memory that are written to the temporary file at once."""
@@ -175,6 +184,9 @@ def _coordinates(reader: learned_codec.Reader) -> dict[str, Any]:
         if b == d == 0:  # in a rotated grid, x depends on the row as well
             found["x"] = c + a * (np.arange(reader.width) + 0.5)
             found["y"] = f + e * (np.arange(reader.height) + 0.5)
+        else:  # tells where a part of the array lies
+            found["column"] = ("x", np.arange(reader.width) + 0.5)
+            found["row"] = ("y", np.arange(reader.height) + 0.5)
     if reader.crs is not None:
         spatial |= {"crs_wkt": reader.metadata["crs"], "spatial_ref": reader.metadata["crs"]}
     if spatial:
@@ -196,7 +208,8 @@ def to_lci(
 
     The reference system, the coordinates, `_FillValue`, `units`, `scale_factor`, `add_offset`, `long_name` and names of
     bands are kept, if they are stored as rioxarray does it. If the coordinate of the first of three dimensions has
-    texts or moments in time, these become the bands' names.
+    texts or moments in time, these become the bands' names; and so do numbers other than 1, 2, 3 …, such as
+    "wavelength 443.0". Other attributes, and coordinates of one value, become tags, as text: attributes when read.
 
     Args:
         array: of a dtype that `learned_codec.encode` takes. Its rows and columns are the dimensions `y` and `x`, or
@@ -208,14 +221,17 @@ def to_lci(
     temporary file can't be written.
 
     Warns:
-        MetadataLostWarning: the coordinates aren't evenly spaced, so they are not kept.
+        MetadataLostWarning: coordinates that aren't evenly spaced, a reference system that isn't known, or other
+            coordinates and attributes aren't kept; it names them.
     """
     with _DataArraySource(array) as source:
+        for lost in source.lost:
+            warnings.warn(lost, MetadataLostWarning, stacklevel=2)
         return learned_codec.encode_file(source, path, **options)
 
 
 class _DataArraySource:
-    """A `PixelSource` over a `DataArray`."""
+    """A `PixelSource` over a `DataArray`. `lost` says what of its metadata isn't kept."""
 
     plane: Literal["mask", "alpha"] | None = None
     unit: Literal["power", "amplitude", "db"] | None = None
@@ -236,6 +252,7 @@ class _DataArraySource:
         self.bands, self.height, self.width = self._array.shape
         self.dtype = np.dtype(array.dtype)
         self.nodata = _fill_value(array)
+        self.lost: list[str] = []
         self.metadata = self._metadata()
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
@@ -270,30 +287,57 @@ class _DataArraySource:
 
     def _metadata(self) -> dict[str, Any]:
         array, found = self._array, dict[str, Any]()
-        if bands := self._stated_of_bands():
+        names, used = self._names()
+        if bands := self._stated_of_bands(names):
             found["bands"] = bands
-        spatial = array.coords["spatial_ref"].attrs if "spatial_ref" in array.coords else {}
+        mapping = str(array.encoding.get("grid_mapping", array.attrs.get("grid_mapping", "spatial_ref")))
+        spatial = array.coords[mapping].attrs if mapping in array.coords else {}
         if wkt := spatial.get("crs_wkt", spatial.get("spatial_ref")):
-            found["crs"] = wkt
+            from learned_codec.raster.geotags import read_crs  # imports rasterio
+
+            try:
+                read_crs(wkt, "crs_wkt")
+                found["crs"] = wkt
+            except CorruptDataError as error:
+                self.lost.append(f"the reference system is not kept: {error}")
         if transform := self._transform(spatial.get("GeoTransform")):
             found["transform"] = transform
+        kept = {*array.dims[1:], *used, mapping, "row", "column"}
+        if tags := self._tags([name for name in array.coords if name not in kept], long_name="long_name" not in used):
+            found["tags"] = {"": tags}
         return found
 
-    def _stated_of_bands(self) -> list[dict[str, Any]]:
+    def _tags(self, coordinates: Sequence[Any], *, long_name: bool) -> dict[str, str]:
+        """The other attributes, and coordinates of one value, as text. Statistics may be those of a larger array."""
+        said = {name: array.values for name in coordinates if (array := self._array.coords[name]).size == 1}
+        for name, value in self._array.attrs.items():
+            kept = name in KEPT_ELSEWHERE and not (name == "long_name" and long_name)
+            if not kept and not str(name).startswith("STATISTICS_"):
+                said[name] = np.asarray(value)
+        found = {str(name): str(value.reshape(())) for name, value in said.items() if value.size == 1}
+        if lost := [str(name) for name in (*coordinates, *said) if str(name) not in found]:
+            self.lost.append(f"coordinates and attributes of several values are not kept: {', '.join(lost)}")
+        return found
+
+    def _names(self) -> tuple[Any, set[Any]]:
+        """The names of bands, for `_of_bands`, and what coordinates or attributes they are from."""
+        dimension, coordinates = self._array.dims[0], self._array.coords
+        numbers = coordinates[dimension].values if dimension in coordinates else None
+        counted = numbers is None or (numbers.dtype.kind in "iu" and dimension == "band")
+        if "band_name" in coordinates:
+            return _texts(coordinates["band_name"].values), {"band_name"} | ({dimension} if counted else set())
+        if numbers is None or np.array_equal(numbers, np.arange(1, self.bands + 1)):
+            return self._of_bands("long_name"), {"long_name", dimension}
+        if numbers.dtype.kind in "iuf":
+            # Where a part of the bands was taken, its own names say more than the numbers.
+            if counted and any(names := self._of_bands("long_name")):
+                return names, {"long_name", dimension}
+            return [f"{dimension} {number}" for number in numbers], {dimension}
+        return _texts(numbers), {dimension}
+
+    def _stated_of_bands(self, names: list[Any]) -> list[dict[str, Any]]:
         """The name, unit, scale and offset of each band; nothing at all if none has any."""
-        attributes = self._array.attrs
-        names = attributes.get("long_name")
-        labels = self._array.coords.get("band_name", self._array.coords.get(self._array.dims[0]))
-        if labels is not None and labels.dtype.kind in "UTO":  # other libraries name bands in their own coordinate
-            names = labels.values.astype(str)
-        elif labels is not None and labels.dtype.kind == "M":
-            names = np.datetime_as_string(labels.values, unit="auto")
-        found = {
-            "description": self._of_bands(names),
-            "unit": self._of_bands(attributes.get("units")),
-            "scale": self._of_bands(attributes.get("scale_factor", attributes.get("scales"))),
-            "offset": self._of_bands(attributes.get("add_offset", attributes.get("offsets"))),
-        }
+        found = {"description": names} | {key: self._of_bands(*said) for key, said in OF_BANDS.items()}
         usual = {"description": "", "unit": "", "scale": 1, "offset": 0}
         bands = [
             {key: values[band] for key, values in found.items() if values[band] not in (None, usual[key])}
@@ -301,43 +345,70 @@ class _DataArraySource:
         ]
         return bands if any(bands) else []
 
-    def _of_bands(self, value: Any) -> list[Any]:
-        """The value of an attribute for each band, from one value for all, or one for each."""
-        several = np.asarray(value).tolist()
+    def _of_bands(self, *attributes: str) -> list[Any]:
+        """What the first of these attributes says of each band: one value for all, or one for each.
+
+        Values for each band stay as they were where bands are taken from an array; the numbers of the bands, counted
+        from 1, tell whose they are.
+        """
+        name = next((name for name in attributes if name in self._array.attrs), None)
+        several = None if name is None else np.asarray(self._array.attrs[name]).tolist()
         if not isinstance(several, list):
             return [several] * self.bands
-        return several if len(several) == self.bands else [None] * self.bands
+        band = self._array.coords.get("band") if self._array.dims[0] == "band" else None
+        numbers = [] if band is None or band.dtype.kind not in "iu" else band.values.tolist()
+        if len(set(numbers)) == self.bands and min(numbers) >= 1 and max(numbers) <= len(several):
+            return [several[number - 1] for number in numbers]
+        if len(several) == self.bands:
+            return several
+        self.lost.append(f"{name} is not kept: it has {len(several)} values for {self.bands} bands")
+        return [None] * self.bands
 
     def _transform(self, geotransform: Any) -> list[float] | None:
         """The transform, from the coordinates of the pixels' centres.
 
         Where these don't tell, as for a single pixel or a rotation, it is the attribute `GeoTransform`.
         """
-        stored = [float(number) for number in str(geotransform or "").split()]
-        found = []
-        for name, side in zip(self._array.dims[:0:-1], (1, 5), strict=True):  # x, then y
-            if name not in self._array.coords or self._array.coords[name].dtype.kind not in "iuf":
-                continue
-            centres = self._array.coords[name].values.astype(float)
-            steps = np.diff(centres) if len(centres) > 1 else np.array(stored[side : side + 1])
-            if not len(steps):
+        try:
+            stored = [float(number) for number in str(geotransform or "").split()]
+        except ValueError:
+            stored = []
+        coordinates, (y, x) = self._array.coords, self._array.dims[1:]
+        if x not in coordinates and y not in coordinates:
+            if len(stored) != 6:
                 return None
-            step = float(steps.mean())
-            if np.abs(steps - step).max() > 1e-3 * abs(step):
-                warnings.warn(
-                    f"the coordinates {name} aren't evenly spaced, so the place of pixels is not kept",
-                    MetadataLostWarning,
-                    stacklevel=5,
-                )
-                return None
-            found.append((step, float(centres[0]) - step / 2))
-        if len(found) == 2:
-            (dx, x), (dy, y) = found
-            return [dx, 0.0, x, 0.0, dy, y]
-        if found or len(stored) != 6:
+            c, a, b, f, d, e = stored
+            lines = [(self._line(name, 1.0) if name in coordinates else (1.0, 0.0)) for name in ("column", "row")]
+        else:
+            c, a, b, f, d, e = 0.0, 1.0, 0.0, 0.0, 0.0, 1.0
+            sizes = (stored[1], stored[5]) if len(stored) == 6 else (None, None)
+            lines = [self._line(name, size) for name, size in zip((x, y), sizes, strict=True)]
+        across, down = lines
+        if across is None or down is None:
+            names = ", ".join(str(name) for name, line in ((x, across), (y, down)) if line is None)
+            self.lost.append(f"the coordinates {names} aren't evenly spaced, so the place of pixels is not kept")
             return None
-        c, a, b, f, d, e = stored
-        return [a, b, c, d, e, f]
+        (dx, left), (dy, top) = across, down
+        return [a * dx, b * dy, a * left + b * top + c, d * dx, e * dy, d * left + e * top + f]
+
+    def _line(self, name: Any, size: float | None) -> tuple[float, float] | None:
+        """The step of a coordinate, and where the first pixel begins; `size` is the step for a single pixel."""
+        if name not in self._array.coords or self._array.coords[name].dtype.kind not in "iuf":
+            return None
+        centres = self._array.coords[name].values.astype(float)
+        step = size if len(centres) == 1 else float(centres[-1] - centres[0]) / (len(centres) - 1)
+        if not step or not np.isfinite(centres).all():
+            return None
+        off = centres - (centres[0] + step * np.arange(len(centres)))
+        return (step, float(centres[0]) - step / 2) if np.abs(off).max() <= EVEN * abs(step) else None
+
+
+def _texts(labels: NDArray[Any]) -> list[str]:
+    """Labels of bands as texts."""
+    labels = np.atleast_1d(labels)
+    return [
+        str(label) for label in (np.datetime_as_string(labels, unit="auto") if labels.dtype.kind == "M" else labels)
+    ]
 
 
 def _fill_value(array: xarray.DataArray) -> float | None:
@@ -348,4 +419,7 @@ def _fill_value(array: xarray.DataArray) -> float | None:
     if fill is None and (stored := array.encoding.get("_FillValue", array.encoding.get("missing_value"))) is not None:
         # That is the value in the file. In memory it is NaN, where there is NaN.
         fill = np.nan if array.dtype.kind == "f" else stored
-    return None if fill is None else float(fill)
+    try:
+        return None if fill is None else float(np.asarray(fill).reshape(()))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"_FillValue must be a number, not {fill!r:.80}") from error

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import learned_codec
-from learned_codec.errors import FileError, InvalidInputError
+from learned_codec.errors import FileError, InvalidInputError, MetadataLostWarning
 from learned_codec.values.arrays import BOUNDED_DTYPES
 from tests.integrations.test_numcodecs import chunk
 
@@ -263,7 +265,8 @@ def test_nothing_is_refused(tmp_path: Path, shape: tuple[int, ...], rate: dict[s
         ("band", np.array(["red", "nir", "B05"], object), ["red", "nir", "B05"]),
         ("time", np.array(["2026-06-01", "2026-06-02", "2026-06-03"], "M8[ns]"), [f"2026-06-0{i}" for i in (1, 2, 3)]),
         ("time", np.array(["2026-06-01T10:07:09"] * 3, "M8[ns]"), ["2026-06-01T10:07:09"] * 3),
-        ("band", [4, 3, 2], [None] * 3),
+        ("band", [4, 3, 2], ["band 4", "band 3", "band 2"]),
+        ("wavelength", [443.0, 560.5, 665.0], ["wavelength 443.0", "wavelength 560.5", "wavelength 665.0"]),
     ],
 )
 def test_labels_of_bands_are_kept(tmp_path: Path, dim: str, labels: Any, names: list[str | None]) -> None:
@@ -340,3 +343,100 @@ def test_the_temporary_file_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     folder.rmdir()
     with pytest.raises(FileError, match="temporary file"):
         to_lci(array, tmp_path / "b.lci")
+
+
+# -- parts of scenes, and what their metadata say ----------------------------------------------------------------------
+
+PARTS = st.tuples(st.integers(0, 9), st.integers(10, 19), st.sampled_from([1, 2, 3])).map(lambda part: slice(*part))
+
+
+@pytest.fixture(scope="module")
+def rotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three bands with scales, units and names of their own, in a rotated grid."""
+    folder = tmp_path_factory.mktemp("rotated")
+    with rasterio.open(
+        folder / "x.tif", "w", driver="GTiff", height=20, width=20, count=3, dtype="uint16", crs="EPSG:32633",
+        transform=rasterio.Affine(8, 6, 400000, 6, -8, 5000000),
+    ) as raster:  # fmt: skip
+        raster.write(chunk(3, 20, 20))
+        raster.scales, raster.offsets, raster.units = (1.0, 0.5, 0.25), (0.0, 4.0, 2.0), ("m", "K", "s")
+    learned_codec.encode_file(folder / "x.tif", folder / "x.lci", max_error=0)
+    return folder / "x.lci"
+
+
+def place(transform: rasterio.Affine, column: float, row: float) -> tuple[float, float]:
+    a, b, c, d, e, f = transform[:6]
+    return a * column + b * row + c, d * column + e * row + f
+
+
+@given(PARTS, PARTS, st.booleans(), st.permutations([0, 1, 2]), st.integers(1, 3))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_parts_keep_their_place_and_scales(
+    rotated: Path, tmp_path: Path, rows: slice, columns: slice, flipped: bool, order: list[int], count: int
+) -> None:
+    whole = xarray.open_dataset(rotated)["band_data"]
+    part = whole.isel(band=order[:count], y=rows, x=columns)
+    part = part.isel(y=slice(None, None, -1)) if flipped else part
+    to_lci(part, tmp_path / "part.lci", max_error=0, overwrite=True)
+    with learned_codec.open(rotated) as before, learned_codec.open(tmp_path / "part.lci") as after:
+        for name in ("scales", "offsets", "units"):
+            assert getattr(after, name) == tuple(getattr(before, name)[band] for band in order[:count])
+        y, x = np.arange(20)[rows][:: -1 if flipped else 1], np.arange(20)[columns]
+        for row, column in ((0, 0), (len(y) - 1, 0), (0, len(x) - 1)):
+            expected = place(before.transform, x[column] + 0.5, y[row] + 0.5)
+            assert place(after.transform, column + 0.5, row + 0.5) == pytest.approx(expected)
+
+
+def test_attributes_and_single_coordinates_are_kept_as_tags(tmp_path: Path) -> None:
+    array = xarray.DataArray(
+        chunk(1, 20, 30)[0], dims=("y", "x"), coords={"time": np.datetime64("2026-06-01", "ns")},
+        attrs={"sensor": "MSI", "clouds": 3.5, "STATISTICS_MEAN": 9},
+    )  # fmt: skip
+    to_lci(array, tmp_path / "x.lci", max_error=0)
+    found = xarray.open_dataset(tmp_path / "x.lci")["band_data"].attrs
+    assert found == {"sensor": "MSI", "clouds": "3.5", "time": "2026-06-01T00:00:00.000000000"}
+    to_lci(xarray.open_dataset(tmp_path / "x.lci")["band_data"], tmp_path / "again.lci", max_error=0)
+    assert xarray.open_dataset(tmp_path / "again.lci")["band_data"].attrs == found
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "attributes", "named"),
+    [
+        ({"latitude_of_pixel": (("y", "x"), np.zeros((20, 30)))}, {}, "latitude_of_pixel"),
+        ({"clouds": ("band", [0.1, 0.2, 0.3])}, {}, "clouds"),
+        ({}, {"valid_range": [0, 10000]}, "valid_range"),
+        ({}, {"long_name": ("a", "b")}, "long_name"),
+        ({}, {"scales": (1.0, 2.0)}, "scales"),
+        ({"x": np.full(30, np.nan), "y": np.arange(20)}, {}, "coordinates x"),
+        ({"x": np.zeros(30), "y": np.arange(20)}, {}, "coordinates x"),
+        ({"x": np.cumsum(np.repeat([9.992, 10.008], 15)), "y": np.arange(20)}, {}, "coordinates x"),
+        ({"x": np.arange(30)}, {}, "coordinates y"),
+        ({"x": [str(i) for i in range(30)], "y": np.arange(20)}, {}, "coordinates x"),
+        ({"spatial_ref": ((), 0, {"crs_wkt": "no such system"})}, {}, "reference system"),
+    ],
+)
+def test_what_is_not_kept_is_named(
+    tmp_path: Path, coordinates: dict[str, Any], attributes: dict[str, Any], named: str
+) -> None:
+    array = xarray.DataArray(chunk(3, 20, 30), dims=("band", "y", "x"), coords=coordinates, attrs=attributes)
+    with pytest.warns(MetadataLostWarning, match=named):
+        to_lci(array, tmp_path / "x.lci", max_error=0)
+    with learned_codec.open(tmp_path / "x.lci") as found:
+        assert found.crs is None
+
+
+def test_a_reference_system_of_another_name_is_kept(tmp_path: Path) -> None:
+    wkt = rasterio.crs.CRS.from_epsg(32633).to_wkt()
+    array = xarray.DataArray(
+        chunk(3, 20, 30), dims=("band", "y", "x"), coords={"crs": ((), 0, {"crs_wkt": wkt})},
+        attrs={"grid_mapping": "crs"},
+    )  # fmt: skip
+    to_lci(array, tmp_path / "x.lci", max_error=0)
+    with learned_codec.open(tmp_path / "x.lci") as found:
+        assert found.crs.to_epsg() == 32633
+
+
+def test_several_fill_values_are_refused(tmp_path: Path) -> None:
+    array = xarray.DataArray(chunk(3, 20, 30), dims=("band", "y", "x"), attrs={"_FillValue": [0, 1]})
+    with pytest.raises(InvalidInputError, match="_FillValue"):
+        to_lci(array, tmp_path / "x.lci")
