@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageFile, ImagePalette, PngImagePlugin
 
 import learned_codec
-from learned_codec.errors import CorruptDataError, InvalidInputError
+from learned_codec.errors import CorruptDataError, InputWarning, InvalidInputError
 
 FORMAT, MIME = "LCI", "image/x-lci"
 MAGIC = b"\x89LCI"
 FACTORS = (2, 4, 8, 16)
 OPTIONS = ("quality", "bpp", "psnr", "max_error", "effort", "model", "threads")
+BESIDE = ("icc_profile", "exif", "dpi", "xmp", "comment")
+"""Options that say what comes along with the pixels."""
 _MODES = {("uint8", 1, False): "L", ("uint8", 1, True): "LA", ("uint8", 3, False): "RGB", ("uint8", 3, True): "RGBA",
           ("uint16", 1, False): "I;16", ("float32", 1, False): "F"}  # fmt: skip
 _SAVED = {"L", "LA", "RGB", "RGBA", "I;16", "I;16B"}
@@ -38,9 +41,12 @@ class LciImageFile(ImageFile.ImageFile):
     format = FORMAT
     format_description = "learned_codec image"
 
+    # Also of copies and of pickled images, which have their pixels.
+    _scale = 1.0
+    _data: bytes | None = None
+
     def _open(self) -> None:
-        self._scale = 1.0
-        self._data: bytes | None = self.fp.read() if self.fp is not None else b""
+        self._data = self.fp.read() if self.fp is not None else b""
         if not _accept(self._data):
             raise SyntaxError("not an LCI file")  # tells Pillow to try other plug-ins
         with learned_codec.open(self._data) as reader:
@@ -115,9 +121,14 @@ class LciImageFile(ImageFile.ImageFile):
 def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:  # noqa: ARG001 - Pillow's
     """What `image.save("x.lci", …)` does; its options are those in `OPTIONS`, of `encode_file`.
 
-    Raises `InvalidInputError` for other modes, and the errors of `learned_codec.encode_file`.
+    Raises `InvalidInputError` for other modes and for `lossless`, and the errors of `learned_codec.encode_file`. Warns
+    (`InputWarning`) of options that it doesn't know, such as those of other formats.
     """
     options = {key: value for key, value in image.encoderinfo.items() if key in OPTIONS}
+    if image.encoderinfo.get("lossless"):
+        raise InvalidInputError("lossless is not an option of LCI files: pass max_error=0")
+    if unknown := sorted(image.encoderinfo.keys() - {*OPTIONS, *BESIDE, "lossless"}):
+        warnings.warn(f"options without a meaning for LCI files: {', '.join(unknown)}", InputWarning, stacklevel=3)
     exact = options.get("max_error") == 0
     if image.mode not in (_SAVED | _SAVED_EXACTLY if exact else _SAVED):
         lossless = ", or save it with max_error=0" if image.mode in _SAVED_EXACTLY else ""

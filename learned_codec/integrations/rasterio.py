@@ -217,14 +217,15 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
         bands = None if indexes is None else indexes if isinstance(indexes, int) else [int(i) for i in indexes]
         pixels = self._whole(window, boundless=boundless)
         options: dict[str, Any] = {"masked": masked, "boundless": boundless, "fill_value": fill_value, "planar": True}
+        wanted = self.count if bands is None else 1 if isinstance(bands, int) else len(bands)
+        if out_shape is not None and len(out_shape) > 2 and tuple(out_shape[:-2]) != (wanted,):
+            raise InvalidInputError(f"the shape {tuple(out_shape)} is not that of {wanted} bands")
         shape = None if out_shape is None else (out_shape[-2], out_shape[-1])
         if resampling == Resampling.nearest or shape is None:
-            values = self.reader.read(bands, pixels, shape, **options)
+            values: NDArray[Any] = _as_numbers(self.reader.read(bands, pixels, shape, **options))
         else:
             values = self._resampled(self.reader.read(bands, pixels, **options | {"masked": True}), shape, resampling)
             values = values if masked else np.ma.getdata(values)
-        if values.dtype.kind == "b":
-            values = values.view(np.uint8)
         if out is not None or out_dtype is not None:
             values = _converted(values, np.dtype(out_dtype if out is None else out.dtype))
         if isinstance(values, np.ma.MaskedArray) and fill_value is not None:
@@ -336,7 +337,7 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
 
         Pixels that nodata, a mask or an alpha channel hides don't count, as in GDAL.
         """
-        planes = values if values.ndim == 3 else values[None]
+        planes = _as_numbers(values if values.ndim == 3 else values[None])
         size = {"count": len(planes), "height": planes.shape[1], "width": planes.shape[2]}
         somewhere = rasterio.Affine.scale(2)  # rasterio warns of rasters that lie nowhere
         with MemoryFile() as memory, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
@@ -344,11 +345,17 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
                 driver="GTiff", dtype=planes.dtype, nodata=self.nodata, transform=somewhere, **size
             ) as raster:
                 raster.write(np.ma.getdata(planes))
-                if self.reader.plane is not None:
+                # Without nodata, damaged tiles are masked all the same.
+                if self.reader.plane is not None or (self.nodata is None and np.ma.is_masked(planes)):
                     raster.write_mask(~np.ma.getmaskarray(planes).all(0))
             with memory.open() as raster:
                 found = raster.read(out_shape=(len(planes), *shape), resampling=resampling, masked=True)
         return found if values.ndim == 3 else found[0]
+
+
+def _as_numbers(values: Any) -> Any:
+    """Truth values as 0 and 1; GDAL has no type for them."""
+    return values.view(np.uint8) if values.dtype.kind == "b" else values
 
 
 def _converted(values: Any, dtype: np.dtype[Any]) -> Any:

@@ -1,6 +1,9 @@
 """Pillow and imageio open and save LCI files."""
 
+import copy
 import io
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ from PIL import Image, PngImagePlugin
 import learned_codec
 import learned_codec.integrations.pillow
 from learned_codec.demo import landscape
-from learned_codec.errors import CorruptDataError, InvalidInputError, LearnedCodecError
+from learned_codec.errors import CorruptDataError, InputWarning, InvalidInputError, LearnedCodecError
 
 PICTURE = landscape(70, 90)
 MODES = {
@@ -175,3 +178,24 @@ def test_imageio_within_a_bound(tmp_path: Path, dtype: str, bound: int) -> None:
     assert np.abs(found.astype(float) - image.astype(float)).max() <= bound
     assert iio.improps(tmp_path / "x.lci").dtype == dtype
     assert iio.immeta(tmp_path / "x.lci")["max_error"] == [bound] * 3
+
+
+@pytest.mark.parametrize("options", [{"qualty": 90}, {"optimize": True}, {"quality": 90, "subsampling": 0}])
+def test_options_without_a_meaning_are_named(options: dict[str, int]) -> None:
+    (unknown,) = options.keys() - {"quality"}
+    with pytest.warns(InputWarning, match=unknown):
+        Image.fromarray(PICTURE).save(io.BytesIO(), "LCI", **options)
+
+
+def test_lossless_is_not_taken_for_granted() -> None:
+    with pytest.raises(InvalidInputError, match="max_error=0"):
+        Image.fromarray(PICTURE).save(io.BytesIO(), "LCI", lossless=True)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda image: pickle.loads(pickle.dumps(image))])  # noqa: S301 - our own bytes
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_copies_have_the_pixels(copied: Callable[[Image.Image], Image.Image], mode: str) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(PICTURE).convert(mode).save(stream, "LCI", max_error=0)
+    with Image.open(stream) as expected, Image.open(stream) as found:
+        np.testing.assert_array_equal(copied(found).convert("RGB"), expected.convert("RGB"))

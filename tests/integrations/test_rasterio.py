@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.mask import mask
@@ -16,7 +18,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject
 from rasterio.windows import Window, from_bounds
 
-from learned_codec import encode_file
+from learned_codec import encode, encode_file
 from learned_codec.errors import FileError, InvalidInputError, OutOfBoundsError
 from learned_codec.integrations.rasterio import Dataset
 from learned_codec.integrations.rasterio import open as open_lci
@@ -312,3 +314,43 @@ def test_errors_are_ours(pair: tuple[Path, Path]) -> None:
         ours.read(1)
     with pytest.raises(FileError):
         open_lci(pair[1].with_name("missing.lci"))
+
+
+@pytest.mark.parametrize("method", [Resampling.nearest, Resampling.bilinear, Resampling.average])
+@pytest.mark.parametrize("shape", [(100, 90), (60, 50)])
+def test_damaged_tiles_are_masked_at_any_size(tmp_path: Path, method: Resampling, shape: tuple[int, int]) -> None:
+    data = bytearray(encode(chunk(2, 128, 128), planar=True, max_error=0, tile_size=64))
+    data[len(data) // 2] ^= 255
+    (tmp_path / "x.lci").write_bytes(data)
+    with open_lci(tmp_path / "x.lci", errors="fill") as source:
+        found = source.read(out_shape=(2, *shape), resampling=method, masked=True)
+        assert 0.15 < np.ma.getmaskarray(found).mean() < 0.35
+        assert found.min() >= chunk(2, 128, 128).min()  # what is filled in is 0
+
+
+@given(
+    indexes=st.one_of(st.integers(1, 3), st.lists(st.integers(1, 3), min_size=1, max_size=4)), count=st.integers(1, 4)
+)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_array_for_another_number_of_bands_is_refused(
+    pair: tuple[Path, Path], indexes: int | list[int], count: int
+) -> None:
+    wanted = 1 if isinstance(indexes, int) else len(indexes)
+    out = np.zeros((count, 5, 6), np.uint16)
+    with open_lci(pair[1]) as source:
+        options: list[dict[str, Any]] = [{"out": out}, {"out_shape": out.shape}]
+        for option in options:
+            if count == wanted:
+                assert source.read(indexes, window=Window(0, 0, 6, 5), **option).shape[-2:] == (5, 6)
+                continue
+            with pytest.raises(InvalidInputError, match="bands"):
+                source.read(indexes, window=Window(0, 0, 6, 5), **option)
+
+
+@pytest.mark.parametrize("method", [Resampling.bilinear, Resampling.average])
+def test_truth_values_are_resampled(tmp_path: Path, method: Resampling) -> None:
+    values = chunk(1, 64, 64)[0]
+    (tmp_path / "x.lci").write_bytes(encode(values > values.mean(), max_error=0))
+    with open_lci(tmp_path / "x.lci") as source:
+        found = source.read(1, out_shape=(48, 48), resampling=method)
+        assert (found.dtype, set(np.unique(found))) == (np.uint8, {0, 1})
