@@ -51,7 +51,8 @@ class Reader:
 
     It can be subscripted like the array that `decode` returns: `reader[:512, :512]` decodes only what it needs. Threads
     may share it: from call to call it only remembers which tiles were damaged. It can be sent to another process, or
-    forked with it; that process opens the path or the bytes again.
+    forked with it; that process opens the path or the bytes again, and raises `FileError` if the path has another file
+    by then.
 
     Attributes:
         height: in pixels.
@@ -361,9 +362,10 @@ class Reader:
         if self._reopen is None:
             raise InvalidInputError("this reader wasn't made by learned_codec.open, so it can't be made once more")
         source, *_ = self._reopen.args
+        reopen = self._reopen
         if isinstance(source, memoryview):  # which can't be sent
-            return partial(open, bytes(source), **self._reopen.keywords), ()
-        return self._reopen, ()
+            reopen = partial(open, bytes(source), **self._reopen.keywords)
+        return partial(_opened_again, reopen, *self._identity), ()
 
     def read_plane(self, window: WindowLike | None = None, *, scale: float = 1) -> Plane:
         """The mask (0 or 255) or the alpha channel beside the bands, in a window: (h, w) uint8.
@@ -432,7 +434,12 @@ class Reader:
             raise FileError(f"{self.name}: closed")
         if self._process != os.getpid() and self._reopen is not None:
             # A forked process shares the position in the file with its parent, and both would move it.
-            vars(self).update(vars(self._reopen()))
+            vars(self).update(vars(_opened_again(self._reopen, *self._identity)))
+
+    @property
+    def _identity(self) -> tuple[bytes, int]:
+        """The header and the size, which tell another file in its place."""
+        return self.container.header.to_bytes(), self.container.size
 
     # -- arguments ----------------------------------------------------------------------------------------------------
 
@@ -484,6 +491,15 @@ class Reader:
             return values
         turned: NDArray[Any] = values.transpose(1, 2, 0)
         return np.ascontiguousarray(turned) if type(turned) is np.ndarray else turned.copy()  # a masked array
+
+
+def _opened_again(reopen: partial[Reader], header: bytes, size: int) -> Reader:
+    """A reader of the same file. Raises `FileError` if another one has taken its place."""
+    reader = reopen()
+    if reader._identity != (header, size):
+        reader.close()
+        raise FileError(f"{reader.name}: another file has taken the place of the one that was opened")
+    return reader
 
 
 def _stated_of_bands(metadata: dict[str, Any], bands: int) -> list[dict[str, Any]]:

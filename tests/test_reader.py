@@ -21,6 +21,7 @@ from rasterio.windows import Window
 
 import learned_codec
 from learned_codec import bitstream
+from learned_codec.atomic import atomic_write
 from learned_codec.errors import CorruptDataError, FileError, InvalidInputError, NotLCIError, TruncatedError
 from learned_codec.models.config import BLOCK, HALO
 from learned_codec.values.mask import MaskSpec
@@ -565,6 +566,22 @@ def test_readers_in_other_processes(files: dict[int, bytes], tmp_path: Path) -> 
     path.write_bytes(files[128])
     with learned_codec.open(path) as reader, ProcessPoolExecutor(1, get_context("spawn")) as pool:
         assert pool.submit(repr, reader).result() == repr(reader)
+
+
+@pytest.mark.parametrize("how", ["sent", "forked"])
+def test_another_file_in_its_place_is_noticed(tmp_path: Path, how: str) -> None:
+    """A process that opens the path again would read other pixels, perhaps of another shape."""
+    path = tmp_path / "a.lci"
+    path.write_bytes(learned_codec.encode(np.zeros((40, 50), np.uint8), max_error=0))
+    with learned_codec.open(path) as reader:
+        sent = pickle.dumps(reader)
+        with atomic_write(path, overwrite=True) as file:
+            file.write(learned_codec.encode(np.zeros((30, 50), np.uint16), max_error=0))
+        np.testing.assert_array_equal(reader.read(), np.zeros((40, 50)))  # it still has the old one
+        if how == "forked":
+            reader._process = -1  # as in a fork
+        with pytest.raises(FileError, match=r"a\.lci: another file has taken the place"):
+            pickle.loads(sent) if how == "sent" else reader.read()  # noqa: S301 - of our own
 
 
 # -- what is read ------------------------------------------------------------------------------------------------------
