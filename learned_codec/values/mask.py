@@ -217,10 +217,11 @@ def _of_bytes(planes: list[NDArray[np.uint8]]) -> Plane:
 
 
 def holds(dtype: np.dtype[Any], value: float) -> bool:
-    """Whether the dtype can hold this value. A floating-point dtype may round it."""
+    """Whether the dtype can hold this value. A floating-point dtype may round it, but not to 0, which means itself."""
     if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return not np.isfinite(value) or bool(np.isfinite(dtype.type(value)))
+        with np.errstate(over="ignore", under="ignore"):
+            near = dtype.type(value)
+        return not np.isfinite(value) or bool(np.isfinite(near) and (near != 0 or value == 0))
     if dtype.kind == "b":
         return value in (0, 1)
     limits = np.iinfo(dtype)

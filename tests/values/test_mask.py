@@ -430,6 +430,9 @@ def test_masks_of_all_bands_are_stored_once() -> None:
         ("float32", np.nan, True),
         ("float32", 1e300, False),
         ("float32", 0.1, True),
+        ("float32", 0.0, True),
+        ("float32", 1e-45, True),
+        ("float32", 1e-50, False),  # it would be 0, and mask what is 0
     ],
 )
 def test_values_that_a_dtype_can_have(dtype: str, value: float, can: bool) -> None:
