@@ -115,15 +115,19 @@ def _ranges(
     ranges = np.array([_range(transform, values) for values in Samples(linear, valid).bands()])
     low, high = ranges.T
     varies = high > low
-    least = 1.0 if transform.dtype.kind != "f" and not transform.decibels else np.maximum(1e-6 * np.abs(low), FINEST)
+    integers = transform.dtype.kind != "f" and not transform.decibels
+    # To the next value. After the largest float there is none.
+    steps = np.spacing(np.minimum(np.abs(low), LARGEST / 2).astype(np.float32))
+    least = np.ones(len(low)) if integers else steps
     widths = np.clip(high - low, least, LARGEST)
     scales = np.full(len(low), (widths[varies] if varies.any() else widths).max())
     groups = alike(low[varies], high[varies])
     for group in np.unique(groups):
         members = np.flatnonzero(varies)[groups == group]
         scales[members] = widths[members].max()
-    if transform.dtype.kind != "f" and not transform.decibels and error:
+    if integers and error:
         scales = np.maximum(scales, min(ROUNDING / error, scales.max()))
+    scales = np.maximum(scales, FINEST)
     offsets = np.clip((low + high - scales) / 2, -LARGEST, LARGEST)
     return widths.astype(np.float32), scales.astype(np.float32), offsets.astype(np.float32)
 

@@ -138,3 +138,26 @@ def test_colours_that_the_rgb_model_has_not_go_through_the_other() -> None:
     assert 10 * np.log10(255**2 / np.mean(error**2)) > 35
     waves = np.dstack([bands("uint8", 1, 96, 96)[0]] * 3)
     assert learned_codec.inspect(learned_codec.encode(waves, quality=100)).model == "rgb-2"
+
+
+def test_values_that_vary_by_less_than_the_finest_scale_are_noticed() -> None:
+    image = bands("float32", 1, 60, 60) * np.float32(1e-42)
+    with pytest.warns(learned_codec.DistortionWarning, match="band 1 comes back with an error"):
+        learned_codec.encode(image, planar=True)
+
+
+@pytest.mark.filterwarnings("ignore:.* kept exactly:learned_codec.InputWarning")  # 0, of few values
+@pytest.mark.parametrize("level", [1.0, 300.0, 1e9])
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("quality", [20, 60])
+def test_few_steps_of_floats_are_coded_as_well_as_others(level: float, steps: int, quality: float) -> None:
+    """Their range isn't taken for a wider one, however small it is beside their level."""
+    step = float(np.spacing(np.float32(level)))
+    surface = bands("float32", 1, 80, 80)
+    numbers = np.rint((surface - surface.min()) / np.ptp(surface) * steps)
+    errors = []
+    for offset in (0, level):
+        image = (offset + step * numbers).astype(np.float32)
+        decoded = learned_codec.decode(learned_codec.encode(image, planar=True, quality=quality))
+        errors.append(float(np.sqrt(np.square(decoded.astype(float) - image).mean())))
+    assert errors[1] <= 1.2 * errors[0] + 0.02 * step
