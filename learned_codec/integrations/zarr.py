@@ -146,6 +146,14 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
                 settings["nodata"] = value
             elif self.max_error != 0:  # which keeps it anyway
                 settings["nodata"] = missing(planes)
+                # A value of those around the fill value could become it.
+                if (
+                    settings["nodata"] is None
+                    and value is not None
+                    and (planes < value).any()
+                    and (planes > value).any()
+                ):
+                    settings["nodata"] = value
         return learned_codec.encode(planes, planar=planes.ndim > 2, **settings)
 
 

@@ -286,3 +286,17 @@ def test_a_full_disk_leaves_the_old_chunk(tmp_path: Path, zarr_format: int) -> N
         with files_of_at_most(limit), pytest.raises(OSError, match="too large"):
             array[...] = new
         np.testing.assert_array_equal(zarr.open_array(tmp_path / "a.zarr", mode="r")[...], before)
+
+
+@given(fill=st.integers(-60, 60), quality=st.integers(10, 60))
+@settings(max_examples=5)
+def test_no_value_becomes_an_absent_fill_value(fill: int, quality: int) -> None:
+    values = (chunk(1, 64, 64)[0].astype(np.int32) % 200 - 100).astype(np.int16)
+    values[values == fill] = fill + 1
+    store = zarr.storage.MemoryStore()
+    array = zarr.create_array(
+        store, shape=values.shape, chunks=values.shape, dtype=values.dtype, fill_value=fill, compressors=None,
+        serializer=LciCodec(quality=quality),
+    )  # fmt: skip
+    array[:] = values
+    assert not (zarr.open_array(store)[:] == fill).any()
