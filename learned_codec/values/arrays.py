@@ -31,6 +31,10 @@ FEW_BANDS = 16
 """If the first axis of an array is this short and the others are longer, it is most likely the axis of bands."""
 
 
+COARSE = 0.1
+"""Steps of float32 larger than this share of a band's deviation lose some of its detail."""
+
+
 class ArraySource:
     """A `PixelSource` over an array in memory.
 
@@ -65,7 +69,7 @@ class ArraySource:
             if mask is not None:
                 raise InvalidInputError("a masked array has a mask of its own: `mask` can't be given as well")
             array, mask, nodata = _unmask(array, planar, nodata)
-        array, nodata = _known_dtype(array, nodata, bounded=bounded)
+        array, nodata = _known_dtype(array, nodata, planar=planar, bounded=bounded)
         if array.ndim not in (2, 3) or (planar and array.ndim != 3):
             wanted = "(C, H, W)" if planar else "(H, W) or (H, W, C)"
             raise InvalidInputError(f"the array must be {wanted}, not of shape {array.shape}")
@@ -166,7 +170,9 @@ def _is_masked(array: Any) -> TypeGuard[np.ma.MaskedArray[Any, Any]]:
     return isinstance(array, np.ma.MaskedArray)
 
 
-def _known_dtype(array: NDArray[Any], nodata: float | None, *, bounded: bool) -> tuple[NDArray[Any], float | None]:
+def _known_dtype(
+    array: NDArray[Any], nodata: float | None, *, planar: bool, bounded: bool
+) -> tuple[NDArray[Any], float | None]:
     """The array and its nodata as a dtype that can be coded."""
     native = array.dtype.newbyteorder("=")
     if native.name in (BOUNDED_DTYPES if bounded else DTYPES):
@@ -174,12 +180,12 @@ def _known_dtype(array: NDArray[Any], nodata: float | None, *, bounded: bool) ->
     if bounded:
         raise InvalidInputError(f"{', '.join(BOUNDED_DTYPES)} can be encoded with max_error, not {array.dtype}")
     if native == np.float64:
-        return _as_float32(array, nodata)
+        return _as_float32(array, nodata, planar)
     exactly = f"; max_error=0 encodes {native.name} without loss" if native.name in BOUNDED_DTYPES else ""
     raise InvalidInputError(f"{', '.join(DTYPES)} (and float64 as float32) can be encoded, not {array.dtype}{exactly}")
 
 
-def _as_float32(array: NDArray[Any], nodata: float | None) -> tuple[NDArray[Any], float | None]:
+def _as_float32(array: NDArray[Any], nodata: float | None, planar: bool) -> tuple[NDArray[Any], float | None]:
     """A float64 array and its nodata as float32. Nodata that float32 can't hold becomes NaN."""
     single = np.dtype(np.float32)
     known = nodata if _is_number(nodata) else None  # anything else is refused later
@@ -187,7 +193,8 @@ def _as_float32(array: NDArray[Any], nodata: float | None) -> tuple[NDArray[Any]
         array = np.where(array == known, np.nan if not holds(single, known) else single.type(known), array)
         known = known if holds(single, known) else np.nan
     if array.size and array.ndim in (2, 3):
-        sizes = np.abs(array[np.isfinite(array) & (array != 0) & (array != (np.nan if known is None else known))])
+        valid = np.isfinite(array) & (array != (np.nan if known is None else known))
+        sizes = np.abs(array[valid & (array != 0)])
         least, most = float(single.type(np.finfo(single).tiny)), 3e38
         if sizes.size and sizes.max() > most:
             raise InvalidInputError("float64 is stored as float32, which ends at 3.4e38; the array has larger values")
@@ -195,8 +202,26 @@ def _as_float32(array: NDArray[Any], nodata: float | None) -> tuple[NDArray[Any]
             raise InvalidInputError(
                 f"float64 is stored as float32, which begins at {least:.2g}; the array has only smaller values"
             )
-    warnings.warn("float64 is stored as float32", InputWarning, stacklevel=5)
+        layout = "CHW" if planar else "HWC"
+        coarse = _coarse_band(as_planes(array, layout), as_planes(valid, layout))
+    else:
+        coarse = ""
+    warnings.warn(f"float64 is stored as float32{coarse}", InputWarning, stacklevel=5)
     return rounded(array, single, known), nodata if known is None else known
+
+
+def _coarse_band(planes: NDArray[np.float64], valid: NDArray[np.bool_]) -> str:
+    """What to say of the first band whose detail float32 would lose; empty without one. Both are (bands, H, W)."""
+    for number, (plane, known) in enumerate(zip(planes, valid, strict=True), 1):
+        values = plane[known]
+        if values.size and (deviation := float(values.std())) > 0:
+            step = float(np.spacing(np.float32(np.abs(values).max())))
+            if step > COARSE * deviation:
+                return (
+                    f", whose steps of {step:g} are large beside the deviation of band {number}, {deviation:.3g}: "
+                    "subtract an offset first"
+                )
+    return ""
 
 
 def _unmask(

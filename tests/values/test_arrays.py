@@ -141,6 +141,19 @@ def test_float64_that_float32_would_lose_is_refused() -> None:
         learned_codec.encode(np.where(HIDDEN, -9999, small), nodata=-9999)
 
 
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1.7e9, -1e12])
+def test_detail_that_float32_loses_is_told(offset: float, planar: bool) -> None:
+    """Times in seconds, say, beside another band that float32 does hold."""
+    bands = np.stack([VALUES, VALUES.astype(float) + offset])
+    bands[1, 0, 0] = -9999
+    image = bands if planar else bands.transpose(1, 2, 0)
+    with pytest.warns(InputWarning, match="float64 is stored as float32") as caught:
+        learned_codec.encode(image, planar=planar, nodata=-9999)
+    told = "large beside the deviation of band 2" in str(caught[0].message)
+    assert told == (abs(offset) > 1e6)
+
+
 def test_true_is_no_number() -> None:
     with pytest.raises(InvalidInputError, match="nodata must be a number, not True"):
         learned_codec.encode(VALUES, nodata=True)
