@@ -249,11 +249,7 @@ def encode(
             raise InvalidInputError(
                 "planar, mask and nodata can't be given with a Pillow image, which has its own bands and opacity"
             )
-        picture = source_of(image, indexed=options.is_exact(max_error))
-        if max_error is not None and picture.hides_colours():
-            text = "pixels of opacity 0 have colours, which aren't kept: they come back as 0"
-            warnings.warn(text, InputWarning, stacklevel=2)
-        source = picture
+        source = source_of(image, indexed=options.is_exact(max_error))
     else:
         values: Any = image
         beside: dict[str, Any] = {}
@@ -419,6 +415,10 @@ def _encode_bounded(
     elsewhere = None if rows is None else rows.within_bounds(masked.over(), header, bounds)
     job = BoundedEncoder(masked, header, bounds, progress, workers, elsewhere=elsewhere)
     data = job.run(_metadata(source))
+    if job.hides and layout is None:  # who gives an array and a mask knows
+        what = "pixels of opacity 0" if source.plane == "alpha" else "pixels that the mask hides"
+        text = f"{what} have values, which aren't kept: they come back as 0"
+        warnings.warn(text, InputWarning, stacklevel=4)
     found = 8 * len(data) / header.pixels
     if bpp is not None and found > bpp:
         raise RateError(

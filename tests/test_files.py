@@ -952,3 +952,30 @@ def test_options_to_pass_on_are_those_of_encode_file() -> None:
     wanted = {name: p.annotation for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
     found = learned_codec.EncodeFileOptions.__annotations__
     assert {name: getattr(kind, "__forward_arg__", kind) for name, kind in found.items()} == wanted
+
+
+@pytest.mark.parametrize("values", [0, 7, "nodata"])
+@pytest.mark.parametrize("how", ["mask", "alpha"])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_values_that_a_file_hides_are_told_where_nothing_may_be_lost(
+    tmp_path: Path, how: str, values: Any, jobs: int
+) -> None:
+    """A cloud mask hides measured values, which aren't kept."""
+    seen = np.tile(np.arange(110) >= 40, (90, 1))
+    bands = np.where(seen, scene(3, "uint8"), 3 if values == "nodata" else values).astype(np.uint8)
+    colours = ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha
+    if how == "mask":
+        with write(tmp_path / "a.tif", bands, nodata=3 if values == "nodata" else None) as raster:
+            raster.write_mask(seen)
+    else:
+        with write(tmp_path / "a.tif", np.concatenate([bands, 255 * seen[None]]).astype(np.uint8)) as raster:
+            raster.colorinterp = colours
+            raster.nodata = 3 if values == "nodata" else None
+    tells = (
+        pytest.warns(InputWarning, match="have values, which aren't kept") if values == 7 else warnings.catch_warnings()
+    )
+    with tells:
+        learned_codec.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", max_error=0, tile_size=64, threads=jobs)
+    learned_codec.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", quality=60, overwrite=True)  # says nothing
+    data = np.where(seen, bands, 3 if values == "nodata" else 0)
+    learned_codec.encode(data, planar=True, mask=seen, max_error=0)  # nor this: who gives the mask knows

@@ -124,10 +124,6 @@ class PictureSource:
         """(h, w) values of the opacity."""
         return np.ascontiguousarray(self._pixels[rows, columns, self.bands])
 
-    def hides_colours(self) -> bool:
-        """Whether a pixel of opacity 0 has a colour other than black."""
-        return self.plane == "alpha" and bool(self._pixels[self._pixels[:, :, -1] == 0].any())
-
 
 @contextmanager
 def open_source(

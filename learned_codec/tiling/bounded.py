@@ -24,15 +24,19 @@ from .masking import MaskedSource, Part
 from .parallel import Workers
 from .progress import Progress
 
-BoundedTile = tuple[bytes, bytes, bool]
-"""A tile's side, its samples, and whether it has any."""
+BoundedTile = tuple[bytes, bytes, bool, bool]
+"""A tile's side, its samples, whether it has any, and whether hidden pixels have values, which aren't kept."""
 
 BoundedElsewhere = Callable[[], Iterator[list[BoundedTile]]]
 """Encodes all rows of tiles in other processes."""
 
 
 class BoundedEncoder:
-    """Encodes one image, with every valid value within its band's bound."""
+    """Encodes one image, with every valid value within its band's bound.
+
+    Attributes:
+        hides: whether a mask or an opacity of 0 hides values in the image, which `run` has then left out.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class BoundedEncoder:
             header, weights_id=NO_MODEL, quality_step=0, transform=TRANSFORM, parameters=parameters_of(bounds)
         )
         self.progress, self.threads = progress, threads
+        self.hides = False
 
     def run(self, metadata: dict[str, Any]) -> bytes:
         """The file. Raises `BoundError` if a decoded value would exceed its bound."""
@@ -58,13 +63,14 @@ class BoundedEncoder:
             here = self._encoded(range(self.header.tile_count), workers)
             for tile in here if self._elsewhere is None else chain.from_iterable(self._elsewhere()):
                 coded.append(tile)
+                self.hides = self.hides or tile[3]
                 if self.progress is not None:
                     self.progress(len(coded), self.header.tile_count)
         source = self.source.source
-        masked = source.nodata is not None or source.plane or any(side for side, _, _ in coded)
+        masked = source.nodata is not None or source.plane or any(side for side, *_ in coded)
         if self.mask_spec is None or not masked:
-            return bitstream.write(self.header, [payload for _, payload, _ in coded], metadata=metadata)
-        joined = [join_payload(*tile) for tile in coded]
+            return bitstream.write(self.header, [payload for _, payload, *_ in coded], metadata=metadata)
+        joined = [join_payload(*tile[:3]) for tile in coded]
         return bitstream.write(self.header, joined, metadata=metadata, mask=self.mask_spec.to_bytes())
 
     def row(self, number: int) -> list[BoundedTile]:
@@ -90,10 +96,9 @@ class BoundedEncoder:
         if self.mask_spec is not None:
             packed = self.mask_spec.pack(side)
             fills = [fill for fill in self.mask_spec.fills if np.isfinite(fill)]
-        if valid is not None and not valid.any():
-            return packed, b"", False
-        payload = encode_tile(values, valid, self.bounds, fills)
-        decoded = decode_tile(payload, values.shape, values.dtype, valid)
+        shown = valid is None or bool(valid.any())
+        payload = encode_tile(values, valid, self.bounds, fills) if shown else b""
+        decoded = decode_tile(payload, values.shape, values.dtype, valid) if shown else np.zeros_like(values)
         if self.mask_spec is not None:
             self.mask_spec.restore(decoded, side)
         for band, bound in enumerate(self.bounds):
@@ -101,7 +106,8 @@ class BoundedEncoder:
             error = np.abs(decoded[band][real].astype(np.float64) - values[band][real].astype(np.float64))
             if error.size and not error.max() <= bound:
                 raise BoundError(f"band {band + 1} would be decoded with an error of {error.max():g}, above {bound:g}")
-        return packed, payload, True
+        lost = False if valid is None else ~valid & (decoded != values) & ((decoded == decoded) | (values == values))
+        return packed, payload, shown, bool(np.any(lost))
 
 
 class BoundedDecoder(TileDecoder):
