@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from learned_codec.bitstream import Header
 from learned_codec.models.config import BLOCK
-from learned_codec.values.transform import KNEE, ValueTransform
+from learned_codec.values.transform import KNEE, SCALED, ValueTransform
 
 from . import grid
 from .grid import Window
@@ -34,6 +34,14 @@ with noise."""
 
 OUT_OF_PROPORTION, LOST = 4.0, 0.5
 """There is a warning if an error is more than 4 times the usual one, and more than half of the values' deviation."""
+
+CENTRAL, NARROW, BURIED = (10, 90), 0.05, 4.0
+"""There is one, too, if outliers set the range of a band: its values between these percentiles lie within a 20th of its
+scale, and their error is more than 4 times their deviation."""
+
+
+Pair = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
+"""Of an area: (bands, h, w) original values, decoded values, and which are valid."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,8 @@ class Proof:
         transform = ValueTransform.of_header(header, model.config.bands)
         if transform.constant:
             return Verdict(0.0, [])
-        errors, deviations = _errors(self._pairs(model, header, transform, crops, adaptations), transform)
+        pairs = list(self._pairs(model, header, transform, crops, adaptations))
+        errors, deviations = _errors(pairs, transform)
         promised = usual_error(model, header.quality_step) * widths
         advice = "encode it by itself" if transform.components > 1 else "take a model of one band"
         poor = (errors > OUT_OF_PROPORTION * promised) & (errors > LOST * deviations)
@@ -122,6 +131,7 @@ class Proof:
             f"higher quality, or {advice}"
             for band in np.flatnonzero(poor)
         ]
+        complaints += [] if complaints or transform.code != SCALED else _buried(pairs, transform)
         return Verdict(float((errors / promised).max()), complaints)
 
     def _pairs(
@@ -131,8 +141,7 @@ class Proof:
         transform: ValueTransform,
         crops: Sequence[tuple[Area, Decoded]],
         adaptations: Sequence[Sequence[int]],
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]]:
-        """For each area: (bands, h, w) original values, decoded values, and which are valid."""
+    ) -> Iterator[Pair]:
         for area, decoded in crops:
             rows, columns = (BLOCK * (part.stop - part.start) for part in area.latents)
             small = replace(header, height=rows, width=columns, tile_code=0)
@@ -147,9 +156,7 @@ def usual_error(model: Model, step: int) -> float:
     return PROMISED * float(np.sqrt(np.mean(np.square(model.step_size(step)))))
 
 
-def _errors(
-    pairs: Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]], transform: ValueTransform
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _errors(pairs: Iterable[Pair], transform: ValueTransform) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(bands,) each: the RMSE, and the deviation of the values. Outliers don't count; without values, both are 0."""
     count, squares, sums, sums_of_squares = np.zeros((4, transform.bands))
     for original, decoded, valid in pairs:
@@ -166,6 +173,31 @@ def _errors(
     count = np.maximum(count, 1)
     variances = np.maximum(sums_of_squares / count - np.square(sums / count), 0)
     return np.sqrt(squares / count), np.sqrt(variances)
+
+
+def _buried(pairs: Sequence[Pair], transform: ValueTransform) -> list[str]:
+    """A sentence for each band of which most values are lost because a few others are far away."""
+    found = []
+    for band, scale in enumerate(transform.scales):
+        valid = [there[band] for _, _, there in pairs]
+        original, decoded = (
+            np.concatenate([x[band][v] for x, v in zip(values, valid, strict=True)]).astype(np.float64)
+            for values in list(zip(*pairs, strict=True))[:2]
+        )
+        if not original.size:
+            continue
+        low, high = np.percentile(original, CENTRAL, method="nearest")
+        most = (original >= low) & (original <= high)
+        deviation = float(original[most].std())
+        error = float(np.sqrt(np.square(decoded[most] - original[most]).mean()))
+        varied = (original[most] == np.median(original[most])).mean() < 0.5
+        if varied and high - low <= NARROW * scale and error > BURIED * deviation:
+            found.append(
+                f"most values of band {band + 1} lie between {low:.4g} and {high:.4g}, but its range is {scale:.2g} "
+                f"because of others far away; most come back with an error (RMSE) of {error:.2g}, more than their "
+                f"deviation of {deviation:.2g}; mask what is far away, limit it, or ask for a higher quality"
+            )
+    return found
 
 
 def _areas(header: Header, count: int) -> Iterator[Area]:

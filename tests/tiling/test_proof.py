@@ -1,5 +1,6 @@
 """What a decoder will see is compared with the source."""
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -161,3 +162,24 @@ def test_few_steps_of_floats_are_coded_as_well_as_others(level: float, steps: in
         decoded = learned_codec.decode(learned_codec.encode(image, planar=True, quality=quality))
         errors.append(float(np.sqrt(np.square(decoded.astype(float) - image).mean())))
     assert errors[1] <= 1.2 * errors[0] + 0.02 * step
+
+
+@FEW
+@given(
+    dtype=st.sampled_from(["uint16", "int16", "float32"]),
+    share=st.sampled_from([0.0, 0.002, 0.02, 0.05]),
+    times=st.sampled_from([200, 250]),
+    seed=st.integers(0, 99),
+)
+def test_most_values_do_not_drown_beside_a_few_far_away(dtype: str, share: float, times: float, seed: int) -> None:
+    """From a hundredth of the pixels on, outliers set the range, and the others are quantised by it."""
+    image, rng = bands(dtype, 1, 160, 160, seed), np.random.default_rng(seed)
+    far = rng.random(image.shape) < share
+    image = np.where(far, 120 + times * rng.uniform(100, 130, image.shape), image).clip(0, 32767).astype(dtype)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = learned_codec.encode(image, planar=True)
+    error = (learned_codec.decode(data).astype(float) - image)[~far].std() / image[~far].std()
+    assert error > 3 if share > 0.01 else error < 0.5
+    assert [str(warning.message)[:21] for warning in caught] == ["most values of band 1"] * (share > 0.01)
+    assert all(warning.category is learned_codec.DistortionWarning for warning in caught)
