@@ -269,6 +269,8 @@ def decode_file(
     with Telling(progress) as tell, ExitStack() as stack:
         reader = stack.enter_context(open_lci(src, **options))  # type: ignore[arg-type]
         factor = factor_of_scale(scale)
+        if reader.dtype.kind == "b" and chosen in ("jpg", "jpeg"):
+            raise InvalidInputError(f"{chosen} doesn't keep booleans, which are levels 0 and 1; png and tif do")
         # A reduced image has all pixels that the window touches, so its corner may lie a little above and to the left.
         row, column, height, width = reduced(reader.checked_window(window), factor)
         touched = row * factor, column * factor, height * factor, width * factor

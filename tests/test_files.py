@@ -979,3 +979,15 @@ def test_values_that_a_file_hides_are_told_where_nothing_may_be_lost(
     learned_codec.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", quality=60, overwrite=True)  # says nothing
     data = np.where(seen, bands, 3 if values == "nodata" else 0)
     learned_codec.encode(data, planar=True, mask=seen, max_error=0)  # nor this: who gives the mask knows
+
+
+def test_booleans_go_to_files_that_keep_them(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((40, 50)) < 0.5
+    (tmp_path / "a.lci").write_bytes(learned_codec.encode(values, max_error=0))
+    with pytest.raises(InvalidInputError, match="jpg doesn't keep booleans"):
+        learned_codec.decode_file(tmp_path / "a.lci", tmp_path / "a.jpg")
+    assert not (tmp_path / "a.jpg").exists()
+    for name in ("a.png", "a.bmp", "a.tif"):
+        learned_codec.decode_file(tmp_path / "a.lci", tmp_path / name)
+        with Image.open(tmp_path / name) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), values)
