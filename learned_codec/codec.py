@@ -357,13 +357,13 @@ def encode_source(
         if chosen and masked.constants:
             samples = take_samples(masked)
         known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
-        if known in PER_DECADE:
-            _tell_of_zeros(samples)
         loaded = registry.load(card, device, each)
         # For a bpp or a psnr, the step is only found later.
         near = rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY
         usual = usual_error(loaded, step_of_quality(near, card.max_step))
         transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels, usual)
+        if known in PER_DECADE:
+            _tell_of_zeros(samples)
         optimiser = registry.optimiser(loaded, card, effort) if effort else None
         own = replace(header, weights_id=bytes.fromhex(card.weights_id))
         elsewhere = None if rows is None else rows.of_model(masked.over(), own, transform, card, device)

@@ -41,7 +41,7 @@ class LciImageFile(ImageFile.ImageFile):
     format = FORMAT
     format_description = "learned_codec image"
 
-    # Also of copies and of pickled images, which have their pixels.
+    # Also of copies and of images from other processes, which have their pixels.
     _scale = 1.0
     _data: bytes | None = None
 

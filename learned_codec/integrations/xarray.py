@@ -27,7 +27,7 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 import learned_codec
-from learned_codec.errors import CorruptDataError, InvalidInputError, MetadataLostWarning, MissingDependencyError
+from learned_codec.errors import InvalidInputError, MetadataLostWarning, MissingDependencyError
 from learned_codec.integrations.dask import Computed
 
 VARIABLE = "band_data"
@@ -293,12 +293,13 @@ class _DataArraySource:
         mapping = str(array.encoding.get("grid_mapping", array.attrs.get("grid_mapping", "spatial_ref")))
         spatial = array.coords[mapping].attrs if mapping in array.coords else {}
         if wkt := spatial.get("crs_wkt", spatial.get("spatial_ref")):
-            from learned_codec.raster.geotags import read_crs  # imports rasterio
+            from rasterio.crs import CRS
+            from rasterio.errors import CRSError
 
             try:
-                read_crs(wkt, "crs_wkt")
+                CRS.from_wkt(wkt)
                 found["crs"] = wkt
-            except CorruptDataError as error:
+            except CRSError as error:
                 self.lost.append(f"the reference system is not kept: {error}")
         if transform := self._transform(spatial.get("GeoTransform")):
             found["transform"] = transform

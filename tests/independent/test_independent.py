@@ -130,6 +130,7 @@ def test_planes(seed: int) -> None:
     assert packed.left == 0
 
 
+@pytest.mark.filterwarnings("ignore:.* have values, which aren't kept:learned_codec.errors.InputWarning")
 def test_opacity_of_16_bits() -> None:
     """Two planes; a pixel is hidden if both of its bytes are 0."""
     opacity = np.random.default_rng(0).choice(np.array([0, 1, 255, 256, 257, 65535], np.uint16), (37, 51))

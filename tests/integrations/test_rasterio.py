@@ -244,6 +244,7 @@ def test_points_on_the_ground(tmp_path: Path) -> None:
             assert [(p.row, p.col, p.x, p.y, p.z) for p in found] == [(p.row, p.col, p.x, p.y, p.z) for p in points]
 
 
+@pytest.mark.filterwarnings("ignore:.* have values, which aren't kept:learned_codec.errors.InputWarning")
 def test_a_mask_beside_the_bands(tmp_path: Path) -> None:
     values = chunk(3, 64, 80, dtype="float64").astype(np.uint16)
     inside = np.zeros((64, 80), bool)
@@ -265,6 +266,7 @@ def test_a_mask_beside_the_bands(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.filterwarnings("ignore:.* have values, which aren't kept:learned_codec.errors.InputWarning")
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_opacity(tmp_path: Path, dtype: str) -> None:
     opacity = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (64, 80)).astype(dtype)

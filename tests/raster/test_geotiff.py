@@ -360,6 +360,7 @@ def test_alpha(noise: np.ndarray, tmp_path: Path, at: int) -> None:
         np.testing.assert_array_equal(source.read_plane(slice(0, 300), slice(0, 280)), noise[at])
 
 
+@pytest.mark.filterwarnings("ignore:.* have values, which aren't kept:learned_codec.errors.InputWarning")
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(kind=st.sampled_from(["noise", "sharp", "soft", "of 8 bits"]), seed=st.integers(0, 99), bound=st.booleans())
 def test_16_bit_alpha_comes_back_exactly(
