@@ -84,7 +84,7 @@ def _vrt(source: Dataset, name: str) -> str:
         SubElement(root, "SRS").text = source.crs.to_wkt()
     if not source.transform.is_identity:
         SubElement(root, "GeoTransform").text = ",".join(map(repr, source.transform.to_gdal()))
-    _metadata(root, source.tags())
+    _tags(root, source)
     if source.rpcs is not None:
         _metadata(root, source.rpcs.to_gdal(), domain="RPC")
     points, crs = source.gcps
@@ -106,7 +106,7 @@ def _vrt(source: Dataset, name: str) -> str:
         for key, value in said.items():
             if value is not None:
                 SubElement(element, key).text = value if isinstance(value, str) else repr(value)
-        _metadata(element, source.tags(band))
+        _tags(element, source, band)
         if ColorInterp.palette in source.colorinterp:
             table = SubElement(element, "ColorTable")
             for colour in source.colormap(band).values():
@@ -131,6 +131,11 @@ def _band(parent: Element, source: Dataset, kind: str, name: str, band: int) -> 
     SubElement(element, "PixelFunctionLanguage").text = "Python"
     SubElement(element, "PixelFunctionArguments", pixels=name, band=str(band))
     return element
+
+
+def _tags(parent: Element, source: Dataset, band: int = 0) -> None:
+    for space in ("", *source.tag_namespaces(band)):
+        _metadata(parent, source.tags(band, space), space)
 
 
 def _metadata(parent: Element, tags: dict[str, str], domain: str = "") -> None:

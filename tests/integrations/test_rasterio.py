@@ -48,6 +48,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         raster.scales, raster.offsets = (1e-4, 1e-4, 2), (0, 0, -3)
         raster.update_tags(sensor="MSI")
         raster.update_tags(2, wavelength="560")
+        raster.update_tags(ns="MISSION", orbit="17")
+        raster.update_tags(2, ns="MISSION", look="3")
     encode_file(tif, tif.with_suffix(".lci"), max_error=0, tile_size=64)
     return tif, tif.with_suffix(".lci")
 
@@ -131,6 +133,8 @@ def test_the_same_facts_by_gdal(pair: tuple[Path, Path], name: str) -> None:
     with rasterio.open(pair[0]) as real, open_lci(pair[1]) as ours, ours.gdal() as raster:
         assert getattr(raster, name) == getattr(real, name)
         assert (raster.tags(), raster.tags(2)) == (real.tags(), real.tags(2))
+        assert raster.tags(ns="MISSION") == real.tags(ns="MISSION")
+        assert raster.tags(2, "MISSION") == real.tags(2, "MISSION")
 
 
 @pytest.mark.parametrize("name", FACTS)
