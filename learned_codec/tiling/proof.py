@@ -131,7 +131,8 @@ class Proof:
             f"higher quality, or {advice}"
             for band in np.flatnonzero(poor)
         ]
-        complaints += [] if complaints or transform.code != SCALED else _buried(pairs, transform)
+        if pairs and not complaints and transform.code == SCALED:
+            complaints = _buried(pairs, transform)
         return Verdict(float((errors / promised).max()), complaints)
 
     def _pairs(
@@ -179,11 +180,8 @@ def _buried(pairs: Sequence[Pair], transform: ValueTransform) -> list[str]:
     """A sentence for each band of which most values are lost because a few others are far away."""
     found = []
     for band, scale in enumerate(transform.scales):
-        valid = [there[band] for _, _, there in pairs]
-        original, decoded = (
-            np.concatenate([x[band][v] for x, v in zip(values, valid, strict=True)]).astype(np.float64)
-            for values in list(zip(*pairs, strict=True))[:2]
-        )
+        original = np.concatenate([values[band][valid[band]] for values, _, valid in pairs]).astype(np.float64)
+        decoded = np.concatenate([values[band][valid[band]] for _, values, valid in pairs]).astype(np.float64)
         if not original.size:
             continue
         low, high = np.percentile(original, CENTRAL, method="nearest")
