@@ -68,6 +68,7 @@ class Reader:
         nodata: the value of pixels that have none; None if no value stands for that.
         plane: the kind of plane beside the bands, "mask" or "alpha"; None without one.
         metadata: what was kept beside the pixels.
+        errors: "raise" or "fill", as it was opened.
         damaged: indices of the tiles found damaged so far, if the file was opened with `errors="fill"`.
     """
 
@@ -85,6 +86,7 @@ class Reader:
         header = container.header
         self.container, self._file, self._device, self._threads = container, file, device, threads
         self._reopen, self.name, self._process = reopen, name, os.getpid()
+        self.errors: options.Errors = "fill" if lenient else "raise"
         self._decoding: BoundedDecoder | ImageDecoder
         if is_bounded(header):
             self._decoding = BoundedDecoder(container, lenient=lenient)
@@ -365,7 +367,8 @@ class Reader:
         reopen = self._reopen
         if isinstance(source, memoryview):  # which can't be sent
             reopen = partial(open, bytes(source), **self._reopen.keywords)
-        return partial(_opened_again, reopen, *self._identity), ()
+        self._check_open()
+        return partial(_opened_again, reopen, self.container.identity()), ()
 
     def read_plane(self, window: WindowLike | None = None, *, scale: float = 1) -> Plane:
         """The mask (0 or 255) or the alpha channel beside the bands, in a window: (h, w) uint8.
@@ -384,7 +387,7 @@ class Reader:
         plane = np.zeros((height, width), self._plane_dtype)
         ends = min((row + height) * factor, self.height), min((column + width) * factor, self.width)
         touched = slice(row * factor, ends[0]), slice(column * factor, ends[1])
-        for rows, columns, part in self._decoding.planes(touched):
+        for rows, columns, part in self._decoding.planes(touched, factor):
             place = cells(rows, factor), cells(columns, factor)
             values = reduced_plane(part, self.plane, factor)
             plane[place[0].start - row : place[0].stop - row, place[1].start - column : place[1].stop - column] = values
@@ -434,12 +437,16 @@ class Reader:
             raise FileError(f"{self.name}: closed")
         if self._process != os.getpid() and self._reopen is not None:
             # A forked process shares the position in the file with its parent, and both would move it.
-            vars(self).update(vars(_opened_again(self._reopen, *self._identity)))
+            reader = self._reopen()
+            same = reader.container.header == self.container.header and reader.container.size == self.container.size
+            if not (same and _same_file(self._file, reader._file)):
+                raise reader._in_its_place()
+            vars(self).update(vars(reader))
 
-    @property
-    def _identity(self) -> tuple[bytes, int]:
-        """The header and the size, which tell another file in its place."""
-        return self.container.header.to_bytes(), self.container.size
+    def _in_its_place(self) -> FileError:
+        """Close this reader, which opened another file under the same name, and return the error that says so."""
+        self.close()
+        return FileError(f"{self.name}: another file has taken the place of the one that was opened")
 
     # -- arguments ----------------------------------------------------------------------------------------------------
 
@@ -493,13 +500,20 @@ class Reader:
         return np.ascontiguousarray(turned) if type(turned) is np.ndarray else turned.copy()  # a masked array
 
 
-def _opened_again(reopen: partial[Reader], header: bytes, size: int) -> Reader:
+def _opened_again(reopen: partial[Reader], identity: bytes) -> Reader:
     """A reader of the same file. Raises `FileError` if another one has taken its place."""
     reader = reopen()
-    if reader._identity != (header, size):
-        reader.close()
-        raise FileError(f"{reader.name}: another file has taken the place of the one that was opened")
+    if reader.container.identity() != identity:
+        raise reader._in_its_place()
     return reader
+
+
+def _same_file(one: Any, other: Any) -> bool:
+    """Whether two open files of a path are the same; True for what are none, such as bytes and remote files."""
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except (AttributeError, OSError, ValueError):
+        return True
 
 
 def _stated_of_bands(metadata: dict[str, Any], bands: int) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import itertools
 import pickle
 import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -569,19 +570,58 @@ def test_readers_in_other_processes(files: dict[int, bytes], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("how", ["sent", "forked"])
-def test_another_file_in_its_place_is_noticed(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize(("shape", "dtype"), [((30, 50), np.uint16), ((40, 50), np.uint8)])
+def test_another_file_in_its_place_is_noticed(tmp_path: Path, how: str, shape: tuple[int, int], dtype: Any) -> None:
     """A process that opens the path again would read other pixels, perhaps of another shape."""
     path = tmp_path / "a.lci"
     path.write_bytes(learned_codec.encode(np.zeros((40, 50), np.uint8), max_error=0))
     with learned_codec.open(path) as reader:
         sent = pickle.dumps(reader)
         with atomic_write(path, overwrite=True) as file:
-            file.write(learned_codec.encode(np.zeros((30, 50), np.uint16), max_error=0))
+            file.write(learned_codec.encode(np.ones(shape, dtype), max_error=0))
         np.testing.assert_array_equal(reader.read(), np.zeros((40, 50)))  # it still has the old one
         if how == "forked":
             reader._process = -1  # as in a fork
         with pytest.raises(FileError, match=r"a\.lci: another file has taken the place"):
             pickle.loads(sent) if how == "sent" else reader.read()  # noqa: S301 - of our own
+    with pytest.raises(FileError, match="closed"):
+        pickle.dumps(reader)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 99), tiles=st.integers(1, 3), place=st.floats(0, 0.999))
+def test_a_file_of_the_same_size_is_noticed(seed: int, tiles: int, place: float) -> None:
+    """Noise takes its plain bits, so files of other noise have the same head and the same sizes of tiles."""
+    noise = np.random.default_rng(seed).integers(0, 256, (64, 64 * tiles)).astype(np.uint8)
+    other = noise.copy()
+    other.flat[int(place * noise.size)] ^= 255
+    one, two = (learned_codec.encode(image, max_error=0, tile_size=64) for image in (noise, other))
+    stream = io.BytesIO(one)
+    assert len(one) == len(two)
+    with learned_codec.open(stream) as reader:
+        again, identity = reader.__reduce__()[0].func, reader.container.identity()
+        stream.seek(0)
+        stream.write(two)
+        with pytest.raises(FileError, match="another file"):
+            again(partial(learned_codec.open, stream), identity)
+
+
+@pytest.mark.parametrize("plane", ["mask", "alpha"])
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_a_plane_hides_what_is_lost(plane: str, factor: int) -> None:
+    """Also where only the end of a tile is damaged, and the plane at its beginning is whole."""
+    image, there = picture(3, "uint8")[:, :256, :256].transpose(1, 2, 0), np.full((256, 256), 255, np.uint8)
+    if plane == "mask":
+        data = learned_codec.encode(image, mask=there, tile_size=128, quality=90)
+    else:
+        data = learned_codec.encode(Image.fromarray(np.dstack([image, there])), tile_size=128, quality=90)
+    broken = bytearray(data)
+    broken[-20] ^= 1
+    with learned_codec.open(bytes(broken), errors="fill") as reader:
+        pixels, found = reader.read(scale=1 / factor, masked=True), reader.read_plane(scale=1 / factor)
+        lost = np.ma.getmaskarray(pixels).any(2)
+        np.testing.assert_array_equal(found == 0, lost)
+        assert lost.mean() == 0.25 or factor > 1
 
 
 # -- what is read ------------------------------------------------------------------------------------------------------

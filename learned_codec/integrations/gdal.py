@@ -112,7 +112,7 @@ def _vrt(source: Dataset, name: str) -> str:
             for colour in source.colormap(band).values():
                 parts = zip(("c1", "c2", "c3", "c4"), map(str, colour), strict=True)
                 SubElement(table, "Entry", dict(parts))
-    if source.reader.plane is not None:
+    if source.has_mask:
         _band(SubElement(root, "MaskBand"), source, "Byte", name, 0)
     return tostring(root, "unicode")
 

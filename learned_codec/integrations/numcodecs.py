@@ -58,10 +58,13 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
         Without `nodata`, a lowest or highest value that lies apart from all others (-9999, the end of a dtype …) is
         kept exactly: numcodecs doesn't tell codecs the array's fill value.
 
-        Raises the errors of `learned_codec.encode`, and `InvalidInputError` for a chunk of fewer than two dimensions.
+        Raises the errors of `learned_codec.encode`, and `InvalidInputError` for a chunk of fewer than two dimensions,
+        or with masked values, whose mask a chunk can't keep.
         """
+        if np.ma.is_masked(buf):
+            raise InvalidInputError("a chunk can't keep a mask: fill it with a value, and give that as nodata")
         chunk = ensure_ndarray(buf)
-        if chunk.ndim < 2:
+        if chunk.ndim < 2 or not chunk.size:
             raise InvalidInputError(f"a chunk of shape {chunk.shape} has no rows and columns")
         planes = np.ascontiguousarray(chunk.reshape(-1, *chunk.shape[-2:]))
         bounded = self.max_error is not None
@@ -79,15 +82,17 @@ class Lci(Codec):  # type: ignore[misc]  # numcodecs is not typed
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode a chunk, (H, W) or (bands, H, W); into `out`, if given, of any shape with as many values.
 
-        `out` has the chunk's dtype, or is a buffer of as many bytes. A chunk that wasn't in C order or in the machine's
-        byte order gets its own shape and dtype back. Raises the errors of `learned_codec.decode`, and
-        `InvalidInputError` for another `out`.
+        `out` can be written, and has the chunk's dtype, or is a buffer of as many bytes. A chunk that wasn't in C order
+        or in the machine's byte order gets its own shape and dtype back. Raises the errors of `learned_codec.decode`,
+        and `InvalidInputError` for another `out`.
         """
         data = ensure_bytes(buf)
         chunk = _as_it_was(learned_codec.decode(data), learned_codec.inspect(data).metadata.get("chunk"))
         if out is None:
             return chunk
         into = ensure_ndarray(out)
+        if not into.flags.writeable:
+            raise InvalidInputError("out is read-only")
         if into.size == chunk.size and into.dtype.newbyteorder("=") == chunk.dtype.newbyteorder("="):
             into[...] = chunk.reshape(into.shape)
         elif into.ndim == into.itemsize == 1 and into.size == chunk.nbytes:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImagePalette, PngImagePlugin
 
 import learned_codec
-from learned_codec.errors import CorruptDataError, InputWarning, InvalidInputError
+from learned_codec.errors import CorruptDataError, InputWarning, InvalidInputError, MetadataLostWarning
 
 FORMAT, MIME = "LCI", "image/x-lci"
 MAGIC = b"\x89LCI"
@@ -122,8 +122,13 @@ def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:  #
     """What `image.save("x.lci", …)` does; its options are those in `OPTIONS`, of `encode_file`.
 
     Raises `InvalidInputError` for other modes and for `lossless`, and the errors of `learned_codec.encode_file`. Warns
-    (`InputWarning`) of options that it doesn't know, such as those of other formats.
+    (`InputWarning`) of options that it doesn't know, such as those of other formats, and (`MetadataLostWarning`) of
+    frames other than the current one.
     """
+    if not image.width * image.height:
+        raise InvalidInputError(f"the picture has no pixels: {image.width} × {image.height}")
+    if (count := _frames(image)) > 1:
+        warnings.warn(f"only one of {count} frames is kept: save each to its own file", MetadataLostWarning, 3)
     options = {key: value for key, value in image.encoderinfo.items() if key in OPTIONS}
     if image.encoderinfo.get("lossless"):
         raise InvalidInputError("lossless is not an option of LCI files: pass max_error=0")
@@ -142,6 +147,23 @@ def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:  #
     given = {key: value for key, value in beside.items() if value}
     image.save(stream, "PNG", compress_level=0, pnginfo=_png_texts(image), **given)
     learned_codec.encode_file(io.BytesIO(stream.getvalue()), cast(BinaryIO, file), **options)
+
+
+def save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    """What `image.save("x.lci", save_all=True)` does, as `save`. Raises `InvalidInputError` for several frames."""
+    others = list(image.encoderinfo.pop("append_images", None) or ())
+    count = _frames(image) + len(others)
+    if count > 1:
+        raise InvalidInputError(f"an LCI file has one picture, not {count} frames: save each to its own file")
+    save(image, file, filename)
+
+
+def _frames(image: Image.Image) -> int:
+    """How many frames it has; one if it can't tell, as its file is closed."""
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except (OSError, ValueError):
+        return 1
 
 
 def _png_texts(image: Image.Image) -> PngImagePlugin.PngInfo:
@@ -171,5 +193,6 @@ def _accept(prefix: bytes) -> bool:
 
 Image.register_open(FORMAT, LciImageFile, _accept)
 Image.register_save(FORMAT, save)
+Image.register_save_all(FORMAT, save_all)
 Image.register_extension(FORMAT, ".lci")
 Image.register_mime(FORMAT, MIME)

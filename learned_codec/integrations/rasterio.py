@@ -31,7 +31,7 @@ from rasterio.windows import Window, WindowMethodsMixin, crop
 
 import learned_codec
 from learned_codec import windows
-from learned_codec.errors import CorruptDataError, InvalidInputError
+from learned_codec.errors import CorruptDataError, InvalidInputError, OutOfBoundsError
 
 OVERVIEWS = [2, 4, 8, 16]
 """Factors at which a window is read in less time than whole."""
@@ -112,9 +112,14 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
     def mask_flag_enums(self) -> tuple[list[MaskFlags], ...]:
         """Why pixels of each band may have no value."""
         flags = [MaskFlags.all_valid] if self.nodata is None else [MaskFlags.nodata]
-        if self.reader.plane is not None:
+        if self.has_mask:
             flags = [MaskFlags.per_dataset] + [MaskFlags.alpha] * (self.reader.plane == "alpha")
         return (flags,) * self.count
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether a mask beside the bands tells what has no value: the file's, or one of tiles that may be damaged."""
+        return self.reader.plane is not None or (self.reader.errors == "fill" and self.nodata is None)
 
     @property
     def gcps(self) -> tuple[list[Any], Any]:
@@ -160,24 +165,26 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
             for j, column in enumerate(range(0, self.width, width)):
                 yield (i, j), crop(Window(column, row, width, height), self.height, self.width)
 
-    def overviews(self, bidx: int) -> list[int]:  # noqa: ARG002 - rasterio's
-        """Factors at which `read` with a smaller `out_shape` takes less time."""
+    def overviews(self, bidx: int) -> list[int]:
+        """Factors at which `read` with a smaller `out_shape` takes less time. Raises `OutOfBoundsError`."""
+        self._check_band(bidx)
         return [factor for factor in OVERVIEWS if factor < max(self.shape)]
 
     def tags(self, bidx: int = 0, ns: str | None = None) -> dict[str, str]:
-        """The tags of the image, or of a band, counted from 1."""
+        """The tags of the image, or of a band, counted from 1. Raises `OutOfBoundsError` if there is no such band."""
         found = self._said_of_band(bidx) if bidx else self.reader.metadata
         spaces = found.get("tags")
         tags = spaces.get(ns or "") if isinstance(spaces, dict) else None
         return {str(key): str(value) for key, value in tags.items()} if isinstance(tags, dict) else {}
 
     def tag_namespaces(self, bidx: int = 0) -> list[str]:
-        """The namespaces of tags but the default one."""
+        """The namespaces of tags but the default one. Raises `OutOfBoundsError` if there is no such band."""
         spaces = (self._said_of_band(bidx) if bidx else self.reader.metadata).get("tags")
         return [name for name in spaces if name] if isinstance(spaces, dict) else []
 
-    def colormap(self, bidx: int) -> dict[int, tuple[int, ...]]:  # noqa: ARG002 - rasterio's
+    def colormap(self, bidx: int) -> dict[int, tuple[int, ...]]:
         """The red, green, blue and opacity of each class. Raises `InvalidInputError` if the image has no such table."""
+        self._check_band(bidx)
         said = self.reader.metadata.get("colormap")
         if not isinstance(said, str):
             raise InvalidInputError("the image has no table of colours")
@@ -298,8 +305,14 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
     def __repr__(self) -> str:
         return f"<{'closed' if self.closed else 'open'} Dataset {self.reader!r}>"
 
+    def _check_band(self, bidx: int) -> None:
+        """Raise `OutOfBoundsError` unless there is such a band, counted from 1."""
+        if bidx not in self.indexes:
+            raise OutOfBoundsError(f"bands are counted from 1 to {self.count}; not {bidx!r}")
+
     def _said_of_band(self, bidx: int) -> dict[str, Any]:
-        """What metadata say of a band. They list the alpha band, too."""
+        """What metadata say of a band. They list the alpha band, too. Raises as `_check_band`."""
+        self._check_band(bidx)
         listed, alpha = (self.reader.metadata.get(name) for name in ("bands", "alpha"))
         said = [band for at, band in enumerate(listed) if at != alpha] if isinstance(listed, list) else []
         return said[bidx - 1] if bidx <= len(said) and isinstance(said[bidx - 1], dict) else {}

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib.util import find_spec
-from typing import Any, Literal, Self, Unpack
+from typing import Any, Literal, Self, TypeAlias, Unpack, cast
 
 import numpy as np
 import xarray
@@ -32,9 +33,23 @@ from learned_codec.integrations.dask import Computed
 
 VARIABLE = "band_data"
 
-AXES = (("y", "x"), ("lat", "lon"), ("latitude", "longitude"))
-"""Names of dimensions that are rows and columns, wherever they stand."""
+Opened: TypeAlias = Callable[[], AbstractContextManager[learned_codec.Reader]]
+"""Opens a file again, or gives the reader that is open, for a `with` block."""
 
+AXES = (
+    ("y", "x"),
+    ("lat", "lon"),
+    ("latitude", "longitude"),
+    ("northing", "easting"),
+    ("projection_y_coordinate", "projection_x_coordinate"),
+    ("rlat", "rlon"),
+    ("row", "col"),
+    ("row", "column"),
+)
+"""Names of dimensions that are rows and columns, wherever they stand, in small letters."""
+
+FEW_BANDS = 16
+"""If the last dimension is this short and the others are longer, it is most likely that of bands."""
 
 OF_BANDS = {"unit": ("units",), "scale": ("scale_factor", "scales"), "offset": ("add_offset", "offsets")}
 """What is kept of each band, and the attributes that say it."""
@@ -44,6 +59,9 @@ KEPT_ELSEWHERE = {"_FillValue", "missing_value", "grid_mapping", "long_name", *s
 
 EVEN = 0.01
 """How far coordinates may be from evenly spaced ones, in pixels. Those of float32 are not exact."""
+
+DECODERS = ("decode_coords", "decode_times", "decode_timedelta", "use_cftime", "concat_characters")
+"""Options of xarray for what LCI files don't have: times, texts as characters, and coordinates named by attributes."""
 
 ROWS_TOGETHER = 1024
 """The most rows and columns of an array in memory that are written to the temporary file at once."""
@@ -66,6 +84,7 @@ class LciBackend(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         masked: bool = False,
         mask_and_scale: bool = False,
+        **others: Any,
     ) -> xarray.Dataset:
         """Open a file as a dataset. Its windows are decoded when they are needed. Threads and processes may share it.
 
@@ -74,9 +93,12 @@ class LciBackend(BackendEntrypoint):
             drop_variables: names of variables to leave out.
             masked: pixels without a value become NaN; integers become float32.
             mask_and_scale: `masked`, and values are multiplied by the scale of their band, and its offset is added.
+            others: xarray's other decoders (`decode_coords` …) make no difference: there is nothing for them to decode.
 
-        Raises the errors of `learned_codec.open`.
+        Raises the errors of `learned_codec.open`, and `InvalidInputError` for unknown options, such as a group.
         """
+        if unknown := sorted(name for name, value in others.items() if name not in DECODERS and value is not None):
+            raise InvalidInputError(f"an LCI file is opened without the options {', '.join(unknown)}: it has one array")
         reader = learned_codec.open(filename_or_obj)
         # A local file is opened again for each window, as a process can have only a limited number
         # open. A remote one isn't, as that would take further requests.
@@ -84,7 +106,7 @@ class LciBackend(BackendEntrypoint):
         with nullcontext() if remote else reader:
             shape, metadata = (reader.bands, reader.height, reader.width), reader.metadata
             windows = _Windows(
-                reader if remote else filename_or_obj,
+                cast("Opened", partial(nullcontext, reader) if remote else reader.__reduce__()[0]),
                 shape,
                 _dtype(reader.dtype, masked=masked or mask_and_scale),
                 masked or mask_and_scale,
@@ -116,26 +138,21 @@ def _dtype(dtype: np.dtype[Any], *, masked: bool) -> np.dtype[Any]:
 class _Windows(BackendArray):
     """The (bands, height, width) values of a file, which threads and processes may share.
 
-    `scaling` is the scale and the offset of each band, or None.
+    `opened` opens it, for a `with` block. `scaling` is the scale and the offset of each band, or None.
     """
 
     def __init__(
         self,
-        source: Any,
+        opened: Opened,
         shape: tuple[int, int, int],
         dtype: np.dtype[Any],
         masked: bool,
         scaling: tuple[Sequence[float], Sequence[float]] | None,
     ) -> None:
-        self.source, self.shape, self.dtype, self.masked, self.scaling = source, shape, dtype, masked, scaling
+        self.opened, self.shape, self.dtype, self.masked, self.scaling = opened, shape, dtype, masked, scaling
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
-
-    def _open(self) -> AbstractContextManager[learned_codec.Reader]:
-        if isinstance(self.source, learned_codec.Reader):
-            return nullcontext(self.source)
-        return learned_codec.open(self.source)
 
     def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
         """Read the window of a key of integers and slices."""
@@ -146,7 +163,7 @@ class _Windows(BackendArray):
         bands, rows, columns = spans
         top, left = int(rows.min()), int(columns.min())
         window = top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1
-        with self._open() as reader:
+        with self.opened() as reader:
             values = reader.read([int(band) + 1 for band in bands], window, masked=self.masked, planar=True)
         if self.masked:
             values = np.ma.filled(values.astype(self.dtype), np.nan)
@@ -213,7 +230,9 @@ def to_lci(
 
     Args:
         array: of a dtype that `learned_codec.encode` takes. Its rows and columns are the dimensions `y` and `x`, or
-            `lat` and `lon`, or `latitude` and `longitude`; without these, the last two. There may be one other.
+            those of other usual names, such as `lat` and `lon` (see `AXES`), or whose coordinates have the attribute
+            `axis`; without these, the last two. There may be one other. If that seems to be the last one, as it is
+            short, the array is refused unless it is called `band`.
         path: the destination.
         options: those of `learned_codec.encode_file`.
 
@@ -242,9 +261,7 @@ class _DataArraySource:
             raise InvalidInputError(f"a DataArray is needed, such as dataset[{VARIABLE!r}], not a {kind}")
         if array.ndim not in (2, 3):
             raise InvalidInputError(f"an array of dimensions {array.dims} isn't (y, x) or (band, y, x)")
-        for axes in AXES:
-            if set(axes) <= set(array.dims):
-                array = array.transpose(..., *axes)
+        array = _in_order(array)
         # An encoder reads its source several times, and each time xarray would read the file behind the array again.
         self._of_file = not getattr(array, "_in_memory", True) and find_spec("dask") is not None
         self._array = array if array.ndim == 3 else array.expand_dims("band")
@@ -402,6 +419,31 @@ class _DataArraySource:
             return None
         off = centres - (centres[0] + step * np.arange(len(centres)))
         return (step, float(centres[0]) - step / 2) if np.abs(off).max() <= EVEN * abs(step) else None
+
+
+def _in_order(array: xarray.DataArray) -> xarray.DataArray:
+    """The array with rows and columns last, where their names or CF's attribute `axis` tell which they are.
+
+    Raises `InvalidInputError` if nothing tells, and the last dimension seems to be that of bands.
+    """
+    dims = {str(dim).lower(): dim for dim in array.dims}
+    for dim in array.dims:
+        axis = array.coords[dim].attrs.get("axis") if dim in array.coords else None
+        if axis in ("X", "Y"):
+            dims[axis.lower()] = dim
+    for y, x in AXES:
+        if y in dims and x in dims:
+            return array.transpose(..., dims[y], dims[x])
+    if array.ndim == 3 and "band" in dims:
+        return array.transpose(dims["band"], ...)
+    if array.ndim == 3 and array.shape[2] <= FEW_BANDS < min(array.shape[:2]):
+        first, second, last = array.dims
+        raise InvalidInputError(
+            f"which dimension of {dict(array.sizes)} has the bands? If it is the last one, pass "
+            f"array.rename({{{first!r}: 'y', {second!r}: 'x'}}); if it is the first one, "
+            f"array.rename({{{second!r}: 'y', {last!r}: 'x'}})"
+        )
+    return array
 
 
 def _texts(labels: NDArray[Any]) -> list[str]:

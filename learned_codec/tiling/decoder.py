@@ -87,14 +87,16 @@ class TileDecoder:
         fills = () if self.mask_spec is None else self.mask_spec.fills
         return fills[0] if fills else np.nan if self.dtype.kind == "f" else 0
 
-    def planes(self, window: Window) -> Iterator[tuple[slice, slice, Plane]]:
+    def planes(self, window: Window, factor: int = 1) -> Iterator[tuple[slice, slice, Plane]]:
         """The plane in a window, without decoding pixels: yields rows, columns and values, tile by tile.
 
-        With `lenient`, damaged tiles are left out; else they raise `CorruptDataError`.
+        With `lenient`, damaged tiles are left out, as many as `blocks` would lose of the image reduced by `factor`;
+        else those whose plane is damaged raise `CorruptDataError`.
         """
         if self.mask_spec is None:
             return
-        for index, read in self._read(tiles_of(self.header, window), front=0):
+        front = layers_for(factor) - 1 if self.lenient else 0  # a plane may be whole where the pixels aren't
+        for index, read in self._read(tiles_of(self.header, window), front):
             box = self.header.tile_box(index)
             rows = slice(max(window[0].start, box.row), min(window[0].stop, box.row + box.height))
             columns = slice(max(window[1].start, box.col), min(window[1].stop, box.col + box.width))

@@ -14,6 +14,7 @@ from learned_codec.errors import CorruptDataError, InvalidInputError, RateError
 from learned_codec.values.arrays import ArraySource
 
 numcodecs = pytest.importorskip("numcodecs")
+from learned_codec.integrations.numcodecs import Lci  # noqa: E402 - needs numcodecs
 
 
 def chunk(*shape: int, dtype: str = "uint16") -> np.ndarray:
@@ -179,3 +180,20 @@ def test_a_zarr_array(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again[...] == 0, values == 0)
     assert np.abs(again[:, 60:70, 100:].astype(float) - values[:, 60:70, 100:]).mean() < 20
     assert sum(file.stat().st_size for file in (tmp_path / "a.zarr").iterdir()) < values.nbytes / 4
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (3, 0, 5), (0, 5, 5)])
+def test_empty_chunks_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInputError, match="no rows and columns"):
+        Lci(max_error=0).encode(np.zeros(shape, np.uint8))
+
+
+def test_a_mask_is_refused_and_so_is_what_cannot_be_written() -> None:
+    values = chunk(1, 20, 30)[0]
+    with pytest.raises(InvalidInputError, match="can't keep a mask"):
+        Lci().encode(np.ma.masked_greater(values, np.median(values)))
+    data, out = Lci().encode(values), np.empty_like(values)
+    out.flags.writeable = False
+    for into in (out, bytes(out.nbytes)):
+        with pytest.raises(InvalidInputError, match="read-only"):
+            Lci().decode(data, into)

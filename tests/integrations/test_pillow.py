@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ from PIL import Image, PngImagePlugin
 import learned_codec
 import learned_codec.integrations.pillow
 from learned_codec.demo import landscape
-from learned_codec.errors import CorruptDataError, InputWarning, InvalidInputError, LearnedCodecError
+from learned_codec.errors import (
+    CorruptDataError,
+    InputWarning,
+    InvalidInputError,
+    LearnedCodecError,
+    MetadataLostWarning,
+)
 
 PICTURE = landscape(70, 90)
 MODES = {
@@ -202,3 +209,53 @@ def test_copies_have_the_pixels(copied: Callable[[Image.Image], Image.Image], mo
     Image.fromarray(PICTURE).convert(mode).save(stream, "LCI", max_error=0)
     with Image.open(stream) as expected, Image.open(stream) as found:
         np.testing.assert_array_equal(copied(found).convert("RGB"), expected.convert("RGB"))
+
+
+@pytest.mark.parametrize("bands", [2, 4])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("options", [{"quality": 60}, {"max_error": 0}, {"quality": 60, "is_batch": True}])
+def test_imageio_keeps_opacity_of_16_bits(tmp_path: Path, bands: int, order: str, options: dict[str, Any]) -> None:
+    iio = pytest.importorskip("imageio.v3")
+    from learned_codec.integrations.imageio import register
+
+    register()
+    image = (MODES["RGBA"] * np.uint16(257) + np.arange(70, dtype=np.uint16)[:, None, None])[..., -bands:]
+    image[..., -1] = np.maximum(image[..., -1], 1)
+    given = image.astype(image.dtype.newbyteorder(order))
+    iio.imwrite(tmp_path / "x.lci", given[None] if "is_batch" in options else given, **options)
+    found = iio.imread(tmp_path / "x.lci")
+    assert (found.dtype, found.shape) == (np.uint16, image.shape)
+    np.testing.assert_array_equal(found[..., -1], image[..., -1])
+    if "max_error" in options:
+        np.testing.assert_array_equal(found, image)
+
+
+def test_imageio_has_one_image_in_a_file(tmp_path: Path) -> None:
+    iio = pytest.importorskip("imageio.v3")
+    from learned_codec.integrations.imageio import register
+
+    register()
+    path = tmp_path / "x.lci"
+    for several, options in ((np.stack([PICTURE] * 2), {"is_batch": True}), ([PICTURE, PICTURE], {})):
+        with pytest.raises(InvalidInputError, match="one image, not 2"):
+            iio.imwrite(path, several, **options)
+    iio.imwrite(path, [PICTURE])
+    assert iio.imread(path, index=...).shape == iio.improps(path, index=...).shape == (1, *PICTURE.shape)
+    for ask in (iio.imread, iio.improps, iio.immeta):
+        with pytest.raises(IndexError, match="index 1"):
+            ask(path, index=np.int64(1))
+
+
+def test_frames_are_not_lost_silently(tmp_path: Path) -> None:
+    picture, stream = Image.fromarray(PICTURE), io.BytesIO()
+    picture.save(stream, "TIFF", save_all=True, append_images=[picture.rotate(90)])
+    picture.save(tmp_path / "one.lci", save_all=True)
+    with Image.open(stream) as frames:
+        with pytest.warns(MetadataLostWarning, match="one of 2 frames"):
+            frames.save(tmp_path / "x.lci")
+        for image, others in ((frames, []), (picture, [picture])):
+            with pytest.raises(InvalidInputError, match="one picture, not 2 frames"):
+                image.save(tmp_path / "y.lci", save_all=True, append_images=others)
+    with pytest.raises(InvalidInputError, match="no pixels"):
+        Image.new("RGB", (0, 5)).save(tmp_path / "y.lci")
+    assert not (tmp_path / "y.lci").exists()

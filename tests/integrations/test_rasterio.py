@@ -360,3 +360,33 @@ def test_truth_values_are_resampled(tmp_path: Path, method: Resampling) -> None:
     with open_lci(tmp_path / "x.lci") as source:
         found = source.read(1, out_shape=(48, 48), resampling=method)
         assert (found.dtype, set(np.unique(found))) == (np.uint8, {0, 1})
+
+
+@pytest.mark.parametrize("beside", [{}, {"nodata": 0}, {"mask": np.ones((128, 128), bool)}])
+@pytest.mark.parametrize("rate", [{"max_error": 0}, {"quality": 60}])
+def test_gdal_masks_damaged_tiles(beside: dict[str, Any], rate: dict[str, float]) -> None:
+    """Also those of which only the end is damaged: the mask at their beginning is whole."""
+    place = {"transform": list(TRANSFORM)[:6], "crs": rasterio.crs.CRS.from_epsg(32633).to_wkt()}
+    values = chunk(2, 128, 128) + np.uint16(1)
+    data = bytearray(encode(values, planar=True, tile_size=64, metadata=place, **beside, **rate))
+    data[-20] ^= 255
+    with open_lci(bytes(data), errors="fill") as source:
+        found, whole = source.read(masked=True), source.dataset_mask()
+        with source.gdal() as raster:
+            np.testing.assert_array_equal(raster.read(masked=True).mask, found.mask)
+            np.testing.assert_array_equal(raster.dataset_mask(), whole)
+            assert [set(flags) for flags in raster.mask_flag_enums] == [set(flags) for flags in source.mask_flag_enums]
+            with WarpedVRT(raster, crs=raster.crs, add_alpha=source.nodata is None) as warped:
+                shown = warped.read_masks(1) if source.nodata == 0 else warped.read(3)
+                np.testing.assert_array_equal(shown == 0, found.mask[0])
+    damaged = np.zeros((128, 128), bool)
+    damaged[64:, 64:] = True
+    np.testing.assert_array_equal(found.mask, np.stack([damaged] * 2))
+    np.testing.assert_array_equal(whole == 0, damaged)
+
+
+@pytest.mark.parametrize("band", [4, 9, -1])
+@pytest.mark.parametrize("method", ["tags", "tag_namespaces", "overviews", "colormap"])
+def test_a_band_that_does_not_exist(pair: tuple[Path, Path], method: str, band: int) -> None:
+    with open_lci(pair[1]) as ours, pytest.raises(OutOfBoundsError, match="from 1 to 3; not"):
+        getattr(ours, method)(band)

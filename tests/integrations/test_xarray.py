@@ -440,3 +440,52 @@ def test_several_fill_values_are_refused(tmp_path: Path) -> None:
     array = xarray.DataArray(chunk(3, 20, 30), dims=("band", "y", "x"), attrs={"_FillValue": [0, 1]})
     with pytest.raises(InvalidInputError, match="_FillValue"):
         to_lci(array, tmp_path / "x.lci")
+
+
+@pytest.mark.parametrize(
+    ("dims", "shape", "attributes", "expected"),
+    [
+        (("a", "b", "band"), (30, 20, 3), {}, (2, 0, 1)),
+        (("a", "band", "b"), (30, 3, 20), {}, (1, 0, 2)),
+        (("X", "Y"), (30, 20), {}, (1, 0)),
+        (("easting", "t", "northing"), (30, 3, 20), {}, (1, 2, 0)),
+        (("u", "v", "w"), (30, 20, 3), {"u": "X", "v": "Y"}, (2, 1, 0)),
+        (("a", "b", "c"), (3, 30, 20), {}, (0, 1, 2)),
+        (("a", "b", "c"), (30, 20, 17), {}, (0, 1, 2)),
+        (("a", "b", "c"), (30, 20, 3), {}, None),
+    ],
+)
+def test_bands_are_not_taken_for_rows(
+    tmp_path: Path, dims: tuple[str, ...], shape: tuple[int, ...], attributes: dict[str, str], expected: Any
+) -> None:
+    values = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    coords = {dim: (dim, np.arange(shape[dims.index(dim)]), {"axis": axis}) for dim, axis in attributes.items()}
+    array = xarray.DataArray(values, dims=dims, coords=coords)
+    if expected is None:
+        with pytest.raises(InvalidInputError, match=r"which dimension of .*rename\(\{'a': 'y', 'b': 'x'\}\)"):
+            to_lci(array, tmp_path / "x.lci", max_error=0)
+        return
+    to_lci(array, tmp_path / "x.lci", max_error=0)
+    found = xarray.open_dataset(tmp_path / "x.lci")["band_data"].values
+    np.testing.assert_array_equal(found.squeeze(), values.transpose(expected))
+
+
+def test_decoders_without_a_meaning_and_unknown_options(scene: Path) -> None:
+    with xarray.open_dataset(scene, decode_coords="all", decode_times=False, decode_timedelta=True) as dataset:
+        assert dataset["band_data"].dims == ("band", "y", "x")
+    for option in ({"group": "data"}, {"mask": True}):
+        with pytest.raises(InvalidInputError, match=f"without the options {next(iter(option))}"):
+            xarray.open_dataset(scene, engine="lci", **option)
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_another_file_in_its_place_is_noticed(tmp_path: Path, sent: bool) -> None:
+    path = tmp_path / "x.lci"
+    to_lci(xarray.DataArray(np.zeros((2, 30, 40), np.uint8), dims=("band", "y", "x")), path, max_error=0)
+    with xarray.open_dataset(path) as dataset:
+        if sent:
+            dataset = pickle.loads(pickle.dumps(dataset))  # noqa: S301 - our own bytes
+        array = xarray.DataArray(np.ones((2, 30, 40), np.uint8), dims=("band", "y", "x"))
+        to_lci(array, path, max_error=0, overwrite=True)
+        with pytest.raises(FileError, match="another file has taken the place"):
+            dataset["band_data"].load()
