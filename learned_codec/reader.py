@@ -223,7 +223,9 @@ class Reader:
                 raise InvalidInputError("a scale and an out_shape can't be given together")
             factor = reducing_factor(pixels[2:], shape)
         row, column, height, width = wanted = windows.reduced(pixels, factor)
-        result = np.empty((len(chosen), height, width), self.dtype)
+        single = isinstance(bands, int | np.integer | str)
+        interleaved = self.container.header.layout == "HWC" and not (planar or single)
+        result = _planes(len(chosen), height, width, self.dtype, interleaved=interleaved)
         plane = None if self.plane is None else np.empty((height, width), self._plane_dtype)
         inside = windows.inside(pixels, (self.height, self.width))
         there = None if inside is None else windows.reduced(inside, factor)
@@ -236,7 +238,8 @@ class Reader:
                     slice(part.rows.start - row, part.rows.stop - row),
                     slice(part.columns.start - column, part.columns.stop - column),
                 )
-                result[:, place[0], place[1]] = part.values[chosen]
+                for found, band in zip(result, chosen, strict=True):  # numpy takes longer for all at once
+                    found[place] = part.values[band]
                 if plane is not None and part.plane is not None:
                     plane[place] = part.plane
                 top, left = (span.start for span in place)
@@ -256,7 +259,6 @@ class Reader:
                 for first, length, count in zip(pixels[:2], pixels[2:], shape, strict=True)
             )
             result = result[:, rows][:, :, columns]
-        single = isinstance(bands, int | np.integer | str)
         return result if planar and not single else self._in_layout(result, single=single)
 
     def __getitem__(self, key: Any) -> Any:
@@ -498,6 +500,13 @@ class Reader:
             return values
         turned: NDArray[Any] = values.transpose(1, 2, 0)
         return np.ascontiguousarray(turned) if type(turned) is np.ndarray else turned.copy()  # a masked array
+
+
+def _planes(bands: int, height: int, width: int, dtype: np.dtype[Any], *, interleaved: bool) -> NDArray[Any]:
+    """An empty (bands, height, width) array. If `interleaved`, memory has all bands of a pixel side by side."""
+    if not interleaved:
+        return np.empty((bands, height, width), dtype)
+    return np.empty((height, width, bands), dtype).transpose(2, 0, 1)
 
 
 def _opened_again(reopen: partial[Reader], identity: bytes) -> Reader:

@@ -26,6 +26,8 @@ STRIP = 2
 
 _COLOUR_AXES = np.array([[1, 1, 1], [1, 0, -1], [-0.5, 1, -0.5]])
 
+_BASIS = dct(BLOCK).astype(np.float32)
+
 
 def colour_axes(bands: int) -> NDArray[np.float64]:
     """(bands, bands) orthonormal rows.
@@ -93,16 +95,20 @@ class BlockTransform:
         for start, stop in _strips(height // BLOCK):
             # The boundaries above and below the strip are filtered with it.
             top, bottom = max(0, BLOCK * start - HALF), min(height, BLOCK * stop + HALF)
-            planes = _mixed(pixels[:, top:bottom] - np.float32(0.5), colour_axes(self.bands))
-            support = None if shape is None else shape.support[top:bottom]
+            planes, found = _on_axes(pixels[:, top:bottom]), latents[start:stop]
+            if shape is None or not shape.boundary[max(0, start - 1) : stop + 1].any():
+                above, below = BLOCK * start - top, bottom - BLOCK * stop
+                columns = _lapped_columns(self.pre_filter, planes, above, below)
+                self._along_rows(_filtered(columns, self.pre_filter, np.empty_like(columns)), found)
+                continue
+            support = shape.support[top:bottom]
             first = HALF if top == 0 else 0
             across = slice(first, first + (bottom - top - first) // BLOCK * BLOCK)
-            over_rows(planes[:, across], self.pre_filter, None if support is None else support[across])
+            over_rows(planes[:, across], self.pre_filter, support[across])
             own = slice(BLOCK * start - top, BLOCK * stop - top)
-            planes, found = planes[:, own], latents[start:stop]
-            over_columns(planes, self.pre_filter, None if support is None else support[own])
-            strip = None if shape is None else shape.strip(start, stop)
-            self._to_latents(planes if strip is None else strip.to_whole(planes), found)
+            planes, strip = planes[:, own], shape.strip(start, stop)
+            over_columns(planes, self.pre_filter, support[own])
+            self._along_rows(_columns(_BASIS, planes if strip is None else strip.to_whole(planes)), found)
             if strip is not None:
                 found[...] = _with_unit_norm(found, self.forward, strip)
         return latents
@@ -111,45 +117,77 @@ class BlockTransform:
         """(h, w, latents) -> (bands, 16h, 16w) pixels around zero. `scale` (latents,) multiplies the latents first."""
         height, width, _ = latents.shape
         planes = np.empty((self.bands, height * BLOCK, width * BLOCK), np.float32)
+        factors = self.inverse if scale is None else self.inverse * scale
+        # Rows of pixels whose columns are still coefficients: those of the block row above a strip, then the strip's.
+        waiting = np.empty((self.bands, (STRIP + 1) * BLOCK, width * BLOCK), np.float32)
+        above = False  # whether there are some above
+        unfiltered: set[int] = set()  # rows of blocks whose upper boundary is yet to be filtered
         for start, stop in _strips(height):
             here, found = latents[start:stop], planes[:, BLOCK * start : BLOCK * stop]
             strip = None if shape is None else shape.strip(start, stop)
-            if strip is None:
-                self._to_pixels(here, scale, found)
-            else:
+            if strip is not None:  # here, the order of filters matters
+                if above:
+                    _to_pixels(_BASIS.T[HALF:], waiting[:, :BLOCK], planes[:, BLOCK * start - HALF : BLOCK * start])
                 scaled = here if scale is None else here * scale
-                self._to_pixels(_with_unit_norm(scaled, self.inverse, strip), None, found)
+                rows = self._from_latents(_with_unit_norm(scaled, self.inverse, strip), self.inverse)
+                _to_colours(_columns(_BASIS.T, rows), found)
                 found[...] = strip.from_whole(found)
-            over_columns(found, self.post_filter, None if strip is None else strip.support)
-        for start, stop in _strips(height - 1):
-            across = slice(BLOCK * start + HALF, BLOCK * stop + HALF)
+                over_columns(found, self.post_filter, strip.support)
+                unfiltered.update(range(start, stop + 1))
+                above = False
+                continue
+            rows = waiting[:, BLOCK : BLOCK + found.shape[1]]
+            _filtered(self._from_latents(here, factors), self.post_filter, rows)
+            if not above:
+                _to_pixels(_BASIS.T[:HALF], rows[:, :BLOCK], found[:, :HALF])
+            for row in range(start if above else start + 1, stop):
+                top = BLOCK * (row - start)
+                lapped = planes[:, BLOCK * row - HALF : BLOCK * row + HALF]
+                _to_pixels(self._lapped, waiting[:, top : top + 2 * BLOCK], lapped)
+            waiting[:, :BLOCK] = rows[:, -BLOCK:]
+            above = True
+        if above:
+            _to_pixels(_BASIS.T[HALF:], waiting[:, :BLOCK], planes[:, -HALF:])
+        for row in unfiltered - {0, height}:
+            across = slice(BLOCK * row - HALF, BLOCK * row + HALF)
             over_rows(planes[:, across], self.post_filter, None if shape is None else shape.support[across])
         return planes
 
-    def _to_latents(self, planes: Array, latents: Array) -> None:
-        """The DCT of blocks, into (h, w, latents)."""
-        height, width, _ = latents.shape
-        basis = dct(BLOCK).astype(np.float32)
-        rows = _along_columns(basis, planes)
-        blocks = np.matmul(rows.reshape(self.bands, height * BLOCK, width, BLOCK), basis.T)
-        turned = blocks.reshape(self.bands, height, BLOCK, width, BLOCK).transpose(1, 3, 0, 2, 4)
-        np.take(turned.reshape(height, width, -1), self.components, axis=2, out=latents, mode="clip")
-        latents *= self.forward
+    def _along_rows(self, columns: Array, latents: Array) -> None:
+        """The DCT along rows of (bands, 16h, 16w) planes, whose columns are coefficients: into (h, w, latents)."""
+        height, width, count = latents.shape
+        blocks = np.empty((height, width, self.bands, BLOCK, BLOCK), np.float32)
+        turned = columns.reshape(self.bands, height, BLOCK, width, BLOCK).transpose(1, 0, 2, 3, 4)
+        np.matmul(turned, _BASIS.T, out=blocks.transpose(0, 2, 3, 1, 4))
+        np.take(blocks.reshape(height, width, count), self.components, axis=2, out=latents, mode="clip")
+        latents *= self._forward
 
-    def _to_pixels(self, latents: Array, scale: Array | None, planes: Array) -> None:
-        """The inverse of `_to_latents` with the axes of colour turned back, into planes."""
+    def _from_latents(self, latents: Array, factors: Array) -> Array:
+        """(h, w, latents) times factors, with their DCT along rows undone: (bands, 16h, 16w)."""
         height, width, _ = latents.shape
         blocks = latents.take(self._source, axis=2)
-        blocks *= (self.inverse if scale is None else self.inverse * scale)[self._source]
-        turned = blocks.reshape(height, width, self.bands, BLOCK, BLOCK).transpose(2, 0, 3, 1, 4)
-        basis = dct(BLOCK).astype(np.float32)
-        rows = np.matmul(turned.reshape(self.bands, height * BLOCK, width, BLOCK), basis)
-        planes[...] = _mixed(_along_columns(basis.T, rows.reshape(planes.shape)), colour_axes(self.bands).T)
+        blocks *= factors[self._source] * np.repeat(_lengths(self.bands), BLOCK**2)
+        turned = blocks.reshape(height, width, self.bands, BLOCK, BLOCK).transpose(0, 2, 3, 1, 4)
+        rows = np.empty((self.bands, height, BLOCK, width, BLOCK), np.float32)
+        np.matmul(turned, _BASIS, out=rows.transpose(1, 0, 2, 3, 4))
+        return rows.reshape(self.bands, height * BLOCK, width * BLOCK)
 
     @cached_property
     def _source(self) -> NDArray[np.intp]:
         """For each component its latent."""
         return np.argsort(self.components)
+
+    @cached_property
+    def _forward(self) -> Array:
+        """(latents,) what the analysis multiplies the components along the axes of `_on_axes` by."""
+        return self.forward * _lengths(self.bands)[self.components // BLOCK**2]
+
+    @cached_property
+    def _lapped(self) -> Array:
+        """(16, 32): from the coefficients of two blocks to the filtered pixels across the boundary between them."""
+        halves = np.zeros((BLOCK, 2 * BLOCK), np.float32)
+        halves[:HALF, :BLOCK], halves[HALF:, BLOCK:] = _BASIS.T[HALF:], _BASIS.T[:HALF]
+        return self.post_filter @ halves
 
 
 def _strips(height: int) -> Iterator[tuple[int, int]]:
@@ -158,28 +196,97 @@ def _strips(height: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + STRIP, height)
 
 
-def _along_columns(matrix: Array, planes: Array) -> Array:
+def _columns(matrix: Array, planes: Array) -> Array:
     """Multiply each 16 rows of (bands, 16h, W) planes by a (16, 16) matrix."""
     bands, height, width = planes.shape
     strips = planes.reshape(bands, -1, BLOCK, width)
-    result = np.empty_like(strips)
-    for left in range(0, width, PART):
+    return _product(matrix, strips).reshape(bands, height, width)
+
+
+def _lapped_columns(pre_filter: Array, planes: Array, above: int, below: int) -> Array:
+    """The lapped transform along columns of planes.
+
+    `above` and `below` are how many rows of other blocks there are: half a block each, or none at the image's border.
+    """
+    bands, height, width = planes.shape
+    found = np.empty((bands, height - above - below, width), np.float32)
+    for top in range(0, found.shape[1], BLOCK):
+        first, last = max(0, above + top - HALF), min(height, above + top + BLOCK + HALF)
+        filtered = np.zeros((BLOCK, last - first), np.float32)
+        if above + top:
+            filtered[:HALF, :BLOCK] = pre_filter[HALF:]
+        else:
+            filtered[:HALF, :HALF] = np.eye(HALF)
+        if last > above + top + BLOCK:
+            filtered[HALF:, -BLOCK:] = pre_filter[:HALF]
+        else:
+            filtered[HALF:, -HALF:] = np.eye(HALF)
+        _product(_BASIS @ filtered, planes[:, first:last], found[:, top : top + BLOCK])
+    return found
+
+
+def _filtered(rows: Array, matrix: Array, found: Array) -> Array:
+    """`over_columns` without a support, into another array, which is returned: numpy copies less."""
+    bands, height, width = rows.shape
+    for edge in (slice(0, HALF), slice(width - HALF, width)):
+        found[..., edge] = rows[..., edge]
+    blocks = bands, height, width // BLOCK - 1, BLOCK
+    inner = ..., slice(HALF, width - HALF)
+    np.matmul(rows[inner].reshape(blocks), matrix.T, out=found[inner].reshape(blocks))
+    return found
+
+
+def _to_pixels(matrix: Array, rows: Array, found: Array) -> None:
+    """Multiply the columns of rows by a matrix, and turn the result to colours."""
+    _to_colours(_product(matrix, rows), found)
+
+
+def _product(matrix: Array, rows: Array, found: Array | None = None) -> Array:
+    """The product with (…, n, W) rows. No product of a BLAS library has more than `PART` columns."""
+    if found is None:
+        found = np.empty((*rows.shape[:-2], len(matrix), rows.shape[-1]), np.float32)
+    for left in range(0, rows.shape[-1], PART):
         part = ..., slice(left, left + PART)
-        np.matmul(matrix, strips[part], out=result[part])
-    return result.reshape(bands, height, width)
+        np.matmul(matrix, rows[part], out=found[part])
+    return found
 
 
-def _mixed(planes: Array, axes: NDArray[np.float64]) -> Array:
-    """Planes turned to other axes of colour."""
-    if len(axes) == 1:
-        return planes
-    mixed = np.empty_like(planes)
-    for plane, weights in zip(mixed, axes.astype(np.float32), strict=True):
-        np.multiply(planes[0], weights[0], out=plane)
-        for other, weight in zip(planes[1:], weights[1:], strict=True):
-            if weight:
-                plane += other * weight
-    return mixed
+def _lengths(bands: int) -> Array:
+    """(bands,) 1 / the lengths of the axes of `_on_axes` and `_to_colours`."""
+    if bands != 3:
+        return np.ones(bands, np.float32)
+    lengths: Array = np.linalg.norm(_COLOUR_AXES, axis=1).astype(np.float32)
+    return np.reciprocal(lengths)
+
+
+def _on_axes(pixels: Array) -> Array:
+    """Pixels in [0, 1] -> around zero; three bands along `_COLOUR_AXES`, which need few operations."""
+    if len(pixels) != 3:
+        return pixels - np.float32(0.5)
+    planes = np.empty_like(pixels)
+    red, green, blue = pixels
+    grey, red_or_blue, greenness = planes
+    np.add(red, blue, out=grey)
+    np.multiply(grey, np.float32(-0.5), out=greenness)
+    greenness += green
+    np.subtract(red, blue, out=red_or_blue)
+    grey += green
+    grey -= np.float32(1.5)
+    return planes
+
+
+def _to_colours(values: Array, planes: Array) -> None:
+    """The inverse of `_on_axes` but for the axes' lengths: values along `_COLOUR_AXES` into planes."""
+    if len(values) != 3:
+        planes[...] = values
+        return
+    grey, red_or_blue, greenness = values
+    red, green, blue = planes
+    np.add(grey, greenness, out=green)
+    greenness *= np.float32(0.5)
+    np.subtract(grey, greenness, out=red)
+    np.subtract(red, red_or_blue, out=blue)
+    red += red_or_blue
 
 
 def _with_unit_norm(latents: Array, factors: Array, shape: Shape) -> Array:

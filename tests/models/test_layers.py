@@ -277,3 +277,25 @@ def test_shapes_are_those_of_the_codec() -> None:
     latents = rng.normal(size=(3, 4, 768)).astype(np.float32)
     found = transform.synthesise(torch.from_numpy(latents).permute(2, 0, 1)[None], shape)[0].numpy()
     np.testing.assert_allclose(found, transform.given().synthesise(latents, shape), atol=1e-4)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.data())
+def test_the_transform_is_that_of_training_wherever_pixels_are_missing(data: st.DataObject) -> None:
+    bands, height, width = (data.draw(st.sampled_from(n)) for n in ((1, 3), range(1, 10), range(1, 6)))
+    visible = np.ones((16 * height, 16 * width), bool)
+    edges = [sorted(data.draw(st.lists(st.integers(0, 16 * n), min_size=2, max_size=2))) for n in (height, width)]
+    visible[slice(*edges[0]), slice(*edges[1])] = False
+    shape = Shape.of(visible.reshape(height, 16, width, 16).transpose(0, 2, 1, 3))
+    trained = LappedTransform(bands)
+    rng = np.random.default_rng(height)
+    latents = rng.normal(size=(height, width, 256 * bands)).astype(np.float32)
+    expected = trained.synthesise(torch.from_numpy(latents).permute(2, 0, 1)[None], shape)[0].detach().numpy()
+    pixels = trained.given().synthesise(latents, shape)
+    np.testing.assert_allclose(pixels, expected, atol=1e-4)
+    seen = slice(None) if shape is None else shape.support
+    back = trained.given().synthesise(trained.given().analyse(pixels + 0.5, shape), shape)
+    np.testing.assert_allclose(back[:, seen], pixels[:, seen], atol=1e-4)
+    if shape is None:
+        analysed = trained.analyse(torch.from_numpy(pixels + 0.5)[None])[0].detach().permute(1, 2, 0)
+        np.testing.assert_allclose(trained.given().analyse(pixels + 0.5), analysed, atol=1e-4)
