@@ -45,6 +45,7 @@ from learned_codec.tiling.masking import MaskedSource
 from learned_codec.tiling.progress import Counter, Progress, Telling
 from learned_codec.tiling.sampling import lies_in_areas
 from learned_codec.tiling.sampling import samples as take_samples
+from learned_codec.values import hidden
 from learned_codec.values.arrays import BOUNDED_DTYPES, ArraySource
 from learned_codec.values.choose import Samples, choose, guess_unit
 from learned_codec.values.constants import Constant
@@ -367,9 +368,13 @@ def encode_source(
         optimiser = registry.optimiser(loaded, card, effort) if effort else None
         own = replace(header, weights_id=bytes.fromhex(card.weights_id))
         elsewhere = None if rows is None else rows.of_model(masked.over(), own, transform, card, device)
-        return ImageEncoder(
+        job = ImageEncoder(
             masked, own, transform, loaded, optimiser, counter, workers, strict=strict, elsewhere=elsewhere
-        ).run(*rate, metadata)
+        )
+        data = job.run(*rate, metadata)
+        if job.hidden.show_something and layout is None:  # who gives an array and a mask knows
+            warnings.warn(hidden.lost(source.plane), InputWarning, stacklevel=4)
+        return data
 
     with telling as tell:
         counter = Counter(tell)
@@ -416,9 +421,7 @@ def _encode_bounded(
     job = BoundedEncoder(masked, header, bounds, progress, workers, elsewhere=elsewhere)
     data = job.run(_metadata(source))
     if job.hides and layout is None:  # who gives an array and a mask knows
-        what = "pixels of opacity 0" if source.plane == "alpha" else "pixels that the mask hides"
-        text = f"{what} have values, which aren't kept: they come back as 0"
-        warnings.warn(text, InputWarning, stacklevel=4)
+        warnings.warn(hidden.lost(source.plane), InputWarning, stacklevel=4)
     found = 8 * len(data) / header.pixels
     if bpp is not None and found > bpp:
         raise RateError(

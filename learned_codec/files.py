@@ -26,7 +26,7 @@ from learned_codec.options import Errors, factor_of_scale, is_exact
 from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
 from learned_codec.raster.names import exists, fits
-from learned_codec.raster.neighbours import OVERLAYS, SIDECAR
+from learned_codec.raster.neighbours import SIDECAR, strangers
 from learned_codec.streams import PathOrFile, again_from, check_other, is_path, name_of, reading
 
 if TYPE_CHECKING:
@@ -311,18 +311,18 @@ def _beside(image: Path | None, format: str, metadata: dict[str, Any], *, overwr
     if image is None or (exists(image) and not image.is_file()):  # a file object, a device
         yield False
         return
-    content = None
-    if format in ("tif", "tiff"):
+    content, tiff = None, format in ("tif", "tiff")
+    if tiff:
         from learned_codec.raster.crs import sidecar
 
         content = sidecar(metadata)
     path = image.with_name(image.name + SIDECAR)
     needed = content is not None and fits(path)
-    for end in OVERLAYS if needed else (SIDECAR, *OVERLAYS):
-        if exists(other := image.with_name(image.name + end)):
-            lose(
-                f"{other} is there already: GIS software takes it for what belongs to {image.name}; is it still right?"
-            )
+    for other in strangers(image, tiff=tiff, placed=tiff and "transform" in metadata, sidecar=needed):
+        lose(
+            f"{other} is there already: GIS software takes it for what belongs to {image.name}; delete it if that "
+            "isn't right"
+        )
     if content is None or not needed:
         yield False
         return

@@ -9,6 +9,7 @@ import stat
 import tempfile
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -592,14 +593,38 @@ def test_two_crs_of_the_same_parameters_are_not_the_same() -> None:
     assert not same(None, other)
 
 
-@pytest.mark.parametrize("suffix", [".aux.xml", ".msk", ".ovr"])
-def test_what_lies_beside_a_file_that_is_replaced_is_told(tmp_path: Path, suffix: str) -> None:
-    """An old mask, say, would hide pixels of the new image."""
-    write(tmp_path / "a.tif", scene(1, "uint8")).close()
-    files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci")
-    (tmp_path / f"a.tif{suffix}").write_text("<PAMDataset><SRS>EPSG:3857</SRS></PAMDataset>")
-    with pytest.warns(MetadataLostWarning, match=f"a.tif{suffix} is there already"):
-        files.decode_file(tmp_path / "a.lci", tmp_path / "a.tif", overwrite=True)
+WORLD, MAPINFO = "1\n0\n0\n-1\n5\n5\n", 'Definition Table\nFile "a"\nType "RASTER"\n'
+PAM = "<PAMDataset><SRS>EPSG:3857</SRS></PAMDataset>"
+
+
+@pytest.mark.parametrize(
+    ("image", "other", "text", "placed", "told"),
+    [
+        *(("a.tif", f"a.tif{end}", PAM, placed, True) for end in (".aux.xml", ".msk", ".ovr") for placed in (0, 1)),
+        *(("a.tif", other, WORLD, placed, not placed) for other in ("a.tfw", "a.TFW", "a.wld") for placed in (0, 1)),
+        *(("a.tif", other, "LINE_OFF: 1", placed, True) for other in ("a_RPC.TXT", "a.RPB") for placed in (0, 1)),
+        ("a.tif", "a.tab", MAPINFO, False, True),
+        *(("a.png", other, WORLD, placed, True) for other in ("a.pgw", "a.PNGW", "a.wld") for placed in (0, 1)),
+        ("a.png", "a.png.aux.xml", PAM, False, True),
+        ("a.jpg", "a.jgw", WORLD, False, True),
+        ("a.jpg", "a.jpg.msk", PAM, False, True),
+        ("a.png", "a_RPC.TXT", "LINE_OFF: 1", False, False),  # GDAL reads it with TIFFs
+        ("a.png", "a.tfw", WORLD, False, False),
+    ],
+)
+def test_what_lies_beside_a_file_that_is_written_is_told(
+    tmp_path: Path, image: str, other: str, text: str, placed: bool, told: bool
+) -> None:
+    """An old mask, say, would hide pixels of the new image, and an old world file would move it."""
+    geotiffs.write(tmp_path / "b.tif", scene(1, "uint8"), **UTM if placed else {}).close()
+    files.encode_file(tmp_path / "b.tif", tmp_path / "b.lci")
+    (tmp_path / other).write_text(text)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        files.decode_file(tmp_path / "b.lci", tmp_path / image)
+    about = [warning for warning in found if f"{other} is there already" in str(warning.message)]
+    assert [warning.category for warning in about] == [MetadataLostWarning] * told
+    assert (tmp_path / other).read_text() == text
 
 
 def test_names_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
@@ -977,9 +1002,59 @@ def test_values_that_a_file_hides_are_told_where_nothing_may_be_lost(
     )
     with tells:
         learned_codec.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", max_error=0, tile_size=64, threads=jobs)
-    learned_codec.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", quality=60, overwrite=True)  # says nothing
+    # With loss, a background of one value isn't worth a warning.
+    learned_codec.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", quality=60, overwrite=True)
     data = np.where(seen, bands, 3 if values == "nodata" else 0)
     learned_codec.encode(data, planar=True, mask=seen, max_error=0)  # nor this: who gives the mask knows
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    how=st.sampled_from(["mask", "alpha", "pillow"]),
+    shown=st.sampled_from(["nothing", "measured", "edges"]),
+    rate=st.sampled_from([{"quality": 20}, {"bpp": 2}, {"psnr": 30}]),
+    tile=st.sampled_from([64, 1024]),
+)
+def test_hidden_values_are_told_where_they_show_something(how: str, shown: str, rate: Any, tile: int) -> None:
+    """A cloud mask hides measured values. White or black behind a cut-out isn't told, nor colours along its edge."""
+    seen = np.tile(np.arange(110) >= 40, (90, 1))
+    bands = np.where(seen, scene(3, "uint8"), 255)
+    if shown != "nothing":
+        start = 0 if shown == "measured" else 37
+        bands[:, :, start:40] = np.random.default_rng(0).integers(0, 256, (3, 90, 40 - start))
+    bands = bands.astype(np.uint8)
+    tells = (
+        pytest.warns(InputWarning, match=r"have values, which aren't kept.*as two files")
+        if shown == "measured"
+        else warnings.catch_warnings()
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path, coded = Path(folder, "a.tif"), Path(folder, "a.lci")
+        picture = np.dstack([*bands, 255 * seen.astype(np.uint8)])
+        if how == "mask":
+            with write(path, bands) as raster:
+                raster.write_mask(seen)
+        elif how == "alpha":
+            path = Path(folder, "a.png")
+            Image.fromarray(picture).save(path)
+        with tells as told:
+            if how == "pillow":
+                learned_codec.encode(Image.fromarray(picture), **rate, tile_size=tile)
+            else:
+                files.encode_file(path, coded, **rate, tile_size=tile)
+        assert told is None or len(told) == 1
+
+
+def test_hidden_values_are_told_once_whoever_encodes_them(tmp_path: Path) -> None:
+    with write(tmp_path / "a.tif", scene(3, "uint16", 200, 130)) as raster:
+        raster.write_mask(np.indices((200, 130)).sum(0) % 90 < 50)
+    for options in ({}, {"effort": 1}, {"max_error": 0}):
+        with pytest.warns(InputWarning, match="that the mask hides have values") as told:
+            files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", tile_size=64, overwrite=True, **options)
+        assert len(told) == 1
+    with ThreadPoolExecutor(2) as executor, pytest.warns(InputWarning, match="the mask hides have values") as told:
+        files.encode_file(tmp_path / "a.tif", tmp_path / "b.lci", tile_size=64, quality=60, executor=executor)
+    assert len(told) == 1
 
 
 def test_booleans_go_to_files_that_keep_them(tmp_path: Path) -> None:

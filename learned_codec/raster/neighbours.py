@@ -14,13 +14,36 @@ OVERLAYS = (".msk", ".ovr")
 """The suffixes of files that GDAL takes for the mask and the overviews of the image of the same name."""
 
 
+SENSORS = ("_RPC.TXT", "_rpc.txt", ".RPB", ".rpb")
+"""How the names of files end that GDAL takes for the sensor model (RPCs) of the TIFF with the same stem."""
+
+
+def worlds(path: Path) -> list[Path]:
+    """The files beside an image that may hold its georeference, by their names."""
+    extension = path.suffix.lower().lstrip(".")
+    endings = sorted({extension + "w", extension[:1] + extension[-1:] + "w", "wld", "tab", "aux"})
+    found = (path.with_suffix(f".{world}") for name in endings for world in (name, name.upper()))
+    return [world for world in found if exists(world)] if path.stem else []
+
+
 def may_place(path: Path) -> bool:
     """Whether a file beside this one may hold a georeference, a nodata value or a mask, by its name."""
-    extension = path.suffix.lower().lstrip(".")
-    worlds = {extension + "w", extension[:1] + extension[-1:] + "w", "wld", "tab", "aux"}
-    beside = {path.with_suffix(f".{world}") for name in worlds for world in (name, name.upper())}
-    beside |= {path.with_name(path.name + end) for end in (SIDECAR, ".msk")}
-    return any(map(exists, beside))
+    return bool(worlds(path)) or any(exists(path.with_name(path.name + end)) for end in (SIDECAR, ".msk"))
+
+
+def strangers(path: Path, *, tiff: bool, placed: bool, sidecar: bool) -> list[Path]:
+    """The files beside an image that is to be written which GDAL will read together with it.
+
+    Args:
+        path: of the image.
+        tiff: whether it will be a TIFF.
+        placed: whether it will have a transform of its own.
+        sidecar: whether GDAL's file beside it will be written, too.
+    """
+    names = [path.name + end for end in (*(() if sidecar else (SIDECAR,)), *OVERLAYS)]
+    names += [path.stem + end for end in SENSORS] if tiff else []
+    found = [path.with_name(name) for name in names]
+    return [*(other for other in found if exists(other)), *(() if placed else worlds(path))]
 
 
 def place(path: Path) -> bool:

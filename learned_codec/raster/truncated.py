@@ -1,6 +1,7 @@
-"""Files that end too early, in formats of which GDAL reads the missing bytes as zeros, without an error.
+"""Files that end too early, in formats of which GDAL reads what is missing as zeros, or not at all, without an error.
 
-They are netCDF (the classic one), PCIDSK and ENVI. Of other formats, GDAL tells that bytes are missing.
+They are netCDF (the classic one), PCIDSK, ENVI, and HFA (Erdas Imagine), of which GDAL leaves out the georeference or,
+in large ones, reads zeros. Of other formats, GDAL tells that bytes are missing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from .gdal import quiet
 from .names import exists
 
 _PCIDSK, _BLOCK = b"PCIDSK  ", 512
+_HFA, _HFA_NODE = b"EHFA_HEADER_TAG\0", 128  # the bytes of a node of its tree
+_HFA_PIXELS = b"ERDAS_IMG_EXTERNAL_RASTER\0"  # begins a file of its own, .ige, beside a large .img
 _NETCDF = (b"CDF\1", b"CDF\2", b"CDF\5")
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
 """The bytes of a number of each type of netCDF."""
@@ -50,6 +53,10 @@ def bytes_needed(path: Path) -> int:
                 return _NetCdf(stream).end()
             except (struct.error, KeyError, IndexError):  # GDAL names what is wrong with such a header
                 return 0
+        if head.startswith(_HFA):
+            return _hfa(stream, path.stat().st_size)
+        if head.startswith(_HFA_PIXELS):
+            return _hfa_pixels(stream, path.with_suffix(".img"))
     if head.startswith(_PCIDSK):
         blocks = head[16:32].strip()
         return int(blocks) * _BLOCK if blocks.isdigit() else 0
@@ -69,6 +76,50 @@ def _envi(path: Path) -> int:
             return needed
     except (RasterioError, TypeError, ValueError):  # a header of another format, odd numbers
         return 0
+
+
+def _hfa(stream: BinaryIO, size: int) -> int:
+    """How many bytes the tree of an HFA file takes, as far as it can be read."""
+
+    def numbers(at: int, kinds: str) -> tuple[int, ...]:
+        stream.seek(at)
+        return struct.unpack(kinds, stream.read(struct.calcsize(kinds)))
+
+    needed = size
+    try:
+        (header,) = numbers(len(_HFA), "<I")
+        _, _, root, _, dictionary = numbers(header, "<3IHI")
+        stream.seek(dictionary)
+        if b"\0" not in stream.read(2**20):  # it ends the dictionary
+            return size + 1
+        waiting, seen = [root], {0}
+        while waiting:
+            if (at := waiting.pop()) in seen:
+                continue
+            seen.add(at)
+            needed = max(needed, at + _HFA_NODE)
+            following, _, _, child, data, length = numbers(at, "<6I")
+            needed = max(needed, data + length)
+            waiting += [following, child]
+    except struct.error:  # beyond the end
+        needed = max(needed, size + 1)
+    return needed
+
+
+def _hfa_pixels(stream: BinaryIO, image: Path) -> int:
+    """How many bytes the pixels of an HFA file take that lie in a file beside it."""
+    try:
+        with quiet(), rasterio.open(image) as raster:
+            bits = int(raster.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 8 * np.dtype(raster.dtypes[0]).itemsize))
+        stream.seek(len(_HFA_PIXELS) + 1)
+        layers, width, height, columns, rows = struct.unpack("<5I", stream.read(20))
+        across, down = -(-width // columns), -(-height // rows)
+    except (RasterioError, TypeError, ValueError, struct.error, ZeroDivisionError):
+        return 0
+    flags = 20 + -(-across // 8) * down  # which blocks are there
+    pixels = across * down * columns * rows * bits // 8
+    needed: int = stream.tell() + 2 + layers * (flags + pixels)
+    return needed
 
 
 class _NetCdf:

@@ -21,6 +21,7 @@ from learned_codec.errors import DistortionWarning, RateError, RateWarning
 from learned_codec.models.config import BLOCK, PASSES, step_of_quality, top_step
 from learned_codec.models.device import trim
 from learned_codec.models.shape_adaptive import Shape
+from learned_codec.values.hidden import Hidden
 from learned_codec.values.mask import VALID, Side
 from learned_codec.values.ranges import Extremes
 from learned_codec.values.transform import ValueTransform
@@ -90,9 +91,11 @@ class CodedTile:
     crops: list[tuple[Area, Decoded]]
 
 
-Elsewhere = Callable[[int], Iterator[tuple[list[CodedTile], Extremes]]]
-"""Encodes all rows of tiles at a quality step, in other processes: yields the tiles of each row, and the extremes of
-their values."""
+CodedRow = tuple[list[CodedTile], Extremes, Hidden]
+"""The tiles of a row, the extremes of their values, and their hidden pixels."""
+
+Elsewhere = Callable[[int], Iterator[CodedRow]]
+"""Encodes all rows of tiles at a quality step, in other processes."""
 
 Offer = tuple[float, bytes]
 """The value of a file for a goal (see `Goal`), and the file."""
@@ -110,6 +113,9 @@ class ImageEncoder:
     `header` is complete except for the quality step, the bounds and the adaptation. `optimiser` optimises the latents;
     with None, there is no adaptation to the image either. `counter` may have counted the work of another model that
     fell short. With `elsewhere`, other processes encode the rows of tiles, at a `quality` alone.
+
+    Attributes:
+        hidden: the hidden pixels that `run` has left out.
     """
 
     def __init__(
@@ -132,6 +138,7 @@ class ImageEncoder:
         self.proof = Proof(source, header)
         self._verdicts: dict[bytes, Callable[[], Verdict]] = {}  # by the files written so far
         self.extremes = Extremes(header.bands, transform.dtype)  # of the values analysed so far
+        self.hidden = Hidden()
         self.distortion_weight = 1.0 if transform.unit is None else SPECKLE_DISTORTION_WEIGHT
 
     def run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
@@ -169,11 +176,11 @@ class ImageEncoder:
 
     # -- analysis -----------------------------------------------------------------------------------------------------
 
-    def row(self, number: int, step: int) -> tuple[list[CodedTile], Extremes]:
-        """A row of tiles, coded, and the extremes of all values that this object has analysed so far."""
+    def row(self, number: int, step: int) -> CodedRow:
+        """A row of tiles, coded, and the extremes and hidden pixels of all that this object has analysed so far."""
         with Workers(self.threads) as self._workers:
             first = number * self.header.tile_grid[1]
-            return list(self._coded_tiles(step, self._tiles(step, number), [], first=first)), self.extremes
+            return list(self._coded_tiles(step, self._tiles(step, number), [], first=first)), self.extremes, self.hidden
 
     def _tiles(self, step: int | None = None, row: int | None = None) -> Iterator[Tile]:
         """Every tile, analysed, in the order of tiles; with `step`, its latents are optimised for that quality step.
@@ -193,6 +200,7 @@ class ImageEncoder:
         read = self.source.read(*outer)
         values, side, valid = read.values, read.side, read.valid
         self.extremes.add(values.astype(self.transform.dtype, copy=False), valid)
+        self.hidden.add(values, side)
         visible = visible_blocks(valid, *values.shape[1:])
         shape = Shape.of(visible)
         planes: Sequence[NDArray[np.float32]] = ()
@@ -305,10 +313,11 @@ class ImageEncoder:
                 keep(seen)
             yield CodedTile(tile.side, payload, len(decoded), self.proof.crops(index, seen))
 
-    def _gathered(self, rows: Iterable[tuple[list[CodedTile], Extremes]]) -> Iterator[CodedTile]:
+    def _gathered(self, rows: Iterable[CodedRow]) -> Iterator[CodedTile]:
         """The tiles of rows that other processes encoded."""
-        for tiles, extremes in rows:
+        for tiles, extremes, hidden in rows:
             self.extremes.join(extremes)
+            self.hidden.join(hidden)
             yield from tiles
 
     def _joined(self, step: int, tiles: Iterable[CodedTile], moments: list[Moments]) -> EncodedFile:

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from learned_codec.bitstream import Header
 from learned_codec.errors import ProcessLostError, UnknownModelError
 from learned_codec.models import registry
-from learned_codec.values.ranges import Extremes
 from learned_codec.values.sources import PixelSource
 from learned_codec.values.transform import ValueTransform
 
 from .bounded import BoundedElsewhere, BoundedEncoder, BoundedTile
-from .encoder import CodedTile, Elsewhere, ImageEncoder
+from .encoder import CodedRow, Elsewhere, ImageEncoder
 from .masking import MaskedSource
 from .progress import Counter
 
@@ -90,7 +89,7 @@ class _ModelRow:
     card: ModelCard
     device: str
 
-    def __call__(self, number: int, step: int) -> tuple[list[CodedTile], Extremes]:
+    def __call__(self, number: int, step: int) -> CodedRow:
         try:  # by its id, as the package may lie elsewhere on another machine
             card = registry.by_id(self.header.weights_id)
         except UnknownModelError:

@@ -39,6 +39,8 @@ FORMATS: list[tuple[str, str, dict[str, Any], int]] = [
     ("LAN", "lan", {}, 1),
     ("PNM", "pgm", {}, 1),
     ("PAux", "raw", {}, 1),
+    ("HFA", "img", {"STATISTICS": "YES"}, 3),
+    ("HFA", "img", {"COMPRESSED": "YES"}, 1),
 ]
 
 
@@ -64,6 +66,41 @@ def test_what_ends_too_early_is_refused(kind: Any, share: float, through_vrt: bo
         data = path.read_bytes()
         path.write_bytes(data[: max(1, int(len(data) * share))])
         with pytest.raises(InvalidInputError), open_source(source) as opened:
+            whole(opened)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.floats(0.5, 1), st.booleans())
+def test_an_imagine_file_without_its_end_is_refused(share: float, compressed: bool) -> None:
+    """GDAL read the pixels, but no georeference and no statistics."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.img")
+        with geotiffs.write(Path(folder, "original.tif"), VALUES, **geotiffs.UTM) as raster:
+            raster.update_tags(MISSION="one")
+        options = {"COMPRESSED": "YES"} if compressed else {"STATISTICS": "YES"}
+        rasterio.shutil.copy(Path(folder, "original.tif"), path, driver="HFA", **options)
+        data = path.read_bytes()
+        assert truncated.bytes_needed(path) <= len(data)
+        path.write_bytes(data[: min(len(data) - 200, int(len(data) * share))])
+        with pytest.raises(InvalidInputError), open_source(path) as opened:
+            whole(opened)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.floats(0.01, 1), st.sampled_from([1, 3]), st.sampled_from(["uint8", "int16"]))
+def test_pixels_beside_an_imagine_file_that_end_too_early(share: float, bands: int, dtype: str) -> None:
+    """Of files above 2 GiB, the pixels lie in a file of their own. GDAL reads zeros for those that are missing."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, values = Path(folder, "a.img"), np.repeat(VALUES[:bands].astype(dtype), 20, 2)
+        geotiffs.write(Path(folder, "original.tif"), values, **geotiffs.UTM).close()
+        rasterio.shutil.copy(Path(folder, "original.tif"), path, driver="HFA", USE_SPILL="YES")
+        pixels = path.with_suffix(".ige")
+        data = pixels.read_bytes()
+        assert truncated.bytes_needed(pixels) == len(data)
+        with open_source(path) as opened:
+            np.testing.assert_array_equal(whole(opened), values)
+        pixels.write_bytes(data[: min(len(data) - 1, int(len(data) * share))])
+        with pytest.raises(InvalidInputError), open_source(path) as opened:
             whole(opened)
 
 
