@@ -41,6 +41,7 @@ from learned_codec.models.registry import ModelCard, ModelName, list_models, reg
 from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
 from learned_codec.tiling.borders import border_constants, border_of
+from learned_codec.tiling.exact_bands import exact_bands
 from learned_codec.tiling.masking import MaskedSource
 from learned_codec.tiling.progress import Counter, Progress, Telling
 from learned_codec.tiling.sampling import lies_in_areas
@@ -48,7 +49,7 @@ from learned_codec.tiling.sampling import samples as take_samples
 from learned_codec.values import hidden
 from learned_codec.values.arrays import BOUNDED_DTYPES, ArraySource
 from learned_codec.values.choose import Samples, choose, guess_unit
-from learned_codec.values.constants import Constant
+from learned_codec.values.constants import Constant, ExactBand
 from learned_codec.values.decibels import PER_DECADE
 from learned_codec.values.mask import MaskSpec, holds
 from learned_codec.values.sources import PixelSource, Unit
@@ -351,8 +352,13 @@ def encode_source(
     def run(card: ModelCard, *, strict: bool) -> bytes:
         masked, samples = whole, Samples(np.empty((source.bands, 0), dtype))
         chosen = not plain or source.bands not in (1, card.bands)  # else there is nothing to choose
-        if chosen:
+        if chosen or source.bands == 1:
             samples = take_samples(masked)
+            exact = _exact_bands(masked, samples, rate)
+            if exact:
+                masked = masked.keeping(exact=exact)
+                samples = take_samples(masked)
+        if chosen:
             masked = masked.keeping(_voids(masked, samples, range(source.bands)))
         masked = masked.keeping(border_constants(masked, samples.widths() if chosen else np.full(source.bands, 255.0)))
         if chosen and masked.constants:
@@ -613,6 +619,19 @@ def _voids(source: MaskedSource, samples: Samples, bands: Iterable[int]) -> list
                     InputWarning,
                     stacklevel=5,
                 )
+    return found
+
+
+def _exact_bands(source: MaskedSource, samples: Samples, rate: tuple[str, float]) -> list[ExactBand]:
+    """The bands of classes and the like, which are kept exactly; with a warning if the `bpp` is too low for that."""
+    found, left = exact_bands(source, samples, rate[1] / 2 if rate[0] == "bpp" else None)
+    if left:
+        warnings.warn(
+            f"band {left[0] + 1} has few values, as classes have, and {rate[1]:g} bpp isn't enough to keep them "
+            "exactly: they change; a quality, or a higher bpp, keeps them",
+            InputWarning,
+            stacklevel=5,
+        )
     return found
 
 

@@ -6,19 +6,16 @@ as in noise.
 
 from __future__ import annotations
 
-import lzma
 import zlib
 
 import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.errors import CorruptDataError
+from learned_codec.packing import packed, unpacked
 
 AS_IT_IS, LEFT, ABOVE, BITS = range(4)
 """What is packed for a pixel: its number, or the difference from the one on its left or above it. BITS isn't packed."""
-
-DICTIONARY = 2**22
-"""Bytes of LZMA's dictionary, as in the format."""
 
 SAMPLE = 2**15
 """How many numbers go through a fast compressor, zlib, to estimate what LZMA would reach."""
@@ -37,11 +34,6 @@ NOISE = 0.97
 """LZMA is tried only where it may take less than this share of the plain bits."""
 
 
-def _filters() -> list[dict[str, int]]:
-    chain = {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": DICTIONARY, "lc": 0, "pb": 0, "nice_len": 273}
-    return [chain]
-
-
 def compress(numbers: NDArray[np.int64], count: int, most: int, even: bool) -> bytes | None:
     """(h, w) numbers below `count`; None where that would hardly take less than `most` bytes.
 
@@ -57,8 +49,7 @@ def compress(numbers: NDArray[np.int64], count: int, most: int, even: bool) -> b
     if sizes[AS_IT_IS] <= BETTER * promised or min(sizes) <= (BETTER_IF_EVEN * promised + least if even else promised):
         found = min(
             (
-                bytes([kind])
-                + lzma.compress(_bytes(_form(numbers, kind, width), width), lzma.FORMAT_RAW, filters=_filters())
+                bytes([kind]) + packed(_bytes(_form(numbers, kind, width), width))
                 for kind, size in enumerate(sizes)
                 if size <= BETTER_IF_EVEN * min(sizes) + least
             ),
@@ -83,13 +74,7 @@ def decompress(data: bytes, shape: tuple[int, int], count: int) -> NDArray[np.in
 def _unpacked(data: bytes, shape: tuple[int, int], count: int) -> NDArray[np.int64]:
     width = _width(count)
     size = shape[0] * shape[1] * width
-    try:
-        unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_filters())
-        found = unpacker.decompress(data[1:], size + 1)
-    except lzma.LZMAError as error:
-        raise CorruptDataError(f"a listed plane can't be unpacked: {error}") from error
-    if len(found) != size or not unpacker.eof or unpacker.unused_data:
-        raise CorruptDataError("a listed plane doesn't have as many numbers as the tile")
+    found = unpacked(data[1:], size)
     plane = np.zeros(shape, np.int64)
     for part in np.frombuffer(found, np.uint8).reshape(width, *shape):
         plane = plane << 8 | part

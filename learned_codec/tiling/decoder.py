@@ -17,7 +17,7 @@ from learned_codec.models.config import BLOCK, HALO, MEANS, ModelConfig, layers_
 from learned_codec.models.device import trim
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
-from learned_codec.values.reduce import cells, picked, reduced, reduced_side
+from learned_codec.values.reduce import cells, picked, reduced_side, reduced_values
 from learned_codec.values.sources import Plane
 from learned_codec.values.transform import ValueTransform
 
@@ -162,11 +162,16 @@ class TileDecoder:
                 continue
             side = side.crop(slice(top - box.row, bottom - box.row), slice(left - box.col, right - box.col))
             if factor > 1:
+                constant = None
                 if self.mask_spec is not None:  # constants are values like others
                     self.mask_spec.restore(values[:, *here], side)
-                    side = self.mask_spec.with_fills_alone(side)
-                reduce = picked if of_classes(self.container.metadata) else reduced
-                found[:, *there] = reduce(values[:, *here], MaskSpec.valid(side, len(values)), factor)
+                    constant, side = self.mask_spec.constant(side), self.mask_spec.with_fills_alone(side)
+                valid = MaskSpec.valid(side, len(values))
+                found[:, *there] = (
+                    picked(values[:, *here], valid, factor)
+                    if of_classes(self.container.metadata)
+                    else reduced_values(values[:, *here], valid, constant, factor)
+                )
                 side = reduced_side(side, None if self.mask_spec is None else self.mask_spec.plane, factor)
             if self.mask_spec is not None:
                 self.mask_spec.restore(found[:, *there], side)

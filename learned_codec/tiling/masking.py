@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.values.constants import MARGIN, Border, Constant
+from learned_codec.values.constants import MARGIN, Border, Constant, ExactBand
 from learned_codec.values.mask import VALID, MaskSpec, Side
 from learned_codec.values.sources import PixelSource, Plane
 
@@ -42,24 +42,32 @@ class MaskedSource:
         source: PixelSource,
         mask_spec: MaskSpec | None = None,
         constants: Sequence[Constant] = (),
+        exact: Sequence[ExactBand] = (),
         *,
         border: Border | None = None,
     ) -> None:
         """With a `border`, the first fill counts only there."""
         self.source, self.height, self.width, self.bands = source, source.height, source.width, source.bands
-        self.dtype, self.constants, self._border = source.dtype, tuple(constants), border
-        found = sorted({float(value) for constant in constants for value in constant.values[constant.bands]})
+        self.dtype, self.constants, self.exact, self._border = source.dtype, tuple(constants), tuple(exact), border
+        kept = [constant.values[constant.bands] for constant in constants] + [band.values for band in exact]
+        found = sorted({float(value) for values in kept for value in values})
         self.mask_spec = replace(mask_spec or MaskSpec(()), constants=tuple(found)) if found else mask_spec
         self._margin = MARGIN if border or any(constant.border for constant in constants) else 0
 
-    def keeping(self, constants: Sequence[Constant]) -> MaskedSource:
-        """The source with further constants."""
-        constants = *self.constants, *constants
-        return MaskedSource(self.source, self.mask_spec, constants, border=self._border)
+    def keeping(self, constants: Sequence[Constant] = (), exact: Sequence[ExactBand] = ()) -> MaskedSource:
+        """The source with further constants and exact bands."""
+        every = (*self.constants, *constants), (*self.exact, *exact)
+        return MaskedSource(self.source, self.mask_spec, *every, border=self._border)
 
     def over(self) -> Callable[[PixelSource], MaskedSource]:
         """A function that puts the same masks over a source of the same pixels, also in another process."""
-        return partial(MaskedSource, mask_spec=self.mask_spec, constants=self.constants, border=self._border)
+        return partial(
+            MaskedSource,
+            mask_spec=self.mask_spec,
+            constants=self.constants,
+            exact=self.exact,
+            border=self._border,
+        )
 
     def read(self, rows: slice, columns: slice) -> Part:
         """The part of the image in `rows` and `columns`, which have a start and a stop."""
@@ -67,7 +75,7 @@ class MaskedSource:
             return Part(self.source.read(rows, columns), Side(None, None), None)
         wide = self._widened(rows, self.height), self._widened(columns, self.width)
         around, plane = self.source.read(*wide), self.source.read_plane(*wide) if self.source.plane else None
-        if not self._margin and not self.constants:
+        if not self._margin and not self.constants and not self.exact:
             values, side = around, self.mask_spec.classify(around, plane)
         else:
             inner = tuple(
@@ -97,4 +105,8 @@ class MaskedSource:
             places = constant.places(values, seen, corner, ends) & seen & (classes == VALID)
             for band in np.flatnonzero(constant.bands & places.any((1, 2))).tolist():
                 classes[band][places[band]] = self.mask_spec.values.index(float(constant.values[band]))
+        for exact in self.exact:
+            own = np.array([self.mask_spec.values.index(float(value)) for value in exact.values], np.uint8)
+            rest = seen[exact.band] & (classes[exact.band] == VALID)
+            classes[exact.band][rest] = own[np.searchsorted(exact.values, values[exact.band][rest])]
         return classes

@@ -149,7 +149,8 @@ def _with_matrix(
     found = covariance(units, valid)
     rows = spectral_klt(found)
     # If bands miss values at different pixels, no component is negligible for certain.
-    matrix = coefficients(rows, found, pixels, drop=valid is None)
+    drop = valid is None or bool((valid.any(1) == valid.all(1)).all())
+    matrix = coefficients(rows, found, pixels, drop=drop)
     # A component that is left out, here or in a tile, decodes as 0.5. So 0.5 should be its mean.
     means = np.array([values.mean() - 0.5 if values.size else 0 for values in Samples(units, valid).bands()])
     moved = np.clip(offsets + scales * (rows[1:].T @ (rows[1:] @ means)), -LARGEST, LARGEST).astype(np.float32)

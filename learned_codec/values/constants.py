@@ -1,4 +1,4 @@
-"""Areas of one exact value: the black frame of a photograph, the collar of a scene, undeclared voids."""
+"""Values that are kept exactly: areas of one value, such as a photograph's black frame, and bands of classes."""
 
 from __future__ import annotations
 
@@ -110,6 +110,19 @@ class Constant:
                 equal &= self.border.places(self.fits(values, valid), corner, ends)
             found[self.bands] = equal
         return found
+
+
+@dataclass(frozen=True)
+class ExactBand:
+    """A band of few values, such as classes, of which all are kept exactly.
+
+    Attributes:
+        band: its number, from 0.
+        values: (n,) all its values, rising, in the image's dtype.
+    """
+
+    band: int
+    values: NDArray[Any]
 
 
 def areas_of(equal: NDArray[np.bool_], ends: Ends, near: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:

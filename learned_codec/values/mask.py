@@ -103,11 +103,18 @@ class MaskSpec:
             return side
         return Side.of(np.where(side.classes < len(self.fills), side.classes, np.uint8(VALID)), side.plane)
 
+    def constant(self, side: Side) -> NDArray[np.bool_] | None:
+        """(1 or bands, h, w): which values are constants, also hidden ones. None: none."""
+        if side.classes is None or not self.constants:
+            return None
+        found: NDArray[np.bool_] = (side.classes >= len(self.fills)) & (side.classes != VALID)
+        return found
+
     def kept(self, side: Side, bands: int) -> int:
         """How many visible values are constants."""
-        if side.classes is None or not self.constants:
+        constant = self.constant(side)
+        if constant is None:
             return 0
-        constant = (side.classes >= len(self.fills)) & (side.classes != VALID)
         if side.plane is not None:
             constant &= side.plane > 0
         return int(constant.sum()) * (bands // len(constant))

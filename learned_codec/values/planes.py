@@ -1,7 +1,8 @@
 """Lossless coding of planes of bytes: masks, alpha channels and classes.
 
 A plane of two levels is coded as areas whose edges move little from row to row, plus single pixels. A plane of a few
-levels is coded as several of two. A plane of many is coded by differences between neighbours, as it is usually smooth.
+levels is coded as several of two, or as its patterns repeat. A plane of many is coded by differences between
+neighbours, as it is usually smooth.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from numpy.typing import NDArray
 
 from learned_codec.bitstream import varint
 from learned_codec.errors import CorruptDataError, TruncatedError
+from learned_codec.packing import packed, unpacked
 
-_CONSTANT, _BILEVEL, _LEVELS, _REGIONS, _LAYERS = range(5)
+_CONSTANT, _BILEVEL, _LEVELS, _REGIONS, _LAYERS, _LISTED = range(6)
 """Kinds of coded planes, the first byte (docs/format.md)."""
 
 MOST_LAYERS = 4
 """A plane of at most this many levels and one more can be coded as layers of two levels."""
+
+MOST_LISTED = 64
+"""A plane of more levels isn't listed: LZMA is slow, and hardly better where levels change smoothly."""
 
 MAX_EDGES = 16
 """With more edges per row than this, on average, a list of edges takes more bytes than a bitmap."""
@@ -36,6 +41,8 @@ def pack_plane(plane: NDArray[np.uint8]) -> bytes:
         return _packed_bits(plane == levels[1], *levels)
     left = np.diff(plane, axis=1, prepend=np.uint8(0)).tobytes()
     found = [bytes([_LEVELS]) + _counted(zlib.compress(left, 9))]
+    if len(levels) <= MOST_LISTED:
+        found.append(bytes([_LISTED]) + _counted(packed(plane.tobytes())))
     if len(levels) <= MOST_LAYERS + 1:
         usual = sorted(levels, key=lambda level: -counts[level])
         found += [_packed_layers(plane, [level for level in usual if level != last] + [last]) for last in usual]
@@ -86,6 +93,11 @@ def unpack_plane(data: bytes, at: int, height: int, width: int) -> tuple[NDArray
         if kind == _LEVELS:
             body, at = _inflated(data, at + 1, height * width)
             return np.cumsum(_rows(body, height, width), 1, np.uint8), at
+        if kind == _LISTED:
+            length, at = varint.decode(data, at + 1)
+            if at + length > len(data):
+                raise CorruptDataError("a mask's plane is cut off")
+            return _rows(unpacked(data[at : at + length], height * width), height, width), at + length
         if kind != _LAYERS:
             bits, unset, set_, at = _unpacked_bits(data, at, height, width)
             return np.where(bits, np.uint8(set_), np.uint8(unset)), at

@@ -1,4 +1,4 @@
-"""Reduced images: each pixel is the mean of the valid pixels in a square cell, or of classes one of them.
+"""Reduced images: each pixel is the mean of the valid pixels in a square cell, or of classes and constants one of them.
 
 Cells begin at the image's upper left corner. The image's edge may cut the last cells of a row or column.
 """
@@ -60,6 +60,24 @@ def picked(values: NDArray[Any], valid: NDArray[np.bool_] | None, factor: int) -
     ]
     found: NDArray[Any] = np.take_along_axis(parts[0], parts[1].argmax(-1)[..., None], -1)[..., 0]
     return found.astype(values.dtype)
+
+
+def reduced_values(
+    values: NDArray[Any], valid: NDArray[np.bool_] | None, constant: NDArray[np.bool_] | None, factor: int
+) -> NDArray[Any]:
+    """As `reduced`, but of a cell all of whose valid values are `constant`, one is `picked`: they may be classes.
+
+    `constant` (1 or bands, H, W) are those that are kept exactly; None: none is.
+    """
+    found = reduced(values, valid, factor)
+    if constant is None:
+        return found
+    there = np.ones(values.shape, bool) if valid is None else np.broadcast_to(valid, values.shape)
+    constant = np.broadcast_to(constant, values.shape)
+    bands = np.flatnonzero((there & constant).any((1, 2)))
+    alone = ~_over_cells(np.logical_or, there[bands] & ~constant[bands], factor)
+    found[bands] = np.where(alone, picked(values[bands], there[bands], factor), found[bands])
+    return found
 
 
 def reduced_plane(plane: Plane, kind: PlaneKind | None, factor: int) -> Plane:

@@ -189,6 +189,15 @@ class ValueTransform:
     def _filled(
         self, units: NDArray[np.float32], valid: NDArray[np.bool_], covariance: NDArray[np.float64] | None
     ) -> NDArray[np.float32]:
+        if covariance is not None:
+            there = valid.any((1, 2)) | (np.diagonal(covariance) > 0)
+            if not there.all():  # bands without a value in the whole image need no filling
+                found = np.full_like(units, 0.5)
+                if there.any():
+                    found[there] = self._filled(units[there], valid[there], covariance[np.ix_(there, there)])
+                return found
+        if valid.all():
+            return units
         filled = fill_bands(units, valid, covariance)
         return refine(filled, valid, covariance, self.detail) if self.detail else filled
 

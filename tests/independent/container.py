@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import zlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -202,6 +203,10 @@ def plane(data: Bytes, height: int, width: int) -> NDArray[np.uint8]:
     if kind == 2:
         left = np.frombuffer(_stream(data), np.uint8).reshape(height, width)
         return left.cumsum(1, np.uint8)
+    if kind == 5:
+        chain = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**22}]
+        stream = lzma.decompress(data.take(data.varint()), lzma.FORMAT_RAW, filters=chain)
+        return np.frombuffer(stream, np.uint8).reshape(height, width)
     if kind == 4:
         count = data.u8()
         assert 2 <= count <= 4

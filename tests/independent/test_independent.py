@@ -115,7 +115,7 @@ def test_golden_containers(path: Path) -> None:
     assert [file.box(i) for i in range(len(file.tiles))] == [header.tile_box(i)[2:] for i in range(len(file.tiles))]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(12))
 def test_planes(seed: int) -> None:
     from learned_codec.values.planes import pack_plane
 
@@ -124,7 +124,8 @@ def test_planes(seed: int) -> None:
     bits = (y * rng.normal() + x * rng.normal() + 3 * np.sin(y / 3) > 5) ^ (rng.random(x.shape) < 0.02 * (seed % 3))
     layers = np.where(x < 3, 1, np.where(y > 30, 0, np.where(bits, 255, 7)))
     random = rng.integers(0, 2, x.shape)
-    values = [np.where(bits, 255, 7), (2 * x + y) % 256, np.full(x.shape, seed), random, layers][seed % 5]
+    classes = np.tile(rng.integers(0, 9, (5, 17)), (8, 3))[: len(x)]
+    values = [np.where(bits, 255, 7), (2 * x + y) % 256, np.full(x.shape, seed), random, layers, classes][seed % 6]
     packed = Bytes(pack_plane(values.astype(np.uint8)))
     np.testing.assert_array_equal(plane(packed, *x.shape), values)
     assert packed.left == 0

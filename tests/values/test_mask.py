@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from learned_codec.bitstream import varint
 from learned_codec.errors import BitstreamError, CorruptDataError, UnsupportedVersionError
+from learned_codec.packing import packed
 from learned_codec.values.inpaint import fill
 from learned_codec.values.mask import VALID, MaskSpec, Side, holds
 from learned_codec.values.planes import _gaps
@@ -221,7 +222,10 @@ def test_regions_with_single_pixels_come_back(seed: int, share: float, shape: tu
         (b"\4\2\4\0\0", "kind 4"),
         (b"\4\2\0\7", "kind 0"),
         (b"\4\2\1\0\xff" + stream(bytes(3)), "damaged"),
-        (b"\5\0\xff", "kind 5"),
+        (b"\5\3abc", "can't be unpacked"),
+        (b"\5\11\0", "cut off"),
+        (b"\5\16" + packed(bytes(14)), "15 bytes"),
+        (b"\6\0\xff", "kind 6"),
     ],
 )
 def test_damaged_planes_of_regions(data: bytes, words: str) -> None:

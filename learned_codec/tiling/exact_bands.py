@@ -1,0 +1,106 @@
+"""Finds bands of few values, such as classes, that it costs little to keep exactly.
+
+Errors of lossy coding would make other classes of them, and their sharp edges would cost more bits than they do here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.values.choose import Samples
+from learned_codec.values.constants import ExactBand
+from learned_codec.values.mask import VALID
+from learned_codec.values.planes import pack_plane
+
+from .grid import Window
+from .masking import MaskedSource
+from .sampling import squares
+
+MOST_VALUES = 64
+"""A band of more values isn't kept exactly."""
+
+MOST_BITS = 0.25
+"""The most bits per pixel that a band may take. The scene classification of a Sentinel-2 product takes 0.1 to 0.15, and
+at quality 40, coded lossily, twice as much. Values that change smoothly, such as temperatures, take more."""
+
+FIRST = 2**12
+"""So many samples show at once that most bands have too many values."""
+
+SAMPLE, SQUARE = 256, 1024
+"""Pixels per side of each of up to four samples, which tell what a band costs, and of what is read at once."""
+
+
+def exact_bands(source: MaskedSource, samples: Samples, most: float | None = None) -> tuple[list[ExactBand], list[int]]:
+    """The bands that are kept exactly. All together, they take at most `most` bits per pixel, if that is given.
+
+    Also returns the bands that would be kept if `most` were more.
+    """
+    few = [band for band, values in enumerate(samples.bands()) if values.size and _is_of_few(values)]
+    if not few:
+        return [], []
+    costs = _costs(source, few, whole=most is not None)
+    cheap = [band for band in sorted(costs, key=lambda band: costs[band]) if costs[band] <= MOST_BITS]
+    count = len(cheap) if most is None else int((np.cumsum([costs[band] for band in cheap]) <= most).sum())
+    taken = set(source.mask_spec.values) if source.mask_spec is not None else set()
+    kept = []
+    for band, values in _values(source, cheap[:count]).items():
+        both = taken | set(values.astype(float).tolist())
+        if values.size <= MOST_VALUES and len(both) < VALID:
+            taken = both
+            kept.append(ExactBand(band, values))
+    return kept, cheap[count:]
+
+
+def _is_of_few(values: NDArray[Any]) -> bool:
+    if np.unique(values[:: 1 + values.size // FIRST]).size > MOST_VALUES:
+        return False
+    # A band of one value needs no classes: its bounds are in the header.
+    return 1 < np.unique(values).size <= MOST_VALUES
+
+
+def _costs(source: MaskedSource, bands: Sequence[int], *, whole: bool) -> dict[int, float]:
+    """The bits per pixel that bands take if they are kept exactly, of the `whole` image or about, by parts of it."""
+    sizes, pixels = np.zeros(len(bands)), 0
+    for rows, columns in squares(source.height, source.width, SQUARE) if whole else _samples(source):
+        read = source.read(rows, columns)
+        pixels += read.values[0].size
+        for number, band in enumerate(bands):
+            values = read.values[band]
+            if read.valid is not None:  # others, such as nodata, have a class already
+                values = np.where(read.valid[band], values, values.flat[read.valid[band].argmax()])
+            known, classes = np.unique(values, return_inverse=True)
+            if known.size > MOST_VALUES:
+                sizes[number] = np.inf
+            else:
+                sizes[number] += len(pack_plane(classes.reshape(values.shape).astype(np.uint8)))
+    return dict(zip(bands, (8 * sizes / pixels).tolist(), strict=True))
+
+
+def _samples(source: MaskedSource) -> Iterator[Window]:
+    for rows in _parts_of(source.height):
+        for columns in _parts_of(source.width):
+            yield rows, columns
+
+
+def _parts_of(length: int) -> list[slice]:
+    """The whole length if it isn't large, else two parts of it."""
+    if length <= 2 * SAMPLE:
+        return [slice(0, length)]
+    starts = length // 3 - SAMPLE // 2, 2 * length // 3 - SAMPLE // 2
+    return [slice(start, start + SAMPLE) for start in starts]
+
+
+def _values(source: MaskedSource, bands: Sequence[int]) -> dict[int, NDArray[Any]]:
+    """All valid values of bands; of bands of too many values, perhaps only some."""
+    found = {band: np.empty(0, source.dtype) for band in bands}
+    for window in squares(source.height, source.width, SQUARE):
+        read = source.read(*window)
+        for band, known in found.items():
+            if known.size <= MOST_VALUES:
+                here = read.values[band]
+                found[band] = np.union1d(known, here if read.valid is None else here[read.valid[band]])
+    return found
