@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .config import BLOCK, CONTEXT_CLAMP, PATCH, SLOPE, ModelConfig
+from .config import BLOCK, CONTEXT_CLAMP, SLOPE, ModelConfig
 from .engine import VECTOR, Array, Input, Operations, Tensor
 from .weights import Parameters
 
@@ -58,9 +58,6 @@ class Condition:
         return [ops.leaky_relu(ops.add(ops.pointwise(hidden, *project), k), SLOPE)]
 
     def modulations(self, ops: Operations, result: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """From that result a factor and a shift for each residual block, at 1/4."""
-
-        def enlarged(layer: tuple[Array, Array]) -> Tensor:
-            return ops.enlarge(ops.pointwise(result, *layer), BLOCK // PATCH)
-
-        return [(enlarged(f), enlarged(s)) for f, s in zip(self._factors, self._shifts, strict=True)]
+        """From that result a factor and a shift for each residual block, at 1/16."""
+        pairs = zip(self._factors, self._shifts, strict=True)
+        return [(ops.pointwise(result, *factor), ops.pointwise(result, *shift)) for factor, shift in pairs]

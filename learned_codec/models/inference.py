@@ -6,7 +6,8 @@ Their twins for training are `transforms.Refinement` and the hyper-analysis of `
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from .condition import Condition
 from .config import BLOCK, HYPER_WIDTH, INPUT_FACTOR, PATCH, SLOPE, ModelConfig
 from .engine import VECTOR, Array, Engine, Input, NetworkFunction, Operations, Program, Tensor
 from .exact import inside, usual_size
-from .patches import PATCHES, from_patches, to_patches
+from .patches import PATCHES, from_patches, patch_numbers, to_patches
 from .weights import Parameters
 
 MOST_BLOCKS = 36
@@ -36,10 +37,10 @@ class _ResidualLayers:
         self._project = parameters.pointwise(f"{name}.project", width, inner)
 
     def __call__(self, ops: Operations, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """With a `modulation`, a factor and a shift of the depthwise layer's output."""
+        """With a `modulation`, a factor and a shift of the depthwise layer's output, at 1/4 of its resolution."""
         y = ops.depthwise(x, *self._depthwise)
         if modulation is not None:
-            y = ops.add(ops.multiply(y, modulation[0]), modulation[1])
+            y = ops.modulated(y, *modulation, BLOCK // PATCH)
         return ops.add(ops.pointwise(ops.leaky_relu(ops.pointwise(y, *self._expand), SLOPE), *self._project), x)
 
 
@@ -52,19 +53,21 @@ class RefinementProgram:
         self.condition = condition = Condition(config, parameters)
         outputs, width, inner = config.bands * PATCH**2, config.refinement_width, config.refinement_inner
         self._halo = -(-config.refinement_blocks * PATCH // BLOCK)
-        weight, self._enter_bias = parameters.pointwise("enter", width, outputs)
-        position_bias = parameters.get("position_bias", width, PATCHES)
-        self._enter_weight = np.concatenate([weight * np.float32(INPUT_FACTOR), position_bias], 1)
+        weight, bias = parameters.pointwise("enter", width, outputs)
+        self._enter = weight * np.float32(INPUT_FACTOR), bias
+        self._position_bias = parameters.get("position_bias", width, PATCHES)
         self._blocks = [
             _ResidualLayers(parameters, f"blocks.{i}", width, inner) for i in range(config.refinement_blocks)
         ]
         self.leave = parameters.pointwise("leave", outputs, width)
         self.adaptations = parameters.get("adaptations", config.adaptations, outputs, width)
         inputs = [
-            Input(outputs + PATCHES, channels_last=True, stride=PATCH),
+            Input(outputs, channels_last=True, stride=PATCH),
+            Input(PATCHES, channels_last=True, stride=PATCH),
             Input(width, VECTOR),
             Input(condition.width, channels_last=True, stride=BLOCK),
         ]
+        weight_input, scale_input = Input(1, (outputs, width)), Input(1, VECTOR)
 
         def built(network: NetworkFunction, *given: Input, any_size: bool = False) -> list[Program]:
             return [
@@ -73,7 +76,11 @@ class RefinementProgram:
             ]
 
         self._plain = built(self._network, *inputs)
-        self._adapted = built(self._adapted_network, *inputs, Input(1, (outputs, width)))
+        self._adapted = built(self._adapted_network, *inputs, weight_input)
+        self._bytes = built(partial(self._bytes_network, self._network), *inputs, scale_input)
+        self._adapted_bytes = built(
+            partial(self._bytes_network, self._adapted_network), *inputs, weight_input, scale_input
+        )
         self._conditions = built(condition.network, *condition.inputs, any_size=True)
         self._before_last = engine.build(lambda ops, x: [self._features(ops, x)], inputs, exact=False)
 
@@ -95,19 +102,57 @@ class RefinementProgram:
         added to the last layer's weights. With `inner`, only these rows and columns come back. `fine` asks for float32,
         whose differences between machines 16 bits hardly show.
         """
-        program, weights = self._program(adaptation, fine)
+        weights = self._adapted_weights(adaptation)
+        program = (self._adapted if weights else self._plain)[fine]
+
+        def run(given: list[Array]) -> Array:
+            (found,) = program(*given, *weights)
+            found *= np.float32(2.0**log2_scale)
+            return found
+
         (conditioned,) = self._conditions[fine](*condition)
+        return self._in_parts(run, np.float32, planes, bias, conditioned, inner)
+
+    def refined_bytes(
+        self,
+        planes: Array,
+        bias: Array,
+        log2_scale: float,
+        condition: Sequence[Array],
+        adaptation: Sequence[int] = (),
+        inner: tuple[slice, slice] | None = None,
+    ) -> NDArray[np.uint8]:
+        """`planes` with their `correction`, from -0.5 … 0.5 to bytes."""
+        weights = self._adapted_weights(adaptation)
+        program = (self._adapted_bytes if weights else self._bytes)[False]
+        scale = np.full((1, 1, 1), 2.0**log2_scale, np.float32)
+
+        def run(given: list[Array]) -> NDArray[np.uint8]:
+            (found,) = program(*given, *weights, scale)
+            return found.astype(np.uint8)
+
+        (conditioned,) = self._conditions[False](*condition)
+        return self._in_parts(run, np.uint8, planes, bias, conditioned, inner)
+
+    def _in_parts(
+        self,
+        run: Callable[[list[Array]], NDArray[Any]],
+        dtype: type,
+        planes: Array,
+        bias: Array,
+        conditioned: Array,
+        inner: tuple[slice, slice] | None,
+    ) -> NDArray[Any]:
+        """What `run` makes of the inputs of each part, patches of `dtype`, put together."""
         rows, columns = inner or (slice(0, planes.shape[1]), slice(0, planes.shape[2]))
         down, across = (
             parts_of(length // BLOCK, blocks_of(part), self._halo)
             for length, part in zip(planes.shape[1:], (rows, columns), strict=True)
         )
-        result = np.empty((len(planes), down[-1].place.stop * BLOCK, across[-1].place.stop * BLOCK), np.float32)
+        result = np.empty((len(planes), down[-1].place.stop * BLOCK, across[-1].place.stop * BLOCK), dtype)
         for vertical, horizontal in itertools.product(down, across):
-            given = self._inputs(planes, bias, conditioned, (vertical.outer, horizontal.outer))
-            (found,) = program(*given, *weights)
+            found = run(self._inputs(planes, bias, conditioned, (vertical.outer, horizontal.outer)))
             found = found[_scaled(vertical.inner, BLOCK // PATCH), _scaled(horizontal.inner, BLOCK // PATCH)]
-            found *= np.float32(2.0**log2_scale)
             from_patches(found, result[:, _scaled(vertical.place, BLOCK), _scaled(horizontal.place, BLOCK)])
         top, left = rows.start % BLOCK, columns.start % BLOCK
         return result[:, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
@@ -123,20 +168,22 @@ class RefinementProgram:
     def _inputs(planes: Array, bias: Array, conditioned: Array, blocks: tuple[slice, slice]) -> list[Array]:
         """The inputs of `_features` for a part of the pixels, given in blocks."""
         rows, columns = (_scaled(part, BLOCK) for part in blocks)
-        return [to_patches(planes[:, rows, columns]), bias[:, None, None], conditioned[blocks]]
+        part = conditioned[blocks]
+        return [to_patches(planes[:, rows, columns]), patch_numbers(*part.shape[:2]), bias[:, None, None], part]
 
-    def _program(self, adaptation: Sequence[int], fine: bool) -> tuple[Program, list[Array]]:
-        """The program that computes the correction with an adaptation, and its last inputs."""
+    def _adapted_weights(self, adaptation: Sequence[int]) -> list[Array]:
+        """With an adaptation, the last layer's weights, (1, outputs, width). Empty without one."""
         if not any(adaptation):
-            return self._plain[fine], []
+            return []
         amounts = np.array(adaptation, np.float32)
         weight = self.leave[0] + np.tensordot(amounts, self.adaptations[: len(amounts)], 1)
-        return self._adapted[fine], [weight[None]]
+        return [weight[None]]
 
     def _features(self, ops: Operations, inputs: Sequence[Tensor]) -> Tensor:
-        patches, bias, conditioned = inputs
+        patches, numbers, bias, conditioned = inputs
         modulations = self.condition.modulations(ops, conditioned)
-        x = ops.add(ops.pointwise(patches, self._enter_weight, self._enter_bias), bias)
+        x = ops.add(ops.pointwise(patches, *self._enter), ops.pointwise(numbers, self._position_bias))
+        x = ops.add(x, bias)
         for block, modulation in zip(self._blocks, modulations, strict=True):
             x = block(ops, x, modulation)
         return x
@@ -148,6 +195,13 @@ class RefinementProgram:
         *plain, weight = inputs
         last_bias = ops.constant(self.leave[1][:, None, None])
         return [ops.add(ops.weighted(self._features(ops, plain), weight), last_bias)]
+
+    @staticmethod
+    def _bytes_network(network: NetworkFunction, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What `network` makes of all inputs but the last, times that, added to the patches."""
+        *given, scale = inputs
+        (correction,) = network(ops, given)
+        return [ops.bytes_of(correction, scale, given[0])]
 
 
 class HyperAnalysisProgram:

@@ -142,13 +142,28 @@ class Model:
         if not refined:
             planes += np.float32(0.5)
             return planes if inner is None else planes[:, *inner]
-        bias, (log2_scale,) = self.at("refinement_bias", step), self.at("refinement_scale", step)
-        pixels = self.refinement.correction(
-            planes, bias, float(log2_scale), self._condition(decoded, step), adaptation, inner, fine=fine
-        )
+        given = self._for_refinement(planes, decoded, step)
+        pixels = self.refinement.correction(*given, adaptation, inner, fine=fine)
         pixels += np.float32(0.5)
         pixels += planes if inner is None else planes[:, *inner]
         return pixels
+
+    def synthesise_bytes(
+        self,
+        decoded: Array,
+        step: int,
+        adaptation: Sequence[int] = (),
+        shape: Shape | None = None,
+        inner: tuple[slice, slice] | None = None,
+    ) -> NDArray[np.uint8]:
+        """As `synthesise`, refined and not fine, but clipped to 0 … 1 and rounded to bytes, which takes less time."""
+        planes = self.transform.synthesise(decoded, shape, self.step_size(step))
+        return self.refinement.refined_bytes(*self._for_refinement(planes, decoded, step), adaptation, inner)
+
+    def _for_refinement(self, planes: Array, decoded: Array, step: int) -> tuple[Array, Array, float, Sequence[Array]]:
+        """The refinement's first inputs: for planes, those of the decoded latents."""
+        bias, (log2_scale,) = self.at("refinement_bias", step), self.at("refinement_scale", step)
+        return planes, bias, float(log2_scale), self._condition(decoded, step)
 
     def features(self, planes: Array, decoded: Array, step: int) -> Array:
         """The input of the refinement's last layer, (width, H/4, W/4).

@@ -15,7 +15,7 @@ from learned_codec.bitstream import Header
 from learned_codec.models.config import BLOCK, HALO
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.inpaint import fill
-from learned_codec.values.transform import ValueTransform
+from learned_codec.values.transform import PLAIN, ValueTransform
 
 from . import grid
 from .grid import Window
@@ -59,7 +59,10 @@ class Decoded:
 TilesByRow = dict[int, dict[int, Decoded]]
 """Tiles by row and column of the tile grid."""
 
-Blank = dict[tuple[tuple[int, ...], tuple[int, ...]], NDArray[np.float32]]
+Pixels = NDArray[Any]
+"""float32 as a model gives them, or bytes."""
+
+Blank = dict[tuple[tuple[int, ...], tuple[int, ...]], Pixels]
 """The pixels of the last region whose latents are all zero, by shape and adaptation. Often many regions are like it."""
 
 Along = tuple[grid.Range, int]
@@ -118,7 +121,7 @@ def _jobs(
     step_y, step_x = grid.steps(header)
     (across,) = grid.ranges(width, grid.latents_along(width) * BLOCK, columns_wanted)
     tile_columns = [index for index, _, _ in grid.overlaps(across, step_x)]
-    fine = transform.dtype != np.uint8
+    fine, step = transform.dtype != np.uint8, header.quality_step
     found: TilesByRow = {}  # only rows that the halo reaches
     blank: Blank = {}
     for rows in grid.ranges(height, step_y, rows_wanted):
@@ -146,7 +149,10 @@ def _jobs(
                 here: Window = here,
                 shape: Shape | None = shape,
             ) -> tuple[slice, slice, NDArray[Any]]:
-                to_pixels = partial(model.synthesise, step=header.quality_step, shape=shape, refined=refined, fine=fine)
+                if refined and transform.code == PLAIN:
+                    to_pixels: Callable[..., Pixels] = partial(model.synthesise_bytes, step=step, shape=shape)
+                else:
+                    to_pixels = partial(model.synthesise, step=step, shape=shape, refined=refined, fine=fine)
                 planes = [
                     _pixels(to_pixels, model.config.bands, latents, adaptation, inner, blank, reuse=shape is None)
                     for latents, adaptation in zip(components, adaptations, strict=True)
@@ -210,7 +216,7 @@ def _component(
 
 
 def _pixels(
-    synthesise: Callable[..., NDArray[np.float32]],
+    synthesise: Callable[..., Pixels],
     bands: int,
     latents: NDArray[np.float32] | None,
     adaptation: Sequence[int],
@@ -218,7 +224,7 @@ def _pixels(
     blank: Blank,
     *,
     reuse: bool,
-) -> NDArray[np.float32]:
+) -> Pixels:
     """The pixels of one component in a region without its halo, (bands of the model, h, w)."""
     if latents is None:
         return np.zeros((bands, *(part.stop - part.start for part in inner)), np.float32)

@@ -212,10 +212,15 @@ class ValueTransform:
 
     # -- backward -----------------------------------------------------------------------------------------------------
 
-    def from_model(self, planes: NDArray[np.float32]) -> NDArray[Any]:
-        """(components * model bands, H, W) float32 -> (bands, H, W) values, rounded and within the bounds."""
+    def from_model(self, planes: NDArray[Any]) -> NDArray[Any]:
+        """(components * model bands, H, W) float32 -> (bands, H, W) values, rounded and within the bounds.
+
+        With `PLAIN`, planes may also be bytes: the rounded values.
+        """
         if self.code == SCALED:
             return self._unscaled(planes)
+        if planes.dtype == np.uint8:
+            return self._bounded(planes)
         units = planes.mean(0, keepdims=True) if self.code == GREY else planes
         values = np.empty(units.shape, np.uint8)
         for unit, band in zip(units, values, strict=True):
@@ -223,6 +228,9 @@ class ValueTransform:
             # The conversion to integers truncates, so adding a half rounds.
             levels += np.float32(0.5)
             band[...] = np.clip(levels, 0, np.float32(255.5), out=levels)
+        return self._bounded(values)
+
+    def _bounded(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return values if self.bounds is None else np.clip(values, *self.bounds[:, :, None, None])
 
     def constants(self, height: int, width: int) -> NDArray[Any]:

@@ -22,7 +22,7 @@ from learned_codec.models.entropy_model import optimised
 from learned_codec.models.integers import MU_MAX, PRODUCT_ROWS, power_of_two, product_rows, rounded_product
 from learned_codec.models.layers import interpolate
 from learned_codec.models.network import network_of_weights
-from learned_codec.models.patches import from_patches, to_patches
+from learned_codec.models.patches import from_patches, patch_numbers, to_patches
 
 OPERATIONS: dict[str, Callable[[Operations, Any, Any], Any]] = {
     "pointwise": lambda ops, x, _: ops.pointwise(x, WEIGHTS[:, :8], WEIGHTS[:, 0].copy()),
@@ -38,6 +38,8 @@ OPERATIONS: dict[str, Callable[[Operations, Any, Any], Any]] = {
     "depth_to_space": lambda ops, x, _: ops.depth_to_space(x, 2),
     "depth_to_space, places first": lambda ops, x, _: ops.depth_to_space(x, 2, places_first=True),
     "enlarge": lambda ops, x, _: ops.enlarge(x, 2),
+    "modulated": lambda ops, x, y: ops.modulated(ops.enlarge(x, 4), x, ops.add(x, y), 4),
+    "bytes_of": lambda ops, x, _: ops.bytes_of(x, ops.constant(np.full((1, 1, 1), 0.3, np.float32)), x),
 }
 WEIGHTS = np.random.default_rng(3).standard_normal((12, 8), np.float32)
 
@@ -202,24 +204,33 @@ def test_the_refinement_is_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) ->
         part = slice(48, 160), slice(16, 50)
         found = model.refinement.correction(planes, *given, inner=part)
         np.testing.assert_allclose(found, whole[:, *part], atol=2e-3)
+        for adaptation in ((), (3, -20)):  # of full range, as bytes: rounded alike but for a level
+            shown = model.refinement.correction(planes * 1.5, *given, adaptation, part) + planes[:, *part] * 1.5 + 0.5
+            levels = np.rint(shown.clip(0, 1) * 255)
+            found_bytes = model.refinement.refined_bytes(planes * 1.5, *given, adaptation, part)
+            assert found_bytes.dtype == np.uint8
+            assert np.abs(found_bytes - levels).max() <= 1
+            assert np.mean(found_bytes != levels) < 0.02
 
 
 @pytest.mark.parametrize("bands", [1, 3])
 def test_patches_are_those_of_training(bands: int) -> None:
     planes = np.random.default_rng(1).standard_normal((bands, 32, 48), np.float32)
-    patches = to_patches(planes)
-    pixels, numbers = np.split(patches, [bands * 16], 2)
+    pixels, numbers = to_patches(planes), patch_numbers(2, 3)
     expected = torch.nn.functional.pixel_unshuffle(torch.from_numpy(planes), 4).permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(pixels, expected)
     block = np.arange(16).reshape(4, 4)
     np.testing.assert_array_equal(numbers.argmax(2), np.tile(block, (2, 3)))
     np.testing.assert_array_equal(numbers.sum(2), 1)
     turned = np.ascontiguousarray(planes.transpose(0, 2, 1)).transpose(0, 2, 1)
-    np.testing.assert_array_equal(to_patches(turned), patches)
+    np.testing.assert_array_equal(to_patches(turned), pixels)
     back = np.zeros((bands, 32, 60), np.float32)
     from_patches(pixels, back[:, :, 8:56])
     np.testing.assert_array_equal(back[:, :, 8:56], planes)
     assert not back[:, :, :8].any()
+    as_bytes = np.zeros(back.shape, np.uint8)
+    from_patches((pixels * 9).astype(np.int8).view(np.uint8), as_bytes[:, :, 8:56])
+    np.testing.assert_array_equal(as_bytes[:, :, 8:56], (planes * 9).astype(np.int8).view(np.uint8))
 
 
 @settings(deadline=None)

@@ -57,9 +57,24 @@ class Operations(Protocol):
     def enlarge(self, x: Tensor, times: int) -> Tensor:
         """Repeat every value `times` x `times`."""
 
+    def modulated(self, x: Tensor, factor: Tensor, shift: Tensor, times: int) -> Tensor:
+        """Multiply by a factor and add a shift, which are both first repeated by `enlarge`."""
+
+    def bytes_of(self, x: Tensor, scale: Tensor, planes: Tensor) -> Tensor:
+        """What rounds to the bytes of x * scale + planes, pixels around zero, when it is cut off: 0 … 255.5.
+
+        `scale` is a vector with one channel. Sums are float32 even where the network is bf16.
+        """
+
 
 NetworkFunction = Callable[[Operations, Sequence[Tensor]], Sequence[Tensor]]
 """A function of input tensors that uses only the given operations."""
+
+BYTE, BYTE_ZERO = 255.0, 128.0
+"""`Operations.bytes_of` makes a byte of a pixel by this factor and this shift, with a half that rounds."""
+
+BYTES = (0.0, 255.5)
+"""The range of what is cut off to bytes."""
 
 VECTOR = (1, 1)
 """The height and width of a vector."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .interface import Array, Input, NetworkFunction, Program, Tensor
+from .interface import BYTE, BYTE_ZERO, BYTES, Array, Input, NetworkFunction, Program, Tensor
 
 MOST_PRODUCTS = 1 << 18
 """The multiplications of one matrix product. BLAS libraries split larger ones over threads of their own."""
@@ -95,6 +95,12 @@ class NumpyOperations:
 
     def enlarge(self, x: Tensor, times: int) -> Tensor:
         return x.repeat(times, 0).repeat(times, 1)
+
+    def modulated(self, x: Tensor, factor: Tensor, shift: Tensor, times: int) -> Tensor:
+        return x * self.enlarge(factor, times) + self.enlarge(shift, times)
+
+    def bytes_of(self, x: Tensor, scale: Tensor, planes: Tensor) -> Tensor:
+        return self.clip((x * scale + planes) * np.float32(BYTE) + np.float32(BYTE_ZERO), *BYTES)
 
 
 def _product(x: Array, matrix: Array) -> Array:

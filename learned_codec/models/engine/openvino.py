@@ -20,7 +20,7 @@ from learned_codec.forks import gate
 from ..device import cores, trim
 from .import_openvino import openvino as ov
 from .import_openvino import opset13 as op
-from .interface import Array, Input, NetworkFunction, Program
+from .interface import BYTE, BYTE_ZERO, BYTES, Array, Input, NetworkFunction, Program
 from .numpy import build as on_numpy
 from .probe import sums_are_exact
 
@@ -47,7 +47,7 @@ _of_other_processes: list[Any] = []
 _WANT = re.compile(r"alloc|memory|temporarily unavailable", re.IGNORECASE)
 """In the engine's errors: of memory, or of threads."""
 
-_CHANNELS, _HEIGHT, _RANK = 1, 2, 4  # a tensor has a first dimension of 1
+_CHANNELS, _HEIGHT, _WIDTH, _RANK = 1, 2, 3, 4  # a tensor has a first dimension of 1
 
 
 @cache
@@ -310,9 +310,28 @@ class OpenVinoOperations:
         return op.depth_to_space(x, "blocks_first" if places_first else "depth_first", size)
 
     def enlarge(self, x: Any, times: int) -> Any:
-        scales = np.full(2, times, np.float32)
-        rule = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        return op.interpolate(x, scales, "nearest", "scales", axes=np.arange(_HEIGHT, _RANK), **rule)
+        return _repeated(x, times, _HEIGHT, _WIDTH)
+
+    def modulated(self, x: Any, factor: Any, shift: Any, times: int) -> Any:
+        """Repeats them only along rows. Along columns, the sum and the product do that, which takes less memory.
+
+        Channels are last in memory, so turning is free.
+        """
+        rows = op.slice(op.shape_of(factor), _integers(_HEIGHT), _integers(_WIDTH), _integers(1))
+
+        def row_by_row(x: Any, repeated: int) -> Any:  # (rows, repeated, all values of a row)
+            return op.reshape(_turned(x, 0, 2, 3, 1), op.concat([rows, _integers(repeated, -1)], 0), False)
+
+        factor, shift = (row_by_row(_repeated(y, times, _WIDTH), 1) for y in (factor, shift))
+        found = op.add(op.multiply(row_by_row(x, times), factor), shift)
+        turned = _turned(x, 0, 2, 3, 1)
+        return _turned(op.reshape(found, op.shape_of(turned), False), 0, 3, 1, 2)
+
+    def bytes_of(self, x: Any, scale: Any, planes: Any) -> Any:
+        x, planes = (_turned(y, 0, 2, 3, 1) for y in (x, planes))  # as they are in memory
+        pixels = op.add(op.multiply(x, _turned(scale, 0, 2, 3, 1)), planes)
+        levels = op.add(op.multiply(pixels, _constant(np.array([BYTE]))), _constant(np.array([BYTE_ZERO])))
+        return _turned(op.clamp(levels, *BYTES), 0, 3, 1, 2)
 
 
 def _shape(kind: Input) -> Any:
@@ -321,7 +340,20 @@ def _shape(kind: Input) -> Any:
     return ov.PartialShape([1, *size, kind.channels] if kind.channels_last else [1, kind.channels, *size])
 
 
+def _repeated(x: Any, times: int, *axes: int) -> Any:
+    """Every value repeated along these axes."""
+    rule = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    scales = np.full(len(axes), times, np.float32)
+    return op.interpolate(x, scales, "nearest", "scales", axes=np.array(axes), **rule)
+
+
 def _turned(x: Any, *axes: int) -> Any:
+    """Axes in another order. Turned back, it is the tensor from before: OpenVINO wouldn't always leave both out."""
+    node = x.get_node() if isinstance(x, ov.Output) else x
+    if node.get_type_name() == "Transpose":
+        before = node.input_value(1).get_node().get_vector()
+        if [int(before[axis]) for axis in axes] == sorted(axes):
+            return node.input_value(0)
     return op.transpose(x, _integers(*axes))
 
 

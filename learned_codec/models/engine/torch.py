@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .interface import Array, Input, NetworkFunction, Program
+from .interface import BYTE, BYTE_ZERO, BYTES, Array, Input, NetworkFunction, Program
 
 
 class Torch:
@@ -113,6 +113,12 @@ class TorchOperations:
 
     def enlarge(self, x: Tensor, times: int) -> Tensor:
         return x.repeat_interleave(times, 1).repeat_interleave(times, 2)
+
+    def modulated(self, x: Tensor, factor: Tensor, shift: Tensor, times: int) -> Tensor:
+        return x * self.enlarge(factor, times) + self.enlarge(shift, times)
+
+    def bytes_of(self, x: Tensor, scale: Tensor, planes: Tensor) -> Tensor:
+        return ((x.float() * scale.float() + planes.float()) * BYTE + BYTE_ZERO).clamp(*BYTES)
 
 
 def _turned(x: Tensor, outer: int, inner: int) -> Tensor:
