@@ -348,6 +348,7 @@ def encode_source(
         )
     workers, each = shared(used, header.tile_count)
     metadata = _metadata(source)
+    declared = source.nodata is not None or source.plane is not None
 
     def run(card: ModelCard, *, strict: bool) -> bytes:
         masked, samples = whole, Samples(np.empty((source.bands, 0), dtype))
@@ -370,7 +371,7 @@ def encode_source(
         usual = usual_error(loaded, step_of_quality(near, card.max_step))
         transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels, usual)
         if known in PER_DECADE:
-            _tell_of_zeros(samples)
+            _tell_of_zeros(samples, GREAT_SHARE if declared else 0)
         optimiser = registry.optimiser(loaded, card, effort) if effort else None
         own = replace(header, weights_id=bytes.fromhex(card.weights_id))
         elsewhere = None if rows is None else rows.of_model(masked.over(), own, transform, card, device)
@@ -635,13 +636,17 @@ def _exact_bands(source: MaskedSource, samples: Samples, rate: tuple[str, float]
     return found
 
 
-def _tell_of_zeros(samples: Samples) -> None:
-    """Warn if many of the radar values, which will be coded in dB, can't be."""
+def _tell_of_zeros(samples: Samples, least: float) -> None:
+    """Warn of radar values that have no decibels, in which they will be coded, if they have the `least` share.
+
+    Where nothing is declared to stand for no value, even a few zeros may do so.
+    """
     values = [band for band in samples.bands() if band.size]
-    share = sum(int((band <= 0).sum()) for band in values) / max(1, sum(band.size for band in values))
-    if share >= GREAT_SHARE:
+    count, total = sum(int((band <= 0).sum()) for band in values), sum(band.size for band in values)
+    if count and count >= least * total:
+        share = f"{count / total:.1%}" if count >= total / 1000 else f"{count:,} or more"
         warnings.warn(
-            f"{share:.1%} of the values are 0 or negative, have no decibels, and become a small positive value: "
+            f"{share} of the values are 0 or negative, have no decibels, and become a small positive value: "
             "nodata=0 keeps zeros that stand for no value, and max_error keeps all values",
             InputWarning,
             stacklevel=5,

@@ -499,6 +499,38 @@ def test_a_profile_says_nodata_where_the_file_does_not(tmp_path: Path) -> None:
         files.encode_file(tmp_path / "a.tif", tmp_path / "c.lci", profile="s3")
 
 
+@pytest.mark.parametrize("dtype", [None, "float32"])
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1.7e9, -1e12])
+def test_detail_of_float64_files_that_float32_loses_is_told(offset: float, dtype: str | None, tmp_path: Path) -> None:
+    values = scene(2, "float64")
+    values[1] += offset
+    values[:, :9] = -3e300
+    write(tmp_path / "a.tif", values, nodata=-3e300).close()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", dtype=dtype)
+    said = " ".join(str(warning.message) for warning in caught)
+    assert ("beside the deviation of band 2" in said) == (abs(offset) > 1e6)
+    assert ("float64 is stored as float32" in said) == (dtype is None or abs(offset) > 1e6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "hidden"), [("float64", 1e39), ("float64", -1e300), ("int32", 2**30), ("uint32", 2**32 - 1)]
+)
+def test_what_a_mask_of_a_file_hides_need_not_fit(dtype: str, hidden: float, tmp_path: Path) -> None:
+    values = scene(2, "uint16").astype(dtype)
+    mask = np.full(values.shape[1:], 255, np.uint8)
+    mask[10:30, 20:50] = 0
+    values[:, mask == 0] = hidden
+    with write(tmp_path / "a.tif", values) as raster:
+        raster.write_mask(mask)
+    with pytest.warns(InputWarning, match=f"{dtype} is stored as"):
+        files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci")
+    decoded = learned_codec.decode(tmp_path / "a.lci", masked=True).transpose(2, 0, 1)
+    np.testing.assert_array_equal(np.ma.getmaskarray(decoded), np.broadcast_to(mask == 0, values.shape))
+    assert np.abs(decoded.astype(float) - np.ma.masked_array(values, decoded.mask)).max() < values[:, mask > 0].std()
+
+
 def test_of_radar_a_border_of_zeros_is_nodata_and_zeros_inside_are_measured(tmp_path: Path) -> None:
     values = scene(2, "uint16", 120, 130)
     values[:, :, :20] = values[1, :30] = 0

@@ -176,7 +176,7 @@ def test_what_comes_back_lies_within_the_source_s_range(dtype: str, bands: int, 
 
 @FEW
 @given(
-    spans=st.permutations([0, 2, 200]) | st.permutations([25, 150, 255]),
+    spans=st.permutations([0, 2, 200]) | st.permutations([25, 150, 255]) | st.permutations([219, 220, 223]),
     quality=st.sampled_from([1, 30, 90]),
     seed=st.integers(0, 99),
 )
@@ -670,15 +670,25 @@ def test_radar_without_power_gets_the_floor(power: np.ndarray) -> None:
 
 
 @FEW
-@given(share=st.sampled_from([0, 0.001, 0.05, 0.4, 1]), dtype=st.sampled_from(["uint16", "int16", "float32"]))
-def test_values_that_have_no_decibels_are_told(power: np.ndarray, share: float, dtype: str) -> None:
+@given(
+    share=st.sampled_from([0, 0.0005, 0.001, 0.05, 0.4, 1]),
+    dtype=st.sampled_from(["uint16", "int16", "float32"]),
+    nodata=st.sampled_from([None, 9999]),
+)
+def test_values_that_have_no_decibels_are_told(
+    power: np.ndarray, share: float, dtype: str, nodata: float | None
+) -> None:
     image = np.maximum(2000 * np.sqrt(power[:64, :64]), 1).astype(dtype)
-    image[np.random.default_rng(0).random(image.shape) < share] = 0 if dtype == "uint16" else -3
+    lost = np.random.default_rng(0).random(image.shape) < share
+    image[lost] = 0 if dtype == "uint16" else -3
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        learned_codec.encode(image, kind="sar", unit="amplitude")
+        learned_codec.encode(image, kind="sar", unit="amplitude", nodata=nodata)
     said = " ".join(str(warning.message) for warning in caught)
-    assert ("0 or negative" in said or "kept exactly" in said) == (share > 0.01)
+    told = f"{lost.mean():.1%}" if lost.mean() >= 0.001 else f"{lost.sum()} or more"
+    assert (f"{told} of the values are 0 or negative" in said or "kept exactly" in said) == (
+        lost.any() if nodata is None else lost.mean() >= 0.01
+    )
 
 
 def test_radar_keeps_its_speckle(power: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.errors import InputWarning, InvalidInputError
+from learned_codec.values import single
 from learned_codec.values.arrays import BOUNDED_DTYPES, DTYPES
 from learned_codec.values.mask import holds, rounded
 from learned_codec.values.sources import OPACITY, PixelSource, Plane
@@ -18,12 +19,16 @@ WIDER = ("int8", "int32", "uint32", "int64", "uint64", "float64")
 
 _STRIP = 2**22  # samples
 
+_STRIPS = 16
+"""So many strips of float64 show whether float32 loses detail. Together they have at most `_STRIP` samples, or a row
+each."""
+
 
 class ConvertedSource:
     """A `PixelSource` that converts another one to `dtype`.
 
     Values must fit integers exactly. As floats they are rounded, with a warning if they were integers; with `exact`,
-    those are refused.
+    those are refused. Hidden values that don't fit become 0.
 
     A nodata value that float32 can't hold, such as the lowest float64, becomes NaN.
     """
@@ -66,6 +71,10 @@ class ConvertedSource:
                 converted = values.astype(self.dtype)
                 # numpy compares as the wider type. A float of 2^63 has become another integer, so it is found here.
                 lost = (converted != values) | ~np.isfinite(values)
+        if lost.any() and self.plane is not None:
+            hidden = np.broadcast_to(self.read_plane(rows, columns) == 0, lost.shape)
+            converted[lost & hidden & np.isfinite(values)] = 0
+            lost &= ~hidden
         if lost.any():
             raise InvalidInputError(
                 f"{self._name}: a value of {values[lost][0]:g} doesn't fit {self.dtype}"
@@ -117,12 +126,30 @@ def convert(source: PixelSource, dtype: str | None, name: str, *, bounded: bool 
         return source
     if source.plane == "alpha" and wanted not in OPACITY:
         raise InvalidInputError(f"{name}: {wanted} samples with an alpha band; uint8 and uint16 can have one")
-    if dtype is None:
-        warnings.warn(f"{source.dtype} is stored as {wanted}", InputWarning, stacklevel=3)
+    coarse = _lost_detail(source) if source.dtype == np.float64 and wanted == "float32" else ""
+    if dtype is None or coarse:
+        warnings.warn(f"{source.dtype} is stored as {wanted}{coarse}", InputWarning, stacklevel=3)
     converted = ConvertedSource(source, np.dtype(wanted), name, exact=bounded)
     if converted.nodata is not None and not holds(converted.dtype, converted.nodata):
         raise InvalidInputError(f"{name}: its nodata value {converted.nodata:g} doesn't fit {wanted}")
     return converted
+
+
+def _lost_detail(source: PixelSource) -> str:
+    """What to say of detail that float32 loses, by a few strips of the source."""
+    rows = max(1, _STRIP // _STRIPS // (source.width * source.bands))
+    found, valid = [], []
+    for top in np.unique(np.linspace(0, max(0, source.height - rows), _STRIPS).astype(int)).tolist():
+        strip = slice(top, min(top + rows, source.height)), slice(0, source.width)
+        values = source.read(*strip)
+        known = np.isfinite(values)
+        if source.nodata is not None:
+            known &= values != source.nodata
+        if source.plane is not None:
+            known &= source.read_plane(*strip) > 0
+        found.append(values)
+        valid.append(known)
+    return single.said_of(np.concatenate(found, 1), np.concatenate(valid, 1))
 
 
 def _fitting(source: PixelSource, name: str, known: tuple[str, ...]) -> str:
@@ -131,7 +158,12 @@ def _fitting(source: PixelSource, name: str, known: tuple[str, ...]) -> str:
     rows = max(1, _STRIP // (source.width * source.bands))
     low = high = None
     for top in range(0, source.height, rows):
-        values = source.read(slice(top, min(top + rows, source.height)), slice(0, source.width))
+        strip = slice(top, min(top + rows, source.height)), slice(0, source.width)
+        values = source.read(*strip)
+        if source.plane is not None:
+            values = values[:, source.read_plane(*strip) > 0]
+        if not values.size:
+            continue
         least, most = int(values.min()), int(values.max())
         low, high = (least, most) if low is None or high is None else (min(low, least), max(high, most))
     needed = [v for v in (low, high, source.nodata) if v is not None]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import InputWarning, InvalidInputError, MetadataLostWarning
 
+from . import single
 from .attributes import coordinates_of, nodata_of, scaling_of
 from .mask import holds, rounded
 from .sources import PlaneKind, Unit
@@ -29,10 +30,6 @@ OPACITY_SHARE = 0.9
 
 FEW_BANDS = 16
 """If the first axis of an array is this short and the others are longer, it is most likely the axis of bands."""
-
-
-COARSE = 0.1
-"""Steps of float32 larger than this share of a band's deviation lose some of its detail."""
 
 
 class ArraySource:
@@ -69,15 +66,16 @@ class ArraySource:
             if mask is not None:
                 raise InvalidInputError("a masked array has a mask of its own: `mask` can't be given as well")
             array, mask, nodata = _unmask(array, planar, nodata)
-        array, nodata = _known_dtype(array, nodata, planar=planar, bounded=bounded)
         if array.ndim not in (2, 3) or (planar and array.ndim != 3):
             wanted = "(C, H, W)" if planar else "(H, W) or (H, W, C)"
             raise InvalidInputError(f"the array must be {wanted}, not of shape {array.shape}")
         if 0 in array.shape:
             raise InvalidInputError(f"the array is empty: its shape is {array.shape}")
-        if array.ndim == 3 and not planar:
-            _check_axes(array.shape, bounded=bounded)
         self.layout = "HW" if array.ndim == 2 else "CHW" if planar else "HWC"
+        self._mask = None if mask is None else _known_mask(mask, as_planes(array, self.layout).shape[1:])
+        array, nodata = _known_dtype(array, nodata, layout=self.layout, mask=self._mask, bounded=bounded)
+        if self.layout == "HWC":
+            _check_axes(array.shape, bounded=bounded)
         self.planes = as_planes(array, self.layout)
         self.bands, self.height, self.width = self.planes.shape
         self.dtype = array.dtype
@@ -87,7 +85,6 @@ class ArraySource:
         if lost := coordinates_of(image):
             text = f"not kept: the coordinates {', '.join(lost)}; learned_codec.integrations.xarray.to_lci keeps them"
             warnings.warn(text, MetadataLostWarning, stacklevel=3)
-        self._mask = None if mask is None else _known_mask(mask, (self.height, self.width))
         self.plane = None if self._mask is None else "mask"
         if self._mask is None and self.dtype == np.uint8 and self.bands in (2, 4) and _seems_opacity(self.planes):
             _warn(
@@ -171,7 +168,7 @@ def _is_masked(array: Any) -> TypeGuard[np.ma.MaskedArray[Any, Any]]:
 
 
 def _known_dtype(
-    array: NDArray[Any], nodata: float | None, *, planar: bool, bounded: bool
+    array: NDArray[Any], nodata: float | None, *, layout: str, mask: NDArray[np.uint8] | None, bounded: bool
 ) -> tuple[NDArray[Any], float | None]:
     """The array and its nodata as a dtype that can be coded."""
     native = array.dtype.newbyteorder("=")
@@ -180,48 +177,41 @@ def _known_dtype(
     if bounded:
         raise InvalidInputError(f"{', '.join(BOUNDED_DTYPES)} can be encoded with max_error, not {array.dtype}")
     if native == np.float64:
-        return _as_float32(array, nodata, planar)
+        return _as_float32(array, nodata, layout, mask)
     exactly = f"; max_error=0 encodes {native.name} without loss" if native.name in BOUNDED_DTYPES else ""
     raise InvalidInputError(f"{', '.join(DTYPES)} (and float64 as float32) can be encoded, not {array.dtype}{exactly}")
 
 
-def _as_float32(array: NDArray[Any], nodata: float | None, planar: bool) -> tuple[NDArray[Any], float | None]:
-    """A float64 array and its nodata as float32. Nodata that float32 can't hold becomes NaN."""
-    single = np.dtype(np.float32)
+def _as_float32(
+    array: NDArray[Any], nodata: float | None, layout: str, mask: NDArray[np.uint8] | None
+) -> tuple[NDArray[Any], float | None]:
+    """A float64 array and its nodata as float32. Nodata that float32 can't hold becomes NaN.
+
+    What the (H, W) `mask` hides doesn't count. If float32 can't hold it, it becomes 0.
+    """
+    dtype = np.dtype(np.float32)
     known = nodata if _is_number(nodata) else None  # anything else is refused later
     if known is not None:
-        array = np.where(array == known, np.nan if not holds(single, known) else single.type(known), array)
-        known = known if holds(single, known) else np.nan
-    if array.size and array.ndim in (2, 3):
-        valid = np.isfinite(array) & (array != (np.nan if known is None else known))
-        sizes = np.abs(array[valid & (array != 0)])
-        least, most = float(single.type(np.finfo(single).tiny)), 3e38
-        if sizes.size and sizes.max() > most:
-            raise InvalidInputError("float64 is stored as float32, which ends at 3.4e38; the array has larger values")
-        if sizes.size and sizes.max() < least:
-            raise InvalidInputError(
-                f"float64 is stored as float32, which begins at {least:.2g}; the array has only smaller values"
-            )
-        layout = "CHW" if planar else "HWC"
-        coarse = _coarse_band(as_planes(array, layout), as_planes(valid, layout))
-    else:
-        coarse = ""
-    warnings.warn(f"float64 is stored as float32{coarse}", InputWarning, stacklevel=5)
-    return rounded(array, single, known), nodata if known is None else known
-
-
-def _coarse_band(planes: NDArray[np.float64], valid: NDArray[np.bool_]) -> str:
-    """What to say of the first band whose detail float32 would lose; empty without one. Both are (bands, H, W)."""
-    for number, (plane, known) in enumerate(zip(planes, valid, strict=True), 1):
-        values = plane[known]
-        if values.size and (deviation := float(values.std())) > 0:
-            step = float(np.spacing(np.float32(np.abs(values).max())))
-            if step > COARSE * deviation:
-                return (
-                    f", whose steps of {step:g} are large beside the deviation of band {number}, {deviation:.3g}: "
-                    "subtract an offset first"
-                )
-    return ""
+        array = np.where(array == known, np.nan if not holds(dtype, known) else dtype.type(known), array)
+        known = known if holds(dtype, known) else np.nan
+    planes = as_planes(array, layout)
+    seen = np.broadcast_to(np.True_ if mask is None else mask != 0, planes.shape)
+    real = np.isfinite(planes) & (planes != (np.nan if known is None else known))
+    large = real & (np.abs(planes) > single.LARGEST)
+    if (large & ~seen).any():
+        planes = planes.copy()
+        planes[large & ~seen] = 0
+        array = planes[0] if layout == "HW" else planes if layout == "CHW" else planes.transpose(1, 2, 0)
+    if (large & seen).any():
+        raise InvalidInputError("float64 is stored as float32, which ends at 3.4e38; the array has larger values")
+    valid = real & seen
+    most = np.abs(planes[valid]).max(initial=0)
+    if 0 < most < single.LEAST:
+        raise InvalidInputError(
+            f"float64 is stored as float32, which begins at {single.LEAST:.2g}; the array has only smaller values"
+        )
+    warnings.warn(f"float64 is stored as float32{single.said_of(planes, valid)}", InputWarning, stacklevel=5)
+    return rounded(array, dtype, known), nodata if known is None else known
 
 
 def _unmask(

@@ -61,7 +61,7 @@ _UNIT, _OWN_SCALES = 0b011, 0b100  # bits of the parameters' first byte: the uni
 LIKE_COLOURS = 0.9
 """How red, green and blue are correlated, as a rule. Where one of them is missing, the others tell its detail."""
 
-NARROW = 32
+NARROW = 224
 """8-bit pictures store bounds only if the values of a band span less than this. Others would gain nothing."""
 
 

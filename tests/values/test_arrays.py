@@ -1,5 +1,6 @@
 """Arrays of all kinds handed to `encode`: what is valid stays valid, and what has no value stays so."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,41 @@ def test_detail_that_float32_loses_is_told(offset: float, planar: bool) -> None:
         learned_codec.encode(image, planar=planar, nodata=-9999)
     told = "large beside the deviation of band 2" in str(caught[0].message)
     assert told == (abs(offset) > 1e6)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-46, 1e-40, 1.0])
+def test_a_band_that_float32_loses_is_told(factor: float) -> None:
+    bands = np.stack([VALUES.astype(float), (VALUES.astype(float) + 1) * factor])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        learned_codec.encode(bands, planar=True)
+    assert ("band 2 has only smaller values" in str(caught[0].message)) == (factor < 1)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    hidden=st.sampled_from([1e300, -1e39, 1.7976931348623157e308, np.inf, np.nan, -9999.0, 3.3e38]),
+    bands=st.integers(1, 3),
+    planar=st.booleans(),
+    masked=st.booleans(),
+    nodata=st.sampled_from([None, -9999.0]),
+)
+def test_what_a_mask_hides_need_not_fit_float32(
+    hidden: float, bands: int, planar: bool, masked: bool, nodata: float | None
+) -> None:
+    plain = np.stack([VALUES.astype(float)] * bands)
+    values = np.where(HIDDEN, hidden, plain)
+    (image, mask) = (values, np.broadcast_to(HIDDEN, values.shape))
+    if not planar:
+        image, mask = (x.transpose(1, 2, 0) for x in (image, mask))
+    given_mask = {} if masked else {"mask": ~HIDDEN}
+    with pytest.warns(InputWarning, match="float64 is stored as float32$"):
+        data = learned_codec.encode(
+            np.ma.masked_array(image, mask) if masked else image, planar=planar, nodata=nodata, **given_mask
+        )
+    decoded = learned_codec.decode(data, masked=True)
+    np.testing.assert_array_equal(np.ma.getmaskarray(decoded), mask)
+    assert np.abs(decoded - (plain if planar else plain.transpose(1, 2, 0))).max() < 0.5 * VALUES.std()
 
 
 def test_true_is_no_number() -> None:

@@ -386,7 +386,10 @@ def test_what_comes_back_lies_within_the_source_s_range(values: np.ndarray, nois
     assert (found[(low == high)[:, 0, 0]] == low[(low == high)[:, 0, 0]]).all()
 
 
-@pytest.mark.parametrize(("low", "high", "stored"), [(0, 255, 0), (10, 250, 0), (230, 255, 2), (0, 9, 2), (7, 7, 2)])
+@pytest.mark.parametrize(
+    ("low", "high", "stored"),
+    [(0, 255, 0), (10, 250, 0), (16, 235, 2), (0, 200, 2), (230, 255, 2), (0, 9, 2), (7, 7, 2)],
+)
 def test_pictures_have_bounds_where_these_tell_something(low: int, high: int, stored: int) -> None:
     transform = ValueTransform(PLAIN, np.dtype(np.uint8), 1).within(np.array([[low], [high]]))
     code, parameters = transform.in_header()
