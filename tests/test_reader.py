@@ -856,3 +856,15 @@ def test_pixels_of_damaged_tiles_are_masked_in_any_window(data: st.DataObject, b
         found = reader.read([1], (row, column, height, width), masked=True, planar=True)[0]
         assert not np.ma.getmaskarray(learned_codec.decode(coded, masked=True)).any()
     np.testing.assert_array_equal(np.ma.getmaskarray(found), hidden[row : row + height, column : column + width])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("errors", ["raise", "fill"])
+def test_a_file_that_is_cut_after_it_was_opened_is_no_damage(share: float, errors: Any) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256)).astype(np.uint8)
+    stream = io.BytesIO(learned_codec.encode(noise, max_error=0, tile_size=64))
+    with learned_codec.open(stream, errors=errors) as reader:
+        stream.truncate(int(share * reader.container.size))
+        with pytest.raises(FileError, match="cut short after it was opened"):
+            reader.read(window=(200, 200, 50, 50))
+        assert reader.damaged == ()

@@ -70,7 +70,7 @@ class FileSource:
             self.size = file.seek(0, 2)
 
     def read_at(self, offset: int, size: int, *, ahead: bool = False) -> bytes:
-        """Read until there are `size` bytes or the file ends."""
+        """Read until there are `size` bytes, or the file ends where it ended when it was opened."""
         size = self._there(offset, size)
         if size == 0:
             return b""
@@ -78,7 +78,7 @@ class FileSource:
             kept = self._kept(offset, size)
             if len(kept) == size:
                 return kept
-            data = self._read(offset, max(size, READ_AHEAD) if ahead else size)
+            data = self._read(offset, self._there(offset, READ_AHEAD) if ahead and size < READ_AHEAD else size)
             if ahead:
                 self._starts, self._pieces = [offset], [data]
             return data[:size]
@@ -112,13 +112,19 @@ class FileSource:
         return parts
 
     def _read(self, offset: int, size: int) -> bytes:
+        """These bytes, all of which the file had when it was opened. If it gives fewer now, that is no damage."""
         self._file.seek(offset, 0)
-        parts = []
+        parts, end = [], offset + size
         while size > 0 and (part := self._file.read(size)):  # an unbuffered file may return fewer bytes
             if not isinstance(part, bytes | bytearray | memoryview):
                 raise InvalidInputError(f"a file opened in binary mode is needed: this one gives {type(part).__name__}")
             parts.append(part)
             size -= len(part)
+        if size > 0:
+            raise FileError(
+                f"only {end - size - offset:,} of {end - offset:,} bytes from byte {offset} on could be read: was the "
+                "file cut short after it was opened, or the connection lost?"
+            )
         return b"".join(parts)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.errors import FileError
+from learned_codec.errors import FileError, InvalidInputError
 
 ChunkStart = tuple[int, ...]
 """The indices of a chunk's first value."""
@@ -29,7 +29,8 @@ class Computed:
     Each chunk is computed once, by the scheduler that dask is set to, and written by the thread or process that
     computed it. So the workers of a cluster must share the folder of temporary files, which `TMPDIR` names.
 
-    Raises `FileError` if the file can't be written, and what the computation raises.
+    Raises `FileError` if the file can't be written, `InvalidInputError` if a chunk isn't what the array declares, and
+    what the computation raises.
     """
 
     def __init__(self, array: Any) -> None:
@@ -42,7 +43,7 @@ class Computed:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="learned_codec-"))
                 path = Path(folder) / "values"
                 path.touch()
-                array.store(_ChunkFile(path, self._places), lock=False)
+                array.store(_ChunkFile(path, self._places, self._dtype), lock=False)
             except OSError as error:
                 raise FileError.of(f"temporary file {error.filename or ''}".rstrip(), error) from error
             self._path, self._open = path, stack.pop_all()
@@ -76,10 +77,18 @@ class Computed:
 class _ChunkFile:
     """What dask stores chunks into, also from other processes."""
 
-    def __init__(self, path: Path, places: dict[ChunkStart, int]) -> None:
-        self._path, self._places = path, places
+    def __init__(self, path: Path, places: dict[ChunkStart, int], dtype: np.dtype[Any]) -> None:
+        self._path, self._places, self._dtype = path, places, dtype
 
     def __setitem__(self, key: tuple[slice, ...], chunk: NDArray[Any]) -> None:
+        # A function for `map_blocks` may return something else than was declared, and dask doesn't look.
+        shape = tuple(part.stop - part.start for part in key)
+        if chunk.shape != shape or chunk.dtype != self._dtype or np.ma.is_masked(chunk):
+            masked = " with masked values" if np.ma.is_masked(chunk) else ""
+            raise InvalidInputError(
+                f"a chunk of the dask array is {chunk.dtype} of shape {chunk.shape}{masked}, but the array declares "
+                f"{self._dtype} of shape {shape}: was another dtype or shape given to map_blocks or apply_ufunc?"
+            )
         with self._path.open("r+b") as file:  # no new file: it isn't there if another machine has other folders
             file.seek(self._places[tuple(part.start for part in key)])
             file.write(np.ascontiguousarray(chunk).data)

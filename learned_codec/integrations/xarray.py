@@ -318,6 +318,12 @@ class _DataArraySource:
                 found["crs"] = wkt
             except CRSError as error:
                 self.lost.append(f"the reference system is not kept: {error}")
+        elif "grid_mapping_name" in spatial:  # CF's own terms
+            name = spatial["grid_mapping_name"]
+            self.lost.append(
+                f"the reference system is not kept: {mapping} says {name!r} without a crs_wkt; with rioxarray, "
+                "array.rio.write_crs(array.rio.crs) adds it"
+            )
         if transform := self._transform(spatial.get("GeoTransform")):
             found["transform"] = transform
         kept = {*array.dims[1:], *used, mapping, "row", "column"}

@@ -211,3 +211,24 @@ def test_xarray_reads_the_head_once_and_what_windows_need(server: Server) -> Non
         again = pickle.loads(pickle.dumps(dataset))  # noqa: S301 - our own bytes
     np.testing.assert_array_equal(again["band_data"][0, :9, :9], whole[:9, :9])
     assert sum(last + 1 - first for first, last in server.asked) < len(server.data)
+
+
+@pytest.mark.parametrize("errors", ["raise", "fill"])
+@pytest.mark.parametrize("given", [0.0, 0.5])
+def test_answers_that_are_too_short_are_no_damage(
+    server: Server, monkeypatch: pytest.MonkeyPatch, errors: str, given: float
+) -> None:
+    """With errors="fill", tiles would be filled in that another request would get."""
+
+    def short(handler: Handler, body: bytes, _: int, part: str | None = None) -> None:
+        whole(handler, body[: int(given * len(body))], int(given * len(body)), part)
+
+    whole = Handler.answer
+    with learned_codec.open(server.url, errors=errors) as scene:
+        monkeypatch.setattr(Handler, "answer", short)
+        for window in ((400, 200, 50, 250), (600, 600, 9, 9)):
+            with pytest.raises(FileError):
+                scene.read(window=window)
+        monkeypatch.setattr(Handler, "answer", whole)
+        assert scene.read(window=(400, 200, 50, 250)).any()
+        assert scene.damaged == ()

@@ -1,6 +1,7 @@
 """xarray reads and writes LCI files, with xarray, rioxarray and dask themselves."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -489,3 +490,30 @@ def test_another_file_in_its_place_is_noticed(tmp_path: Path, sent: bool) -> Non
         to_lci(array, path, max_error=0, overwrite=True)
         with pytest.raises(FileError, match="another file has taken the place"):
             dataset["band_data"].load()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda part: part.astype(np.float64),
+        lambda part: part.astype(np.uint8),
+        lambda part: part[:, :-1],
+        lambda part: np.ma.masked_less(part, part.max()),
+    ],
+)
+def test_chunks_that_are_not_what_dask_declares_are_refused(
+    tmp_path: Path, wrong: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """Their bytes would be taken for values of other pixels."""
+    dask = pytest.importorskip("dask.array")
+    array = dask.map_blocks(wrong, dask.from_array(chunk(3, 70, 90), chunks=(1, 30, 40)), dtype=np.uint16)
+    with pytest.raises(InvalidInputError, match=r"a chunk of the dask array is .* but the array declares uint16"):
+        to_lci(xarray.DataArray(array, dims=("band", "y", "x")), tmp_path / "x.lci", max_error=0)
+    assert not (tmp_path / "x.lci").exists()
+
+
+def test_a_reference_system_in_terms_of_cf_alone_is_told(tmp_path: Path) -> None:
+    mapping = ((), 0, {"grid_mapping_name": "latitude_longitude", "semi_major_axis": 6378137.0})
+    array = xarray.DataArray(chunk(20, 30), dims=("y", "x"), coords={"crs": mapping}, attrs={"grid_mapping": "crs"})
+    with pytest.warns(MetadataLostWarning, match="crs says 'latitude_longitude' without a crs_wkt"):
+        to_lci(array, tmp_path / "x.lci")
