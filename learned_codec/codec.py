@@ -32,6 +32,7 @@ from learned_codec.errors import (
     MetadataLostWarning,
     RateError,
     UnknownModelError,
+    shown,
 )
 from learned_codec.limits import Limits
 from learned_codec.models import registry
@@ -506,7 +507,7 @@ def decode(
     """
     lenient = options.lenient(errors)
     with readable(data) as found:
-        container = (bitstream.read_head if lenient else bitstream.read)(found, limits=limits or Limits())
+        container = (bitstream.read_head if lenient else bitstream.read)(found, limits=options.checked_limits(limits))
         reader = Reader(container, device=device, threads=threads, lenient=lenient)
         return reader.read(scale=scale, masked=masked, progress=progress)
 
@@ -530,7 +531,7 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
         LimitError: the image is larger than `limits`.
     """
     with readable(data) as found:
-        container = bitstream.read_head(found, limits=limits or Limits())
+        container = bitstream.read_head(found, limits=options.checked_limits(limits))
         if container.header.tile_count == 1:  # only the tile's own checksum covers its length
             container.check_end()
     header, size = container.header, container.size
@@ -581,7 +582,7 @@ def check(data: Openable, *, limits: Limits | None = None) -> Report:
     """
     with readable(data) as found:
         try:
-            container = bitstream.read_head(found, limits=limits or Limits())
+            container = bitstream.read_head(found, limits=options.checked_limits(limits))
         except BitstreamError as error:
             return Report(False, (), 0, str(error))
         return _report(container)
@@ -668,7 +669,7 @@ def _tile_code(tile_size: object, height: int, width: int, bands: int) -> int:
     usual = DEFAULT_TILE if bands <= 8 else DEFAULT_TILE // 2 if bands <= 32 else DEFAULT_TILE // 4
     side = usual if tile_size is None else tile_size
     if not isinstance(side, int) or side % TILE_UNIT or not TILE_UNIT <= side <= MAX_TILE:
-        raise InvalidInputError(f"tile_size must be a multiple of {TILE_UNIT} up to {MAX_TILE}, not {side!r}")
+        raise InvalidInputError(f"tile_size must be a multiple of {TILE_UNIT} up to {MAX_TILE}, not {shown(side)}")
     return 0 if max(height, width) <= side else side // TILE_UNIT
 
 
@@ -733,6 +734,6 @@ def _mask_spec(source: PixelSource, dtype: np.dtype[Any]) -> MaskSpec | None:
 
 def _check_nodata(dtype: np.dtype[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise InvalidInputError(f"nodata must be a number, not {value!r}")
+        raise InvalidInputError(f"nodata must be a number, not {shown(value)}")
     if (isinstance(value, int) and abs(value) >= 2**128) or not holds(dtype, float(value)):
-        raise InvalidInputError(f"nodata must be a value that {dtype} can have, not {value!r}")
+        raise InvalidInputError(f"nodata must be a value that {dtype} can have, not {shown(value)}")

@@ -59,6 +59,18 @@ __all__ = [
     "WeightsError",
 ]
 
+MOST_SHOWN = 200
+"""The most characters of an argument in a message."""
+
+
+def shown(value: object) -> str:
+    """An argument as a message shows it: what Python prints of it, but short, and also of integers too long for it."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "an integer of thousands of digits"
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
+
 
 class LearnedCodecError(Exception):
     """The base of every error of this library."""

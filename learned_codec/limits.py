@@ -6,7 +6,7 @@ memory of that size is allocated.
 
 from dataclasses import dataclass, fields
 
-from learned_codec.errors import InvalidInputError, LimitError
+from learned_codec.errors import InvalidInputError, LimitError, shown
 
 __all__ = ["Limits"]
 
@@ -69,8 +69,8 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, int) or value < 0:
-                raise InvalidInputError(f"Limits.{field.name} must be an integer of 0 or more, not {value!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise InvalidInputError(f"Limits.{field.name} must be an integer of 0 or more, not {shown(value)}")
 
     def check(self, field: str, value: int, what: str) -> None:
         """Raise `LimitError` if `value`, declared by the file for `what`, is over the limit `field`."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
-from learned_codec.errors import InvalidInputError
+from learned_codec.errors import InvalidInputError, shown
+from learned_codec.limits import Limits
 from learned_codec.values.reduce import FACTORS
 
 DEFAULT_QUALITY = 60.0
@@ -27,13 +29,25 @@ def one_rate(given: Mapping[str, object]) -> tuple[str, float]:
     if len(asked) > 1:
         raise InvalidInputError(f"exactly one of quality, bpp and psnr, not {' and '.join(asked)}")
     ((name, value),) = asked.items()
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
-        raise InvalidInputError(f"{name} must be a number, not {value!r}")
+    if not _is_finite(value):
+        raise InvalidInputError(f"{name} must be a number, not {shown(value)}")
     if name == "quality" and not 1 <= value <= 100:
         raise InvalidInputError(f"quality must be from 1 to 100, not {value}")
     if value <= 0:
         raise InvalidInputError(f"{name} must be above 0, not {value}")
     return name, float(value)
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    """Whether a value is a number that a float can hold."""
+    try:
+        return (
+            isinstance(value, int | float | np.integer | np.floating)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+        )
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def checked_bounds(max_error: object, bands: int, others: Mapping[str, object]) -> tuple[float, ...]:
@@ -53,9 +67,8 @@ def checked_bounds(max_error: object, bands: int, others: Mapping[str, object]) 
     if len(found) != bands:
         raise InvalidInputError(f"max_error must be one number, or one for each of {bands} bands, not {len(found)}")
     for value in found:
-        known = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not known or not np.isfinite(value) or value < 0:
-            raise InvalidInputError(f"max_error must be a number of 0 or more, not {value!r}")
+        if not _is_finite(value) or value < 0:
+            raise InvalidInputError(f"max_error must be a number of 0 or more, not {shown(value)}")
     return tuple(float(value) for value in found)
 
 
@@ -68,7 +81,7 @@ def is_exact(max_error: object) -> bool:
 def checked_effort(effort: object) -> int:
     """Check an effort. Raises `InvalidInputError`."""
     if isinstance(effort, bool) or effort not in EFFORTS:
-        raise InvalidInputError(f"effort must be an integer from {EFFORTS[0]} to {EFFORTS[-1]}, not {effort!r}")
+        raise InvalidInputError(f"effort must be an integer from {EFFORTS[0]} to {EFFORTS[-1]}, not {shown(effort)}")
     return EFFORTS.index(effort)  # type: ignore[arg-type]  # that it is one of these
 
 
@@ -78,11 +91,20 @@ def factor_of_scale(scale: object) -> int:
         for factor in FACTORS:
             if scale == 1 / factor:
                 return factor
-    raise InvalidInputError(f"scale must be 1, 1/2, 1/4, 1/8 or 1/16, not {scale!r}")
+    raise InvalidInputError(f"scale must be 1, 1/2, 1/4, 1/8 or 1/16, not {shown(scale)}")
 
 
 def lenient(errors: object) -> bool:
     """Whether `errors` is "fill". Raises `InvalidInputError` unless it is "fill" or "raise"."""
     if errors not in ("raise", "fill"):
-        raise InvalidInputError(f"errors must be 'raise' or 'fill', not {errors!r}")
+        raise InvalidInputError(f"errors must be 'raise' or 'fill', not {shown(errors)}")
     return errors == "fill"
+
+
+def checked_limits(limits: object) -> Limits:
+    """The limits that a caller gives; None: the default ones. Raises `InvalidInputError`."""
+    if limits is None:
+        return Limits()
+    if not isinstance(limits, Limits):
+        raise InvalidInputError(f"limits must be a learned_codec.Limits, not {shown(limits)}")
+    return limits

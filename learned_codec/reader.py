@@ -600,7 +600,7 @@ def open(
     lenient = options.lenient(errors)
     found, file = opened(source)
     try:
-        container = bitstream.read_head(found, limits=limits or Limits())
+        container = bitstream.read_head(found, limits=options.checked_limits(limits))
         again = found if isinstance(found, bytes | bytearray | memoryview) else again_from(source)
         return Reader(
             container,

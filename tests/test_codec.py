@@ -429,6 +429,32 @@ def test_wrong_options(options: dict[str, object]) -> None:
         learned_codec.encode(np.zeros((8, 8), np.uint8), **options)  # type: ignore[arg-type]
 
 
+@settings(max_examples=49, deadline=None, derandomize=True)
+@given(
+    name=st.sampled_from(["quality", "psnr", "bpp", "max_error", "nodata", "tile_size", "effort"]),
+    value=st.sampled_from([10**400, -(10**400), 10**5000, 1j, "x" * 10**5, np.complex64(1), [10**5000]]),
+)
+def test_values_that_no_float_holds_are_refused_in_short_words(name: str, value: Any) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        learned_codec.encode(np.zeros((8, 8), np.uint8), **{name: value})
+    assert len(str(caught.value)) < 400
+
+
+def test_any_number_of_threads_may_be_allowed() -> None:
+    data = learned_codec.encode(np.zeros((8, 8, 3), np.uint8), threads=10**5000)
+    assert not learned_codec.decode(data, threads=2**40).any()
+
+
+@pytest.mark.parametrize("limits", [0, 3, {}, {"max_pixels": 9}, learned_codec.Limits])
+def test_limits_are_limits(limits: Any) -> None:
+    data = learned_codec.encode(np.zeros((8, 8), np.uint8))
+    for function in (learned_codec.decode, learned_codec.inspect, learned_codec.check, learned_codec.open):
+        with pytest.raises(InvalidInputError, match=r"limits must be a learned_codec\.Limits, not"):
+            function(data, limits=limits)
+    with pytest.raises(InvalidInputError, match="must be an integer"):
+        learned_codec.Limits(max_pixels=True)
+
+
 def test_unknown_models() -> None:
     with pytest.raises(UnknownModelError, match="no-such-model"):
         learned_codec.encode(np.zeros((8, 8), np.uint8), model="no-such-model")

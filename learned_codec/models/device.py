@@ -7,7 +7,10 @@ import os
 from functools import cache
 from typing import Any
 
-from learned_codec.errors import InvalidInputError
+from learned_codec.errors import InvalidInputError, shown
+
+MOST_THREADS = 1024
+"""More threads than this aren't started, whatever is allowed."""
 
 
 def cores() -> int:
@@ -23,8 +26,8 @@ def checked_threads(count: Any) -> int:
     if count is None:
         return cores()
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise InvalidInputError(f"threads must be an integer of at least 1, not {count!r}")
-    return count
+        raise InvalidInputError(f"threads must be an integer of at least 1, not {shown(count)}")
+    return min(count, MOST_THREADS)
 
 
 def trim() -> None:
