@@ -306,7 +306,10 @@ def _entering(normalised: Array, config: ModelConfig, layer: int, width: int) ->
     first = config.layers[0]
     if layer == 0:
         values = normalised[..., first]
-        return np.concatenate([values, np.abs(values)], 2)
+        both = np.empty((*values.shape[:2], 2, values.shape[2]), np.float32)
+        both[:, :, 0] = values
+        np.abs(values, out=both[:, :, 1])
+        return both.reshape(*values.shape[:2], -1)
     return np.abs(normalised[..., :width], order="C")
 
 
