@@ -1,5 +1,6 @@
 """encode_file() and decode_file(): of rasters, everything but the pixels comes back exactly."""
 
+import base64
 import contextlib
 import html
 import inspect
@@ -20,7 +21,7 @@ import rasterio
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
@@ -616,6 +617,51 @@ def test_any_crs_comes_back(tmp_path: Path, crs: str, inside: bool) -> None:
     with pytest.warns(MetadataLostWarning, match="b.tif.aux.xml"):
         files.decode_file(tmp_path / "a.lci", folder / "b.tif")
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_crs_that_differ_by_a_geoid_are_not_the_same() -> None:
+    one, other = (
+        CRS.from_user_input(f"+proj=utm +zone=33 +vunits=m +geoidgrids={name}") for name in ("a.gtx", "b.gtx")
+    )
+    assert same(one, one)
+    assert not same(one, other)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from([255, 128, 0]), min_size=3, max_size=3), st.sampled_from([None, 0, 1]))
+def test_opacity_of_colour_tables_is_told_where_it_is_lost(opacity: list[int], nodata: int | None) -> None:
+    """A TIFF's colour table has none, but GDAL gives that of nodata as 0. A PNG has it."""
+    table = np.array([[9, 8, 7, alpha] for alpha in opacity], np.uint8)
+    values = np.tile(np.arange(66, dtype=np.uint8) % 3, (20, 1))
+    metadata = {"colormap": base64.b64encode(table.tobytes()).decode(), "bands": [{"color": "palette"}]}
+    coded = io.BytesIO(learned_codec.encode(values, max_error=0, metadata=metadata, nodata=nodata))
+    lost = sum(alpha < 255 for index, alpha in enumerate(opacity) if index != nodata)
+    tells = pytest.warns(MetadataLostWarning, match=f"so {lost} colour") if lost else warnings.catch_warnings()
+    with tempfile.TemporaryDirectory() as folder, tells:
+        files.decode_file(coded, Path(folder, "a.tif"))
+        with rasterio.open(Path(folder, "a.tif")) as raster:
+            assert [colour[:3] for colour in list(raster.colormap(1).values())[:3]] == [(9, 8, 7)] * 3
+
+
+def test_texts_that_a_geotiff_cannot_hold_are_told(tmp_path: Path) -> None:
+    texts = PngImagePlugin.PngInfo()
+    for key, text in (("Comment", "one"), ("Comment", "two"), ("a=b", "three"), ("Title", "four")):
+        texts.add_text(key, text)
+    Image.fromarray(scene(1, "uint8")[0]).save(tmp_path / "a.png", pnginfo=texts)
+    files.encode_file(tmp_path / "a.png", tmp_path / "a.lci")
+    with pytest.warns(MetadataLostWarning, match=r"not all kept: Comment, a=b$"):
+        files.decode_file(tmp_path / "a.lci", tmp_path / "a.tif")
+    files.decode_file(tmp_path / "a.lci", tmp_path / "b.png")  # says nothing
+
+
+@pytest.mark.parametrize(("document", "kept"), [('<a b="1"/>', True), ("<a>1</a>", False)])
+def test_documents_beside_the_pixels_are_kept_or_told(tmp_path: Path, document: str, kept: bool) -> None:
+    metadata = {"tags": {"xml:X": {"xml:X": document}}}
+    (tmp_path / "a.lci").write_bytes(learned_codec.encode(scene(1, "uint8")[0], metadata=metadata))
+    with warnings.catch_warnings() if kept else pytest.warns(MetadataLostWarning, match="tags xml:X"):
+        files.decode_file(tmp_path / "a.lci", tmp_path / "a.tif")
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        assert raster.tags(ns="xml:X") == ({"xml:X": document} if kept else {})
 
 
 def test_two_crs_of_the_same_parameters_are_not_the_same() -> None:

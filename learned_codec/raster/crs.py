@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -37,9 +38,16 @@ def same(one: Any, other: Any) -> bool:
 
     Those without an authority may name their axes differently: then PROJ's parameters count.
     """
-    if not one or one == other:
-        return bool(one)
+    if not one or _grids(one) != _grids(other):
+        return False
+    if one == other:
+        return True
     return other.to_authority() is None and _parameters(one) == _parameters(other) != {}
+
+
+def _grids(crs: Any) -> list[str]:
+    """The files that lead to another system, such as geoids. PROJ's parameters don't always have them."""
+    return re.findall(r'PARAMETERFILE\["[^"]*","([^"]*)"', crs.to_wkt(version="WKT2_2019"))
 
 
 def _parameters(crs: Any) -> dict[str, Any]:

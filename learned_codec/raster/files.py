@@ -128,6 +128,11 @@ def open_sink(path: Path, format: str, spec: SinkSpec) -> AbstractContextManager
         meta.lose(f"{spec.name}: a GeoTIFF doesn't hold the meaning of a PNG's colours")
     if others := [kind for kind, _ in png.others(found)]:
         meta.lose(f"{spec.name}: a GeoTIFF doesn't hold a PNG's {', '.join(others)}")
+    keys = [key for key, _ in png.texts(found)]
+    if lost := sorted({key for key in keys if "=" in key or keys.count(key) > 1}):
+        meta.lose(
+            f"{spec.name}: a GeoTIFF holds one text for each keyword, without '=': not all kept: {', '.join(lost)}"
+        )
     return geotiff_write.open_sink(path, spec)
 
 

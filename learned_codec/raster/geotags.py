@@ -454,9 +454,10 @@ def apply(given: Georeference, raster: Any, name: str) -> None:
 
 def _update(raster: Any, index: int, namespace: str, items: dict[str, str]) -> None:
     """Set tags. rasterio joins keys and values by "=", so an XML document is split at one of its own "="."""
-    if namespace.startswith("xml:"):
-        document = next(iter(items.values()), "")
+    if namespace.startswith("xml:") and (document := next(iter(items.values()), "")):
         match = re.match(r"([^=]+)=(.*)", document, re.DOTALL)
-        items = {match[1]: match[2]} if match else {}
+        if match is None:
+            raise ValueError("rasterio can't write XML without any attribute")
+        items = {match[1]: match[2]}
     if items:
         raster.update_tags(index, ns=namespace or None, **items)

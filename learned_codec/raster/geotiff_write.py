@@ -144,7 +144,7 @@ def open_sink(path: Path, spec: SinkSpec) -> Iterator[GeoTiffSink]:
         if given.colormap is not None and (bands > 1 or kind.name not in geotags.COLOUR_TABLES or plane == "alpha"):
             raise CorruptDataError(f"metadata.colormap: {bands} bands of {kind} with a colour table")
         name = spec.name or str(path)
-        _leave_out_what_it_cannot_hold(given, name, sidecar=spec.sidecar)
+        _leave_out_what_it_cannot_hold(given, nodata, name, sidecar=spec.sidecar)
         raster = _create(path, spec, given, name)
         sink = GeoTiffSink(raster, given, plane, name)
         try:
@@ -167,7 +167,15 @@ def open_sink(path: Path, spec: SinkSpec) -> Iterator[GeoTiffSink]:
         sink.check(path)  # GDAL doesn't always report a full disk
 
 
-def _leave_out_what_it_cannot_hold(given: geotags.Georeference, name: str, *, sidecar: bool) -> None:
+def _leave_out_what_it_cannot_hold(
+    given: geotags.Georeference, nodata: float | None, name: str, *, sidecar: bool
+) -> None:
+    if given.colormap is not None:
+        clear = set(np.flatnonzero(given.colormap[:, 3] < 255).tolist()) - {nodata}  # GDAL shows nodata as clear
+        if clear:
+            meta.lose(
+                f"{name}: a TIFF's colour table has no opacity, so {len(clear)} colour(s) become opaque; png keeps it"
+            )
     if given.crs is not None and flavour(given.crs) is None:
         where = f"it is in {name}{SIDECAR}, where GDAL looks for it" if sidecar else "it isn't kept"
         meta.lose(f"{name}: a GeoTIFF can't hold the coordinate reference system {_crs_name(given.crs)!r}: {where}")
