@@ -490,7 +490,7 @@ def _tell_left_out(folder: Path, taken: list[Path]) -> None:
 
 def _encode_one(task: Task, progress: Callable[[int, int], None] | None = None) -> Any:
     source, target, options = task
-    with warnings_in_lines():  # also if this is a process of its own
+    with warnings_in_lines(_name(source), target):  # also if this is a process of its own
         return learned_codec.encode_file(_source(source), _destination(target), progress=progress, **options)
 
 
@@ -499,7 +499,7 @@ def _decode_one(task: Task, progress: Callable[[int, int], None] | None = None) 
     if "model" in options:
         learned_codec.register_model(options["model"])
     others = {name: value for name, value in options.items() if name != "model"}
-    with warnings_in_lines():
+    with warnings_in_lines(_name(source), target):
         return learned_codec.decode_file(_source(source), _destination(target), progress=progress, **others)
 
 

@@ -53,11 +53,16 @@ def line(said: object, longest: int = LONGEST) -> str:
 
 
 @contextmanager
-def warnings_in_lines() -> Iterator[None]:
-    """Show warnings as one line each."""
+def warnings_in_lines(*names: str) -> Iterator[None]:
+    """Show warnings as one line each. They begin with the first of some names of files, unless they have one of them."""
+
+    def show(message: object, *_: object, **__: object) -> None:
+        known = not names or any(name in str(message) for name in names)
+        click.echo(f"warning: {line(message if known else f'{names[0]}: {message}')}", err=True)
+
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {line(message)}", err=True)
+        warnings.showwarning = show
         yield
 
 

@@ -21,6 +21,7 @@ import learned_codec
 from learned_codec import demo, terminal
 from learned_codec.cli import main
 from learned_codec.errors import FileError
+from learned_codec.values import hidden
 from tests import geotiffs
 
 ROOT = Path(__file__).parent.parent
@@ -267,6 +268,21 @@ def test_warning_is_one_line(tmp_path: Path, picture: np.ndarray) -> None:
     assert result.stderr.startswith("warning: ")
     assert "profile" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_warning_names_its_file(tmp_path: Path, picture: np.ndarray, jobs: int) -> None:
+    """Of many files, nobody could tell to which of them a warning without a name belongs."""
+    opacity = np.where(np.arange(picture.shape[1]) < 40, 0, 255).astype(np.uint8)
+    clear = Image.fromarray(np.dstack([picture, np.broadcast_to(opacity, picture.shape[:2])]))
+    for name in ("a.png", "deep/a.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        clear.save(tmp_path / "in" / name, icc_profile=b"Display P3, or so")
+    command = [sys.executable, "-m", "learned_codec", "encode", "in", "out", f"--jobs={jobs}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, check=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    told = done.stderr.splitlines()
+    assert sorted(told) == [f"warning: {Path('in', name)}: {hidden.lost('alpha')}" for name in ("a.png", "deep/a.png")]
 
 
 # --- many files, and folders ---
