@@ -54,7 +54,7 @@ def line(said: object, longest: int = LONGEST) -> str:
 
 @contextmanager
 def warnings_in_lines(*names: str) -> Iterator[None]:
-    """Show warnings as one line each. They begin with the first of some names of files, unless they have one of them."""
+    """Show warnings as one line each, which begin with the first of some names, unless they have one of them."""
 
     def show(message: object, *_: object, **__: object) -> None:
         known = not names or any(name in str(message) for name in names)
