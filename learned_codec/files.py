@@ -12,6 +12,7 @@ ready. File objects aren't closed.
 Threads may call these functions at the same time, with different destinations.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from learned_codec.atomic import atomic_path, atomic_write
-from learned_codec.errors import InvalidInputError
+from learned_codec.errors import InputWarning, InvalidInputError
 from learned_codec.limits import Limits
 from learned_codec.options import Errors, factor_of_scale, is_exact
 from learned_codec.profiles import options_of
@@ -34,10 +35,14 @@ if TYPE_CHECKING:
 
     from learned_codec.codec import Info
     from learned_codec.models.registry import ModelName
+    from learned_codec.reader import Reader
     from learned_codec.values.sources import PixelSource, Unit
     from learned_codec.windows import WindowLike
 
     Progress = Callable[[int, int], None]
+
+MOST_NAMED = 10
+"""So many damaged tiles are named in a warning."""
 
 IMAGE_SUFFIXES = frozenset(
     f".{name}"
@@ -252,6 +257,7 @@ def decode_file(
         UnknownModelError: the file was made with a model that isn't installed here.
 
     Warns:
+        InputWarning: with `errors="fill"`, the pixels of damaged tiles became 0, and neither nodata nor a mask tells.
         MetadataLostWarning: the format can't hold something that is beside the pixels.
     """
     from learned_codec.raster.files import open_sink
@@ -303,6 +309,19 @@ def decode_file(
                 columns = slice(part.columns.start - column, part.columns.stop - column)
                 values = part.values[indices]
                 sink.write(rows, columns, values.view("uint8") if values.dtype.kind == "b" else values, part.plane)
+        _tell_of_damage(reader, named.name if named else "output")
+
+
+def _tell_of_damage(reader: "Reader", name: str) -> None:
+    """Warn of damaged tiles that look like any others in the image, as neither nodata nor a mask marks them."""
+    if not reader.damaged or reader.nodata is not None or reader.plane is not None or reader.dtype.kind == "f":
+        return
+    numbers = ", ".join(map(str, reader.damaged[:MOST_NAMED])) + (" …" if len(reader.damaged) > MOST_NAMED else "")
+    warnings.warn(
+        f"{name}: damaged tiles ({numbers}) became 0, and neither nodata nor a mask marks them",
+        InputWarning,
+        stacklevel=3,
+    )
 
 
 @contextmanager

@@ -846,6 +846,16 @@ def test_damage_may_be_filled(tmp_path: Path) -> None:
         assert (raster.read(1) == 9).sum() == 64
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+def test_damage_that_nothing_marks_is_told(tmp_path: Path, suffix: str) -> None:
+    image = np.full((130, 130), 7, np.uint8)
+    image += np.arange(130, dtype=np.uint8)
+    damaged = tmp_path / "a.lci"
+    damaged.write_bytes(with_a_damaged_end(learned_codec.encode(image, tile_size=64)))
+    with pytest.warns(InputWarning, match=rf"b{suffix}: damaged tiles \(8\) became 0, and neither nodata nor a mask"):
+        files.decode_file(damaged, tmp_path / f"b{suffix}", errors="fill")
+
+
 # What is coded, and the format that it goes into.
 WRITERS = [("rgb", "png"), ("rgb", "jpg"), ("rgb", "webp"), ("rgb", "bmp"), ("rgb", "ppm"), ("rgb", "tif"),
            ("nodata", "tif"), ("mask", "tif"), ("mask", "png"), ("overviews", "tif")]  # fmt: skip
