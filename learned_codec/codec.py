@@ -349,7 +349,8 @@ def encode_source(
         )
     workers, each = shared(used, header.tile_count)
     metadata = _metadata(source)
-    declared = source.nodata is not None or source.plane is not None
+    # Floats have NaN for that, and zeros where the noise that was subtracted was all there is.
+    declared = source.nodata is not None or source.plane is not None or dtype.kind == "f"
 
     def run(card: ModelCard, *, strict: bool) -> bytes:
         masked, samples = whole, Samples(np.empty((source.bands, 0), dtype))
@@ -640,7 +641,7 @@ def _exact_bands(source: MaskedSource, samples: Samples, rate: tuple[str, float]
 def _tell_of_zeros(samples: Samples, least: float) -> None:
     """Warn of radar values that have no decibels, in which they will be coded, if they have the `least` share.
 
-    Where nothing is declared to stand for no value, even a few zeros may do so.
+    Where nothing stands for no value, even a few zeros may do so.
     """
     values = [band for band in samples.bands() if band.size]
     count, total = sum(int((band <= 0).sum()) for band in values), sum(band.size for band in values)
