@@ -349,7 +349,7 @@ def encode_source(
         )
     workers, each = shared(used, header.tile_count)
     metadata = _metadata(source)
-    # Floats have NaN for that, and zeros where the noise that was subtracted was all there is.
+    # Whether something stands for "no value". In floats it is NaN, and zeros are left where noise was subtracted.
     declared = source.nodata is not None or source.plane is not None or dtype.kind == "f"
 
     def run(card: ModelCard, *, strict: bool) -> bytes:
