@@ -1139,15 +1139,18 @@ def test_hidden_values_are_told_where_they_show_something(how: str, shown: str, 
         assert told is None or len(told) == 1
 
 
-def test_hidden_values_are_told_once_whoever_encodes_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"effort": 1}, marks=pytest.mark.torch), {"max_error": 0}, {"quality": 60}],
+    ids=["plain", "effort", "lossless", "executor"],
+)
+def test_hidden_values_are_told_once_whoever_encodes_them(tmp_path: Path, options: dict[str, Any]) -> None:
     with write(tmp_path / "a.tif", scene(3, "uint16", 200, 130)) as raster:
         raster.write_mask(np.indices((200, 130)).sum(0) % 90 < 50)
-    for options in ({}, {"effort": 1}, {"max_error": 0}):
-        with pytest.warns(InputWarning, match="that the mask hides have values") as told:
-            files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", tile_size=64, overwrite=True, **options)
-        assert len(told) == 1
-    with ThreadPoolExecutor(2) as executor, pytest.warns(InputWarning, match="the mask hides have values") as told:
-        files.encode_file(tmp_path / "a.tif", tmp_path / "b.lci", tile_size=64, quality=60, executor=executor)
+    with ThreadPoolExecutor(2) as executor:
+        given = options | {"executor": executor} if "quality" in options else options
+        with pytest.warns(InputWarning, match="the mask hides have values") as told:
+            files.encode_file(tmp_path / "a.tif", tmp_path / "a.lci", tile_size=64, **given)
     assert len(told) == 1
 
 
