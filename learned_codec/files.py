@@ -241,7 +241,8 @@ def decode_file(
             The georeference moves with the window.
         bands: the bands to write, counted from 1 or by name; by default all.
         scale: 1, or 1/2, 1/4, 1/8 or 1/16 for the reduced image, as for `decode`. The georeference is scaled with it.
-        overviews: rebuild the overviews that the original had.
+        overviews: rebuild the overviews that the original had: means; or the nearest pixels if some are missing, or a
+            band may be one of classes, as it has at most 64 values.
         errors: "raise" or "fill", as for `decode`.
         limits: the largest image to accept (`Limits()` by default).
         device: "cpu", "cuda" …, as for `decode`.

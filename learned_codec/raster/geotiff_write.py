@@ -21,6 +21,7 @@ from rasterio.windows import Window
 from learned_codec.bitstream.metadata import of_classes
 from learned_codec.errors import CorruptDataError, FileError, InvalidInputError
 from learned_codec.values.arrays import BOUNDED_DTYPES
+from learned_codec.values.few import are_few, with_others
 from learned_codec.values.mask import holds
 from learned_codec.values.sources import OPACITY, Plane, PlaneKind
 
@@ -42,7 +43,9 @@ _INTERLEAVED = 4
 class GeoTiffSink:
     """A `PixelSink` into an open rasterio dataset. See `open_sink`."""
 
-    def __init__(self, raster: Any, given: geotags.Georeference, plane: PlaneKind | None, name: str) -> None:
+    def __init__(
+        self, raster: Any, given: geotags.Georeference, plane: PlaneKind | None, name: str, *, counting: bool = False
+    ) -> None:
         self._raster = raster
         self._name = name
         self._written: list[tuple[Window, int]] = []  # with the checksum of the values written there
@@ -50,6 +53,12 @@ class GeoTiffSink:
         self._plane = plane
         self._indexes = [i for i in raster.indexes if i != given.alpha]
         self._dtype = np.dtype(raster.dtypes[0])
+        self._known = [np.empty(0, self._dtype) for _ in self._indexes] if counting else []
+
+    @property
+    def has_band_of_few_values(self) -> bool:
+        """Whether any band may be one of classes, by what was written; only if the sink is `counting`."""
+        return any(map(are_few, self._known))
 
     def begin(self) -> None:
         """Make room for the mask, while the file is small: on a full disk, GDAL 3.12 crashes if it does so later.
@@ -87,6 +96,7 @@ class GeoTiffSink:
         if plane is not None and self._plane == "mask":
             plane = np.where(plane, np.uint8(255), np.uint8(0))
         self._written.append((window, _checksum(values, plane)))
+        self._known = [with_others(known, band) for known, band in zip(self._known, values, strict=False)]
 
     def _opacity(self, plane: Plane) -> Plane:
         """Opacity in the dtype of the bands: where it has as many bits, as it is."""
@@ -146,7 +156,9 @@ def open_sink(path: Path, spec: SinkSpec) -> Iterator[GeoTiffSink]:
         name = spec.name or str(path)
         _leave_out_what_it_cannot_hold(given, nodata, name, sidecar=spec.sidecar)
         raster = _create(path, spec, given, name)
-        sink = GeoTiffSink(raster, given, plane, name)
+        factors = [f for f in given.overviews if spec.overviews and f < max(spec.height, spec.width)]
+        averaged = nodata is None and plane is None and not of_classes(spec.metadata)
+        sink = GeoTiffSink(raster, given, plane, name, counting=bool(factors) and averaged)
         try:
             with quiet():
                 geotags.apply(given, raster, name)
@@ -157,10 +169,8 @@ def open_sink(path: Path, spec: SinkSpec) -> Iterator[GeoTiffSink]:
                 _close(raster, name)
             raise
         _close(raster, name)
-        factors = [f for f in given.overviews if f < max(spec.height, spec.width)]
-        if spec.overviews and factors:
-            averaged = nodata is None and plane is None and not of_classes(spec.metadata)
-            _build_overviews(path, factors, name, averaged=averaged)
+        if factors:
+            _build_overviews(path, factors, name, averaged=averaged and not sink.has_band_of_few_values)
             _check_overviews(path, len(factors), name)
         if given.exif:
             _add_exif(path, given.exif, name)
@@ -245,7 +255,11 @@ def _close(raster: Any, name: str) -> None:
 
 
 def _build_overviews(path: Path, factors: list[int], name: str, *, averaged: bool) -> None:
-    """Build overviews inside the file. They are nearest neighbours if there are holes, whose edges means would blur."""
+    """Build overviews inside the file.
+
+    They are nearest neighbours if there are holes, whose edges means would blur, or bands of classes: GDAL reduces all
+    bands alike.
+    """
     with (
         rasterio.Env(COMPRESS_OVERVIEW="DEFLATE", GDAL_PAM_ENABLED="NO", GDAL_TIFF_INTERNAL_MASK="YES"),
         _reopened(path, name, "r+") as raster,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from learned_codec.values.choose import Samples
 from learned_codec.values.constants import ExactBand
+from learned_codec.values.few import MOST_VALUES, are_few, with_others
 from learned_codec.values.mask import VALID
 from learned_codec.values.planes import pack_plane
 
@@ -20,16 +21,10 @@ from .grid import Window
 from .masking import MaskedSource
 from .sampling import squares
 
-MOST_VALUES = 64
-"""A band of more values isn't kept exactly."""
-
 MOST_BITS = 0.25
 """The most bits per pixel that a band may take. The scene classification of a Sentinel-2 scene takes 0.15, the cirrus
 band of another one 0.18; coded lossily at quality 40, 1.5 and 3.4 times as much. Values that change smoothly, such as
 temperatures, take more."""
-
-FIRST = 2**12
-"""So many samples show at once that most bands have too many values."""
 
 SAMPLE, SQUARE = 256, 1024
 """Pixels per side of each of up to four samples, which tell what a band costs, and of what is read at once."""
@@ -40,7 +35,9 @@ def exact_bands(source: MaskedSource, samples: Samples, most: float | None = Non
 
     Also returns the bands that would be kept if `most` were more.
     """
-    few = [band for band, values in enumerate(samples.bands()) if values.size and _is_of_few(values)]
+    # A band of one value needs no classes: its bounds are in the header.
+    nothing = np.empty(0, source.dtype)
+    few = [band for band, values in enumerate(samples.bands()) if are_few(with_others(nothing, values))]
     if not few:
         return [], []
     costs = _costs(source, few, whole=most is not None)
@@ -54,13 +51,6 @@ def exact_bands(source: MaskedSource, samples: Samples, most: float | None = Non
             taken = both
             kept.append(ExactBand(band, values))
     return kept, cheap[count:]
-
-
-def _is_of_few(values: NDArray[Any]) -> bool:
-    if np.unique(values[:: 1 + values.size // FIRST]).size > MOST_VALUES:
-        return False
-    # A band of one value needs no classes: its bounds are in the header.
-    return 1 < np.unique(values).size <= MOST_VALUES
 
 
 def _costs(source: MaskedSource, bands: Sequence[int], *, whole: bool) -> dict[int, float]:
@@ -103,5 +93,5 @@ def _values(source: MaskedSource, bands: Sequence[int]) -> dict[int, NDArray[Any
         for band, known in found.items():
             if known.size <= MOST_VALUES:
                 here = read.values[band]
-                found[band] = np.union1d(known, here if read.valid is None else here[read.valid[band]])
+                found[band] = with_others(known, here if read.valid is None else here[read.valid[band]])
     return found

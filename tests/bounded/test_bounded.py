@@ -463,7 +463,8 @@ def test_reduced_images_and_overviews_of_classes_have_no_other_classes(tmp_path,
     for name, options in (("b.tif", {"overview_level": 0}), ("c.tif", {})):
         with rasterio.open(tmp_path / name, **options) as raster:
             mixed = not set(np.unique(raster.read())) <= {1, 5, 200}
-        assert mixed == ("athematic" in said.values())
+        # What isn't declared is told by the few values that the whole image has, which a reduced image doesn't read.
+        assert mixed == ("athematic" in said.values() and name == "c.tif")
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint32", "int32"])

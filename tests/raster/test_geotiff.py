@@ -541,6 +541,28 @@ def test_overviews(noise: np.ndarray, tmp_path: Path) -> None:
                 assert np.abs(raster.read()[:, 0, 0] - mean).max() <= 1
 
 
+@given(
+    dtype=st.sampled_from(["uint8", "int16", "float32"]),
+    count=st.integers(2, 64),
+    place=st.integers(0, 2),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=15)
+def test_overviews_invent_no_class(dtype: str, count: int, place: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    classes = rng.choice(250, count, replace=False)
+    image = rng.integers(0, 250, (3, 130, 120)).astype(dtype)
+    image[place] = rng.choice(classes, (130, 120))
+    spec = SinkSpec(height=130, width=120, bands=3, dtype=dtype, overviews=True, metadata={"overviews": [2, 4]})
+    with tempfile.TemporaryDirectory() as folder:
+        with open_sink(Path(folder, "a.tif"), "tif", spec) as sink:
+            for rows in (slice(0, 64), slice(64, 130)):
+                sink.write(rows, slice(0, 120), image[:, rows], None)
+        for level in range(2):
+            with rasterio.open(Path(folder, "a.tif"), overview_level=level) as raster:
+                assert set(np.unique(raster.read(place + 1))) <= set(classes.tolist())
+
+
 def test_pages_and_other_refusals(noise: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     pictures = [Image.fromarray(noise[i]) for i in range(3)]
