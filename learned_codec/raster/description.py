@@ -20,10 +20,9 @@ _STATISTICS = {"1", "3", "4", "5"}
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """GDAL's description of a dataset. `foreign`: some texts aren't UTF-8, and rasterio leaves them out or fails."""
+    """GDAL's description of a dataset."""
 
     root: ET.Element
-    foreign: bool
 
     @property
     def categories(self) -> bool:
@@ -64,10 +63,10 @@ def describe(raster: Any) -> Description | None:
         except RasterioError:  # some drivers' datasets can't be described
             return None
     try:
-        text, foreign = data.decode(), False
+        text = data.decode()
     except UnicodeDecodeError:
-        text, foreign = data.decode("cp1252", "replace"), True
+        text = data.decode("cp1252", "replace")
     try:
-        return Description(ET.fromstring(text), foreign)  # noqa: S314  # GDAL wrote it: there are no entities
+        return Description(ET.fromstring(text))  # noqa: S314  # GDAL wrote it: there are no entities
     except ET.ParseError:  # control characters
         return None

@@ -65,7 +65,7 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
         name: the file's name in warnings.
         description: the description of the same dataset, for what rasterio doesn't give.
     """
-    texts = _Texts(raster, name, description if description is not None and description.foreign else None)
+    texts = _Texts(raster, name, description)
     found: dict[str, Any] = {}
     if raster.crs is not None and raster.crs.wkt:
         found["crs"] = _wkt(raster.crs)
@@ -154,10 +154,13 @@ def _band(raster: Any, index: int, texts: _Texts) -> dict[str, Any]:
 
 
 class _Texts:
-    """The texts of a dataset: those of rasterio, or of the description where they aren't UTF-8."""
+    """The texts of a dataset: those of rasterio, or of the description.
 
-    def __init__(self, raster: Any, name: str, foreign: Description | None) -> None:
-        self._raster, self._name, self._foreign = raster, name, foreign
+    Rasterio's aren't there where they aren't UTF-8. Of a GeoPackage, GDAL forgets some tags when it describes it.
+    """
+
+    def __init__(self, raster: Any, name: str, description: Description | None) -> None:
+        self._raster, self._name, self._description = raster, name, description
         self.descriptions = self._of_bands("descriptions", "Description")
         self.units = self._of_bands("units", "UnitType")
 
@@ -165,8 +168,8 @@ class _Texts:
         try:
             return [text or "" for text in getattr(self._raster, attribute)]
         except UnicodeDecodeError:
-            if self._foreign is not None:
-                return self._foreign.bands(element)
+            if self._description is not None:
+                return self._description.bands(element)
             meta.lose(f"{self._name}: the {attribute} of its bands aren't text, and aren't kept")
             return [""] * self._raster.count
 
@@ -177,7 +180,7 @@ class _Texts:
 
     def tags(self, namespace: str, index: int = 0) -> dict[str, str]:
         """The tags of one namespace."""
-        found = {} if self._foreign is None else self._foreign.tags(namespace, index)
+        found = {} if self._description is None else self._description.tags(namespace, index)
         where = namespace or "(default namespace)"
         try:
             found |= self._raster.tags(index, ns=namespace or None)

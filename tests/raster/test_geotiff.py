@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -523,6 +524,16 @@ def test_an_epoch_of_coordinates_is_named(tmp_path: Path, epoch: str) -> None:
         told = pytest.warns(MetadataLostWarning, match=f"the epoch of its coordinates, {epoch}")
         with told, open_source(tmp_path / name):
             pass
+
+
+def test_tags_of_a_geopackage(noise: np.ndarray, tmp_path: Path) -> None:
+    said = {"IDENTIFIER": "mine", "DESCRIPTION": "a & b", "OTHER": "x"}
+    with write(tmp_path / "a.tif", noise[:3], **UTM | {"crs": "EPSG:3857"}) as raster:
+        raster.update_tags(**said)
+    rasterio.shutil.copy(tmp_path / "a.tif", tmp_path / "a.gpkg", driver="GPKG")
+    with open_source(tmp_path / "a.gpkg") as source:
+        assert source.metadata["tags"][""].items() >= said.items()
+        assert "ZOOM_LEVEL" in source.metadata["tags"][""]
 
 
 def test_overviews(noise: np.ndarray, tmp_path: Path) -> None:
