@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import rasterio
@@ -46,9 +46,11 @@ _INKS = {ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.
 class RasterSource:
     """A `PixelSource` over an open rasterio dataset. Pixels are read when they are needed. See `open_source`."""
 
-    def __init__(self, raster: Any, name: str, *, force: bool, beside: dict[str, Any]) -> None:
+    def __init__(
+        self, raster: Any, name: str, *, force: bool, beside: dict[str, Any], stream: BinaryIO | None = None
+    ) -> None:
         _check_kind(raster, name, force=force)
-        check_whole(raster, name)
+        check_whole(raster, name, stream)
         self._raster = raster
         self._name = name
         alpha = _alpha(raster, name, force=force)
@@ -136,7 +138,7 @@ def open_source(
     with ExitStack() as stack:
         stack.enter_context(rasterio.Env(**TELL_TRUNCATED))  # without an Env, GDAL prints its errors
         stack.enter_context(small_cache())
-        opener, own_name, head = _opener(source, stack)
+        opener, own_name, head, stream = _opener(source, stack)
         name = name or own_name
         if not head:
             raise InvalidInputError(f"{name}: empty, not an image")
@@ -145,7 +147,7 @@ def open_source(
         try:
             with quiet():
                 raster = stack.enter_context(opener())
-                opened = RasterSource(raster, name, force=force, beside=beside or {})
+                opened = RasterSource(raster, name, force=force, beside=beside or {}, stream=stream)
         except (LearnedCodecError, LearnedCodecWarning, MemoryError):
             raise
         except Exception as error:  # rasterio, GDAL and file objects raise a dozen unrelated kinds
@@ -156,19 +158,19 @@ def open_source(
         yield opened
 
 
-def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, bytes]:
-    """A function that opens the dataset, its name in messages, and its first bytes."""
+def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, bytes, BinaryIO | None]:
+    """A function that opens the dataset, its name in messages, its first bytes, and all bytes of what has no path."""
     if is_gdal_name(source):
-        return lambda: rasterio.open(source), str(source), _SOMETHING
+        return lambda: rasterio.open(source), str(source), _SOMETHING, None
     if isinstance(source, (str, os.PathLike)):
         name = str(source)
         path = os.path.abspath(source)  # noqa: PTH100  # absolute, so no part of a name is read as a URL scheme
         try:
             if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116  # some formats are folders
-                return lambda: rasterio.open(path), name, _SOMETHING
+                return lambda: rasterio.open(path), name, _SOMETHING, None
             with open(path, "rb") as stream:  # noqa: PTH123
                 if stream.seekable():
-                    return lambda: rasterio.open(path), name, stream.read(64)
+                    return lambda: rasterio.open(path), name, stream.read(64), None
                 data = stream.read()
         except OSError as error:
             raise FileError(f"{name}: {error.strerror or error}") from error
@@ -184,11 +186,11 @@ def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, 
                     raise FileNotFoundError(path)
                 return _StreamView(source)
 
-            return lambda: rasterio.open(alias, opener=reopen), name, head
+            return lambda: rasterio.open(alias, opener=reopen), name, head, cast("BinaryIO", _StreamView(source))
         data = source.read()
     if not data:
-        return None, name, data
-    return stack.enter_context(rasterio.MemoryFile(data)).open, name, data[:64]
+        return None, name, data, None
+    return stack.enter_context(rasterio.MemoryFile(data)).open, name, data[:64], io.BytesIO(data)
 
 
 class _StreamView(io.RawIOBase):

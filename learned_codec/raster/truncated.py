@@ -7,7 +7,9 @@ in large ones, reads zeros. Of other formats, GDAL tells that bytes are missing.
 from __future__ import annotations
 
 import math
+import os
 import struct
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,56 +20,81 @@ from rasterio.errors import RasterioError
 from learned_codec.errors import InvalidInputError
 
 from .gdal import quiet
+from .gdal_file import open_bytes
 from .names import exists
 
 _PCIDSK, _BLOCK = b"PCIDSK  ", 512
 _HFA, _HFA_NODE = b"EHFA_HEADER_TAG\0", 128  # the bytes of a node of its tree
 _HFA_PIXELS = b"ERDAS_IMG_EXTERNAL_RASTER\0"  # begins a file of its own, .ige, beside a large .img
 _NETCDF = (b"CDF\1", b"CDF\2", b"CDF\5")
+_DRIVERS = {"netCDF", "PCIDSK", "ENVI", "HFA", "VRT"}
+"""GDAL's drivers whose files are looked at also if only GDAL can open them. A VRT's may be of any kind."""
+_TOLD = (".tif", ".tiff", ".jp2", ".jpg", ".jpeg", ".png", ".vrt", ".xml", ".hdr", ".ovr", ".msk")
+"""Endings of files that needn't be looked at, which takes a request each."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
 """The bytes of a number of each type of netCDF."""
 
 
-def check_whole(raster: Any, name: str) -> None:
+def check_whole(raster: Any, name: str, stream: BinaryIO | None = None) -> None:
     """Refuse a rasterio dataset if one of its files, also one that a VRT names, is shorter than it says itself.
 
-    Files that only GDAL can open, as those in archives, aren't looked at.
+    If the dataset was opened from a `stream`, only that is looked at.
 
     Raises:
         InvalidInputError: a file is too short.
     """
-    for path in map(Path, raster.files):
-        if not (exists(path) and path.is_file()):  # names of GDAL may be too long for a file
-            continue
-        size, needed = path.stat().st_size, bytes_needed(path)
-        if size < needed:
-            raise InvalidInputError(f"{name}: damaged or truncated: {path.name} has {size:,} of {needed:,} bytes")
+    if stream is not None:
+        _check(stream, bytes_needed(stream), name, name)
+        return
+    for file in raster.files:
+        if exists(Path(file)) and Path(file).is_file():  # names of GDAL may be too long for a file
+            with Path(file).open("rb") as opened:
+                _check(opened, bytes_needed(opened, file), Path(file).name, name)
+        elif raster.driver in _DRIVERS and file.startswith("/vsi") and not file.lower().endswith(_TOLD):
+            with open_bytes(file) as remote:
+                _check(remote, bytes_needed(remote, file), file, name)
 
 
-def bytes_needed(path: Path) -> int:
-    """How many bytes a file must have at least; 0 if that isn't known."""
-    with path.open("rb") as stream:
-        head = stream.read(32)
-        if head.startswith(_NETCDF):
-            try:
-                return _NetCdf(stream).end()
-            except (struct.error, KeyError, IndexError):  # GDAL names what is wrong with such a header
-                return 0
-        if head.startswith(_HFA):
-            return _hfa(stream, path.stat().st_size)
-        if head.startswith(_HFA_PIXELS):
-            return _hfa_pixels(stream, path.with_suffix(".img"))
+def _check(stream: BinaryIO, needed: float, file: str, name: str) -> None:
+    if needed <= 0:
+        return
+    reachable = needed < sys.maxsize
+    stream.seek(int(needed) - 1 if reachable else 0)
+    if not (reachable and stream.read(1)):
+        least = f": {needed:,} bytes are needed" if math.isfinite(needed) else ""
+        raise InvalidInputError(f"{name}: damaged or truncated: {file} ends too early{least}")
+
+
+def bytes_needed(stream: BinaryIO, file: str = "") -> float:
+    """How many bytes a file must have at least: 0 if that isn't known, infinity if it is only known to be too short.
+
+    Args:
+        stream: open for reading, at its start.
+        file: its name, with which GDAL finds it and others beside it, if there is one.
+    """
+    head = stream.read(32)
+    if head.startswith(_NETCDF):
+        try:
+            return _NetCdf(stream).end()
+        except (struct.error, KeyError, IndexError):  # GDAL names what is wrong with such a header
+            return 0
+    if head.startswith(_HFA):
+        return _hfa(stream)
     if head.startswith(_PCIDSK):
         blocks = head[16:32].strip()
         return int(blocks) * _BLOCK if blocks.isdigit() else 0
-    if exists(path.with_suffix(".hdr")) or exists(path.with_name(path.name + ".hdr")):
-        return _envi(path)
-    return 0
+    if not file:
+        return 0
+    stem = os.path.splitext(file)[0]  # noqa: PTH122 - GDAL's names aren't paths
+    if head.startswith(_HFA_PIXELS):
+        return _hfa_pixels(stream, f"{stem}.img")
+    local = exists(Path(file))
+    return _envi(file) if not local or exists(Path(f"{stem}.hdr")) or exists(Path(f"{file}.hdr")) else 0
 
 
-def _envi(path: Path) -> int:
+def _envi(file: str) -> int:
     try:
-        with quiet(), rasterio.open(path) as raster:
+        with quiet(), rasterio.open(file) as raster:
             said = raster.tags(ns="ENVI")
             if raster.driver != "ENVI" or said.get("file_compression", "0").strip() != "0":
                 return 0
@@ -78,20 +105,20 @@ def _envi(path: Path) -> int:
         return 0
 
 
-def _hfa(stream: BinaryIO, size: int) -> int:
-    """How many bytes the tree of an HFA file takes, as far as it can be read."""
+def _hfa(stream: BinaryIO) -> float:
+    """How many bytes the tree of an HFA file takes; infinity if it can't be read to its end."""
 
     def numbers(at: int, kinds: str) -> tuple[int, ...]:
         stream.seek(at)
         return struct.unpack(kinds, stream.read(struct.calcsize(kinds)))
 
-    needed = size
+    needed = 0
     try:
         (header,) = numbers(len(_HFA), "<I")
         _, _, root, _, dictionary = numbers(header, "<3IHI")
         stream.seek(dictionary)
         if b"\0" not in stream.read(2**20):  # it ends the dictionary
-            return size + 1
+            return math.inf
         waiting, seen = [root], {0}
         while waiting:
             if (at := waiting.pop()) in seen:
@@ -102,11 +129,11 @@ def _hfa(stream: BinaryIO, size: int) -> int:
             needed = max(needed, data + length)
             waiting += [following, child]
     except struct.error:  # beyond the end
-        needed = max(needed, size + 1)
+        return math.inf
     return needed
 
 
-def _hfa_pixels(stream: BinaryIO, image: Path) -> int:
+def _hfa_pixels(stream: BinaryIO, image: str) -> int:
     """How many bytes the pixels of an HFA file take that lie in a file beside it."""
     try:
         with quiet(), rasterio.open(image) as raster:

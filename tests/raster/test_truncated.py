@@ -1,6 +1,7 @@
 """Sources that end too early are refused, also where GDAL reads zeros, or anything, in place of what is missing."""
 
 import io
+import shutil
 import struct
 import tempfile
 from pathlib import Path
@@ -44,6 +45,11 @@ FORMATS: list[tuple[str, str, dict[str, Any], int]] = [
 ]
 
 
+def needed(path: Path) -> float:
+    with path.open("rb") as stream:
+        return truncated.bytes_needed(stream, str(path))
+
+
 def whole(source: Any) -> np.ndarray:
     everything = slice(0, source.height), slice(0, source.width)
     found: np.ndarray = source.read(*everything)
@@ -69,6 +75,40 @@ def test_what_ends_too_early_is_refused(kind: Any, share: float, through_vrt: bo
             whole(opened)
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.sampled_from([kind for kind in FORMATS if kind[0] in ("ENVI", "PCIDSK", "HFA")]),
+    st.floats(0.02, 0.97),
+    st.sampled_from(["zip", "tar", "vrt", "file"]),
+)
+def test_what_ends_too_early_is_refused_in_archives_and_of_file_objects(kind: Any, share: float, how: str) -> None:
+    driver, extension, options, bands = kind
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "files", f"a.{extension}")
+        path.parent.mkdir()
+        geotiffs.write(Path(folder, "original.tif"), VALUES[:bands], **geotiffs.UTM).close()
+        rasterio.shutil.copy(Path(folder, "original.tif"), path, driver=driver, **options)
+
+        def source() -> Any:
+            if how == "file":
+                return io.BytesIO(path.read_bytes())
+            form = "tar" if how == "tar" else "zip"
+            name = f"/vsi{form}/{shutil.make_archive(folder + '/all', form, path.parent)}/{path.name}"
+            if how != "vrt":
+                return name
+            if not Path(folder, "a.vrt").exists():
+                rasterio.shutil.copy(name, Path(folder, "a.vrt"), driver="VRT")
+            return Path(folder, "a.vrt")
+
+        if how != "file" or driver != "ENVI":  # its header is another file
+            with open_source(source()) as opened:
+                np.testing.assert_array_equal(whole(opened), VALUES[:bands])
+        data = path.read_bytes()
+        path.write_bytes(data[: max(1, int(len(data) * share))])
+        with pytest.raises(InvalidInputError), open_source(source()) as opened:
+            whole(opened)
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.floats(0.5, 1), st.booleans())
 def test_an_imagine_file_without_its_end_is_refused(share: float, compressed: bool) -> None:
@@ -80,7 +120,7 @@ def test_an_imagine_file_without_its_end_is_refused(share: float, compressed: bo
         options = {"COMPRESSED": "YES"} if compressed else {"STATISTICS": "YES"}
         rasterio.shutil.copy(Path(folder, "original.tif"), path, driver="HFA", **options)
         data = path.read_bytes()
-        assert truncated.bytes_needed(path) <= len(data)
+        assert needed(path) <= len(data)
         path.write_bytes(data[: min(len(data) - 200, int(len(data) * share))])
         with pytest.raises(InvalidInputError), open_source(path) as opened:
             whole(opened)
@@ -96,7 +136,7 @@ def test_pixels_beside_an_imagine_file_that_end_too_early(share: float, bands: i
         rasterio.shutil.copy(Path(folder, "original.tif"), path, driver="HFA", USE_SPILL="YES")
         pixels = path.with_suffix(".ige")
         data = pixels.read_bytes()
-        assert truncated.bytes_needed(pixels) == len(data)
+        assert needed(pixels) == len(data)
         with open_source(path) as opened:
             np.testing.assert_array_equal(whole(opened), values)
         pixels.write_bytes(data[: min(len(data) - 1, int(len(data) * share))])
@@ -128,7 +168,7 @@ def test_netcdf_of_records_is_as_long_as_its_header_says(
                 variable[:records] = np.ones((records, width), kind)
         padding = 3  # at the end, which may be missing
         size = path.stat().st_size
-        assert size - padding <= truncated.bytes_needed(path) <= size
+        assert size - padding <= needed(path) <= size
 
 
 @pytest.mark.parametrize("tag", [33550, 33922, 34735, 34737])
