@@ -28,7 +28,7 @@ from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
 from learned_codec.raster.names import exists, fits
 from learned_codec.raster.neighbours import SIDECAR, strangers
-from learned_codec.streams import PathOrFile, again_from, check_other, is_path, name_of, reading
+from learned_codec.streams import PathOrFile, again_from, check_other, is_path, name_of, reading, unchanged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,7 +142,8 @@ def encode_file(
         What `inspect` returns for the file.
 
     Raises:
-        FileError: something can't be read or written, or the destination exists or is the source.
+        FileError: something can't be read or written, the destination exists or is the source, or the source was
+            changed while it was read.
         InvalidInputError: the source isn't an image that can be coded without converting it, or an argument is not one
             of the above.
         RateError, UnknownModelError, WeightsError, LimitError: as for `encode`.
@@ -168,7 +169,11 @@ def encode_file(
     check_other(src, dst)
     _check_executor(src, executor)
     with atomic_write(dst, overwrite=overwrite) as stream:  # before the work, so that a refusal comes first
-        with _opened(src, force=force or exact, dtype=dtype, bounded=bounded) as source, ExitStack() as stack:
+        with (
+            unchanged(src, reopened=executor is not None),
+            _opened(src, force=force or exact, dtype=dtype, bounded=bounded) as source,
+            ExitStack() as stack,
+        ):
             by_profile = _declare(source, nodata, usual_nodata)
             # Inside a radar image, zeros are dark ground.
             border = by_profile and options.get("kind") == "sar"

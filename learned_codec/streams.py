@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _LINE = 2**16
 """The most bytes of a line."""
 
+CHANGED = "another file has taken the place of the one that was opened; open it again"
+_PRECONDITION_FAILED = 412  # of HTTP
+
 _URL = re.compile(r"[a-z][a-z0-9+.-]+(://|::)", re.IGNORECASE)
 """Also URLs that fsspec chains: `simplecache::s3://…`."""
 
@@ -86,6 +89,29 @@ def _identity(value: object) -> tuple[int, int] | None:
 
 
 @contextmanager
+def unchanged(source: object, *, reopened: bool) -> Iterator[None]:
+    """Raise `FileError` if the file at a path is written to inside the block: what was read is part of each then.
+
+    With `reopened`, other processes open the path inside the block. So another file in its place is an error, too.
+    Without, the one that was opened is read to its end.
+    """
+    before = _state(source)
+    yield
+    after = _state(source)
+    if before and after and before != after and (reopened or before[0] == after[0]):
+        raise FileError(f"{name_of(source, 'input')}: changed while it was read; start again")
+
+
+def _state(value: object) -> tuple[tuple[int, int], int, int] | None:
+    """The identity of an ordinary file, when it was written last, and its size; None for other things."""
+    identity = _identity(value)
+    if identity is None:
+        return None
+    found = os.stat(value if isinstance(value, str | os.PathLike) else value.fileno())  # type: ignore[attr-defined]  # noqa: PTH116
+    return identity, found.st_mtime_ns, found.st_size
+
+
+@contextmanager
 def our_errors(name: str) -> Iterator[None]:
     """Inside the block, `OSError`, and `ValueError` for an impossible path, become a `FileError`."""
     try:
@@ -139,7 +165,7 @@ def opened(source: Openable) -> tuple[Any, BinaryIO | None]:
         with our_errors(name):
             file = Path(source).open("rb")  # noqa: SIM115 - the caller closes it
             if file.seekable():
-                return _Guarded(file), file
+                return _Local(file), file
             with file:
                 return file.read(), None
     if not hasattr(source, "read"):
@@ -161,7 +187,7 @@ def _remote(url: str) -> tuple[object, BinaryIO]:
         # The cache is an option of the file: most file systems refuse it as one of their own.
         system, path = fsspec.url_to_fs(url)
         try:
-            file: BinaryIO = system.open(path, "rb", cache_type="none")
+            file: BinaryIO = system.open(path, "rb", cache_type="none", **_same_of(system, path))
         except TypeError:  # a file system that caches blocks on disk, and gives this option itself
             file = system.open(path, "rb")
     except ImportError as error:
@@ -169,6 +195,19 @@ def _remote(url: str) -> tuple[object, BinaryIO]:
     except Exception as error:  # each of fsspec's many file systems has errors of its own
         raise FileError.of(url, error) from error
     return system, file
+
+
+def _same_of(system: Any, path: str) -> dict[str, Any]:
+    """Options for opening a file of a web server, which then refuses to send parts of another one in its place."""
+    if "http" not in system.protocol:
+        return {}
+    said = system.info(path)
+    if not said.get("size") or not said.get("partial", True):
+        return {}
+    etag, modified = said.get("ETag", ""), said.get("Last-Modified")
+    asked = {"If-Match": etag} if etag.startswith('"') else {"If-Unmodified-Since": modified} if modified else {}
+    # With the size, it isn't asked for again. Other headers, such as a password, are options of the file system.
+    return {"size": said["size"], "headers": {**system.kwargs.get("headers", {}), **asked}}
 
 
 @contextmanager
@@ -225,8 +264,23 @@ class _Guarded:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> FileError:
-        self.error = FileError.of(self.name, error)
+        changed = getattr(error, "status", None) == _PRECONDITION_FAILED
+        self.error = FileError(f"{self.name}: {CHANGED}") if changed else FileError.of(self.name, error)
         return self.error
+
+
+class _Local(_Guarded):
+    """A file of a path. Nobody may write into it while it is read."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._opened = _state(stream)
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = super().read(size)
+        if _state(self._stream) != self._opened:
+            raise self._failed(OSError(CHANGED))
+        return data
 
 
 class _Remote(_Guarded):
@@ -237,7 +291,11 @@ class _Remote(_Guarded):
         paths = [self._stream.path] * len(ranges)
         starts, ends = zip(*((offset, offset + size) for offset, size in ranges), strict=True)
         try:
-            parts: list[bytes] = self._stream.fs.cat_ranges(paths, list(starts), list(ends), on_error="raise")
+            headers = getattr(self._stream, "kwargs", {}).get("headers")
+            options = {"headers": headers} if headers else {}
+            parts: list[bytes] = self._stream.fs.cat_ranges(
+                paths, list(starts), list(ends), on_error="raise", **options
+            )
             if [len(part) for part in parts] != [size for _, size in ranges]:
                 raise OSError("the server sent other ranges than it was asked for")
         except Exception as error:  # each file system has errors of its own

@@ -1154,6 +1154,32 @@ def test_hidden_values_are_told_once_whoever_encodes_them(tmp_path: Path, option
     assert len(told) == 1
 
 
+@pytest.mark.parametrize("executor", [False, True])
+@pytest.mark.parametrize("how", ["written", "replaced"])
+def test_a_source_that_changes_while_it_is_read(tmp_path: Path, how: str, executor: bool) -> None:
+    path = tmp_path / "a.tif"
+    write(path, scene(1, "uint16", 300, 130)).close()
+    os.utime(path, (1, 1))
+    first = []
+
+    def progress(done: int, _: int) -> None:
+        if not first:
+            first.append(done)
+            other = tmp_path / "b.tif"
+            write(other, scene(1, "uint16", 300, 130)).close()
+            if how == "replaced":
+                other.replace(path)
+            else:
+                path.write_bytes(other.read_bytes())
+
+    with ThreadPoolExecutor(1) as threads:
+        options = {"executor": threads} if executor else {}
+        fails = how == "written" or executor
+        with pytest.raises(FileError, match="changed while it was read") if fails else contextlib.nullcontext():
+            files.encode_file(path, tmp_path / "a.lci", quality=50, tile_size=64, progress=progress, **options)
+    assert (tmp_path / "a.lci").exists() == (not fails)
+
+
 def test_booleans_go_to_files_that_keep_them(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((40, 50)) < 0.5
     (tmp_path / "a.lci").write_bytes(learned_codec.encode(values, max_error=0))

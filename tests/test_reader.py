@@ -4,6 +4,7 @@ import base64
 import gc
 import io
 import itertools
+import os
 import pickle
 import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -586,6 +587,19 @@ def test_another_file_in_its_place_is_noticed(tmp_path: Path, how: str, shape: t
             pickle.loads(sent) if how == "sent" else reader.read()  # noqa: S301 - of our own
     with pytest.raises(FileError, match="closed"):
         pickle.dumps(reader)
+
+
+def test_a_file_that_is_written_to_while_it_is_open_is_noticed(tmp_path: Path) -> None:
+    """Noise takes its plain bits, so both files have tiles of the same sizes."""
+    one, two = np.random.default_rng(0).integers(0, 256, (2, 64, 128)).astype(np.uint8)
+    path = tmp_path / "a.lci"
+    path.write_bytes(learned_codec.encode(one, max_error=0, tile_size=64))
+    os.utime(path, (1, 1))
+    with learned_codec.open(path) as reader:
+        np.testing.assert_array_equal(reader.read(window=(0, 0, 64, 64)), one[:, :64])
+        path.write_bytes(learned_codec.encode(two, max_error=0, tile_size=64))
+        with pytest.raises(FileError, match=r"a\.lci: another file has taken the place"):
+            reader.read(window=(0, 64, 64, 64))
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)

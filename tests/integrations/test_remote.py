@@ -30,6 +30,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.data = data
         self.asked: list[tuple[int, int]] = []
         self.together: threading.Barrier | None = None  # where requests wait for each other
+        self.says: dict[str, str] = {}  # headers that tell which file it is
 
     @property
     def url(self) -> str:
@@ -45,8 +46,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         data = self.server.data
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        asked = self.headers.get("If-Match"), self.headers.get("If-Unmodified-Since")
         if self.path != "/scene.lci":
             self.send_error(404)
+        elif any(value not in (None, *self.server.says.values()) for value in asked):
+            self.send_error(412)
         elif found is None:
             self.answer(data, len(data))
         else:
@@ -62,6 +66,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", part)
         self.send_header("Content-Length", str(length))
         self.send_header("Accept-Ranges", "bytes")
+        for name, value in self.server.says.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
@@ -137,6 +143,29 @@ def test_fronts_are_asked_for_at_the_same_time(server: Server, long_tiles: bytes
         server.together = threading.Barrier(4)  # of four tiles, each must be asked for before any answer comes
         scene.read(scale=1 / 2)
     assert len(server.asked) == 1 + 4
+
+
+@pytest.mark.parametrize("server", [{"tile_size": 64, "max_error": 0}], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [("ETag", '"1"', '"2"'), ("Last-Modified", "Mon, 02 Jan 2023 01:02:03 GMT", "Tue, 03 Jan 2023 01:02:03 GMT")],
+)
+@pytest.mark.parametrize("window", [(600, 600, 40, 40), (100, 100, 400, 400)])
+def test_another_file_of_the_same_sizes_is_noticed(server: Server, name: str, one: str, other: str, window) -> None:
+    server.says = {name: one}
+    with learned_codec.open(server.url) as scene:
+        np.testing.assert_array_equal(scene.read(window=(300, 0, 100, 100)), SCENE[300:400, :100])
+        server.says = {name: other}
+        with pytest.raises(FileError, match="another file has taken the place of the one that was opened"):
+            scene.read(window=window)
+
+
+@pytest.mark.parametrize("etag", ['W/"1"', ""])
+def test_servers_that_do_not_tell_files_apart(server: Server, etag: str) -> None:
+    """A weak ETag never matches."""
+    server.says = {"ETag": etag} if etag else {}
+    with learned_codec.open(server.url) as scene:
+        assert scene.read(window=(300, 0, 100, 100)).shape == (100, 100)
 
 
 def test_everything_that_reads_takes_urls(server: Server) -> None:
