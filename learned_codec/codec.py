@@ -42,6 +42,7 @@ from learned_codec.models.registry import ModelCard, ModelName, list_models, reg
 from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
 from learned_codec.tiling.borders import border_constants, border_of
+from learned_codec.tiling.coarse_grids import coarse_grids, most_bits
 from learned_codec.tiling.exact_bands import exact_bands
 from learned_codec.tiling.masking import MaskedSource
 from learned_codec.tiling.progress import Counter, Progress, Telling
@@ -363,6 +364,11 @@ def encode_source(
                 samples = take_samples(masked)
         if chosen:
             masked = masked.keeping(_voids(masked, samples, range(source.bands)))
+        if chosen and not radar:
+            exactly = {band.band for band in masked.exact}
+            others = [band for band in range(source.bands) if band not in exactly]
+            asked = rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY
+            masked = masked.keeping(grids=coarse_grids(masked, others, most_bits(asked)))
         masked = masked.keeping(border_constants(masked, samples.widths() if chosen else np.full(source.bands, 255.0)))
         if chosen and masked.constants:
             samples = take_samples(masked)

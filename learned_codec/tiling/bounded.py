@@ -118,6 +118,8 @@ class BoundedDecoder(TileDecoder):
         self.bounds = bounds_of(container.header)
         if self.dtype.kind == "b" and self.mask_spec is not None and self.mask_spec.fills:
             raise CorruptDataError("MASK is invalid: booleans can't have a nodata value")
+        if self.mask_spec is not None and self.mask_spec.grids:
+            raise CorruptDataError("MASK is invalid: plateaus of values that have a bound")
 
     def blocks(
         self, window: Window | None = None, progress: Progress | None = None, threads: int = 1, factor: int = 1

@@ -17,6 +17,7 @@ from learned_codec.models.config import BLOCK, HALO, MEANS, ModelConfig, layers_
 from learned_codec.models.device import trim
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
+from learned_codec.values.plateaus import SQUARE
 from learned_codec.values.reduce import cells, picked, reduced_side, reduced_values
 from learned_codec.values.sources import Plane
 from learned_codec.values.transform import ValueTransform
@@ -79,6 +80,7 @@ class TileDecoder:
         self.mask_spec = None if container.mask is None else MaskSpec.from_bytes(container.mask)
         if self.mask_spec is not None:
             self.mask_spec.check(self.dtype)
+            self.mask_spec.check_grids(self.header.bands)
         self.damaged: set[int] = set()
 
     @property
@@ -174,6 +176,8 @@ class TileDecoder:
                 )
                 side = reduced_side(side, None if self.mask_spec is None else self.mask_spec.plane, factor)
             if self.mask_spec is not None:
+                if factor == 1:  # means of cells hardly differ from those of plateaus
+                    self.mask_spec.level(found[:, *there], side)
                 self.mask_spec.restore(found[:, *there], side)
                 if plane is not None and side.plane is not None:
                     plane[there] = side.plane
@@ -208,6 +212,9 @@ class ImageDecoder(TileDecoder):
         """
         shape = self.header.height, self.header.width
         window = window or (slice(0, shape[0]), slice(0, shape[1]))
+        if factor == 1 and self.mask_spec is not None and self.mask_spec.grids:  # plateaus must be whole
+            rows, columns = (_squares_of(part, length) for part, length in zip(window, shape, strict=True))
+            window = rows, columns
         wanted = tiles_of(self.header, window, HALO)
         inside = set(tiles_of(self.header, window))
         sides: Sides = {}  # of tiles in the window whose pixels are still to come
@@ -287,3 +294,8 @@ def checked(read: memoryview | BitstreamError) -> memoryview:
 def _named(index: int, header: Header, error: BitstreamError) -> str:
     text = str(error)
     return text if text.startswith(f"tile {index}") else f"tile {index} of {header.tile_count}: {text}"
+
+
+def _squares_of(part: slice, length: int) -> slice:
+    """The whole squares of plateaus that a part of an axis touches."""
+    return slice(part.start // SQUARE * SQUARE, min(-(-part.stop // SQUARE) * SQUARE, length))

@@ -22,7 +22,6 @@ from learned_codec.models.config import BLOCK, PASSES, step_of_quality, top_step
 from learned_codec.models.device import trim
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.hidden import Hidden
-from learned_codec.values.mask import VALID, Side
 from learned_codec.values.ranges import Extremes
 from learned_codec.values.transform import ValueTransform
 
@@ -205,6 +204,8 @@ class ImageEncoder:
         shape = Shape.of(visible)
         planes: Sequence[NDArray[np.float32]] = ()
         if visible is None or visible.any():
+            if self.mask_spec is not None:
+                values = self.mask_spec.smoothed(values, side)
             whole = _whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
             planes = np.split(whole, len(whole) // self.model.config.bands)
         analysed, optimised = [], []
@@ -219,8 +220,7 @@ class ImageEncoder:
             place = rows.inner, slice(start, min(start + step_x // BLOCK, columns.inner.stop))
             left = inner[1].start + (start - columns.inner.start) * BLOCK
             part = side.crop(inner[0], slice(left, min(left + step_x, inner[1].stop)))
-            if part.classes is not None and (part.classes == VALID).all():
-                part = Side(None, part.plane)
+            part = part.telling()
             packed = self.mask_spec.pack(part) if self.mask_spec is not None else b""
             seen = None if visible is None or visible[place].all() else visible[place]
             if seen is not None and not seen.any():
@@ -459,6 +459,8 @@ class ImageEncoder:
         blocks = synthesise(self.model, header, transform, tiles, adaptations, workers=self._workers)
         for rows, columns, decoded in blocks:
             read = self.source.read(rows, columns)
+            if self.mask_spec is not None:
+                self.mask_spec.level(decoded, read.side)
             error = transform.error(read.values, decoded)
             if read.valid is not None:
                 error = error[read.valid]

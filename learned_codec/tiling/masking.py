@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from learned_codec.values.constants import MARGIN, Border, Constant, ExactBand
 from learned_codec.values.mask import VALID, MaskSpec, Side
+from learned_codec.values.plateaus import Grid
 from learned_codec.values.sources import PixelSource, Plane
 
 
@@ -43,20 +44,26 @@ class MaskedSource:
         mask_spec: MaskSpec | None = None,
         constants: Sequence[Constant] = (),
         exact: Sequence[ExactBand] = (),
+        grids: Sequence[Grid] = (),
         *,
         border: Border | None = None,
     ) -> None:
-        """With a `border`, the first fill counts only there."""
+        """With a `border`, the first fill counts only there. Plateaus of the `grids` are coded as such."""
         self.source, self.height, self.width, self.bands = source, source.height, source.width, source.bands
         self.dtype, self.constants, self.exact, self._border = source.dtype, tuple(constants), tuple(exact), border
         kept = [constant.values[constant.bands] for constant in constants] + [band.values for band in exact]
         found = sorted({float(value) for values in kept for value in values})
         self.mask_spec = replace(mask_spec or MaskSpec(()), constants=tuple(found)) if found else mask_spec
+        self._grids = tuple(grids)
+        if grids:
+            self.mask_spec = replace(self.mask_spec or MaskSpec(()), grids=tuple(grid.bands for grid in grids))
         self._margin = MARGIN if border or any(constant.border for constant in constants) else 0
 
-    def keeping(self, constants: Sequence[Constant] = (), exact: Sequence[ExactBand] = ()) -> MaskedSource:
-        """The source with further constants and exact bands."""
-        every = (*self.constants, *constants), (*self.exact, *exact)
+    def keeping(
+        self, constants: Sequence[Constant] = (), exact: Sequence[ExactBand] = (), grids: Sequence[Grid] = ()
+    ) -> MaskedSource:
+        """The source with further constants, exact bands and grids."""
+        every = (*self.constants, *constants), (*self.exact, *exact), (*self._grids, *grids)
         return MaskedSource(self.source, self.mask_spec, *every, border=self._border)
 
     def over(self) -> Callable[[PixelSource], MaskedSource]:
@@ -66,6 +73,7 @@ class MaskedSource:
             mask_spec=self.mask_spec,
             constants=self.constants,
             exact=self.exact,
+            grids=self._grids,
             border=self._border,
         )
 
@@ -83,6 +91,9 @@ class MaskedSource:
             )
             values, classes = (x[:, *inner] for x in (around, self._classes(around, plane, wide)))
             side = Side.of(classes, None if plane is None else plane[inner])
+        if self._grids:
+            corner = rows.start, columns.start
+            side = replace(side, joins=np.stack([grid.joins(values, corner) for grid in self._grids]))
         return Part(values, side, self.mask_spec.valid(side, self.bands))
 
     def _widened(self, part: slice, length: int) -> slice:

@@ -147,9 +147,11 @@ class Proof:
             rows, columns = (BLOCK * (part.stop - part.start) for part in area.latents)
             small = replace(header, height=rows, width=columns, tile_code=0)
             (_, _, found) = next(synthesise(model, small, transform, [decoded], adaptations))
-            original = self._source.read(*area.pixels).values
+            read = self._source.read(*area.pixels)
             inner = found[:, area.inner[0], area.inner[1]]
-            yield transform.linear(original), transform.linear(inner), self._valid(area)
+            if self._source.mask_spec is not None:
+                self._source.mask_spec.level(inner, read.side)
+            yield transform.linear(read.values), transform.linear(inner), self._valid(area)
 
 
 def usual_error(model: Model, step: int) -> float:

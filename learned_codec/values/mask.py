@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from learned_codec.errors import CorruptDataError, UnsupportedVersionError
 
 from .planes import pack_plane, unpack_plane
+from .plateaus import ABOVE, LEFT, Plateaus, differences, of_differences
 from .sources import Plane, PlaneKind
 
 # -- kept exactly -----------------------------------------------------------------------------------------------------
@@ -21,8 +23,9 @@ VALID = 255
 
 # The index is the code in the file. With "alpha" of 16 bits, two planes follow each other.
 _PLANES: tuple[tuple[PlaneKind | None, int], ...] = ((None, 8), ("mask", 8), ("alpha", 8), ("alpha", 16))
-_HAS_CONSTANTS = 0x80
+_HAS_CONSTANTS, _HAS_GRIDS = 0x80, 0x40
 _NO_CLASSES, _SHARED, _PER_BAND = range(3)
+_HAS_JOINS = 4
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,12 @@ class Side:
     Attributes:
         classes: (1 or bands, h, w) uint8, an index into `MaskSpec.fills` or `VALID`; None: all are valid.
         plane: (h, w), a mask or an alpha channel; None: there is none.
+        joins: (grids, h, w) uint8, which pixels are joined to plateaus; None: none is.
     """
 
     classes: NDArray[np.uint8] | None
     plane: Plane | None
+    joins: NDArray[np.uint8] | None = None
 
     @classmethod
     def of(cls, classes: NDArray[np.uint8], plane: Plane | None) -> Side:
@@ -49,7 +54,13 @@ class Side:
         return Side(
             None if self.classes is None else self.classes[:, rows, columns],
             None if self.plane is None else self.plane[rows, columns],
+            None if self.joins is None else self.joins[:, rows, columns],
         )
+
+    def telling(self) -> Side:
+        """The same side without planes that say nothing."""
+        classes = None if self.classes is None or (self.classes == VALID).all() else self.classes
+        return Side(classes, self.plane, None if self.joins is None or not self.joins.any() else self.joins)
 
 
 @dataclass(frozen=True)
@@ -61,12 +72,14 @@ class MaskSpec:
         plane: what the plane beside the bands is; None: there is none.
         constants: the value of each further class of pixels, which keep it exactly. There are up to 254 classes in all.
         bits: how many a value of the plane has, 8 or 16.
+        grids: the bands of each grid whose pixels are joined to plateaus.
     """
 
     fills: tuple[float, ...]
     plane: PlaneKind | None = None
     constants: tuple[float, ...] = ()
     bits: int = 8
+    grids: tuple[tuple[int, ...], ...] = ()
 
     @property
     def plane_dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
@@ -77,6 +90,12 @@ class MaskSpec:
     def values(self) -> tuple[float, ...]:
         """The values of all classes."""
         return self.fills + self.constants
+
+    def check_grids(self, bands: int) -> None:
+        """Raise `CorruptDataError` if grids have bands that the image hasn't, or a band in common."""
+        every = [band for grid in self.grids for band in grid]
+        if len(set(every)) < len(every) or any(band >= bands for band in every):
+            raise CorruptDataError(f"MASK is invalid: grids of the bands {every}, of {bands} bands")
 
     def check(self, dtype: np.dtype[Any]) -> None:
         """Raise `CorruptDataError` if the dtype can't hold the value of a class, or the plane has more bits."""
@@ -129,6 +148,31 @@ class MaskSpec:
             parts.append(side.plane[None] > 0)
         return np.broadcast_to(np.logical_and.reduce(np.broadcast_arrays(*parts)), (bands, *parts[0].shape[1:]))
 
+    def level(self, values: NDArray[Any], side: Side) -> None:
+        """Give each plateau the mean of its (bands, h, w) decoded values, in place. These may be in any units."""
+        if side.joins is None:
+            return
+        valid = self.valid(side, len(values))
+        for bands, joins in zip(self.grids, side.joins, strict=True):
+            if joins.any():
+                for places, own in _alike(bands, valid):
+                    plateaus = Plateaus(joins, own)
+                    for band in places:
+                        plateaus.level(values[band])
+
+    def smoothed(self, values: NDArray[Any], side: Side) -> NDArray[Any]:
+        """(bands, h, w) values to be coded in place of these: smooth ones whose plateaus have the same means."""
+        if side.joins is None or not side.joins.any():
+            return values
+        valid, found = self.valid(side, len(values)), values.astype(np.float32)
+        for bands, joins in zip(self.grids, side.joins, strict=True):
+            if joins.any():
+                for places, own in _alike(bands, valid):
+                    plateaus = Plateaus(joins, own)
+                    for band in places:
+                        found[band] = plateaus.smoothed(values[band])
+        return found
+
     def restore(self, values: NDArray[Any], side: Side) -> None:
         """Put fills and constants back into (bands, h, w) decoded values, in place. Hidden pixels become 0.
 
@@ -155,31 +199,42 @@ class MaskSpec:
         kind, counts = _PLANES.index((self.plane, self.bits)), [len(self.fills)]
         if self.constants:
             kind, counts = kind | _HAS_CONSTANTS, [*counts, len(self.constants)]
-        return bytes([kind, *counts]) + struct.pack(f"<{len(self.values)}d", *self.values)
+        grids = b""
+        if self.grids:
+            kind |= _HAS_GRIDS
+            grids = bytes([len(self.grids)]) + b"".join(bytes([len(bands) - 1, *bands]) for bands in self.grids)
+        return bytes([kind, *counts]) + struct.pack(f"<{len(self.values)}d", *self.values) + grids
 
     @classmethod
     def from_bytes(cls, data: bytes) -> MaskSpec:
         """The masks that the payload of MASK declares. Raises `CorruptDataError` or `UnsupportedVersionError`."""
-        if data and data[0] & ~_HAS_CONSTANTS >= len(_PLANES):
-            raise UnsupportedVersionError(f"a mask of kind {data[0]} needs a later version of this library")
+        kind = data[0] & ~(_HAS_CONSTANTS | _HAS_GRIDS) if data else 0
+        if kind >= len(_PLANES):
+            raise UnsupportedVersionError(f"a mask of kind {kind} needs a later version of this library")
         at = 3 if data and data[0] & _HAS_CONSTANTS else 2
         counts = data[1:at]
-        if len(counts) < at - 1 or len(data) != at + 8 * sum(counts):
+        end = at + 8 * sum(counts)
+        grids = _grids(data[end:]) if data and data[0] & _HAS_GRIDS else () if len(data) == end else None
+        if len(counts) < at - 1 or len(data) < end or grids is None:
             raise CorruptDataError("MASK is invalid: its length is wrong")
         if sum(counts) >= VALID or not all(counts[1:]):
             raise CorruptDataError(f"MASK is invalid: {' and '.join(map(str, counts))} classes")
-        values = struct.unpack(f"<{sum(counts)}d", data[at:])
-        plane, bits = _PLANES[data[0] & ~_HAS_CONSTANTS]
-        return cls(values[: counts[0]], plane, values[counts[0] :], bits)
+        values = struct.unpack(f"<{sum(counts)}d", data[at:end])
+        plane, bits = _PLANES[kind]
+        return cls(values[: counts[0]], plane, values[counts[0] :], bits, grids)
 
     def pack(self, side: Side) -> bytes:
         """A tile's `Side` as bytes; empty if everything is valid and there is no plane."""
-        if side.classes is None and self.plane is None:
+        joined = side.joins is not None and bool(side.joins.any())
+        if side.classes is None and self.plane is None and not joined:
             return b""
         planes = [] if side.classes is None else list(side.classes)
         kind = _NO_CLASSES if side.classes is None else _SHARED if len(planes) == 1 else _PER_BAND
         if side.plane is not None:
             planes += _bytes_of(side.plane)
+        if side.joins is not None and joined:
+            kind |= _HAS_JOINS
+            planes += map(differences, side.joins)
         return bytes([kind]) + b"".join(map(pack_plane, planes))
 
     def unpack(self, data: bytes, bands: int, height: int, width: int) -> Side:
@@ -188,11 +243,12 @@ class MaskSpec:
             data = bytes([_NO_CLASSES])
             if self.plane is not None:
                 raise CorruptDataError("a tile lacks its mask")
-        if data[0] > _PER_BAND or (data[0] != _NO_CLASSES and not self.values):
+        kind, joined = data[0] & ~_HAS_JOINS, data[0] & _HAS_JOINS > 0
+        if kind > _PER_BAND or (kind != _NO_CLASSES and not self.values) or (joined and not self.grids):
             raise CorruptDataError("a tile's mask is invalid")
-        count = (0, 1, bands)[data[0]]
+        count, of_plane = (0, 1, bands)[kind], 0 if self.plane is None else self.bits // 8
         at, planes = 1, []
-        for _ in range(count + (0 if self.plane is None else self.bits // 8)):
+        for _ in range(count + of_plane + (len(self.grids) if joined else 0)):
             plane, at = unpack_plane(data, at, height, width)
             planes.append(plane)
         if at != len(data):
@@ -200,7 +256,37 @@ class MaskSpec:
         classes = np.stack(planes[:count]) if count else None
         if classes is not None and ((classes >= len(self.values)) & (classes != VALID)).any():
             raise CorruptDataError("a tile's mask has a class that the file doesn't declare")
-        return Side(classes, _of_bytes(planes[count:]) if self.plane is not None else None)
+        joins = np.stack(planes[count + of_plane :]) if joined else None
+        if joins is not None and (joins > LEFT | ABOVE).any():
+            raise CorruptDataError("a tile joins pixels in a way that this library doesn't know")
+        return Side(
+            classes,
+            _of_bytes(planes[count : count + of_plane]) if self.plane is not None else None,
+            None if joins is None else np.stack([of_differences(plane) for plane in joins]),
+        )
+
+
+def _grids(data: bytes) -> tuple[tuple[int, ...], ...] | None:
+    """The bands of each grid, from the end of MASK; None if its length is wrong."""
+    found, at = [], 1
+    for _ in range(data[0] if data else 0):
+        stop = at + 2 + data[at] if at < len(data) else len(data) + 1
+        found.append(tuple(data[at + 1 : stop]))
+        at = stop
+    return tuple(found) if found and at == len(data) else None
+
+
+def _alike(
+    bands: Sequence[int], valid: NDArray[np.bool_] | None
+) -> Iterator[tuple[list[int], NDArray[np.bool_] | None]]:
+    """Bands of which the same pixels are valid, and these pixels (None: all)."""
+    rest = list(bands)
+    while rest:
+        first = rest[0]
+        own = None if valid is None else valid[first]
+        same = rest if valid is None else [band for band in rest if (valid[band] == own).all()]
+        yield same, own
+        rest = [band for band in rest if band not in same]
 
 
 def _bytes_of(plane: Plane) -> list[NDArray[np.uint8]]:

@@ -76,6 +76,7 @@ class File:
     adaptation: bytes = b""
     metadata: dict[str, Any] = field(default_factory=dict)
     mask: bytes | None = None
+    joins: dict[int, list[NDArray[np.uint8]]] = field(default_factory=dict)
     tiles: list[bytes] = field(default_factory=list)
     fronts: list[list[int]] = field(default_factory=list)
 
@@ -179,16 +180,58 @@ def side(file: File, index: int) -> tuple[NDArray[np.bool_] | None, bytes, bool]
     height, width = file.box(index)
     valid = np.ones((1, height, width), bool)
     kind = data.u8() if data.left else 0
-    classes = [plane(data, height, width) for _ in range((0, 1, file.bands)[kind])]
+    classes = [plane(data, height, width) for _ in range((0, 1, file.bands)[kind & 3])]
     if classes:
         valid = np.stack(classes) == 255
-    if file.mask[0] & 0x7F:
+    if file.mask[0] & 0x3F:
         shown = plane(data, height, width) > 0
-        if file.mask[0] & 0x7F == 3:  # 16 bits: where the high byte is 0, the second plane is the low byte
+        if file.mask[0] & 0x3F == 3:  # 16 bits: where the high byte is 0, the second plane is the low byte
             shown = shown | (plane(data, height, width) > 0)
         valid = valid & shown
+    file.joins[index] = [joins(plane(data, height, width)) for _ in grids(file)] if kind & 4 else []
     assert data.left == 0
     return valid.any(0), payload[source.at :], number % 2 == 1
+
+
+def grids(file: File) -> list[list[int]]:
+    """The bands of each grid that MASK declares."""
+    assert file.mask is not None
+    data = Bytes(file.mask)
+    flags, fills = data.u8(), data.u8()
+    data.take(8 * (fills + (data.u8() if flags & 0x80 else 0)))
+    found = [[data.u8() for _ in range(data.u8() + 1)] for _ in range(data.u8() if flags & 0x40 else 0)]
+    assert data.left == 0
+    return found
+
+
+def joins(differences: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bit 0: joined with the pixel on the left, bit 1: with the one above."""
+    left, above = (differences & 1).cumsum(0) % 2, (differences >> 1).cumsum(1) % 2
+    left[:, ::64] = 0
+    above[::64] = 0
+    found: NDArray[np.uint8] = (left + 2 * above).astype(np.uint8)
+    return found
+
+
+def plateaus(joined: NDArray[np.uint8]) -> list[list[tuple[int, int]]]:
+    """The pixels (row, column) of each plateau."""
+    height, width = joined.shape
+    number = np.full((height, width), -1)
+    found: list[list[tuple[int, int]]] = []
+    for row in range(height):
+        column = 0
+        while column < width:
+            end = column + 1
+            while end < width and joined[row, end] & 1:
+                end += 1
+            above = [number[row - 1, at] for at in range(column, end) if joined[row, at] & 2]
+            if not above:
+                found.append([])
+            which = above[0] if above else len(found) - 1
+            found[which] += [(row, at) for at in range(column, end)]
+            number[row, column:end] = which
+            column = end
+    return found
 
 
 def _stream(data: Bytes) -> bytes:

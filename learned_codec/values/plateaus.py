@@ -1,0 +1,153 @@
+"""Plateaus: neighbouring pixels of one value, because a band's own grid is coarser than the image's.
+
+A stack of Sentinel-2 bands has each pixel of 20 m four times, and each of 60 m 36 times. Copied to another reference
+system, pixels are repeated two or three times, as it happens. A plateau has one value, so a decoder takes the mean of
+its decoded pixels, which has a smaller error. And an encoder may code any other values of the same means: smooth ones,
+which take far fewer bits.
+
+Which pixels are joined is kept exactly, as the bits `LEFT` and `ABOVE`, once for all bands of a grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEFT, ABOVE = 1, 2
+"""Bits of a join: the pixel belongs to the plateau of the one on its left, or above."""
+
+SQUARE = 64
+"""Plateaus end at multiples of this, counted from the image's corner. So windows need no pixels far away. Tiles begin
+there, too."""
+
+ROUNDS = 4
+"""How often values are smoothed, and their means restored."""
+
+Joins = NDArray[np.uint8]
+"""(h, w): the bits of each pixel."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grid of some bands.
+
+    Attributes:
+        bands: which have it.
+        period: pixels per side of a plateau, if all are squares of this size; else 0.
+        phases: at which row and column the first plateau begins, modulo the period.
+    """
+
+    bands: tuple[int, ...]
+    period: int = 0
+    phases: tuple[int, int] = (0, 0)
+
+    def joins(self, values: NDArray[Any], corner: tuple[int, int]) -> Joins:
+        """The joins of (bands, h, w) values whose first pixel lies at `corner` of the image."""
+        own = values[list(self.bands)]
+        found: Joins = np.zeros(own.shape[1:], np.uint8)
+        found[:, 1:] = np.where((own[:, :, 1:] == own[:, :, :-1]).all(0), LEFT, 0)
+        found[1:] += np.where((own[:, 1:] == own[:, :-1]).all(0), np.uint8(ABOVE), np.uint8(0))
+        for axis, bit in ((0, ABOVE), (1, LEFT)):
+            at = np.arange(found.shape[axis]) + corner[axis]
+            cut = at % SQUARE == 0
+            if self.period:
+                cut |= at % self.period == self.phases[axis]
+            rest = np.where(cut, np.uint8(LEFT + ABOVE - bit), np.uint8(LEFT + ABOVE))
+            found &= rest[:, None] if axis == 0 else rest
+        return found
+
+
+def differences(joins: Joins) -> Joins:
+    """Joins as a plane that takes few bytes: each bit XOR that of the neighbour along the edge that it tells of."""
+    found = joins.copy()
+    found[1:] ^= joins[:-1] & LEFT
+    found[:, 1:] ^= joins[:, :-1] & ABOVE
+    return found
+
+
+def of_differences(plane: NDArray[np.uint8]) -> Joins:
+    """The inverse of `differences`, for the joins of a tile."""
+    left, above = np.bitwise_xor.accumulate(plane & LEFT, 0), np.bitwise_xor.accumulate(plane & ABOVE, 1)
+    found: Joins = (left | above).astype(np.uint8)
+    found[:, ::SQUARE] &= np.uint8(ABOVE)
+    found[::SQUARE] &= np.uint8(LEFT)
+    return found
+
+
+def labels(joins: Joins) -> NDArray[np.intp]:
+    """(h, w) of each pixel the number of its plateau: the index of its first pixel."""
+    height, width = joins.shape
+    left, above = joins & LEFT > 0, joins & ABOVE > 0
+    left[:, 0], above[0] = False, False
+    found = np.empty((height, width), np.intp)
+    columns = np.arange(width)
+    for row in range(height):
+        starts = np.flatnonzero(~left[row])
+        numbers = row * width + starts
+        if row and above[row].any():
+            # A run belongs to the plateau above the first of its pixels that is joined with the one above.
+            first = np.minimum.reduceat(np.where(above[row], columns, width), starts)
+            joined = first < width
+            numbers[joined] = found[row - 1][first[joined]]
+        found[row] = np.repeat(numbers, np.diff(starts, append=width))
+    return found
+
+
+class Plateaus:
+    """The plateaus of a rectangle, for its (h, w) joins and those of its pixels that are valid (None: all)."""
+
+    def __init__(self, joins: Joins, valid: NDArray[np.bool_] | None = None) -> None:
+        _, self._number = np.unique(labels(joins), return_inverse=True)
+        self._number, self._valid = self._number.reshape(joins.shape), valid
+        weights = None if valid is None else valid.reshape(-1).astype(np.float64)
+        self._weights = weights
+        self._counts = np.bincount(self._number.reshape(-1), weights).astype(np.float64)
+
+    @property
+    def size(self) -> float:
+        """How many pixels a plateau has, on average."""
+        there = self._counts > 0
+        return float(self._counts[there].mean()) if there.any() else 1.0
+
+    def means(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """(h, w) values -> of each pixel the mean of the valid ones in its plateau; 0 without any."""
+        flat = values.reshape(-1).astype(np.float64)
+        if self._valid is not None:
+            flat[~self._valid.reshape(-1)] = 0
+        sums = np.bincount(self._number.reshape(-1), flat, minlength=len(self._counts))
+        found: NDArray[np.float64] = (sums / np.maximum(self._counts, 1))[self._number]
+        return found
+
+    def level(self, values: NDArray[Any]) -> None:
+        """Replace (h, w) decoded values by their means, in place."""
+        means = self.means(values)
+        if values.dtype.kind != "f":
+            np.rint(means, out=means)
+        there = slice(None) if self._valid is None else self._valid
+        values[there] = means[there].astype(values.dtype)
+
+    def smoothed(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """(h, w) values -> smooth ones with the same means."""
+        weights = np.ones(values.shape, np.float32) if self._valid is None else self._valid.astype(np.float32)
+        own: NDArray[np.float32] = np.where(weights > 0, values, 0).astype(np.float32)
+        times = int(np.clip(round(self.size / 6), 1, 16))
+        below = np.maximum(_blurred(weights, times), np.float32(1e-6))
+        found: NDArray[Any] = own
+        for _ in range(ROUNDS):
+            smooth = _blurred(found * weights, times) / below
+            found = smooth + (own - self.means(smooth)).astype(np.float32)
+        return np.where(weights > 0, found, values).astype(np.float32)
+
+
+def _blurred(values: NDArray[np.float32], times: int) -> NDArray[np.float32]:
+    """(h, w) values, averaged with their neighbours in proportions of 1 : 2 : 1 along both axes, so many `times`."""
+    for _ in range(times):
+        for axis in (0, 1):
+            ends = [(0, 0), (0, 0)]
+            ends[axis] = (1, 1)
+            wide = np.moveaxis(np.pad(values, ends, mode="edge"), axis, 0)
+            values = np.moveaxis((wide[:-2] + wide[2:] + 2 * wide[1:-1]) * np.float32(0.25), 0, axis)
+    return values
