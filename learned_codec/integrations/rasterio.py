@@ -12,7 +12,7 @@ Arrays are (bands, h, w), as rasterio's are, whatever layout was encoded. What t
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Self
 
@@ -31,7 +31,7 @@ from rasterio.windows import Window, WindowMethodsMixin, crop
 
 import learned_codec
 from learned_codec import windows
-from learned_codec.errors import CorruptDataError, InvalidInputError, OutOfBoundsError
+from learned_codec.errors import CorruptDataError, InvalidInputError, OutOfBoundsError, shown
 
 OVERVIEWS = [2, 4, 8, 16]
 """Factors at which a window is read in less time than whole."""
@@ -217,14 +217,17 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
 
         Raises the errors of `Reader.read`.
         """
+        resampling, out_dtype = _checked_resampling(resampling), _checked_dtype(out_dtype)
         if out is not None:
             if out_shape is not None:
                 raise InvalidInputError("out and out_shape can't be given together")
-            out_shape = out.shape
-        bands = None if indexes is None else indexes if isinstance(indexes, int) else [int(i) for i in indexes]
+            out_shape = _checked_out(out).shape
+        if out_shape is not None:
+            _check_shape(out_shape)
+        bands = _listed(indexes)
         pixels = self._whole(window, boundless=boundless)
         options: dict[str, Any] = {"masked": masked, "boundless": boundless, "fill_value": fill_value, "planar": True}
-        wanted = self.count if bands is None else 1 if isinstance(bands, int) else len(bands)
+        wanted = len(self.reader.checked_bands(bands))
         if out_shape is not None and len(out_shape) > 2 and tuple(out_shape[:-2]) != (wanted,):
             raise InvalidInputError(f"the shape {tuple(out_shape)} is not that of {wanted} bands")
         shape = None if out_shape is None else (out_shape[-2], out_shape[-1])
@@ -234,7 +237,7 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
             values = self._resampled(self.reader.read(bands, pixels, **options | {"masked": True}), shape, resampling)
             values = values if masked else np.ma.getdata(values)
         if out is not None or out_dtype is not None:
-            values = _converted(values, np.dtype(out_dtype if out is None else out.dtype))
+            values = _converted(values, out_dtype if out is None else out.dtype)
         if isinstance(values, np.ma.MaskedArray) and fill_value is not None:
             values.fill_value = fill_value
         if out is None:
@@ -262,6 +265,8 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
             masks = np.minimum(masks, self._plane(window, masks.shape[-2:], boundless=boundless))
         if out is None:
             return masks
+        if _checked_out(out).shape != masks.shape:
+            raise InvalidInputError(f"out has the shape {out.shape}, and the masks {masks.shape}")
         out[...] = masks
         return out
 
@@ -274,8 +279,13 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
 
     def sample(self, xy: Iterable[tuple[float, float]], indexes: Any = None, masked: bool = False) -> Iterator[Any]:
         """For each place (x, y), the values of all bands, or of some, (bands,); outside the image, the fill value."""
-        for x, y in xy:
-            row, column = self.reader.index(x, y)
+        places: Any = xy
+        for place in places if isinstance(places, Iterable) else [places]:
+            try:
+                x, y = place
+                row, column = self.reader.index(x, y)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise InvalidInputError(f"a place must be two numbers (x, y), not {shown(place)}") from error
             values = self.read(indexes, window=Window(column, row, 1, 1), masked=masked, boundless=True)
             yield values.reshape(-1)
 
@@ -321,10 +331,19 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
         """A window in whole pixels; without `boundless`, its part inside the image, as rasterio does it."""
         if window is None:
             return None
-        if not isinstance(window, Window):
-            window = Window.from_slices(*window, height=self.height, width=self.width, boundless=boundless)
-        window = Window(*(round(number) for number in (window.col_off, window.row_off, window.width, window.height)))
-        return window if boundless else crop(window, self.height, self.width)
+        try:
+            if not isinstance(window, Window):
+                rows, columns = window
+                size = {"height": self.height, "width": self.width}
+                window = Window.from_slices(rows, columns, boundless=boundless, **size)
+            edges = window.col_off, window.row_off, window.width, window.height
+            whole = Window(*(round(number) for number in edges))
+            return whole if boundless else crop(whole, self.height, self.width)
+        except (TypeError, ValueError, OverflowError, RasterioError) as error:
+            raise InvalidInputError(
+                f"window must be a rasterio Window or ((first row, last row + 1), (first column, last column + 1)), "
+                f"not {shown(window)}"
+            ) from error
 
     def _plane(
         self, window: Any, shape: tuple[int, ...] | None = None, *, boundless: bool = False
@@ -364,6 +383,51 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
             with memory.open() as raster:
                 found = raster.read(out_shape=(len(planes), *shape), resampling=resampling, masked=True)
         return found if values.ndim == 3 else found[0]
+
+
+def _listed(value: Any) -> Any:
+    """A list of several things; anything else as it is."""
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
+
+
+def _check_shape(value: Any) -> None:
+    """Raise `InvalidInputError` for what has neither two nor three elements."""
+    if not (isinstance(value, Sequence) and len(value) in (2, 3)):
+        raise InvalidInputError(f"out_shape must be (height, width) or (bands, height, width), not {shown(value)}")
+
+
+def _checked_resampling(value: Any) -> Resampling:
+    """One of those with which GDAL reads; also its number. Raises `InvalidInputError`."""
+    try:
+        found = Resampling(value)
+    except ValueError:
+        found = None
+    if found is None or found > Resampling.gauss:
+        names = ", ".join(method.name for method in Resampling if method <= Resampling.gauss)
+        raise InvalidInputError(f"resampling must be one of rasterio's {names}, not {shown(value)}")
+    return found
+
+
+def _checked_dtype(value: Any) -> np.dtype[Any] | None:
+    """A dtype of numbers; None for None. Raises `InvalidInputError`."""
+    if value is None:
+        return None
+    try:
+        found: np.dtype[Any] = np.dtype(value)
+        numbers = found.kind in "biufc"
+    except TypeError:
+        numbers = False
+    if not numbers:
+        raise InvalidInputError(f"out_dtype must be a dtype of numbers, not {shown(value)}")
+    return found
+
+
+def _checked_out(value: Any) -> NDArray[Any]:
+    """An array for values. Raises `InvalidInputError`."""
+    if not isinstance(value, np.ndarray) or value.ndim not in (2, 3) or value.dtype.kind not in "biufc":
+        said = f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else shown(value)
+        raise InvalidInputError(f"out must be an array of numbers, (bands, h, w) or (h, w), not {said}")
+    return value
 
 
 def _as_numbers(values: Any) -> Any:

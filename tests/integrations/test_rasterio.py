@@ -390,3 +390,44 @@ def test_gdal_masks_damaged_tiles(beside: dict[str, Any], rate: dict[str, float]
 def test_a_band_that_does_not_exist(pair: tuple[Path, Path], method: str, band: int) -> None:
     with open_lci(pair[1]) as ours, pytest.raises(OutOfBoundsError, match="from 1 to 3; not"):
         getattr(ours, method)(band)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"resampling": 99}, "resampling must be one of rasterio's nearest, .*, not 99"),
+        ({"resampling": "cubic", "out_shape": (2, 20, 20)}, "not 'cubic'"),
+        ({"resampling": None}, "not None"),
+        ({"resampling": Resampling.sum, "out_shape": (2, 20, 20)}, "resampling must be"),
+        ({"out": 5}, "out must be an array of numbers"),
+        ({"out": np.zeros(3)}, r"not float64 of shape \(3,\)"),
+        ({"out": np.zeros((2, 40, 30), "U3")}, "out must be"),
+        ({"out_dtype": "nope"}, "out_dtype must be a dtype of numbers, not 'nope'"),
+        ({"out_dtype": object}, "out_dtype must be"),
+        ({"out_shape": 5}, "out_shape must be .*, not 5"),
+        ({"out_shape": (2,)}, "out_shape must be"),
+        ({"window": 5}, "window must be a rasterio Window or .*, not 5"),
+        ({"window": "ab"}, "not 'ab'"),
+        ({"window": ((0, 5),)}, "window must be"),
+        ({"window": ((0, 5), (0, "x"))}, "window must be"),
+        ({"window": Window(float("nan"), 0, 5, 5)}, "window must be"),
+        ({"indexes": 1.0}, "bands are counted from 1 to 2"),
+        ({"indexes": "x"}, "bands are counted from 1 to 2"),
+        ({"indexes": object()}, "bands are counted from 1 to 2"),
+    ],
+)
+def test_arguments_that_mean_nothing(options: dict[str, Any], said: str) -> None:
+    coded = encode(np.zeros((2, 40, 30), np.uint8), planar=True, max_error=0)
+    with open_lci(coded) as source:
+        with pytest.raises(InvalidInputError, match=said):
+            source.read(**options)
+        if not options.keys() & {"resampling", "out_dtype"}:
+            with pytest.raises(InvalidInputError):
+                source.read_masks(**options)
+
+
+@pytest.mark.parametrize("places", [5, [5], [("a", "b")], [(1, 2, 3)], "xy", None])
+def test_places_that_are_none(places: Any) -> None:
+    coded = encode(np.zeros((2, 40, 30), np.uint8), planar=True, max_error=0)
+    with open_lci(coded) as source, pytest.raises(InvalidInputError, match="a place must be two numbers"):
+        list(source.sample(places))
