@@ -49,7 +49,7 @@ from learned_codec.tiling.progress import Counter, Progress, Telling
 from learned_codec.tiling.sampling import lies_in_areas
 from learned_codec.tiling.sampling import samples as take_samples
 from learned_codec.values import hidden
-from learned_codec.values.arrays import BOUNDED_DTYPES, ArraySource
+from learned_codec.values.arrays import BOUNDED_DTYPES, ArraySource, is_number
 from learned_codec.values.choose import Samples, choose, guess_unit
 from learned_codec.values.constants import Constant, ExactBand
 from learned_codec.values.decibels import PER_DECADE
@@ -739,8 +739,8 @@ def _mask_spec(source: PixelSource, dtype: np.dtype[Any]) -> MaskSpec | None:
     return MaskSpec(tuple(fills), source.plane, bits=bits) if fills or source.plane else None
 
 
-def _check_nodata(dtype: np.dtype[Any], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+def _check_nodata(dtype: np.dtype[Any], value: Any) -> None:
+    if not is_number(value):
         raise InvalidInputError(f"nodata must be a number, not {shown(value)}")
     if (isinstance(value, int) and abs(value) >= 2**128) or not holds(dtype, float(value)):
         raise InvalidInputError(f"nodata must be a value that {dtype} can have, not {shown(value)}")

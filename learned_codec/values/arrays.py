@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from learned_codec.errors import InputWarning, InvalidInputError, MetadataLostWarning
 
 from . import single
-from .attributes import coordinates_of, nodata_of, scaling_of
+from .attributes import coordinates_of, declared_nodata, scaling_of
 from .mask import holds, rounded
 from .sources import PlaneKind, Unit
 from .transform import MAX_BANDS, MODELLED
@@ -61,7 +61,7 @@ class ArraySource:
         bounded: bool = False,
     ) -> None:
         array = _to_numpy(image)
-        nodata = nodata_of(image) if nodata is None else nodata
+        nodata = declared_nodata(image) if nodata is None else nodata
         if _is_masked(array):
             if mask is not None:
                 raise InvalidInputError("a masked array has a mask of its own: `mask` can't be given as well")
@@ -190,7 +190,7 @@ def _as_float32(
     What the (H, W) `mask` hides doesn't count. If float32 can't hold it, it becomes 0.
     """
     dtype = np.dtype(np.float32)
-    known = nodata if _is_number(nodata) else None  # anything else is refused later
+    known = nodata if is_number(nodata) else None  # anything else is refused later
     if known is not None:
         array = np.where(array == known, np.nan if not holds(dtype, known) else dtype.type(known), array)
         known = known if holds(dtype, known) else np.nan
@@ -230,14 +230,15 @@ def _unmask(
                 return array.data, None, nodata  # which is refused
             nodata = _unused_value(array, hidden) if nodata is None else nodata
             value = np.nan if nodata is None else nodata
-            fits = _is_number(value) and holds(array.dtype, float(value))  # else it is refused
+            fits = is_number(value) and holds(array.dtype, float(value))  # else it is refused
             return np.where(hidden, array.dtype.type(value), array.data) if fits else array.data, None, nodata
         hidden = in_all
     return array.data, ~hidden, nodata
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.number)
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a real number. Truth values aren't."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def _unused_value(array: np.ma.MaskedArray[Any, Any], hidden: NDArray[np.bool_]) -> float | None:

@@ -12,7 +12,7 @@ import numpy as np
 from learned_codec.errors import InvalidInputError
 
 
-def nodata_of(image: Any) -> float | None:
+def declared_nodata(image: Any) -> float | None:
     """The value of pixels that have none: `_FillValue`, else `missing_value`; None without them.
 
     Raises `InvalidInputError` for anything but one number.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import learned_codec
 from learned_codec.errors import InvalidInputError
-from learned_codec.values.attributes import nodata_of
+from learned_codec.values.attributes import declared_nodata
 from learned_codec.values.voids import voids
 
 FEW = settings(max_examples=10, deadline=None, derandomize=True)
@@ -182,15 +182,15 @@ def test_encode_warns_and_says_what_to_do() -> None:
     ],
 )
 def test_what_an_array_says_of_itself(attributes: dict[str, Any], value: float | None) -> None:
-    assert nodata_of(SimpleNamespace(attrs=attributes, fill_value=42)) == value
-    assert nodata_of(np.zeros(3)) is None
+    assert declared_nodata(SimpleNamespace(attrs=attributes, fill_value=42)) == value
+    assert declared_nodata(np.zeros(3)) is None
 
 
 @pytest.mark.parametrize("value", ["none", [1, 2], [], b"x"])
 @pytest.mark.parametrize("name", ["_FillValue", "missing_value"])
 def test_a_fill_value_that_is_none(name: str, value: Any) -> None:
     with pytest.raises(InvalidInputError, match=f"{name} must be one number, not"):
-        nodata_of(SimpleNamespace(attrs={name: value}))
+        declared_nodata(SimpleNamespace(attrs={name: value}))
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
