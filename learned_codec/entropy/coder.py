@@ -8,13 +8,17 @@
     symbols[runs.order] = decoder.pop(runs.counts)       # … and back in the same order
     decoder.finish()
 
-In a group, symbols are coded bin by bin, so that the coder uses one table at a time. The values of the group's escapes
-follow. Symbols in the first SKIPPED_BINS bins are zero and not coded.
+In a group, symbols are coded bin by bin, so that the coder uses one table at a time. The values of the escapes follow.
+In a dependent group, this holds for the symbols below bin FIRST_BIN; the others follow row by row (`dependent.py`), in
+each row first those of the first quantiser, bin by bin, then those of the second, then the row's escapes. Symbols in
+the first SKIPPED_BINS bins are zero and not coded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import constriction
@@ -23,10 +27,14 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import CorruptDataError
 
-from .tables import ESCAPE_BITS, MAX_SYMBOL, SCALE_BINS, SKIPPED_BINS, TOTAL, ScaleTables
+from .dependent import FIRST_BIN, columns, quantisers, rows_of
+from .tables import ESCAPE_BITS, MAX_REACH, MAX_SYMBOL, SCALE_BINS, SKIPPED_BINS, TABLES, TOTAL, ScaleTables
 
 Symbols = NDArray[np.int32]
 Bins = NDArray[np.uint8]
+Counts = NDArray[np.intp]
+
+_BINS = np.arange(SCALE_BINS, dtype=np.int16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +60,35 @@ class CoderModels:
 
     def __init__(self, tables: ScaleTables) -> None:
         self.tables = tables
-        self.reaches = tables.reaches
+        self.reaches, self.reach_list = tables.reaches, tables.reaches.tolist()
+        self.costs = tables.cost_matrix(MAX_REACH + 1)
         self.escape: Any = constriction.stream.model.Uniform(1 << ESCAPE_BITS)
         # Counts divided by a power of two are exact, so constriction quantises them in the same way everywhere.
         self.models: list[Any] = [
-            constriction.stream.model.Categorical(tables.table(b).astype(np.float64) / TOTAL, perfect=False)
-            for b in range(SCALE_BINS)
+            constriction.stream.model.Categorical(tables.table(number).astype(np.float64) / TOTAL, perfect=False)
+            for number in range(TABLES)
         ]
+
+
+def first_tables(symbols: Symbols, counts: Counts) -> NDArray[np.int16]:
+    """(n,) the number of the first table for each symbol of a dependent group: that of its quantiser, or 0."""
+    free = int(counts[:FIRST_BIN].sum())
+    found = np.zeros(len(symbols), np.int16)
+    found[free:] = SCALE_BINS + SCALE_BINS * quantisers(symbols[free:]).astype(np.int16)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group of symbols that an encoder holds.
+
+    `symbols` (n,) int32 are sorted by bin, and `numbers` (n,) are those of their tables. From `free` on, symbols are
+    dependent.
+    """
+
+    symbols: Symbols
+    numbers: NDArray[np.int16]
+    free: int
 
 
 class Encoder:
@@ -66,11 +96,18 @@ class Encoder:
 
     def __init__(self, models: CoderModels) -> None:
         self._models = models
-        self.groups: list[tuple[Symbols, NDArray[np.intp]]] = []
+        self.groups: list[Group] = []
 
-    def push(self, symbols: Symbols, counts: NDArray[np.intp]) -> None:
-        """Append a group: int32 symbols up to MAX_SYMBOL in magnitude, sorted by bin, and how many are in each bin."""
-        self.groups.append((symbols, counts))
+    def push(self, symbols: Symbols, counts: Counts, *, dependent: bool = False) -> None:
+        """Append a group: int32 symbols up to MAX_SYMBOL in magnitude, sorted by bin, and how many are in each bin.
+
+        If it is `dependent`, the symbols from bin FIRST_BIN on have the quantisers of `dependent.py`.
+        """
+        numbers, free = np.repeat(_BINS, counts), len(symbols)
+        if dependent:
+            numbers += first_tables(symbols, counts)
+            free = int(counts[:FIRST_BIN].sum())
+        self.groups.append(Group(symbols, numbers, free))
 
     @property
     def bits(self) -> float:
@@ -83,7 +120,12 @@ class Encoder:
 
     def bits_from(self, mark: int) -> float:
         """The ideal code length of the groups after a mark."""
-        return sum(self._models.tables.bits_of_runs(*found) for found in self.groups[mark:])
+        costs = self._models.costs.reshape(-1)
+        places = (
+            group.numbers * np.intp(MAX_REACH + 2) + np.minimum(np.abs(group.symbols), MAX_REACH + 1)
+            for group in self.groups[mark:]
+        )
+        return sum(float(costs.take(found).sum(dtype=np.float64)) for found in places)
 
     def cut(self, mark: int) -> None:
         """Remove the groups after a mark."""
@@ -91,21 +133,35 @@ class Encoder:
 
     def finish(self) -> bytes:
         """The payload: little-endian words, with zero bytes removed at the end."""
-        models = self._models
         coder = constriction.stream.stack.AnsCoder()
-        for symbols, counts in reversed(self.groups):
-            reach = np.repeat(models.reaches, counts)
-            letters = symbols + reach
-            escaped = np.flatnonzero(letters.view(np.uint32) > 2 * reach.view(np.uint32))
-            if len(escaped):
-                coder.encode_reverse(symbols[escaped] + np.int32(MAX_SYMBOL), models.escape)
-                letters[escaped] = 2 * reach[escaped] + 1
-            end = len(letters)
-            for b in np.flatnonzero(counts)[::-1]:
-                coder.encode_reverse(letters[end - counts[b] : end], models.models[b])
-                end -= counts[b]
+        for group in reversed(self.groups):
+            self._dependent(coder, group.symbols[group.free :], group.numbers[group.free :])
+            self._row(coder, group.symbols[: group.free], group.numbers[: group.free])
         payload: bytes = coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
         return payload
+
+    def _dependent(self, coder: Any, symbols: Symbols, numbers: NDArray[np.int16]) -> None:
+        """Code dependent symbols, from the last row to the first: by table in each row."""
+        order = np.argsort(2 * rows_of(len(symbols)) + (numbers >= 2 * SCALE_BINS), kind="stable")
+        symbols, numbers = symbols[order], numbers[order]
+        escapes = np.abs(symbols) > self._models.reaches[numbers]
+        width = columns(len(symbols)) if escapes.any() else max(len(symbols), 1)  # rows matter for escapes only
+        for start in range((len(symbols) - 1) // width * width, -1, -width):
+            self._row(coder, symbols[start : start + width], numbers[start : start + width])
+
+    def _row(self, coder: Any, symbols: Symbols, numbers: NDArray[np.int16]) -> None:
+        """Code symbols in runs of the same table, and before them, as this goes backwards, their escapes."""
+        reach = self._models.reaches[numbers]
+        letters = symbols + reach
+        escaped = np.flatnonzero(letters.view(np.uint32) > 2 * reach.view(np.uint32))
+        if len(escaped):
+            coder.encode_reverse(symbols[escaped] + np.int32(MAX_SYMBOL), self._models.escape)
+            letters[escaped] = 2 * reach[escaped] + 1
+        end = len(letters)
+        for start in [*(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1)[::-1].tolist(), 0]:
+            if start < end:
+                coder.encode_reverse(letters[start:end], self._models.models[numbers[start]])
+            end = start
 
 
 class Decoder:
@@ -123,16 +179,56 @@ class Decoder:
             raise CorruptDataError("an entropy-coded payload ends in zero bytes")
         self._coder = constriction.stream.stack.AnsCoder(words)
 
-    def pop(self, counts: NDArray[np.intp]) -> Symbols:
-        """The next group's int32 symbols, sorted by bin. `counts` is the number of symbols in each bin."""
-        models = self._models
-        runs = [self._coder.decode(models.models[b], int(counts[b])) for b in np.flatnonzero(counts)]
-        symbols: Symbols = np.concatenate(runs) if runs else np.zeros(0, np.int32)
-        reach = np.repeat(models.reaches, counts)
-        symbols -= reach
+    def pop(self, counts: Counts, *, dependent: bool = False) -> Symbols:
+        """The next group's int32 symbols, sorted by bin. `counts` is the number of symbols in each bin.
+
+        `dependent` must be what it was in `push`.
+        """
+        free = counts[:FIRST_BIN] if dependent else counts
+        first = self._row([(b, int(free[b])) for b in np.flatnonzero(free).tolist()])
+        if not dependent:
+            return first
+        return np.concatenate([first, self._dependent(np.repeat(_BINS, counts)[len(first) :])])
+
+    def _dependent(self, bins: NDArray[np.int16]) -> Symbols:
+        """The dependent symbols of (n,) bins in ascending order."""
+        symbols, width = np.zeros(len(bins), np.int32), columns(len(bins))
+        starts = np.arange(0, len(bins), width)
+        place = SCALE_BINS * rows_of(len(bins)).astype(np.int32) + bins
+        edges = np.flatnonzero(np.diff(place, prepend=-1))  # where a row begins, or a bin in a row
+        numbers = (SCALE_BINS + bins[edges]).tolist()
+        splits = [*edges.searchsorted(starts).tolist(), len(edges)]
+        quantiser, before = np.zeros((2, width), np.bool_)
+        for start, (begin, end) in zip(starts.tolist(), pairwise(splits), strict=True):
+            own = symbols[start : start + width]
+            chosen = quantiser[: len(own)]
+            inner = edges[begin + 1 : end] - start
+            runs: list[tuple[int, int]] = []
+            places = (~chosen).nonzero()[0], chosen.nonzero()[0]
+            for where, tables in zip(places, (0, SCALE_BINS), strict=True):
+                ends = [0, *where.searchsorted(inner).tolist(), len(where)]
+                lengths = (stop - first for first, stop in pairwise(ends))
+                runs += zip((tables + number for number in numbers[begin:end]), lengths, strict=True)
+            found = self._row(runs)
+            own[places[0]], own[places[1]] = found[: len(places[0])], found[len(places[0]) :]
+            if len(own) == width:
+                quantiser, before = before ^ (own & 1).astype(np.bool_), quantiser
+        return symbols
+
+    def _row(self, runs: Sequence[tuple[int, int]]) -> Symbols:
+        """The symbols of runs, each of a table and a length, and then their escapes."""
+        models, reaches = self._models.models, self._models.reach_list
+        runs = [run for run in runs if run[1]]
+        parts = [self._coder.decode(models[number], length) - reaches[number] for number, length in runs]
+        if not parts:
+            return np.zeros(0, np.int32)
+        symbols: Symbols = np.concatenate(parts)
+        if symbols.max() <= min(reaches[number] for number, _ in runs):
+            return symbols
+        reach = np.repeat([reaches[number] for number, _ in runs], [length for _, length in runs])
         escaped = np.flatnonzero(symbols > reach)
         if len(escaped):
-            values = self._coder.decode(models.escape, len(escaped)) - MAX_SYMBOL
+            values = self._coder.decode(self._models.escape, len(escaped)) - MAX_SYMBOL
             if (values > MAX_SYMBOL).any():
                 raise CorruptDataError(f"a symbol is above {MAX_SYMBOL}, the largest")
             symbols[escaped] = values

@@ -1,7 +1,8 @@
 """Latents into the parts of a tile, one for each layer, and back from as many of them as there are.
 
 A part has the layer of all components, one component after another. A component is complete if all of its latents are
-coded, even those whose scales are too small.
+coded, even those whose scales are too small. Its latents are dependent (`entropy/dependent.py`), or each has a step
+of 1.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.bitstream.payload import join_parts, split_parts
-from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, CoderModels, Decoder, Encoder, Runs
+from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, CoderModels, Decoder, Encoder, Group, Runs, dequantised
 from learned_codec.errors import CorruptDataError
 
 from . import rdoq
@@ -21,8 +22,11 @@ from .engine import Array
 from .exact import ExactEntropyModel, LevelTables, PassLatents, hyper_size
 
 _FLAG = np.bincount([SKIPPED_BINS], minlength=SCALE_BINS)
-"""The counts of a group of one symbol, in the first bin that is coded: whether a component is complete. Hardly any is,
-so as a rule this takes next to nothing."""
+"""The counts of a group of one symbol, in the first bin that is coded: the kind of a component. As a rule it is 0, and
+takes next to nothing."""
+
+_KINDS = {0: (True, False), 1: (True, True), -1: (False, False), -2: (False, True)}
+"""By a component's kind: whether its latents are dependent, and whether it is complete."""
 
 
 class TileEncoder:
@@ -35,7 +39,7 @@ class TileEncoder:
         self.layers = [Encoder(models) for _ in PASSES]
 
     @property
-    def groups(self) -> list[tuple[NDArray[np.int32], NDArray[np.intp]]]:
+    def groups(self) -> list[Group]:
         """The groups of all layers, as `entropy.Encoder.groups`."""
         return [group for layer in self.layers for group in layer.groups]
 
@@ -71,13 +75,18 @@ def code(
     costs: rdoq.SymbolCosts,
     cost: Array | None = None,
     coded: NDArray[np.bool_] | None = None,
+    *,
+    dependent: bool = True,
 ) -> Array:
     """Code (h, w, latents) latents in quantisation steps and their (hz, wz, hyper_latents) hyper-latents.
 
-    Returns the decoded latents, in quantisation steps. With `cost` (latents,), the bits that a squared error of one
-    quantisation step is worth, latents are rounded by `rdoq.rounded`, and the component is complete if that pays; else
-    they are rounded to the nearest. Hyper-latents of skipped bins must be 0.
+    Returns the decoded latents, in quantisation steps. `cost` (latents,) are the bits that a squared error of one
+    quantisation step is worth: symbols are chosen for the least sum of both, and the component is complete if that
+    pays. Without it, they are the nearest integers, which are never `dependent`. Hyper-latents of skipped bins must be
+    0.
     """
+    dependent = dependent and cost is not None
+    kind_of = {found: kind for kind, found in _KINDS.items()}
     height, width, _ = scaled.shape
     level, target = model.level(step), scaled.reshape(-1)
     of_hyper = _hyper_runs(level, *hyper.shape[:2])
@@ -92,14 +101,17 @@ def code(
         if found.layer < MEANS:
             residual -= found.decoded.take(places)
         own = None if cost is None else cost.take(places % len(cost))
-        symbols = rdoq.rounded(residual, runs.counts, own, costs)
-        encoder.layers[found.layer].push(symbols, runs.counts)
-        _add(found.decoded, places, symbols)
+        if dependent and own is not None:
+            symbols = rdoq.quantised(residual, runs.counts, own, costs)
+        else:
+            symbols = rdoq.rounded(residual, runs.counts, own, costs)
+        encoder.layers[found.layer].push(symbols, runs.counts, dependent=dependent)
+        _add(found.decoded, places, symbols, runs.counts, dependent=dependent)
 
     def attempt(*, complete: bool) -> Array:
         nonlocal skipped
         skipped = target.size if coded is None else int(np.count_nonzero(coded))
-        encoder.layers[0].push(np.array([complete], np.int32), _FLAG)
+        encoder.layers[0].push(np.array([kind_of[dependent, complete]], np.int32), _FLAG)
         encoder.layers[0].push(hyper.reshape(-1).take(of_hyper.order), of_hyper.counts)
         return model.latents(hyper, level, height, width, quantise, coded, complete=complete)
 
@@ -124,7 +136,7 @@ def decode(
     """Each component's (*size, latents) decoded latents from the first `layers` of a payload; zeros in the others.
 
     What lies behind those layers may be missing. Raises `CorruptDataError` where a part does not end with its last
-    symbol, or doesn't say whether a component is complete.
+    symbol, or a component is of no known kind.
     """
     level = model.level(step)
     decoders = [Decoder(models, part) for part in split_parts(payload, len(PASSES), layers)]
@@ -132,25 +144,30 @@ def decode(
 
     def read(found: PassLatents) -> None:
         runs = Runs.of(found.bins)
-        _add(found.decoded, found.places(runs.order), decoders[found.layer].pop(runs.counts))
+        symbols = decoders[found.layer].pop(runs.counts, dependent=dependent)
+        _add(found.decoded, found.places(runs.order), symbols, runs.counts, dependent=dependent)
 
     found = []
     for _ in range(components):
-        (complete,) = decoders[0].pop(_FLAG)
-        if complete not in (0, 1):
-            raise CorruptDataError(f"a component can be complete (1) or not (0), not {complete}")
+        (kind,) = decoders[0].pop(_FLAG).tolist()
+        if kind not in _KINDS:
+            raise CorruptDataError(f"a component is of a kind from {min(_KINDS)} to {max(_KINDS)}, not {kind}")
+        dependent, complete = _KINDS[kind]
         hyper = np.zeros((*hyper_size(*size), len(level.hyper_bins)), np.int32)
         hyper.reshape(-1)[runs.order] = decoders[0].pop(runs.counts)
-        found.append(model.latents(hyper, level, *size, read, coded, layers, complete=bool(complete)))
+        found.append(model.latents(hyper, level, *size, read, coded, layers, complete=complete))
     for decoder in decoders:
         decoder.finish()
     return found
 
 
-def _add(decoded: Array, places: NDArray[np.intp], symbols: NDArray[np.int32]) -> None:
-    """Add symbols to what is decoded. Most are zero."""
-    (some,) = np.nonzero(symbols)
-    decoded[places[some]] += symbols[some]
+def _add(
+    decoded: Array, places: NDArray[np.intp], symbols: NDArray[np.int32], counts: NDArray[np.intp], *, dependent: bool
+) -> None:
+    """Add what a group's symbols stand for to what is decoded. Most are zero."""
+    values = dequantised(symbols, counts) if dependent else symbols
+    (some,) = np.nonzero(values)
+    decoded[places[some]] += values[some]
 
 
 def _hyper_runs(level: LevelTables, height: int, width: int) -> Runs:

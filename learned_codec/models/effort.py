@@ -11,7 +11,7 @@ any gradient there.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from learned_codec.entropy import BINS_PER_OCTAVE, SCALE_BINS, SCALE_LOG2_MIN, SKIPPED_BINS
+from learned_codec.entropy import (
+    BINS_PER_OCTAVE,
+    DELTA,
+    FIRST_BIN,
+    SCALE_BINS,
+    SCALE_LOG2_MIN,
+    SKIPPED_BINS,
+    Runs,
+    dequantised,
+    first_tables,
+)
 from learned_codec.forks import gate
 
 from . import rdoq
 from .config import CONTEXT_CLAMP, HYPER_STRIDE, LOG2_SCALES, QUALITY_STEPS
 from .engine.openvino import has_bf16
-from .entropy_model import ContextPass, gaussian_bits, optimised, scale_bins
+from .entropy_model import ContextPass, gaussian_bits, scale_bins
 from .layers import interpolate
 from .model import Model
 from .network import Network, network_of_weights
@@ -44,6 +54,10 @@ than 1 because all latents move at once and their effects add up."""
 ONWARD, BACK = 1.2, 0.75
 """The factors by which a latent's rate changes from pass to pass: where its direction stays, and where it reverses (as
 in Riedmiller and Braun, "A direct adaptive method for faster backpropagation learning: the RPROP algorithm", 1993)."""
+
+LEAST_SHARE = 0.1
+"""The least share of a pass in the mean of slopes, for dependent quantisers: there, a single change of a symbol decides on
+all that follow, so the errors of rounding are drawn anew in each pass."""
 
 MAX_MOVE = 4.0
 """Quantisation steps that a latent may move: further away, the linearisation is no longer valid."""
@@ -98,7 +112,7 @@ class Optimiser:
             torch.autocast(device, enabled=False),
         ):
             region = _Region(self, pixels, latents, step, visible, distortion_weight, shape)
-            move = best = before = torch.zeros_like(region.scaled)
+            move = best = before = mean = torch.zeros_like(region.scaled)
             rate = torch.full_like(move, FIRST_MOVE)
             least = torch.inf
             for turn in range(self.passes + 1):
@@ -110,6 +124,9 @@ class Optimiser:
                     least, best = bits + error, move
                 if not last:
                     slope = CONTEXT_WEIGHT * of_contexts + ERROR_WEIGHT * of_error
+                    if region.dependent and turn:
+                        slope = mean + max(LEAST_SHARE, 1 / turn) * (slope - mean)
+                    mean = slope
                     ahead = (-slope / (2 * region.cost)).clamp(-MAX_MOVE, MAX_MOVE) - move
                     if turn:
                         rate = torch.where(ahead * before > 0, rate * ONWARD, rate * BACK)
@@ -133,7 +150,9 @@ class _Region:
         shape: Shape | None,
     ) -> None:
         model, network, self.step, self.shape = optimiser.model, optimiser.network, step, shape
-        self.device, self.dtype, self.costs = model.device, optimiser.dtype, optimiser.costs
+        self.device, self.dtype = model.device, optimiser.dtype
+        self.dependent = model.dependent(step, optimised=True)
+        self.costs, self.symbol_costs = optimiser.costs, model.symbol_costs
         self.network, self.entropy = network, network.entropy
         trained, _ = model.config.split(step)
         self.level = torch.tensor([trained / QUALITY_STEPS], dtype=torch.float32, device=model.device)
@@ -186,17 +205,22 @@ class _Region:
         for turn in self.entropy.passes():
             with self._short():
                 mu, s = turn.predict(self.features, (known * inverse).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
-            found = torch.zeros_like(target)
+            means, scales, places = [], [], [place for _, place in _places(turn)]
             for own, place in _places(turn):
                 mean, log2_scale = mu[own] * scale[place[1]], self.unit[place[1]] + s[own].clamp(*LOG2_SCALES)
                 if self.coded is not None:
                     mean = mean * self.coded[place]
                     log2_scale = log2_scale.masked_fill(~self.coded[place], SCALE_LOG2_MIN)
+                means.append(mean)
+                scales.append(log2_scale)
+            found = torch.zeros_like(target)
+            with torch.no_grad():
+                residuals = [target[place] - mean for place, mean in zip(places, means, strict=True)]
+                rounded = self._rounded(residuals, scales, [self.cost[place] for place in places])
+            for place, mean, log2_scale, (value, symbol, table) in zip(places, means, scales, rounded, strict=True):
                 with torch.no_grad():
-                    residual, bins = target[place] - mean, scale_bins(log2_scale)
-                    symbols = optimised(residual, bins, self.cost[place], self.costs)
-                    found[place] = symbols + mean
-                bits = bits + self._bits(symbols, mean, log2_scale).sum()
+                    found[place] = value + mean
+                bits = bits + self._bits(symbol, table, mean, log2_scale).sum()
             leaves.append(found.requires_grad_(torch.is_grad_enabled()))
             known = known + found
         slope = torch.zeros_like(target)
@@ -204,20 +228,56 @@ class _Region:
             slope = sum(torch.autograd.grad(bits, leaves[:-1]), start=slope)  # the last latents are in no context
         return known.detach(), bits.item(), slope
 
-    def _bits(self, symbols: Tensor, mean: Tensor, log2_scale: Tensor) -> Tensor:
-        """The bits of symbols, interpolated between scale tables, with slopes by mean and scale."""
+    def _rounded(
+        self, residuals: Sequence[Tensor], scales: Sequence[Tensor], costs: Sequence[Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """What `Model.code` makes of the residuals of a pass, by position.
+
+        Each with the log2 of its scale and its cost, (1, channels, h, w). For each position, it yields the decoded
+        values, their symbols, and the bins' first table (0, or that of the quantiser).
+        """
+        flat = (torch.cat([x[0].permute(1, 2, 0).reshape(-1) for x in found]) for found in (residuals, scales, costs))
+        residual, log2_scale, cost = flat
+        runs = Runs.of(scale_bins(log2_scale).to(torch.uint8).cpu().numpy())
+        order = torch.from_numpy(runs.order).to(self.device)
+        own, worth = residual[order].cpu().numpy(), cost[order].cpu().numpy()
+        arrays: tuple[NDArray[Any], ...]
+        if self.dependent:
+            symbols = rdoq.quantised(own, runs.counts, worth, self.symbol_costs)
+            arrays = dequantised(symbols, runs.counts), symbols, first_tables(symbols, runs.counts)
+        else:
+            symbols = rdoq.rounded(own, runs.counts, worth, self.symbol_costs)
+            arrays = symbols, symbols, np.zeros_like(symbols)
+        tensors = []
+        for array in arrays:
+            tensors.append(torch.zeros_like(residual))
+            tensors[-1][order] = self._tensor(array).to(residual.dtype)
+        sizes = [x.numel() for x in residuals]
+        for like, *parts in zip(residuals, *(torch.split(tensor, sizes) for tensor in tensors), strict=True):
+            _, channels, height, width = like.shape
+            value, symbol, table = (x.reshape(height, width, channels).permute(2, 0, 1)[None] for x in parts)
+            yield value, symbol, table
+
+    def _bits(self, symbols: Tensor, table: Tensor, mean: Tensor, log2_scale: Tensor) -> Tensor:
+        """The bits of symbols, interpolated between scale tables, with slopes by mean and scale.
+
+        `table` is the first table of a symbol's quantiser.
+        """
         place = ((log2_scale - SCALE_LOG2_MIN) * BINS_PER_OCTAVE).clamp(0, SCALE_BINS - 1)
-        lower = place.detach().floor().clamp(SKIPPED_BINS, SCALE_BINS - 2).long()
+        least = torch.where(table == 0, SKIPPED_BINS, FIRST_BIN)
+        lower = torch.maximum(place.detach().floor(), least).clamp(max=SCALE_BINS - 2)
         magnitude = symbols.abs().clamp(max=rdoq.REACH).long()
+        first = (table + lower).long() * (rdoq.REACH + 1)
 
         def at(magnitude: Tensor) -> Tensor:
-            row = lower * (rdoq.REACH + 1) + magnitude
+            row = first + magnitude
             below, above = self.costs[row], self.costs[row + rdoq.REACH + 1]
             return below + (place - lower) * (above - below)
 
         with torch.no_grad():
             nearer, further = at((magnitude - 1).clamp(min=0)), at((magnitude + 1).clamp(max=rdoq.REACH))
-            slope = symbols.sign() * (further - nearer) / 2
+            step = torch.where(table == 0, 1.0, 2 * DELTA)
+            slope = symbols.sign() * (further - nearer) / (2 * step)
         bits = at(magnitude) - slope * (mean - mean.detach())
         return torch.where(place.detach() < SKIPPED_BINS - 0.5, 0.0, bits)
 

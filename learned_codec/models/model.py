@@ -28,6 +28,10 @@ REFINEMENT_FADES = 1.5
 """The octaves by which the refinement's output gets smaller per level, beyond the last trained one."""
 
 
+OPTIMISED_DEPENDENT = 0.5
+"""The share of the quality steps up to quality 100 from which on optimised latents are dependent, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Coded:
     """Coded latents.
@@ -57,7 +61,7 @@ class Model:
         self.transform = BlockTransform.of(weights)
         self.positions = self.transform.positions
         self.coder_models = CoderModels(weights.scale_tables())
-        self._costs = rdoq.SymbolCosts.of(self.coder_models.tables)
+        self.symbol_costs = rdoq.SymbolCosts.of(self.coder_models.tables)
         self.refinement = RefinementProgram(self.config, transforms, engine)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), engine)
         self._hyper_analysis = HyperAnalysisProgram(self.config, transforms, engine)
@@ -195,20 +199,34 @@ class Model:
         optimised: Array | None = None,
         shape: Shape | None = None,
         plain: bool = False,
+        dependent: bool | None = None,
     ) -> Coded:
         """Quantise and code (h, w, latents) latents of `analyse` at a quality step.
 
         With `encoder`, that of another component of the same tile, the symbols are added to it. `distortion_weight` is
         how much errors count. If `optimised` latents are given, these are quantised; the hyper-latents are still made
-        from `latents`. With `plain`, rounding is to the nearest integer, else by RDOQ.
+        from `latents`. Whether latents are `dependent` is by default what the method of this name says. With `plain`,
+        they aren't, and rounding is to the nearest integer.
         """
         self._engine.prepare([self._hyper_analysis.program, *self.exact.programs], *usual_size(*latents.shape[:2]))
         hyper = self._hyper_latents(latents, step, self.exact.level(step))
         scaled = (latents if optimised is None else optimised) * np.exp2(self.at("log2_gain", step))
         strength = SINGLE_PASS if optimised is None else OPTIMISED
         cost = None if plain else np.float32(distortion_weight) * self.error_cost(step, strength)
+        if dependent is None:
+            dependent = self.dependent(step, optimised=optimised is not None)
         found = encoder or self.encoder()
-        return Coded(found, coding.code(self.exact, found, scaled, hyper, step, self._costs, cost, self.coded(shape)))
+        which, costs = self.coded(shape), self.symbol_costs
+        decoded = coding.code(self.exact, found, scaled, hyper, step, costs, cost, which, dependent=dependent)
+        return Coded(found, decoded)
+
+    def dependent(self, step: int, *, optimised: bool) -> bool:
+        """Whether encoders use dependent quantisation at a quality step: always, unless latents are `optimised`.
+
+        Optimised latents fit how the last pass rounded them. Dependent quantisers would round them anew, as a single
+        change decides on all that follow, and only at high rates do they save more than that costs.
+        """
+        return not optimised or step >= OPTIMISED_DEPENDENT * self.max_step
 
     def decode(
         self,

@@ -1,7 +1,8 @@
 """Rate-distortion optimised quantisation (RDOQ).
 
-A latent is rounded one step towards zero where that saves more than it costs. And all latents of a component are coded,
-even those whose small scale says that they are zero, where that saves more error than it costs.
+A latent with a step of its own is rounded one step towards zero where that saves more than it costs; `trellis.py` finds
+the symbols of those that share two quantisers. And all latents of a component are coded, even those whose small scale
+says that they are zero, where that saves more error than it costs.
 
 Only encoders do it; decoders need not know. Training does it in its last phases, so that the networks learn from the
 symbols that real files have.
@@ -16,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, ScaleTables
-from learned_codec.entropy.tables import MAX_SYMBOL
+from learned_codec.entropy.dependent import FIRST_BIN
+from learned_codec.entropy.tables import MAX_REACH, MAX_SYMBOL
+
+from .trellis import MOST_LEFT, searched
 
 REACH = 15
 """Symbols of larger magnitude are rounded to the nearest: their bits hardly change from one to the next."""
-
-MOST_LEFT = 1.5
-"""The largest error, in quantisation steps, that `rounded` leaves of a latent that is coded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +65,33 @@ class SymbolCosts:
     Attributes:
         saved: (SCALE_BINS, REACH + 1), by bin and magnitude: the bits that a symbol one nearer to zero saves.
         least: (REACH + 1,) by magnitude: the bits of a symbol in the first bin that is coded.
+        dependent: (SCALE_BINS, 2, MAX_REACH + 2), by bin, quantiser and magnitude: the bits of a dependent symbol.
     """
 
     saved: NDArray[np.float32]
     least: NDArray[np.float32]
+    dependent: NDArray[np.float32]
 
     @classmethod
     def of(cls, tables: ScaleTables) -> SymbolCosts:
         """Those of a model's tables."""
-        bits = tables.cost_matrix(REACH)
+        bits = tables.cost_matrix(MAX_REACH + 1).reshape(-1, SCALE_BINS, MAX_REACH + 2)
         saved = np.zeros((SCALE_BINS, REACH + 1), np.float32)
-        saved[:, 1:] = bits[:, 1:] - bits[:, :-1]
-        return cls(saved, bits[SKIPPED_BINS])
+        saved[:, 1:] = np.diff(bits[0, :, : REACH + 1])
+        return cls(saved, bits[0, SKIPPED_BINS, : REACH + 1], np.ascontiguousarray(bits[1:].swapaxes(0, 1)))
+
+
+def quantised(
+    residual: NDArray[np.float32], counts: NDArray[np.intp], cost: NDArray[np.float32], costs: SymbolCosts
+) -> NDArray[np.int32]:
+    """The symbols of a dependent group for (n,) residuals: `rounded` below FIRST_BIN, `searched` from there on.
+
+    The arguments are those of `rounded`.
+    """
+    free = int(counts[:FIRST_BIN].sum())
+    bins = np.repeat(np.arange(FIRST_BIN, SCALE_BINS), counts[FIRST_BIN:])
+    first = rounded(residual[:free], counts[:FIRST_BIN], cost[:free], costs)
+    return np.concatenate([first, searched(residual[free:], bins, cost[free:], costs.dependent)])
 
 
 def rounded(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from learned_codec.bitstream import Container, Header
 from learned_codec.bitstream.metadata import of_classes
 from learned_codec.bitstream.payload import split_adaptation, split_count, split_payload
+from learned_codec.entropy import GRAIN
 from learned_codec.errors import BitstreamError, CorruptDataError
 from learned_codec.models.config import BLOCK, HALO, MEANS, ModelConfig, layers_for, top_step
 from learned_codec.models.device import trim
@@ -279,9 +280,17 @@ class ImageDecoder(TileDecoder):
 
 
 def _in_little_memory(latents: NDArray[np.float32], config: ModelConfig) -> list[NDArray[Any]]:
-    """Decoded latents in two parts. Tiles wait for those below them, and latents without means are integers."""
+    """Decoded latents in two parts. Tiles wait for those below them, and latents without means are multiples of GRAIN.
+
+    Changes `latents`.
+    """
     first = config.layers[MEANS].start
-    return [latents[..., :first].copy(), latents[..., first:].astype(np.int16)]
+    rest = latents[..., first:]
+    rest *= np.float32(1 / GRAIN)
+    if max(rest.max(), -rest.min()) <= np.iinfo(np.int16).max:
+        return [latents[..., :first].copy(), rest.astype(np.int16)]
+    rest *= np.float32(GRAIN)
+    return [latents]
 
 
 def checked(read: memoryview | BitstreamError) -> memoryview:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.bitstream import Header
+from learned_codec.entropy import GRAIN
 from learned_codec.models.config import BLOCK, HALO
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.inpaint import fill
@@ -31,7 +32,8 @@ class Decoded:
 
     Attributes:
         components: the latents of its first components; those of the others are zero. Each is one array or more,
-            (h, w, some latents): the latents of an array follow those of the one before.
+            (h, w, some latents): the latents of an array follow those of the one before. An int16 array has them in
+            multiples of GRAIN.
         visible: (h, w, 16, 16), which pixels of each block are visible; None: all.
         lost: nothing could be decoded; then `components` is empty and `visible` None.
         first_row: the row of the tile, in latent positions, at which the arrays begin.
@@ -205,7 +207,8 @@ def _component(
             start = 0
             for values in tile.components[number]:
                 end = start + values.shape[2]
-                latents[place][..., start:end] = tile.cut(values, part)
+                unit = np.float32(GRAIN if values.dtype == np.int16 else 1)
+                np.multiply(tile.cut(values, part), unit, out=latents[place][..., start:end])
                 start = end
     if lost[rows[0].inner, columns[0].inner].all():  # the decoder puts its fill value there
         return None

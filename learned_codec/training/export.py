@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +86,17 @@ def build(network: Network, images: list[Tensor], tables: ScaleTables) -> bytes:
 
 
 def histograms(model: Model, images: Iterable[Tensor]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
-    """How often each magnitude occurs in each scale bin, over all levels (for `fitted_tables`)."""
+    """How often each magnitude occurs in each table, over all levels (for `fitted_tables`)."""
     reaches = model.coder_models.reaches
     counts = [np.zeros(int(reach) + 2) for reach in reaches]
     for image in images:
         y = model.analyse(image.numpy())
         for step in range(0, model.max_step + 1, QUALITY_STEPS):
-            for symbols, sizes in model.code(y, step).encoder.groups:
-                for b, mine in enumerate(np.split(np.abs(symbols), np.cumsum(sizes)[:-1])):
-                    counts[b] += np.bincount(np.minimum(mine, reaches[b] + 1), minlength=int(reaches[b]) + 2)
+            groups = (model.code(y, step, dependent=dependent).encoder.groups for dependent in (False, True))
+            for group in chain.from_iterable(groups):
+                for number in np.unique(group.numbers).tolist():
+                    mine, most = np.abs(group.symbols[group.numbers == number]), int(reaches[number]) + 1
+                    counts[number] += np.bincount(np.minimum(mine, most), minlength=most + 1)
     return counts
 
 

@@ -107,24 +107,48 @@ class ModelFile:
 
     # -- groups --
 
-    def read(self, decoder: EntropyDecoder, bins: AnyArray) -> AnyArray:
-        """The symbols of a group, in natural order, by their bins."""
-        symbols, escapes = np.zeros(len(bins), np.int64), []
-        for i in np.argsort(bins, kind="stable").tolist():
-            b = int(bins[i])
-            if b > 2:
-                letter = decoder.read(self.boundaries[b])
-                symbols[i] = letter - self.reaches[b]
-                if letter == 2 * self.reaches[b] + 1:
-                    escapes.append(i)
+    def read(self, decoder: EntropyDecoder, bins: AnyArray, dependent: bool = False) -> AnyArray:
+        """What the symbols of a group stand for, in 256ths of a quantisation step, in natural order, by their bins."""
+        ascending = [i for i in np.argsort(bins, kind="stable").tolist() if bins[i] > 2]
+        own = [i for i in ascending if bins[i] < 16 or not dependent]
+        symbols = self.read_row(decoder, [(i, int(bins[i])) for i in own])
+        found = {i: 256 * symbol for i, symbol in symbols.items()}
+        rest = ascending[len(own) :]
+        width = max(-(-len(rest) // 128), 8)
+        rows = [rest[start : start + width] for start in range(0, len(rest), width)]
+        q: list[list[int]] = []
+        for i, row in enumerate(rows):
+            q.append([0] * len(row))
+            for x in range(len(row) if i else 0):
+                q[i][x] = (symbols[rows[i - 1][x]] + (q[i - 2][x] if i > 1 else 0)) % 2
+            with_q = list(zip(row, q[i], strict=True))
+            chosen = [(place, 93 + 93 * k + int(bins[place])) for k in (0, 1) for place, of in with_q if of == k]
+            symbols |= self.read_row(decoder, chosen)
+            for place, of in with_q:
+                y = symbols[place]
+                found[place] = 154 * (2 * y - of * ((y > 0) - (y < 0)))
+        result = np.zeros(len(bins), np.int64)
+        for i, value in found.items():
+            result[i] = value
+        return result
+
+    def read_row(self, decoder: EntropyDecoder, places: list[tuple[int, int]]) -> dict[int, int]:
+        """Symbols by place, each with its table, and then their escapes."""
+        symbols, escapes = {}, []
+        for i, table in places:
+            letter = decoder.read(self.boundaries[table])
+            symbols[i] = letter - self.reaches[table]
+            if letter == 2 * self.reaches[table] + 1:
+                escapes.append(i)
         for i in escapes:
             symbols[i] = decoder.read(ESCAPE) - 32767
         return symbols
 
     def latents(self, decoders: list[EntropyDecoder], step: int, height: int, width: int, coded: AnyArray) -> AnyArray:
         """(height, width, M) decoded latents of a component, in 256ths of a step, from the streams of its layers."""
-        (complete,) = self.read(decoders[0], np.array([3]))
-        assert complete in (0, 1)
+        kind = int(self.read(decoders[0], np.array([3]))[0]) // 256
+        assert -2 <= kind <= 1
+        dependent, complete = kind >= 0, kind in (1, -2)
         z = self.hyper_latents(decoders[0], step, height, width)
         features = self.features(z, step)[:height, :width]
         B, unit = self.config["bands"], self.table("unit", step)
@@ -158,11 +182,11 @@ class ModelFile:
                     g = (q[p] - t) % passes
                     channels = slice(g * C // passes, (g + 1) * C // passes)
                     places.append((slice(p // 2, None, 2), slice(p % 2, None, 2), channels))
-                group = self.read(decoder, np.concatenate([bins[place].reshape(-1) for place in places]))
+                group = self.read(decoder, np.concatenate([bins[place].reshape(-1) for place in places]), dependent)
                 at = 0
                 for place in places:
                     size = mean[place].size
-                    found = 256 * group[at : at + size].reshape(mean[place].shape) + mean[place]
+                    found = group[at : at + size].reshape(mean[place].shape) + mean[place]
                     decoded[..., first : first + C][place] = found
                     at += size
                 normalised = clip(np.floor(decoded * power(-unit)).astype(np.int64), 1023)
@@ -176,7 +200,7 @@ class ModelFile:
     def hyper_latents(self, decoder: EntropyDecoder, step: int, height: int, width: int) -> AnyArray:
         shape = -(-height // 4), -(-width // 4), self.config["hyper_latents"]
         bins = np.broadcast_to(scale_bins(self.table("hyper_log2_scale", step)), shape)
-        return self.read(decoder, bins.reshape(-1)).reshape(shape)
+        return self.read(decoder, bins.reshape(-1)).reshape(shape) // 256
 
     def features(self, z: AnyArray, step: int) -> AnyArray:
         x = clip((z * self.table("input_scale", step) + self.table("input_bias", step) + 2**11) >> 12, 1023)

@@ -184,11 +184,11 @@ def test_latents_that_nobody_expects_are_coded_where_that_pays(model: ExactEntro
     assert np.abs(decoded - y).max() <= rdoq.MOST_LEFT
 
 
-def test_a_component_is_complete_or_not(model: ExactEntropyModel) -> None:
-    for said in (-1, 2):
+def test_a_component_is_of_a_known_kind(model: ExactEntropyModel) -> None:
+    for said in (-3, 2):
         encoder = coding.TileEncoder(MODELS)
         encoder.layers[0].push(np.array([said], np.int32), np.bincount([SKIPPED_BINS], minlength=SCALE_BINS))
-        with pytest.raises(CorruptDataError, match=f"complete .* not {said}"):
+        with pytest.raises(CorruptDataError, match=f"kind .* not {said}"):
             coding.decode(model, MODELS, encoder.finish(), 0, (4, 4))
 
 

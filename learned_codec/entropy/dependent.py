@@ -1,0 +1,68 @@
+"""Dependent quantisation: two quantisers take turns, and the symbols say whose turn it is.
+
+As in VVC, with four states (Schwarz et al., "Hybrid video coding with trellis-coded quantization", 2019). The first
+quantiser has the even multiples of DELTA, the second one the odd multiples and zero. Together they are as fine as
+DELTA, but a symbol takes only the bits of a step of 2 DELTA.
+
+In a dependent group, the symbols from bin FIRST_BIN on, sorted by bin, fill rows of equal length, and a path goes down
+each column. The first row has the first quantiser. After it, the number of the quantiser is the parity of the symbol
+above, plus the number of the quantiser two rows above, modulo 2. These are VVC's four states. All of a row's quantisers
+are known before the row is read.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FIRST_BIN = 16
+"""Symbols in lower bins, with scales below 0.43, have a step of 1: there, nearly all are zero, and two quantisers save
+nothing."""
+
+DELTA = 154 / 256
+"""In quantisation steps."""
+
+GRAIN = 2 / 256
+"""What all symbols stand for is a multiple of this, of those with a step of 1 as well."""
+
+MOST_ROWS = 128
+"""Longer paths save no more bits."""
+
+LEAST_COLUMNS = 8
+"""Shorter rows take too long for what longer paths save."""
+
+
+def columns(count: int) -> int:
+    """The length of rows that hold `count` symbols. The last row may be shorter."""
+    return max(-(-count // MOST_ROWS), LEAST_COLUMNS)
+
+
+def rows_of(count: int) -> NDArray[np.int16]:
+    """(count,) the row of each symbol."""
+    width = columns(count)
+    return np.repeat(np.arange(-(-count // width), dtype=np.int16), width)[:count]
+
+
+def quantisers(symbols: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """(n,) the number of the quantiser, 0 or 1, of each of a group's (n,) dependent symbols."""
+    width = columns(len(symbols))
+    parity = np.zeros((-(-len(symbols) // width), width), np.uint8)
+    parity.reshape(-1)[: len(symbols)] = symbols & 1
+    found = np.zeros_like(parity)
+    for start in (0, 1):  # odd rows depend on even ones, and even ones on odd ones
+        np.bitwise_xor.accumulate(parity[start:-1:2], 0, out=found[start + 1 :: 2])
+    return found.reshape(-1)[: len(symbols)]
+
+
+def values(symbols: NDArray[np.int32], quantiser: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(n,) what (n,) symbols in these quantisers stand for, in quantisation steps. Exact in float32."""
+    multiples = 2 * symbols - np.sign(symbols) * quantiser
+    return multiples.astype(np.float32) * np.float32(DELTA)
+
+
+def dequantised(symbols: NDArray[np.int32], counts: NDArray[np.intp]) -> NDArray[np.float32]:
+    """(n,) what the symbols of a dependent group stand for. They are sorted by bin, with `counts` in each."""
+    free = int(counts[:FIRST_BIN].sum())
+    found = symbols.astype(np.float32)
+    found[free:] = values(symbols[free:], quantisers(symbols[free:]))
+    return found
