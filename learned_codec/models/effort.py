@@ -56,8 +56,8 @@ ONWARD, BACK = 1.2, 0.75
 in Riedmiller and Braun, "A direct adaptive method for faster backpropagation learning: the RPROP algorithm", 1993)."""
 
 LEAST_SHARE = 0.1
-"""The least share of a pass in the mean of slopes, for dependent quantisers: there, a single change of a symbol decides on
-all that follow, so the errors of rounding are drawn anew in each pass."""
+"""The least share of a pass in the mean of slopes, for dependent quantisers: there, a change of a symbol decides on all
+that follow, so each pass has other errors of rounding."""
 
 MAX_MOVE = 4.0
 """Quantisation steps that a latent may move: further away, the linearisation is no longer valid."""

@@ -28,7 +28,7 @@ REFINEMENT_FADES = 1.5
 """The octaves by which the refinement's output gets smaller per level, beyond the last trained one."""
 
 
-OPTIMISED_DEPENDENT = 0.5
+OPTIMISED_DEPENDENT = 0.3
 """The share of the quality steps up to quality 100 from which on optimised latents are dependent, too."""
 
 

@@ -42,7 +42,7 @@ def main() -> None:
             ("colour", picture, {"quality": 60}),
             ("tiles", picture, {"quality": 25, "tile_size": 64}),
             ("adapted", picture, {"quality": 70, "effort": 1}),
-            ("scalar", picture, {"quality": 30, "effort": 1}),  # not dependent
+            ("scalar", picture, {"quality": 20, "effort": 1}),  # not dependent
             ("grey", picture[..., -1], {"quality": 85}),
             ("pixel", np.full((1, 1, card.bands), 77, np.uint8), {"quality": 100}),
         ):
