@@ -18,6 +18,7 @@ from learned_codec.errors import CorruptDataError
 
 from . import rdoq
 from .config import MEANS, PASSES
+from .crosswise import Crosswise
 from .engine import Array
 from .exact import ExactEntropyModel, LevelTables, PassLatents, hyper_size
 
@@ -35,8 +36,9 @@ class TileEncoder:
     It has an encoder for each layer, the first with the hyper-latents in front.
     """
 
-    def __init__(self, models: CoderModels) -> None:
-        self.layers = [Encoder(models) for _ in PASSES]
+    def __init__(self, models: CoderModels, crosswise: Crosswise | None = None) -> None:
+        """With `crosswise`, components are predicted from those before them."""
+        self.layers, self.crosswise = [Encoder(models) for _ in PASSES], crosswise
 
     @property
     def groups(self) -> list[Group]:
@@ -98,7 +100,7 @@ def code(
         skipped -= len(runs.order)
         places = found.places(runs.order)
         residual = target.take(places)
-        if found.layer < MEANS:
+        if found.layer < MEANS or encoder.crosswise is not None:
             residual -= found.decoded.take(places)
         own = None if cost is None else cost.take(places % len(cost))
         if dependent and own is not None:
@@ -113,13 +115,17 @@ def code(
         skipped = target.size if coded is None else int(np.count_nonzero(coded))
         encoder.layers[0].push(np.array([kind_of[dependent, complete]], np.int32), _FLAG)
         encoder.layers[0].push(hyper.reshape(-1).take(of_hyper.order), of_hyper.counts)
-        return model.latents(hyper, level, height, width, quantise, coded, complete=complete)
+        return model.latents(
+            hyper, level, height, width, quantise, coded, complete=complete, crosswise=encoder.crosswise
+        )
 
     start = encoder.mark()
     decoded = attempt(complete=False)
     if cost is not None and rdoq.completing_pays(scaled, decoded, coded, cost, costs, skipped):
         encoder.cut(start)
         decoded = attempt(complete=True)
+    if encoder.crosswise is not None:
+        encoder.crosswise.keep()
     return decoded
 
 
@@ -132,6 +138,7 @@ def decode(
     components: int = 1,
     coded: NDArray[np.bool_] | None = None,
     layers: int = len(PASSES),
+    crosswise: Crosswise | None = None,
 ) -> list[Array]:
     """Each component's (*size, latents) decoded latents from the first `layers` of a payload; zeros in the others.
 
@@ -155,7 +162,9 @@ def decode(
         dependent, complete = _KINDS[kind]
         hyper = np.zeros((*hyper_size(*size), len(level.hyper_bins)), np.int32)
         hyper.reshape(-1)[runs.order] = decoders[0].pop(runs.counts)
-        found.append(model.latents(hyper, level, *size, read, coded, layers, complete=complete))
+        found.append(model.latents(hyper, level, *size, read, coded, layers, complete=complete, crosswise=crosswise))
+        if crosswise is not None:
+            crosswise.keep()
     for decoder in decoders:
         decoder.finish()
     return found

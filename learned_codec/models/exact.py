@@ -19,6 +19,7 @@ from learned_codec.entropy import SKIPPED_BINS
 from learned_codec.errors import WeightsError
 
 from .config import EXTRA_GAIN, HYPER_STRIDE, MEANS, PASSES, QUALITY_STEPS, ModelConfig, groups_of
+from .crosswise import Crosswise
 from .engine import VECTOR, Array, Engine, Input, Operations, Program, Tensor
 from .integers import (
     ACTIVATION_MAX,
@@ -219,12 +220,13 @@ class ExactEntropyModel:
         layers: int = len(PASSES),
         *,
         complete: bool = False,
+        crosswise: Crosswise | None = None,
     ) -> Array:
         """Run the passes of the first `layers` over height x width latents.
 
         `hyper` is (ceil(height/4), ceil(width/4), hyper_latents). The result (height, width, latents) holds the decoded
         latents in quantisation steps, zeros in other layers and where `coded`, of the same shape, is false. If it is
-        `complete`, no latent is skipped for its small scale.
+        `complete`, no latent is skipped for its small scale. With `crosswise`, it is predicted from earlier components.
         """
         size = usual_size(HYPER_STRIDE * hyper.shape[0], HYPER_STRIDE * hyper.shape[1])
         features, within = self._features_of(hyper, level, size), inside(size, height, width)
@@ -232,6 +234,7 @@ class ExactEntropyModel:
         to_normalised = power_of_two(-level.unit, LATENT_BITS)
         decoded = np.zeros((height, width, self.config.latents), np.float32)
         normalised = np.zeros((*size, self.config.layers[1].stop), np.float32)
+        component = None if crosswise is None else crosswise.begin(decoded)
         for step in self._passes:
             if step.layer >= layers:
                 break
@@ -244,8 +247,9 @@ class ExactEntropyModel:
             found = (x.reshape(size[0] // 2, size[1] // 2, PHASES, -1) for x in step.program(*given))
             float_bins, *means = (x.transpose(2, 0, 1, 3) for x in found)  # position by position
             bins = float_bins.astype(np.uint8, "C")
-            if complete:
-                np.maximum(bins, SKIPPED_BINS, out=bins)
+            if component is not None:
+                component.fit()
+            expected: list[Array] = []
             for position, group in enumerate(step.groups):
                 here = (*_phase(position), group)
                 own = decoded[here]
@@ -254,15 +258,23 @@ class ExactEntropyModel:
                 bins[position, :, columns:] = 0
                 if means:
                     np.multiply(means[0][position, :rows, :columns], np.float32(2.0**-MEAN_BITS), out=own)
+                if component is not None:
+                    component.predict(here, own, bins[position, :rows, :columns])
+                    expected.append(own.copy() if step.layer else np.zeros_like(own))
+                if complete:
+                    np.maximum(bins[position, :rows, :columns], SKIPPED_BINS, out=bins[position, :rows, :columns])
                 if coded is not None:
                     bins[position, :rows, :columns] *= coded[here]
                     own *= coded[here]
             offsets = _offsets(decoded.shape, bins.shape, [group.start for group in step.groups])
             source(PassLatents(step.layer, bins.reshape(-1), bins.shape[3], offsets, decoded.reshape(-1)))
             for position, group in enumerate(step.groups):
+                here = (*_phase(position), group)
+                if component is not None:
+                    component.note(here)
                 if group.stop <= normalised.shape[2]:
-                    here = (*_phase(position), group)
-                    product = np.floor(decoded[here] * to_normalised[group])
+                    own = decoded[here] - expected[position] if component is not None else decoded[here]
+                    product = np.floor(own * to_normalised[group])
                     normalised[:height, :width][here] = product.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
         return decoded
 

@@ -16,13 +16,17 @@ from learned_codec.errors import WeightsError
 from . import coding, rdoq
 from .block_transform import BlockTransform
 from .coding import TileEncoder
-from .config import BLOCK, EXTRA_GAIN, HYPER_STRIDE, QUALITY_STEPS, layers_for
+from .config import BLOCK, EXTRA_GAIN, HYPER_STRIDE, MEANS, QUALITY_STEPS, layers_for
+from .crosswise import Crosswise
 from .engine import Array, Engine, engine_for
 from .exact import ExactEntropyModel, LevelTables, usual_size
 from .inference import HyperAnalysisProgram, RefinementProgram
 from .rdoq import OPTIMISED, SINGLE_PASS, Strength
 from .shape_adaptive import Shape
 from .weights import LEVEL_TABLES, Weights
+
+PREDICTED = 0.5
+"""Latents without means that are below this, in quantisation steps, are only predicted from another component."""
 
 REFINEMENT_FADES = 1.5
 """The octaves by which the refinement's output gets smaller per level, beyond the last trained one."""
@@ -181,13 +185,20 @@ class Model:
         """What conditions the refinement of an image with these decoded latents."""
         known = slice(self.config.layers[1].stop)  # the condition needs no others
         unit = np.exp2(self.at("log2_gain", step)[known] + self.levels["log2_sigma"][known])
-        return self.refinement.condition.values(decoded[..., known] / unit, self.at("refinement_condition", step))
+        normalised = decoded[..., known] / unit
+        # What is only predicted mustn't count: of the models' own, latents without means are either zero or larger.
+        few = normalised[..., self.config.layers[MEANS].start :]
+        few[np.abs(decoded[..., self.config.layers[MEANS].start : known.stop]) < PREDICTED] = 0
+        return self.refinement.condition.values(normalised, self.at("refinement_condition", step))
 
     # -- entropy coding -----------------------------------------------------------------------------------------------
 
-    def encoder(self) -> TileEncoder:
-        """An encoder for the components of a tile."""
-        return TileEncoder(self.coder_models)
+    def encoder(self, components: int = 1) -> TileEncoder:
+        """An encoder for the `components` of a tile."""
+        return TileEncoder(self.coder_models, self._crosswise(components))
+
+    def _crosswise(self, components: int) -> Crosswise | None:
+        return Crosswise(self.config, self.positions) if components > 1 else None
 
     def code(
         self,
@@ -244,8 +255,9 @@ class Model:
         `CorruptDataError` where the payload does not end with its last symbol.
         """
         self._engine.prepare(self.exact.programs, *usual_size(height, width))
-        size, coded, layers = (height, width), self.coded(shape), layers_for(factor)
-        return coding.decode(self.exact, self.coder_models, bytes(payload), step, size, components, coded, layers)
+        size, coded, crosswise = (height, width), self.coded(shape), self._crosswise(components)
+        models, layers = self.coder_models, layers_for(factor)
+        return coding.decode(self.exact, models, bytes(payload), step, size, components, coded, layers, crosswise)
 
     def _hyper_latents(self, latents: Array, step: int, level: LevelTables) -> NDArray[np.int32]:
         """Quantised hyper-latents (hz, wz, hyper_latents) of latents."""

@@ -273,7 +273,8 @@ class ImageDecoder(TileDecoder):
             padded = BLOCK * size[0] * BLOCK * size[1] * planes
             self.container.limits.check_coded(padded, self.container.held(index))
             latents = model.decode(payload, header.quality_step, *size, components, Shape.of(visible), factor)
-            return Decoded([_in_little_memory(x, model.config) for x in latents], visible), side
+            small = [_in_little_memory(x, model.config) for x in latents[:1]]  # others are predicted more finely
+            return Decoded(small + [[x] for x in latents[1:]], visible), side
         except BitstreamError as error:
             self._damage(index, error)
             return Decoded((), lost=True), None

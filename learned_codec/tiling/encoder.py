@@ -242,7 +242,7 @@ class ImageEncoder:
         """
         if not tile.latents:
             return None, []
-        encoder, decoded = self.model.encoder(), []
+        encoder, decoded = self.model.encoder(len(tile.latents)), []
         ends, costs = [encoder.mark()], [0.0]  # after each component: where the encoder is, and the cost of all so far
         for latents, optimised in zip_longest(tile.latents, tile.optimised):
             coded = self.model.code(

@@ -144,8 +144,19 @@ class ModelFile:
             symbols[i] = decoder.read(ESCAPE) - 32767
         return symbols
 
-    def latents(self, decoders: list[EntropyDecoder], step: int, height: int, width: int, coded: AnyArray) -> AnyArray:
-        """(height, width, M) decoded latents of a component, in 256ths of a step, from the streams of its layers."""
+    def latents(
+        self,
+        decoders: list[EntropyDecoder],
+        step: int,
+        height: int,
+        width: int,
+        coded: AnyArray,
+        earlier: list[tuple[AnyArray, AnyArray]],
+    ) -> tuple[AnyArray, AnyArray]:
+        """(height, width, M) decoded latents of a component, in 256ths of a step, from the streams of its layers.
+
+        Also g of the document: what later components are predicted from. `earlier` are both of the components before.
+        """
         kind = int(self.read(decoders[0], np.array([3]))[0]) // 256
         assert -2 <= kind <= 1
         dependent, complete = kind >= 0, kind in (1, -2)
@@ -153,7 +164,9 @@ class ModelFile:
         features = self.features(z, step)[:height, :width]
         B, unit = self.config["bands"], self.table("unit", step)
         ends = [0, 16 * B, 64 * B, 256 * B]
-        decoded, normalised = (np.zeros((height, width, self.channels), np.int64) for _ in range(2))
+        decoded, told, entering, normalised, known = (
+            np.zeros((height, width, self.channels), np.int64) for _ in range(5)
+        )
         for layer, decoder in enumerate(decoders):
             passes, first, C = (4, 2, 1)[layer], ends[layer], ends[layer + 1] - ends[layer]
             q = ((0, 2, 3, 1), (0, 1, 1, 0), (0, 0, 0, 0))[layer]
@@ -174,6 +187,13 @@ class ModelFile:
                 here = coded[..., first : first + C]
                 mean = mean * here
                 bins = scale_bins(unit[first : first + C] + np.clip(left, -3072, 1536))
+                own = mean
+                if earlier and (layer, t) != (0, 0):
+                    weights, drop = self.crosswise(decoded, [d for d, _ in earlier[:3]], known)
+                    there = [g[..., first : first + C] for _, g in earlier[:3]]
+                    total = sum(w[..., None] * g for w, g in zip(weights, there, strict=True))
+                    mean = clip(mean + ((total + 2**11) >> 12), 2**22) * here
+                    bins = np.maximum(bins - drop[..., None], 0)
                 if complete:
                     bins = np.maximum(bins, 3)
                 bins = bins * here
@@ -188,9 +208,50 @@ class ModelFile:
                     size = mean[place].size
                     found = group[at : at + size].reshape(mean[place].shape) + mean[place]
                     decoded[..., first : first + C][place] = found
+                    told[..., first : first + C][place] = found - own[place]
+                    known[..., first : first + C][place] = layer < 2
+                    entering[..., first : first + C][place] = found - (mean[place] if layer else 0)
                     at += size
-                normalised = clip(np.floor(decoded * power(-unit)).astype(np.int64), 1023)
-        return decoded
+                normalised = clip(np.floor(entering * power(-unit)).astype(np.int64), 1023)
+        return decoded, told
+
+    def crosswise(self, decoded: AnyArray, earlier: list[AnyArray], known: AnyArray) -> tuple[list[AnyArray], AnyArray]:
+        """W of each earlier component and the drop, both (height, width), from all that is `known` (1, or 0)."""
+        squares = np.array([v * v + u * u for v, u in self.positions])
+        f = [clip((d + 8) >> 4, 2**15) * known for d in (*earlier, decoded)]
+
+        def around(a: int, b: int) -> AnyArray:
+            padded = np.pad((squares * f[a] * f[b]).sum(2), 1)
+            height, width = padded.shape
+            parts = [
+                (4 if i == 1 else 1) * (4 if j == 1 else 1) * padded[i : height - 2 + i, j : width - 2 + j]
+                for i in range(3)
+                for j in range(3)
+            ]
+            return np.sum(parts, 0)
+
+        n = len(earlier)
+        A = [[around(i, j) + 2**16 * (i == j) for j in range(n)] for i in range(n)]
+        told, own = [around(i, n) for i in range(n)], around(n, n)
+        w, drop = np.zeros((n, *own.shape)), np.zeros(own.shape, np.int64)
+        for place in np.ndindex(own.shape):
+            a, b = [[float(x[place]) for x in row] for row in A], [float(x[place]) for x in told]
+            for i in range(n):
+                for j in range(i + 1, n):
+                    r = a[j][i] / a[i][i]
+                    for k in range(i + 1, n):
+                        a[j][k] -= r * a[i][k]
+                    b[j] -= r * b[i]
+            for i in reversed(range(n)):
+                for j in range(i + 1, n):
+                    b[i] -= a[i][j] * b[j]
+                b[i] /= a[i][i]
+            w[:, *place] = b
+            whole = left = float(own[place]) + 2560
+            for i in range(n):
+                left -= b[i] * float(told[i][place])
+            drop[place] = sum(2**16 * left <= share * whole for share in SHARES)
+        return [clip(np.floor(2**12 * x + 0.5).astype(np.int64), 2**15) for x in w], drop
 
     @property
     def channels(self) -> int:
@@ -231,6 +292,7 @@ class ModelFile:
         return result
 
 
+SHARES = [58386, 46341, 36781, 29193, 23170, 18390, 14596, 11585, 9195, 7298, 5793, 4598, 3649, 2896, 2299, 1825]
 ESCAPE = [k << 8 for k in range(2**16 + 1)]
 
 
@@ -275,8 +337,10 @@ def decoded(
     source = Bytes(payload)
     lengths = source.varint(), source.varint()
     decoders = [EntropyDecoder(part) for part in [*map(source.take, lengths), source.take(source.left)]]
-    found = [model.latents(decoders, step, *size, coded) for _ in range(count)]
+    found: list[tuple[AnyArray, AnyArray]] = []
+    for _ in range(count):
+        found.append(model.latents(decoders, step, *size, coded, found))
     for decoder in decoders:
         assert decoder.state == 0
         assert not decoder.words
-    return found
+    return [latents for latents, _ in found]
