@@ -79,7 +79,7 @@ def first_tables(symbols: Symbols, counts: Counts) -> NDArray[np.int16]:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SymbolGroup:
     """A group of symbols that an encoder holds.
 
     `symbols` (n,) int32 are sorted by bin, and `numbers` (n,) are those of their tables. From `free` on, symbols are
@@ -96,7 +96,7 @@ class Encoder:
 
     def __init__(self, models: CoderModels) -> None:
         self._models = models
-        self.groups: list[Group] = []
+        self.groups: list[SymbolGroup] = []
 
     def push(self, symbols: Symbols, counts: Counts, *, dependent: bool = False) -> None:
         """Append a group: int32 symbols up to MAX_SYMBOL in magnitude, sorted by bin, and how many are in each bin.
@@ -107,7 +107,7 @@ class Encoder:
         if dependent:
             numbers += first_tables(symbols, counts)
             free = int(counts[:FIRST_BIN].sum())
-        self.groups.append(Group(symbols, numbers, free))
+        self.groups.append(SymbolGroup(symbols, numbers, free))
 
     @property
     def bits(self) -> float:

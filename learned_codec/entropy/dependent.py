@@ -22,9 +22,6 @@ nothing."""
 DELTA = 154 / 256
 """In quantisation steps."""
 
-GRAIN = 2 / 256
-"""What all symbols stand for is a multiple of this, of those with a step of 1 as well."""
-
 MOST_ROWS = 128
 """Longer paths save no more bits."""
 

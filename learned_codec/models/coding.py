@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.bitstream.payload import join_parts, split_parts
-from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, CoderModels, Decoder, Encoder, Group, Runs, dequantised
+from learned_codec.entropy import (
+    SCALE_BINS,
+    SKIPPED_BINS,
+    CoderModels,
+    Decoder,
+    Encoder,
+    Runs,
+    SymbolGroup,
+    dequantised,
+)
 from learned_codec.errors import CorruptDataError
 
 from . import rdoq
@@ -41,7 +50,7 @@ class TileEncoder:
         self.layers, self.crosswise = [Encoder(models) for _ in PASSES], crosswise
 
     @property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[SymbolGroup]:
         """The groups of all layers, as `entropy.Encoder.groups`."""
         return [group for layer in self.layers for group in layer.groups]
 

@@ -66,6 +66,9 @@ the refinement, and half a block for the lapped filter; and the blocks' conditio
 MOST_REFINEMENT_BLOCKS = 1 + (HALO - 1) * BLOCK // PATCH
 """The most residual blocks whose conditions don't depend on positions beyond the halo."""
 
+GRAIN = 2 / 256
+"""In quantisation steps: what symbols stand for, in either kind of quantisation, is a multiple of this."""
+
 
 def step_of_quality(quality: float, max_step: int) -> int:
     """The quality step of a quality of 1 to 100. `max_step` is the step of quality 100."""

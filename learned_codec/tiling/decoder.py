@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from learned_codec.bitstream import Container, Header
 from learned_codec.bitstream.metadata import of_classes
 from learned_codec.bitstream.payload import split_adaptation, split_count, split_payload
-from learned_codec.entropy import GRAIN
 from learned_codec.errors import BitstreamError, CorruptDataError
-from learned_codec.models.config import BLOCK, HALO, MEANS, ModelConfig, layers_for, top_step
+from learned_codec.models.config import BLOCK, GRAIN, HALO, MEANS, ModelConfig, layers_for, top_step
 from learned_codec.models.device import trim
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side

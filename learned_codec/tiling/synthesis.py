@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.bitstream import Header
-from learned_codec.entropy import GRAIN
-from learned_codec.models.config import BLOCK, HALO
+from learned_codec.models.config import BLOCK, GRAIN, HALO
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.inpaint import fill
 from learned_codec.values.transform import PLAIN, ValueTransform

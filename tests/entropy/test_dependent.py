@@ -4,9 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learned_codec.entropy import FIRST_BIN, GRAIN, SCALE_BINS, dequantised
+from learned_codec.entropy import FIRST_BIN, SCALE_BINS, dequantised
 from learned_codec.entropy.dependent import DELTA, LEAST_COLUMNS, MOST_ROWS, columns, quantisers, values
 from learned_codec.entropy.tables import MAX_SYMBOL
+from learned_codec.models.config import GRAIN
 
 STATES = [(0, 2), (2, 0), (1, 3), (3, 1)]
 """VVC's: the next state by the parity of the symbol. States 2 and 3 have the second quantiser."""

@@ -59,15 +59,18 @@ def main() -> None:
 
 
 def make_rasters(name: str) -> None:
-    """What only a one-band model codes: several bands of 16 bits with nodata, and radar with NaN."""
+    """What only a one-band model codes: bands of 16 bits with nodata, others of a coarser grid, radar with NaN."""
     picture = landscape(96, 176).astype(np.float32)
     bands = np.stack([picture[..., 0], picture[..., 1], picture[..., 2], 255 - picture[..., 0]], -1)
     scene = (bands * 30 + 100).astype(np.uint16)
     scene[:40, :70] = 0
+    coarse = scene.copy()
+    coarse[..., 2:] = scene[::2, ::2, 2:].repeat(2, 0).repeat(2, 1)
     radar = 10 ** (picture[..., 1] / 100 - 2)
     radar[50:, 100:] = np.nan
     for kind, image, options in (
         ("bands", scene, {"quality": 60, "nodata": 0, "tile_size": 64}),
+        ("plateaus", coarse, {"quality": 60, "tile_size": 64}),
         ("radar", radar.astype(np.float32), {"quality": 60, "kind": "sar"}),
     ):
         data = learned_codec.encode(image, model=name, **options)
