@@ -107,7 +107,7 @@ class Hollow:
         assert np.isfinite(pixels).all()
         return np.zeros((pixels.shape[1] // 16, pixels.shape[2] // 16, 1), np.float32)
 
-    def encoder(self) -> SimpleNamespace:
+    def encoder(self, _components: int) -> SimpleNamespace:
         return SimpleNamespace(
             finish=lambda: CODED, bits=8.0, mark=lambda: 0, bits_from=lambda _: 8.0, cut=lambda _: None, groups=[]
         )

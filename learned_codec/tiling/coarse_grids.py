@@ -28,6 +28,10 @@ ALIKE = 0.8
 """Bands have one grid if so many of their equal neighbours are the same ones."""
 
 
+LARGEST = 1e37
+"""Bands with larger values are coded as others are."""
+
+
 def most_bits(quality: float) -> float:
     """The most bits per pixel that a band's share of its grid's joins may take, at a quality.
 
@@ -42,6 +46,8 @@ def coarse_grids(source: MaskedSource, bands: Sequence[int], most: float) -> lis
     regular: dict[tuple[int, tuple[int, int]], list[int]] = {}
     others: list[tuple[list[int], list[NDArray[np.uint8]]]] = []
     for band in bands:
+        if not _varies(band, samples):
+            continue
         joins = [Grid((band,)).joins(part.values, corner) for part, corner in samples]
         for found, (part, _) in zip(joins, samples, strict=True):
             if part.valid is not None:
@@ -82,6 +88,13 @@ def _parts_of(length: int) -> list[slice]:
 
 def _bits(joins: Sequence[NDArray[np.uint8]]) -> int:
     return sum(int((found & LEFT > 0).sum()) + int((found & ABOVE > 0).sum()) for found in joins)
+
+
+def _varies(band: int, samples: Sequence[Sample]) -> bool:
+    """Whether a band has several values, none of them so large that sums of a few are beyond float32."""
+    found = [part.values[band] if part.valid is None else part.values[band][part.valid[band]] for part, _ in samples]
+    seen = [float(end) for values in found if values.size for end in (values.min(), values.max())]
+    return bool(seen) and min(seen) < max(seen) and max(map(abs, seen)) < LARGEST
 
 
 def _share(joins: Sequence[NDArray[np.uint8]], band: int, samples: Sequence[Sample]) -> float:

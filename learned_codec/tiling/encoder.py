@@ -51,7 +51,7 @@ FALLS_SHORT = 1.3
 """A model falls short if a band's error is this many times the usual. Photographs have at most 0.9 times the usual
 error, strong noise at quality 100 has 1.5 times, coloured text on another colour 1.4 to 4 times."""
 
-SCATTER_MOST, SCATTER_HALF, SCATTER_LEAST = 0.72, 4.8, 1 / 600
+SCATTER_MOST, SCATTER_HALF, SCATTER_LEAST = 0.71, 4.8, 1 / 600
 """How much more finely an image with scattered holes is quantised. The third number is the least error for which this
 is done, as a share of the range. The error falls by a share of the octaves between the usual error and the least one:
 half of the first number if holes halve the valid pixels as often as the second one, at most the first. All of the error
