@@ -91,9 +91,8 @@ def test_what_the_text_says_of_losses() -> None:
     )
     assert whole["ours-effort3"] < whole["ours"] < whole["avif"]
     assert all(band["ours-effort3"] < band["avif"] for band in bands)
-    assert "Over all qualities, and with effort 3, we are smaller." in text
-    percent = max(100 * (1 - band["avif"] / band["ours"]) for band in bands)
-    assert f"from 30 to 41 dB, AVIF tuned for PSNR is up to {words[round(percent)]} percent smaller" in text
+    assert all(band["ours"] < band["avif"] for band in bands)
+    assert "AVIF tuned for PSNR is larger in every band" in text
     (bd,) = [bd for bd in multi["bd"] if bd["codec"] == "ours" and bd["method"] == "pchip"]
     assert max(bd["per_image"].values()) < 0
     assert "No scene takes more bytes than with JPEG 2000 and a KLT" in text
