@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import CorruptDataError
 
-from .dependent import FIRST_BIN, columns, quantisers, rows_of
+from .dependent import FIRST_BIN, columns, free_count, quantisers, rows_of
 from .tables import ESCAPE_BITS, MAX_REACH, MAX_SYMBOL, SCALE_BINS, SKIPPED_BINS, TABLES, TOTAL, ScaleTables
 
 Symbols = NDArray[np.int32]
@@ -72,7 +72,7 @@ class CoderModels:
 
 def first_tables(symbols: Symbols, counts: Counts) -> NDArray[np.int16]:
     """(n,) the number of the first table for each symbol of a dependent group: that of its quantiser, or 0."""
-    free = int(counts[:FIRST_BIN].sum())
+    free = free_count(counts)
     found = np.zeros(len(symbols), np.int16)
     found[free:] = SCALE_BINS + SCALE_BINS * quantisers(symbols[free:]).astype(np.int16)
     return found
@@ -106,7 +106,7 @@ class Encoder:
         numbers, free = np.repeat(_BINS, counts), len(symbols)
         if dependent:
             numbers += first_tables(symbols, counts)
-            free = int(counts[:FIRST_BIN].sum())
+            free = free_count(counts)
         self.groups.append(SymbolGroup(symbols, numbers, free))
 
     @property

@@ -29,6 +29,11 @@ LEAST_COLUMNS = 8
 """Shorter rows take too long for what longer paths save."""
 
 
+def free_count(counts: NDArray[np.intp]) -> int:
+    """How many symbols of a dependent group, with `counts` in each bin, have a step of their own. They come first."""
+    return int(counts[:FIRST_BIN].sum())
+
+
 def columns(count: int) -> int:
     """The length of rows that hold `count` symbols. The last row may be shorter."""
     return max(-(-count // MOST_ROWS), LEAST_COLUMNS)
@@ -59,7 +64,7 @@ def values(symbols: NDArray[np.int32], quantiser: NDArray[np.uint8]) -> NDArray[
 
 def dequantised(symbols: NDArray[np.int32], counts: NDArray[np.intp]) -> NDArray[np.float32]:
     """(n,) what the symbols of a dependent group stand for. They are sorted by bin, with `counts` in each."""
-    free = int(counts[:FIRST_BIN].sum())
+    free = free_count(counts)
     found = symbols.astype(np.float32)
     found[free:] = values(symbols[free:], quantisers(symbols[free:]))
     return found

@@ -85,7 +85,7 @@ class Optimiser:
         """`network` is that of `prepared` on the model's device; several optimisers may share it."""
         self.model, self.network, self.passes = model, network, passes
         self.dtype = network.refinement.leave.weight.dtype
-        costs = model.coder_models.tables.cost_matrix(rdoq.REACH)
+        costs = model.coder_models.costs[:, : rdoq.REACH + 1]
         self.costs = torch.from_numpy(costs).reshape(-1).to(model.device)
 
     def optimise(
@@ -205,12 +205,13 @@ class _Region:
         for turn in self.entropy.passes():
             with self._short():
                 mu, s = turn.predict(self.features, (known * inverse).clamp(-CONTEXT_CLAMP, CONTEXT_CLAMP))
-            means, scales, places = [], [], [place for _, place in _places(turn)]
+            means, scales, places = [], [], []
             for own, place in _places(turn):
                 mean, log2_scale = mu[own] * scale[place[1]], self.unit[place[1]] + s[own].clamp(*LOG2_SCALES)
                 if self.coded is not None:
                     mean = mean * self.coded[place]
                     log2_scale = log2_scale.masked_fill(~self.coded[place], SCALE_LOG2_MIN)
+                places.append(place)
                 means.append(mean)
                 scales.append(log2_scale)
             found = torch.zeros_like(target)

@@ -235,7 +235,7 @@ class Model:
         """Whether encoders use dependent quantisation at a quality step: always, unless latents are `optimised`.
 
         Optimised latents fit how the last pass rounded them. Dependent quantisers would round them anew, as a single
-        change decides on all that follow, and only at high rates do they save more than that costs.
+        change decides on all that follow, and at low rates they save less than that costs.
         """
         return not optimised or step >= OPTIMISED_DEPENDENT * self.max_step
 

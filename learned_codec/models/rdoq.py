@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, ScaleTables
-from learned_codec.entropy.dependent import FIRST_BIN
+from learned_codec.entropy.dependent import FIRST_BIN, free_count
 from learned_codec.entropy.tables import MAX_REACH, MAX_SYMBOL
 
 from .trellis import MOST_LEFT, searched
@@ -88,7 +88,7 @@ def quantised(
 
     The arguments are those of `rounded`.
     """
-    free = int(counts[:FIRST_BIN].sum())
+    free = free_count(counts)
     bins = np.repeat(np.arange(FIRST_BIN, SCALE_BINS), counts[FIRST_BIN:])
     first = rounded(residual[:free], counts[:FIRST_BIN], cost[:free], costs)
     return np.concatenate([first, searched(residual[free:], bins, cost[free:], costs.dependent)])
