@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from learned_codec.codec import Info
     from learned_codec.models.registry import ModelName
+    from learned_codec.raster.sink_spec import SinkSpec
     from learned_codec.reader import Reader
     from learned_codec.values.sources import PixelSource, Unit
     from learned_codec.windows import WindowLike
@@ -290,26 +292,22 @@ def decode_file(
         metadata = of_scale(of_window(reader.metadata, touched, (reader.height, reader.width)), factor)
         if bands is not None:
             metadata = only_bands(metadata, indices)
+        spec = SinkSpec(
+            height=height,
+            width=width,
+            bands=len(indices),
+            dtype="uint8" if reader.dtype.kind == "b" else reader.dtype,
+            nodata=reader.nodata,
+            plane=reader.plane,
+            metadata=metadata,
+            overviews=overviews,
+            name=named.name if named else "output",
+        )
         # The sidecar appears after the image: a crash may leave an image without its sidecar, but never a sidecar
         # alone.
-        sidecar = stack.enter_context(_beside(named, chosen, metadata, overwrite=overwrite))
+        sidecar = stack.enter_context(_beside(named, chosen, spec, overwrite=overwrite))
         path = stack.enter_context(atomic_path(dst, overwrite=overwrite))
-        with open_sink(
-            path,
-            chosen,
-            SinkSpec(
-                height=height,
-                width=width,
-                bands=len(indices),
-                dtype="uint8" if reader.dtype.kind == "b" else reader.dtype,
-                nodata=reader.nodata,
-                plane=reader.plane,
-                metadata=metadata,
-                overviews=overviews,
-                sidecar=sidecar,
-                name=named.name if named else "output",
-            ),
-        ) as sink:
+        with open_sink(path, chosen, replace(spec, sidecar=sidecar)) as sink:
             for part in reader.parts(window, tell, scale=scale):
                 rows = slice(part.rows.start - row, part.rows.stop - row)
                 columns = slice(part.columns.start - column, part.columns.stop - column)
@@ -331,19 +329,19 @@ def _tell_of_damage(reader: "Reader", name: str) -> None:
 
 
 @contextmanager
-def _beside(image: Path | None, format: str, metadata: dict[str, Any], *, overwrite: bool) -> Iterator[bool]:
+def _beside(image: Path | None, format: str, spec: "SinkSpec", *, overwrite: bool) -> Iterator[bool]:
     """Write the sidecar of an image, if it needs one, for what the image itself can't hold. Yields whether it does."""
     if image is None or (exists(image) and not image.is_file()):  # a file object, a device
         yield False
         return
     content, tiff = None, format in ("tif", "tiff")
     if tiff:
-        from learned_codec.raster.crs import sidecar
+        from learned_codec.raster.sidecar import sidecar
 
-        content = sidecar(metadata)
+        content = sidecar(spec)
     path = image.with_name(image.name + SIDECAR)
     needed = content is not None and fits(path)
-    for other in strangers(image, tiff=tiff, placed=tiff and "transform" in metadata, sidecar=needed):
+    for other in strangers(image, tiff=tiff, placed=tiff and "transform" in spec.metadata, sidecar=needed):
         lose(
             f"{other} is there already: GIS software takes it for what belongs to {image.name}; delete it if that "
             "isn't right"

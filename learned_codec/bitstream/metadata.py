@@ -118,11 +118,16 @@ def _shown(digits: str) -> str:
 def of_classes(metadata: Mapping[str, Any]) -> bool:
     """Whether the image's numbers stand for classes or colours, whose means would be some other class.
 
-    It has a colour table, or says that its layer is thematic. Metadata need not be as documented.
+    It has a colour table or names of categories, or says that its layer is thematic. Metadata need not be as
+    documented.
     """
     bands = metadata.get("bands")
     for holder in (metadata, *(bands if isinstance(bands, list) else ())):
-        tags = holder.get("tags") if isinstance(holder, Mapping) else None
+        if not isinstance(holder, Mapping):
+            continue
+        if holder.get("categories"):
+            return True
+        tags = holder.get("tags")
         plain = tags.get("") if isinstance(tags, Mapping) else None
         for key, value in plain.items() if isinstance(plain, Mapping) else ():
             if (str(key).upper(), str(value).lower()) == ("LAYER_TYPE", "thematic"):

@@ -1,17 +1,13 @@
-"""Coordinate reference systems (CRS) that a GeoTIFF can't hold. GDAL looks for them in a file beside it."""
+"""Coordinate reference systems (CRS): which of them a GeoTIFF can hold."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
-from xml.sax.saxutils import escape
 
 import rasterio
 from affine import Affine
 from rasterio.errors import RasterioError
-
-from . import geotags
-from . import metadata as meta
 
 _FLAVOURS = ("STANDARD", "ESRI_PE")
 
@@ -52,13 +48,3 @@ def _grids(crs: Any) -> list[str]:
 
 def _parameters(crs: Any) -> dict[str, Any]:
     return {"units": "m", **crs.to_dict(), "wktext": True} if crs.to_dict() else {}
-
-
-def sidecar(metadata: dict[str, Any]) -> bytes | None:
-    """The content of the file beside a GeoTIFF with this metadata; None if it needs none. Raises `CorruptDataError`."""
-    if metadata.get("crs") is None:
-        return None
-    wkt = meta.text(metadata["crs"], "metadata.crs")
-    if flavour(geotags.read_crs(wkt, "metadata.crs")) is not None:
-        return None
-    return f"<PAMDataset>\n  <SRS>{escape(wkt)}</SRS>\n</PAMDataset>\n".encode()

@@ -14,8 +14,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.errors import RasterioError
 
-_STATISTICS = {"1", "3", "4", "5"}
-"""The usages of an attribute table's columns that only count pixels or give the ends of classes."""
+from . import classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +23,13 @@ class Description:
 
     root: ET.Element
 
-    @property
-    def categories(self) -> bool:
-        """Whether any band has category names."""
-        return self.root.find(".//CategoryNames") is not None
+    def classes(self, index: int) -> dict[str, Any]:
+        """The category names and the attribute table of band `index`, counted from 1, see `classes.of_band`."""
+        return classes.of_band(self.root.findall("VRTRasterBand")[index - 1])
 
     def left_out(self) -> list[str]:
         """What the dataset has that isn't kept, in words."""
-        lost = ["the category names"] if self.categories else []
-        columns = self.root.findall(".//GDALRasterAttributeTable/FieldDefn")
-        if any(column.findtext("Usage") not in _STATISTICS for column in columns):
-            lost.append("the attribute table: " + ", ".join(column.findtext("Name") or "?" for column in columns))
+        lost = []
         if epoch := next((srs.get("coordinateEpoch") for srs in self.root.findall("SRS")), None):
             lost.append(f"the epoch of its coordinates, {epoch}")
         return lost
@@ -67,6 +62,6 @@ def describe(raster: Any) -> Description | None:
     except UnicodeDecodeError:
         text = data.decode("cp1252", "replace")
     try:
-        return Description(ET.fromstring(text))  # noqa: S314  # GDAL wrote it: there are no entities
-    except ET.ParseError:  # control characters
+        return Description(ET.fromstring(classes.plain(text)))  # noqa: S314  # GDAL wrote it: there are no entities
+    except ET.ParseError:
         return None

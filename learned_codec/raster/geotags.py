@@ -22,8 +22,8 @@ from learned_codec.bitstream.metadata import number_to_json
 from learned_codec.errors import CorruptDataError
 from learned_codec.values.sources import PlaneKind
 
+from . import classes, png
 from . import metadata as meta
-from . import png
 from .description import Description
 from .gdal import transform_of
 
@@ -48,6 +48,10 @@ _LABEL = "json:"
 
 MAX_OVERVIEWS = 32
 """More factors are refused: they double, so 32 are enough for any image."""
+
+MAX_CLASSES = 2**20
+"""Bytes of an attribute table as JSON; longer ones would leave no room for the rest."""
+_NAMES = {"categories": "list of category names", "table": "attribute table"}
 
 COLOUR_TABLES = ("uint8", "uint16")
 """Dtypes for which a TIFF can have a colour table."""
@@ -92,6 +96,9 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
     if tags:
         found["tags"] = tags
     found["bands"] = [_band(raster, index, texts) for index in raster.indexes]
+    if description is not None:
+        for index, band in enumerate(found["bands"], 1):
+            band.update(_classes(description, index, f"{name}: band {index}"))
     if alpha is not None:
         found["alpha"] = alpha - 1
     if factors := raster.overviews(1):
@@ -151,6 +158,17 @@ def _band(raster: Any, index: int, texts: _Texts) -> dict[str, Any]:
     if tags := {key: items for key, items in texts.all_tags(index).items() if items}:
         band["tags"] = tags
     return band
+
+
+def _classes(description: Description, index: int, name: str) -> dict[str, Any]:
+    """What says what the numbers of a band mean, if it isn't too long."""
+    kept = {}
+    for key, value in description.classes(index).items():
+        if (size := meta.size({key: value})) <= MAX_CLASSES:
+            kept[key] = value
+        else:
+            meta.lose(f"{name}: its {_NAMES[key]} takes {size:,} bytes; {MAX_CLASSES:,} are kept: left out")
+    return kept
 
 
 class _Texts:
@@ -220,6 +238,8 @@ class Band:
     offset: float = 0.0
     premultiplied: bool = False
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    categories: list[str] = field(default_factory=list)
+    table: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -321,6 +341,9 @@ def _one_band(value: Any, what: str) -> Band:
     band.offset = meta.real(found.get("offset", 0), f"{what}.offset", finite=False)
     band.premultiplied = found.get("premultiplied") is True
     band.tags = _tags(found.get("tags", {}), f"{what}.tags")
+    band.categories = classes.read_categories(found.get("categories", []), f"{what}.categories")
+    if "table" in found:
+        band.table = classes.read_table(found["table"], f"{what}.table")
     return band
 
 

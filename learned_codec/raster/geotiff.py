@@ -27,10 +27,10 @@ from learned_codec.values.sources import OPACITY, Plane, PlaneKind, Unit
 from . import geotags
 from . import metadata as meta
 from .convert import WIDER
-from .description import Description, describe
+from .description import describe
 from .exif import orientation, upright_xmp
 from .gdal import TELL_TRUNCATED, quiet, small_cache
-from .names import is_gdal_name
+from .names import exists, is_gdal_name
 from .radar import radar_unit
 from .truncated import check_whole
 
@@ -38,6 +38,7 @@ READABLE = (*DTYPES, *WIDER)
 ACCEPTED = f"bands of the same one of {', '.join(DTYPES)}, and of {', '.join(WIDER)} whose values fit, are accepted"
 
 _SOMETHING = b"folder"  # in place of the first bytes, for sources that aren't files
+_ARCGIS_TABLE = ".vat.dbf"  # which GDAL reads from version 3.11 on
 _PREMULTIPLIED = "1"  # in a TIFF's ExtraSamples
 
 _INKS = {ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black}
@@ -67,9 +68,13 @@ class RasterSource:
         self.metadata: dict[str, Any] = meta.bounded(
             _with(found, beside, name, premultiplied=_premultiplied(raster)), name
         )
+        if not any("table" in b for b in self.metadata.get("bands", ())) and exists(
+            Path(f"{raster.name}{_ARCGIS_TABLE}")
+        ):
+            meta.lose(f"{name}: the attribute table beside it, {Path(raster.name).name}{_ARCGIS_TABLE}, isn't kept")
         self.unit: Unit | None = radar_unit(self.metadata, self.dtype)
         if self.dtype.kind in "iu" and not force:
-            _check_continuous(self.metadata, description, name)
+            _check_continuous(self.metadata, name)
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """(bands, h, w) values as stored, without scale and offset.
@@ -327,15 +332,15 @@ def _plane(raster: Any, indexes: list[int], alpha: int | None, name: str) -> Pla
     return "mask" if masked else None
 
 
-def _check_continuous(metadata: dict[str, Any], description: Description | None, name: str) -> None:
+def _check_continuous(metadata: dict[str, Any], name: str) -> None:
     """Refuse rasters of classes: the mean of two classes' numbers is the number of some other class."""
     bands = metadata["bands"]
     if "colormap" in metadata or any(b["color"] == "palette" for b in bands):
         what = "a palette (colour table)"
+    elif any("categories" in b for b in bands):
+        what = "category names"
     elif of_classes(metadata):
         what = "LAYER_TYPE=thematic"
-    elif description is not None and description.categories:
-        what = "category names"
     else:
         return
     raise _refuse_classes(name, f"a raster of classes: it has {what}")

@@ -190,6 +190,8 @@ def _leave_out_what_it_cannot_hold(
         where = f"it is in {name}{SIDECAR}, where GDAL looks for it" if sidecar else "it isn't kept"
         meta.lose(f"{name}: a GeoTIFF can't hold the coordinate reference system {_crs_name(given.crs)!r}: {where}")
         given.crs = None
+    if not sidecar and any(band.categories or band.table is not None for band in given.bands):
+        meta.lose(f"{name}: a GeoTIFF can't hold category names and attribute tables: they aren't kept")
     if given.transform is not None and not any(given.transform[:6]):
         meta.lose(f"{name}: a GeoTIFF can't hold a transform of zeros: it isn't kept")
         given.transform = None

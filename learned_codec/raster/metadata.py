@@ -14,8 +14,10 @@ The metadata of a `PixelSource` is a plain dict. All its keys are optional:
     gcps                {"crs": WKT2 or null, "points": [[row, column, x, y, z, id, info], …]}
     rpcs                as in GDAL's RPC domain: {"LINE_OFF": "2199.80872158044", …}
     bands               one dict for each band of the file, including the alpha band: description, unit, scale, offset,
-                        color (as in rasterio's ColorInterp), tags; the alpha band also has premultiplied, true if the
-                        colours are multiplied by it
+                        color (as in rasterio's ColorInterp), tags, categories (the names of the values 0, 1 …), table;
+                        the alpha band also has premultiplied, true if the colours are multiplied by it. A table is
+                        {"columns": [{"name", "type", "usage", "values": [text, …]}, …], "kind", "first", "step"} with
+                        the types and usages of GDAL's attribute tables
     alpha               the index of the alpha band in `bands`, from 0
     tags                {namespace: {key: value}}; "" is the default namespace
     overviews           the factors, [2, 4, …]

@@ -418,6 +418,8 @@ def _lost_of_a_raster(metadata: dict[str, Any], nodata: float | None) -> list[st
     own = {k for k in plain if k not in ("AREA_OR_POINT", "INTERLEAVE")} if isinstance(plain, dict) else set()
     if own or namespaces.keys() - {""} or any("tags" in b for b in described):
         lost.append("tags")
+    if any(b.keys() & {"categories", "table"} for b in described):
+        lost.append("category names, attribute tables")
     if "colormap" in metadata:
         lost.append("colour table")
     return lost

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from . import metadata as meta
+from .classes import without_counts
 
 
 def of_window(metadata: dict[str, Any], window: tuple[int, int, int, int], size: tuple[int, int]) -> dict[str, Any]:
@@ -97,6 +98,8 @@ def only_bands(metadata: dict[str, Any], indices: list[int]) -> dict[str, Any]:
 def _drop_statistics(found: dict[str, Any]) -> None:
     bands = found.get("bands")
     for holder in (found, *(bands if isinstance(bands, list) else ())):
+        if isinstance(holder, dict) and "table" in holder:
+            holder["table"] = without_counts(holder["table"])
         tags = holder.get("tags") if isinstance(holder, dict) else None
         for items in tags.values() if isinstance(tags, dict) else ():
             for key in [k for k in items if k.startswith("STATISTICS_")] if isinstance(items, dict) else ():

@@ -21,7 +21,7 @@ class SinkSpec:
         plane: what the plane beside the bands is. Formats without masks write a mask as alpha.
         metadata: as `learned_codec.raster.metadata` describes it; not trusted.
         overviews: build the overviews that `metadata` lists, in a GeoTIFF.
-        sidecar: the caller writes the file beside a GeoTIFF that it may need, see `crs.sidecar`.
+        sidecar: the caller writes the file beside a GeoTIFF that it may need, see `sidecar.py`.
         name: the file's name in messages, by default that of its path.
     """
 

@@ -482,31 +482,9 @@ def test_colour_tables_and_classes(tmp_path: Path) -> None:
         '<PAMDataset><PAMRasterBand band="1"><CategoryNames><Category>water</Category></CategoryNames></PAMRasterBand>'
         "</PAMDataset>"
     )
-    with pytest.warns(MetadataLostWarning, match="category names"), open_source(path, force=True):
-        pass
-    with (
-        pytest.warns(MetadataLostWarning),
-        pytest.raises(InvalidInputError, match="category names"),
-        open_source(path),
-    ):
-        pass
-
-
-@pytest.mark.parametrize(
-    ("usage", "kind", "told"), [(1, 0, False), (5, 1, False), (0, 2, True), (2, 2, True), (6, 0, True)]
-)
-def test_attribute_tables_are_named_unless_they_only_count(tmp_path: Path, usage: int, kind: int, told: bool) -> None:
-    path = tmp_path / "a.tif"
-    write(path, np.zeros((1, 8, 8), np.uint8)).close()
-    column = f'<FieldDefn index="0"><Name>Forêt</Name><Type>{kind}</Type><Usage>{usage}</Usage></FieldDefn>'
-    table = f'<GDALRasterAttributeTable>{column}<Row index="0"><F>1</F></Row></GDALRasterAttributeTable>'
-    path.with_suffix(".tif.aux.xml").write_text(
-        f'<PAMDataset><PAMRasterBand band="1">{table}</PAMRasterBand></PAMDataset>', encoding="utf-8"
-    )
-    with (
-        pytest.warns(MetadataLostWarning, match="attribute table: Forêt") if told else contextlib.nullcontext(),
-        open_source(path),
-    ):
+    with open_source(path, force=True) as source:
+        assert source.metadata["bands"] == [{"color": "gray", "categories": ["water"]}]
+    with pytest.raises(InvalidInputError, match="category names"), open_source(path):
         pass
 
 
