@@ -5,6 +5,7 @@ import io
 import struct
 import warnings
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 import learned_codec
-from learned_codec import MetadataLostWarning
+from learned_codec.errors import InputWarning, InvalidInputError, MetadataLostWarning
 
 PIXELS = np.stack([np.add.outer(np.arange(30) * 2, np.arange(20) * 3) + 10 * band for band in range(3)], 2).astype("u1")
 
@@ -99,6 +100,84 @@ def test_a_transparent_value_of_16_bits_is_nodata() -> None:
         decoded = learned_codec.decode(learned_codec.encode(picture, max_error=0), masked=True)
         np.testing.assert_array_equal(np.ma.getmaskarray(decoded), np.asarray(picture) == value)
         assert learned_codec.inspect(learned_codec.encode(picture, nodata=7)).nodata == 7
+
+
+def grey_png(depth: int, transparent: int) -> io.BytesIO:
+    """All levels of a depth, of which one is transparent."""
+    levels = np.arange(2**depth).repeat(2).reshape(2, -1)
+    bits = (levels[..., None] >> np.arange(depth)[::-1]) & 1
+    rows = b"".join(b"\0" + np.packbits(row.reshape(-1)).tobytes() for row in bits)
+    header = struct.pack(">IIBBBBB", levels.shape[1], 2, depth, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"tRNS", struct.pack(">H", transparent)), chunk(b"IDAT", zlib.compress(rows))
+    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b""))
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(depth=st.sampled_from([2, 4, 8]), share=st.floats(0, 1), exact=st.booleans(), from_file=st.booleans())
+def test_a_transparent_level_is_nodata(depth: int, share: float, exact: bool, from_file: bool) -> None:
+    level = round(share * (2**depth - 1))
+    how = {"max_error": 0} if exact else {"quality": 50}
+    stream, out = grey_png(depth, level), io.BytesIO()
+    with Image.open(stream) as picture:
+        if from_file:
+            learned_codec.encode_file(io.BytesIO(stream.getvalue()), out, **how)
+        else:
+            out.write(learned_codec.encode(picture, **how))
+        pixels = np.asarray(picture)
+    decoded = learned_codec.decode(out.getvalue(), masked=True)
+    np.testing.assert_array_equal(np.ma.getmaskarray(decoded), pixels == level * 255 // (2**depth - 1))
+    if exact:
+        np.testing.assert_array_equal(decoded.data, pixels)
+    learned_codec.decode_file(out.getvalue(), again := io.BytesIO(), format="png")  # without a warning
+    with Image.open(again) as found:
+        np.testing.assert_array_equal(np.asarray(found.convert("LA"))[..., 1] == 0, np.ma.getmaskarray(decoded))
+
+
+def test_a_transparent_level_of_a_closed_file_may_be_unclear() -> None:
+    with Image.open(grey_png(4, 3)) as picture:
+        picture.load()
+        with pytest.raises(InvalidInputError, match="2, 4 or 8 bits.*closed"):
+            learned_codec.encode(picture)
+    with Image.open(grey_png(8, 3)) as picture:
+        picture.load()
+        assert learned_codec.inspect(learned_codec.encode(picture)).nodata == 3
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 99), exact=st.booleans(), from_file=st.booleans(), turn=st.integers(1, 8))
+def test_a_transparent_colour_becomes_opacity(seed: int, exact: bool, from_file: bool, turn: int) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 3, (30, 20, 3), np.uint8) * 60
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    colour = tuple(int(v) for v in rng.integers(0, 3, 3) * 60)
+    stream = saved(Image.fromarray(pixels), "PNG", transparency=colour, exif=exif)
+    how = {"max_error": 0} if exact else {"quality": 50}
+    clear = (pixels == colour).all(2)
+    upright = clear.T if turn >= 5 else clear
+    upright = upright[:: -1 if turn in (3, 4, 7, 8) else 1, :: -1 if turn in (2, 3, 6, 7) else 1]
+    hidden = pytest.warns(InputWarning, match="opacity 0") if exact and any(colour) and clear.any() else nullcontext()
+    out = io.BytesIO()
+    with Image.open(stream) as picture, hidden:
+        if from_file:
+            learned_codec.encode_file(io.BytesIO(stream.getvalue()), out, **how)
+        else:
+            out.write(learned_codec.encode(picture, **how))
+    learned_codec.decode_file(out.getvalue(), again := io.BytesIO(), format="png")
+    with Image.open(again) as found:
+        assert found.mode == "RGBA"
+        np.testing.assert_array_equal(np.asarray(found)[..., 3], np.where(upright, 0, 255))
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour"),
+    [("RGB", 5), ("RGB", (1, 2)), ("RGB", (300, 0, 0)), ("L", (1, 2, 3)), ("RGBA", 4), ("LA", b"12")],
+)
+def test_transparent_colours_that_mean_nothing(mode: str, colour: object) -> None:
+    picture = Image.new(mode, (30, 20))
+    picture.info["transparency"] = colour
+    with pytest.raises(InvalidInputError, match="transparent colour"):
+        learned_codec.encode(picture)
 
 
 @settings(max_examples=24, deadline=None, derandomize=True)

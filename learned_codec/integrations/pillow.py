@@ -57,6 +57,8 @@ class LciImageFile(ImageFile.ImageFile):
                 )
             self._mode, self._size = _MODES[kind], (reader.width, reader.height)
             metadata = reader.metadata
+            if self._mode in ("L", "I;16") and reader.nodata is not None:
+                self.info["transparency"] = int(reader.nodata)
         for key, name in (("icc", "icc_profile"), ("exif", "exif"), ("xmp", "xmp")):
             if isinstance(metadata.get(key), str):
                 self.info[name] = base64.b64decode(metadata[key])

@@ -46,6 +46,9 @@ _CENTIMETRES = {"2": 1.0, "3": 2.54}
 # How the namespaces begin that hold the label of a planetary image: the structure of its file, and how it was taken.
 _LABEL = "json:"
 
+TRANSPARENT_COLOUR = "NODATA_VALUES"
+"""The tag with a value for each band: a pixel that has them all doesn't exist. GDAL makes a mask of it."""
+
 MAX_OVERVIEWS = 32
 """More factors are refused: they double, so 32 are enough for any image."""
 
@@ -287,6 +290,8 @@ def parse(metadata: Any, bands: int, plane: PlaneKind | None, *, opacity: bool =
     for key, text in png.texts(found):
         if "=" not in key:
             plain.setdefault(key, text)
+    if plane == "mask":
+        plain.pop(TRANSPARENT_COLOUR, None)  # the mask is of it, and GDAL won't write any other
     result.overviews = get("overviews", [])
     result.colormap = get("colormap")
     if (icc := get("icc")) is not None:

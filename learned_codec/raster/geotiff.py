@@ -105,6 +105,8 @@ class RasterSource:
         return values
 
     def _nodata(self) -> float | None:
+        if self._raster.driver == "PNG" and geotags.TRANSPARENT_COLOUR in self._raster.tags():  # then the mask tells
+            return None
         values = {repr(self._raster.nodatavals[i - 1]): self._raster.nodatavals[i - 1] for i in self._indexes}
         if len(values) > 1:
             raise InvalidInputError(
@@ -324,11 +326,7 @@ def _plane(raster: Any, indexes: list[int], alpha: int | None, name: str) -> Pla
     if alpha is not None:
         if masked:
             raise _refuse(name, "a raster with both an alpha band and a mask")
-        if raster.driver == "PNG" and raster.nodata is not None:
-            raise _refuse(name, "a picture with a transparent colour")
         return "alpha"
-    if raster.driver == "PNG" and (masked or raster.nodata is not None):
-        raise _refuse(name, "a picture with a transparent colour")
     return "mask" if masked else None
 
 

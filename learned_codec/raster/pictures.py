@@ -104,15 +104,16 @@ class PictureSource:
     Args:
         pixels: (H, W, channels), uint8, with 1 or 3 bands and perhaps alpha. With a palette, its indices.
         metadata: see `learned_codec.raster.metadata`.
+        nodata: the value of transparent pixels.
     """
 
-    def __init__(self, pixels: NDArray[np.uint8], metadata: dict[str, Any]) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], metadata: dict[str, Any], nodata: float | None = None) -> None:
         self._pixels = pixels
         self.height, self.width, channels = pixels.shape
         self.plane: PlaneKind | None = "alpha" if channels in (2, 4) else None
         self.bands = channels - (self.plane is not None)
         self.dtype: np.dtype[Any] = np.dtype(np.uint8)
-        self.nodata: float | None = None
+        self.nodata = nodata
         self.unit: Unit | None = None
         self.metadata = metadata
 
@@ -164,10 +165,13 @@ def source_of(picture: Image.Image, *, indexed: bool = False) -> PictureSource:
     palette = indexed and picture.mode in ("1", "P")
     if not palette:
         _check_mode(picture, _IMAGE)
-    pixels, found = _of_image(picture)
+    pixels, found, head = _of_image(picture)
+    nodata = None
     if palette:
         found["colormap"] = meta.binary(_colours(picture))
-    return PictureSource(pixels, found)
+    else:
+        pixels, nodata = _transparent(picture, pixels, head, _IMAGE)
+    return PictureSource(pixels, found, nodata)
 
 
 def numbers_of(picture: Image.Image) -> tuple[NDArray[Any], dict[str, Any], float | None]:
@@ -175,24 +179,25 @@ def numbers_of(picture: Image.Image) -> tuple[NDArray[Any], dict[str, Any], floa
 
     The orientation is applied. Warns and raises as `source_of` does.
     """
-    pixels, found = _of_image(picture)
+    pixels, found, _ = _of_image(picture)
     transparent = picture.info.get("transparency")
     return pixels[:, :, 0], found, float(transparent) if isinstance(transparent, int) else None
 
 
-def _of_image(picture: Image.Image) -> tuple[NDArray[Any], dict[str, Any]]:
-    """The (H, W, channels) pixels of a Pillow image and its metadata, which are upright."""
+def _of_image(picture: Image.Image) -> tuple[NDArray[Any], dict[str, Any], bytes]:
+    """The (H, W, channels) pixels of a Pillow image and its metadata, which are upright; and the start of its file."""
     if not picture.width * picture.height:
         raise InvalidInputError(f"{_IMAGE}: no pixels: {picture.width} × {picture.height}")
     try:
-        found, lost = beside(picture), left_out.of_image(picture, bits(picture, _head(picture)))
+        head = _head(picture)  # before its pixels, after which it may be closed
+        found, lost = beside(picture), left_out.of_image(picture, bits(picture, head))
         pixels = _turned(_pixels(picture), _orientation(picture))
     except (LearnedCodecError, MemoryError):
         raise
     except Exception as error:  # Pillow reads the pixels only now, and raises a dozen kinds for damaged ones
         raise InvalidInputError(f"{_IMAGE}: damaged or truncated: {error}") from error
     left_out.tell(lost, _IMAGE)
-    return pixels, meta.bounded(upright(found), _IMAGE)
+    return pixels, meta.bounded(upright(found), _IMAGE), head
 
 
 def _head(picture: Any) -> bytes:
@@ -316,8 +321,8 @@ def open_sink(path: Path, format: str, spec: SinkSpec) -> Iterator[PictureSink]:
     Args:
         path: replaced if it exists.
         format: a key of `output_format`.
-        spec: the image, 1 or 3 bands of uint8, or for a png 1 of uint16. The plane becomes an alpha channel. A nodata
-            value is lost, with a warning.
+        spec: the image, 1 or 3 bands of uint8, or for a png 1 of uint16. The plane becomes an alpha channel. The nodata
+            value of a png of one band becomes its transparent level; others are lost, with a warning.
 
     Raises:
         CorruptDataError: metadata is invalid.
@@ -343,7 +348,12 @@ def open_sink(path: Path, format: str, spec: SinkSpec) -> Iterator[PictureSink]:
     palette = meta.colormap(found["colormap"], "metadata.colormap") if coloured and "colormap" in found else None
     if palette is not None:
         found = {key: value for key, value in found.items() if key != "colormap"}
-    extras = _extras(found, spec.nodata, pillow_format, name)
+    alone = pillow_format == "PNG" and bands == 1 and plane is None and palette is None
+    levels = range(np.iinfo(kind).max + 1 if alone else 0)
+    clear = int(spec.nodata) if spec.nodata is not None and spec.nodata in levels else None
+    extras = _extras(found, spec.nodata if clear is None else None, pillow_format, name)
+    if clear is not None:
+        extras["transparency"] = clear
     premultiplied = plane == "alpha" and _is_premultiplied(found)
     if premultiplied:
         meta.lose(f"{name}: {pillow_format} has no premultiplied alpha: the colours are divided by it")
@@ -432,7 +442,7 @@ def _encode(image: NDArray[Any], key: str, extras: dict[str, Any], palette: NDAr
     options = dict(fixed)
     if "icc" in extras:
         options["icc_profile"] = extras["icc"]
-    for extra in ("dpi", "comment"):
+    for extra in ("dpi", "comment", "transparency"):
         if extra in extras:
             options[extra] = extras[extra]
     buffer = io.BytesIO()  # Pillow's writers need to seek
@@ -473,9 +483,11 @@ def _read_pillow(data: bytes, name: str, *, indexed: bool) -> PictureSource:
             Limits().check("max_pixels", picture.width * picture.height, f"{name}: pixels")
             found = beside(picture)
             lost = [] if picture.format == "TIFF" else left_out.of_picture(picture)
-            pixels = _pixels(picture)
+            pixels, nodata = _pixels(picture), None
             if palette:
                 found["colormap"] = meta.binary(_colours(picture))
+            else:
+                pixels, nodata = _transparent(picture, pixels, data, name)
             pixels = _turned(pixels, _orientation(picture))  # TIFFs are turned by loading: their orientation is now 1
     except MissingDependencyError as error:
         raise MissingDependencyError(f"{name}: {error}") from error
@@ -486,7 +498,7 @@ def _read_pillow(data: bytes, name: str, *, indexed: bool) -> PictureSource:
     except Exception as error:  # Pillow raises a dozen kinds for damaged files
         raise InvalidInputError(f"{name}: damaged or truncated: {error}") from error
     left_out.tell(lost, name)
-    return PictureSource(pixels, meta.bounded(upright(found), name))
+    return PictureSource(pixels, meta.bounded(upright(found), name), nodata)
 
 
 def _pixels(picture: Any) -> NDArray[Any]:
@@ -500,6 +512,32 @@ def _pixels(picture: Any) -> NDArray[Any]:
         strip = np.asarray(picture.crop((0, top, picture.width, bottom)))
         pixels[top:bottom] = strip.reshape(bottom - top, picture.width, -1)
     return pixels
+
+
+def _transparent(
+    picture: Image.Image, pixels: NDArray[Any], data: bytes, name: str
+) -> tuple[NDArray[Any], float | None]:
+    """The pixels and their nodata value, if one colour means "transparent": that of RGB becomes an opacity of 0 or 255.
+
+    Args:
+        picture: of one of the modes that are read.
+        pixels: (H, W, channels).
+        data: the first bytes of its file; none if it is closed.
+        name: the source's name in messages.
+    """
+    colour, depth = picture.info.get("transparency"), bits(picture, data)
+    if colour is None:
+        return pixels, None
+    if picture.mode == "L" and isinstance(colour, int):
+        if picture.format == "PNG" and not data and 0 < colour < 16 and not (pixels % 17).any():
+            raise _refuse(name, "a picture of 2, 4 or 8 bits with a transparent level, whose file is closed")
+        # Pillow makes 8 bits of fewer, but leaves this number as it is.
+        return pixels, float(colour * 255 // (2**depth - 1) if depth < 8 else colour)
+    parts = np.asarray(colour) if isinstance(colour, tuple | list) else np.empty(0)
+    if picture.mode == "RGB" and parts.shape == (3,) and parts.dtype.kind == "i" and depth <= 8 and (parts < 256).all():
+        opacity = np.where((pixels == parts).all(2), np.uint8(0), np.uint8(255))
+        return np.dstack([pixels, opacity]), None
+    raise _refuse(name, f"a picture of mode {picture.mode} with the transparent colour {colour!r:.40}")
 
 
 def _orientation(picture: Any) -> int:
@@ -587,8 +625,6 @@ def _check_mode(picture: Image.Image, name: str) -> None:
     if picture.mode not in ("L", "RGB", "LA", "RGBA"):
         what = _REFUSED_MODES.get(picture.mode, f"a picture of Pillow's mode {picture.mode!r}")
         raise _refuse(name, what, ACCEPTED_EXACTLY if picture.mode in ("1", "P") else ACCEPTED)
-    if picture.info.get("transparency") is not None:  # a colour that means "transparent", in PNG and GIF
-        raise _refuse(name, "a picture with a transparent colour")
 
 
 def bits(picture: Image.Image, data: bytes) -> int:

@@ -109,6 +109,17 @@ def test_palettes_keep_their_colours(tmp_path: Path, mode: str, transparent: boo
         np.testing.assert_array_equal(np.asarray(found.convert(kind)), np.asarray(image.convert(kind)))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_transparent_level_comes_along(tmp_path: Path, dtype: str) -> None:
+    pixels = (np.arange(300).reshape(15, 20) % 7).astype(dtype) * 30
+    image = Image.fromarray(pixels)
+    image.info["transparency"] = 60
+    image.save(tmp_path / "x.lci", max_error=0)
+    with Image.open(tmp_path / "x.lci") as found:
+        assert found.info["transparency"] == 60
+        np.testing.assert_array_equal(np.asarray(found), pixels)
+
+
 def test_xmp_texts_and_comments_come_along(tmp_path: Path) -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
     Image.fromarray(PICTURE).save(tmp_path / "a.jpg", xmp=xmp, comment="a comment")

@@ -216,7 +216,7 @@ def refused() -> Iterator[tuple[str, io.BytesIO, str]]:
     yield "rgba png", stored(rgb.convert("RGBA"), "PNG"), "alpha channel"
     yield "rgba tiff", stored(rgb.convert("RGBA"), "TIFF"), "alpha channel"
     yield "grey with alpha", stored(rgb.convert("LA"), "PNG"), "alpha channel"
-    yield "transparent colour", stored(rgb, "PNG", transparency=(1, 2, 3)), "transparent"
+    yield "transparent colour", stored(rgb, "PNG", transparency=(1, 2, 3)), "alpha channel"
     yield "bilevel", stored(rgb.convert("1"), "PNG"), "bilevel"
     yield "cmyk jpeg", stored(rgb.convert("CMYK"), "JPEG"), "CMYK"
     yield "cmyk tiff", stored(rgb.convert("CMYK"), "TIFF"), "CMYK"
@@ -597,7 +597,6 @@ def test_no_picture_as_a_source(data: bytes) -> None:
 STILL_REFUSED = {
     "palette",
     "gif",
-    "transparent colour",
     "bilevel",
     "cmyk jpeg",
     "cmyk tiff",

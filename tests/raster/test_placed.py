@@ -1,9 +1,11 @@
 """Pictures that say where they lie, in them or in files beside them, are rasters; EXIF and XMP come along."""
 
 import io
+import struct
 import tempfile
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,6 +27,7 @@ from tests import geotiffs
 
 WORLD = "10\n0.5\n-0.5\n-10\n400005\n5799995\n"
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6" dc:title="t"/></x:xmpmeta>'
+PLACE = Affine(10, 0, 4e5, 0, -10, 5e6)
 MAKE, ORIENTATION, EXIF, GPS, EXPOSURE = 271, 0x0112, 0x8769, 0x8825, 33434
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # some have no place
@@ -248,3 +252,33 @@ def test_premultiplied_alpha(tmp_path: Path, bands: int, extension: str, zipped:
     np.testing.assert_array_equal(straight[:, :, -1], alpha)
     again_multiplied = straight[:, :, :-1] * (alpha[:, :, None] / 255.0)
     assert np.abs(again_multiplied - colours).max() <= 0.5
+
+
+@pytest.mark.parametrize("extension", [".png", ".tif"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("colour", [(1, 2, 3), (0, 0, 0), (2, 2, 2)])
+def test_a_transparent_colour_is_a_mask(tmp_path: Path, extension: str, dtype: str, colour: tuple[int, ...]) -> None:
+    """A value of it in one band alone means nothing."""
+    path = tmp_path / f"a{extension}"
+    pixels = np.random.default_rng(0).integers(0, 4, (3, 30, 40)).astype(dtype)
+    clear = (pixels == np.reshape(colour, (3, 1, 1))).all(0)
+    assert clear.any()
+    assert not clear.all()
+    driver = {"driver": "PNG"} if extension == ".png" else {"photometric": "RGB"}
+    with rasterio.open(
+        path, "w", **{"driver": "GTiff"} | driver, height=30, width=40, count=3, dtype=dtype, transform=PLACE
+    ) as raster:
+        raster.write(pixels)
+        if extension == ".tif":
+            raster.update_tags(NODATA_VALUES=" ".join(map(str, colour)))
+    if extension == ".png":
+        path.with_suffix(".pgw").write_text(WORLD)
+        data = path.read_bytes()
+        body = b"tRNS" + struct.pack(">HHH", *colour)
+        packed = struct.pack(">I", 6) + body + struct.pack(">I", zlib.crc32(body))
+        path.write_bytes(data[:33] + packed + data[33:])
+    to_tiff(path, tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as again:
+        assert again.nodata is None
+        np.testing.assert_array_equal(again.dataset_mask(), np.where(clear, 0, 255))
+        np.testing.assert_array_equal(again.read()[:, ~clear], pixels[:, ~clear])
