@@ -183,6 +183,67 @@ def test_values_that_are_kept_exactly_count_as_well(whole: Whole) -> None:
         assert (found[:, : 37 // factor] == 0).all()
 
 
+@FEW
+@given(
+    values=st.lists(st.integers(-120, 120), min_size=1, max_size=64, unique=True),
+    dtype=st.sampled_from(["uint8", "int16", "uint32", "int8", "float32"]),
+    tile_size=st.sampled_from([None, 64]),
+    factor=st.sampled_from(FACTORS),
+    holes=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_bands_of_few_values_have_no_others(
+    values: list[int], dtype: str, tile_size: int | None, factor: int, holes: bool, seed: int
+) -> None:
+    """Also without a colour table: they may be classes. The band beside them is of means."""
+    rng = np.random.default_rng(seed)
+    known = np.array(values).astype(dtype)
+    classes = rng.choice(known, (90, 70))
+    other = rng.integers(0, 100, (90, 70)).astype(dtype)
+    mask = rng.random((90, 70)) > 0.3 if holes else None
+    data = learned_codec.encode(np.stack([classes, other]), planar=True, mask=mask, max_error=0, tile_size=tile_size)
+    found = learned_codec.decode(data, scale=1 / factor, masked=True)
+    if len(values) == 2 and dtype != "float32" and abs(int(known[0]) - int(known[1])) == 1:
+        known = np.arange(known.min(), known.max() + 1)
+    assert np.isin(found[0].compressed(), known).all()
+    expected = means(np.stack([classes, other]), factor, None if mask is None else np.stack([mask, mask]))[1]
+    np.testing.assert_allclose(found[1].astype(float).filled(np.nan), expected, atol=0.51)
+    with learned_codec.open(data) as reader:  # each tile alone would say something else
+        np.testing.assert_array_equal(
+            reader.read(window=(64, 64, 16, 4), scale=1 / factor),
+            found.data[:, 64 // factor : -(-80 // factor), 64 // factor : -(-68 // factor)],
+        )
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (np.eye(90, dtype=np.uint8), {}),  # the rounded mean is the value that occurs more often
+        (np.eye(90) > 0, {}),
+        (np.stack([np.eye(90, dtype=np.uint8) * 200] * 3, 2), {}),  # a picture
+        (np.add.outer(np.arange(90), np.arange(90)).astype(np.uint8), {"max_error": 9}),  # few because of the error
+    ],
+)
+@pytest.mark.parametrize("tile_size", [None, 64])
+def test_other_bands_of_few_values_are_means(image: np.ndarray, options: dict[str, Any], tile_size: int | None) -> None:
+    data = learned_codec.encode(image, tile_size=tile_size, **{"max_error": 0} | options)
+    found = learned_codec.decode(data, scale=1 / 4)
+    planes = image.reshape(90, 90, -1).transpose(2, 0, 1)
+    expected = means(planes, 4).transpose(1, 2, 0).reshape(found.shape)
+    np.testing.assert_allclose(found.astype(float), expected, atol=0.51 + options.get("max_error", 0))
+    assert "few_values" not in learned_codec.inspect(data).metadata
+
+
+@pytest.mark.parametrize("said", [5, [True], [7], [-1], ["0"], [None], {}])
+def test_odd_lists_of_bands_of_few_values_mean_nothing(said: Any) -> None:
+    values = (np.arange(130 * 70) % 100).astype(np.uint8).reshape(130, 70)
+    plain = learned_codec.encode(values, max_error=0, tile_size=64)
+    container = bitstream.read(plain)
+    tiles = [bytes(container.tile(index)) for index in range(container.header.tile_count)]
+    odd = bitstream.write(container.header, tiles, metadata={"few_values": said})
+    np.testing.assert_array_equal(learned_codec.decode(odd, scale=1 / 4), learned_codec.decode(plain, scale=1 / 4))
+
+
 def test_windows_of_the_reduced_image() -> None:
     planes = waves(2, 200, 230, "uint16")
     data = learned_codec.encode(planes, planar=True, tile_size=64)

@@ -21,6 +21,7 @@ The metadata of a `PixelSource` is a plain dict. All its keys are optional:
     alpha               the index of the alpha band in `bands`, from 0
     tags                {namespace: {key: value}}; "" is the default namespace
     overviews           the factors, [2, 4, …]
+    few_values          the bands of a lossless image that may be of classes, as they have few values; set by the codec
     colormap            base64 of RGBA bytes for the values 0, 1, …
 
 JSON has no NaN or infinity; these are the strings "nan", "inf" and "-inf". Unknown keys are ignored, so later versions

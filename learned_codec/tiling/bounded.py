@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from learned_codec import bitstream
 from learned_codec.bitstream import Container, Header
+from learned_codec.bitstream.metadata import of_classes
 from learned_codec.bitstream.payload import join_payload, split_payload
 from learned_codec.bounded import decode_tile, encode_tile
 from learned_codec.bounded.header import NO_MODEL, TRANSFORM, bounds_of, parameters_of
 from learned_codec.errors import BitstreamError, BoundError, CorruptDataError
+from learned_codec.values.few import different_values, may_be_classes, with_others
 from learned_codec.values.mask import Side
 
 from .decoder import Block, TileDecoder, checked
@@ -24,11 +26,24 @@ from .masking import MaskedSource, Part
 from .parallel import Workers
 from .progress import Progress
 
-BoundedTile = tuple[bytes, bytes, bool, bool]
-"""A tile's side, its samples, whether it has any, and whether hidden pixels have values, which aren't kept."""
+BoundedTile = tuple[bytes, bytes, bool, bool, list[NDArray[Any]]]
+"""A tile's side, its samples, whether it has any, whether hidden pixels have values, which aren't kept, and for each
+band the different values that it has (see `values.few`)."""
+
+FEW_VALUES = "few_values"
+"""META's list of the bands that may be of classes. In a file of one tile, the tile itself tells."""
 
 BoundedElsewhere = Callable[[], Iterator[list[BoundedTile]]]
 """Encodes all rows of tiles in other processes."""
+
+
+def _exact(header: Header, bounds: Sequence[float]) -> list[bool]:
+    """For each band, whether it is lossless, and so may be one of classes.
+
+    None is if they look like red, green and blue: the means of pictures look best, also if they have few colours.
+    """
+    picture = header.dtype == "uint8" and header.bands == 3
+    return [not picture and (bound == 0 or (bound < 1 and header.dtype != "float32")) for bound in bounds]
 
 
 class BoundedEncoder:
@@ -55,6 +70,7 @@ class BoundedEncoder:
         )
         self.progress, self.threads = progress, threads
         self.hides = False
+        self._known: list[NDArray[Any]] = [np.empty(0, source.dtype) for _ in bounds]
 
     def run(self, metadata: dict[str, Any]) -> bytes:
         """The file. Raises `BoundError` if a decoded value would exceed its bound."""
@@ -64,9 +80,15 @@ class BoundedEncoder:
             for tile in here if self._elsewhere is None else chain.from_iterable(self._elsewhere()):
                 coded.append(tile)
                 self.hides = self.hides or tile[3]
+                self._known = [with_others(*pair) for pair in zip(self._known, tile[4], strict=True)]
                 if self.progress is not None:
                     self.progress(len(coded), self.header.tile_count)
         source = self.source.source
+        metadata = {key: value for key, value in metadata.items() if key != FEW_VALUES}
+        kinds = zip(self._known, _exact(self.header, self.bounds), strict=True)
+        few = [band for band, (known, exact) in enumerate(kinds) if exact and may_be_classes(known)]
+        if few and self.header.tile_count > 1 and not of_classes(metadata):
+            metadata[FEW_VALUES] = few
         masked = source.nodata is not None or source.plane or any(side for side, *_ in coded)
         if self.mask_spec is None or not masked:
             return bitstream.write(self.header, [payload for _, payload, *_ in coded], metadata=metadata)
@@ -107,7 +129,7 @@ class BoundedEncoder:
             if error.size and not error.max() <= bound:
                 raise BoundError(f"band {band + 1} would be decoded with an error of {error.max():g}, above {bound:g}")
         lost = False if valid is None else ~valid & (decoded != values) & ((decoded == decoded) | (values == values))
-        return packed, payload, shown, bool(np.any(lost))
+        return packed, payload, shown, bool(np.any(lost)), different_values(values, valid)
 
 
 class BoundedDecoder(TileDecoder):
@@ -120,6 +142,17 @@ class BoundedDecoder(TileDecoder):
             raise CorruptDataError("MASK is invalid: booleans can't have a nodata value")
         if self.mask_spec is not None and self.mask_spec.grids:
             raise CorruptDataError("MASK is invalid: plateaus of values that have a bound")
+
+    def _classes(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        found = super()._classes(values, valid)
+        if self.header.tile_count == 1:
+            kinds = zip(different_values(values, valid), _exact(self.header, self.bounds), strict=True)
+            return found | [exact and may_be_classes(known) for known, exact in kinds]
+        said = self.container.metadata.get(FEW_VALUES)
+        for band in said if isinstance(said, list) else ():
+            if isinstance(band, int) and not isinstance(band, bool) and 0 <= band < len(found):
+                found[band] = True
+        return found
 
     def blocks(
         self, window: Window | None = None, progress: Progress | None = None, threads: int = 1, factor: int = 1

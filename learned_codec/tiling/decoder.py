@@ -18,7 +18,7 @@ from learned_codec.models.device import trim
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
 from learned_codec.values.plateaus import SQUARE
-from learned_codec.values.reduce import cells, picked, reduced_side, reduced_values
+from learned_codec.values.reduce import cells, reduced_side, reduced_values
 from learned_codec.values.sources import Plane
 from learned_codec.values.transform import ValueTransform
 
@@ -138,6 +138,14 @@ class TileDecoder:
             raise CorruptDataError(_named(index, self.header, error), tiles=(index,)) from error
         self.damaged.add(index)
 
+    def _classes(
+        self,
+        values: NDArray[Any],  # noqa: ARG002 - for those that have no other way
+        valid: NDArray[np.bool_] | None,  # noqa: ARG002
+    ) -> NDArray[np.bool_]:
+        """(bands,) whether the numbers of a band stand for classes. `values` (bands, h, w) are those of a tile."""
+        return np.full(self.header.bands, of_classes(self.container.metadata))
+
     def _finish(self, values: NDArray[Any], rows: slice, columns: slice, sides: Sides, factor: int) -> Block:
         """Reduce the (bands, h, w) values of a rectangle, put masked values back, and fill lost tiles.
 
@@ -169,11 +177,8 @@ class TileDecoder:
                     self.mask_spec.restore(values[:, *here], side)
                     constant, side = self.mask_spec.constant(side), self.mask_spec.with_fills_alone(side)
                 valid = MaskSpec.valid(side, len(values))
-                found[:, *there] = (
-                    picked(values[:, *here], valid, factor)
-                    if of_classes(self.container.metadata)
-                    else reduced_values(values[:, *here], valid, constant, factor)
-                )
+                classes = self._classes(values[:, *here], valid)
+                found[:, *there] = reduced_values(values[:, *here], valid, constant, classes, factor)
                 side = reduced_side(side, None if self.mask_spec is None else self.mask_spec.plane, factor)
             if self.mask_spec is not None:
                 if factor == 1:  # means of cells hardly differ from those of plateaus

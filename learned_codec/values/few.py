@@ -25,3 +25,22 @@ def with_others(known: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
 def are_few(known: NDArray[Any]) -> bool:
     """Whether a band of these different values may be one of classes. A single value needs no care."""
     return 1 < known.size <= MOST_VALUES
+
+
+def may_be_classes(known: NDArray[Any]) -> bool:
+    """Whether the means of a band of these different values might be others, of other classes.
+
+    Of two neighbouring integers, such as those of a mask, the rounded mean is the one that occurs more often.
+    """
+    if known.dtype.kind != "f" and known.size == 2:
+        return int(known[1]) - int(known[0]) > 1
+    return are_few(known)
+
+
+def different_values(values: NDArray[Any], valid: NDArray[np.bool_] | None) -> list[NDArray[Any]]:
+    """The different values of each band, those that are `valid`; only some if there are more than `MOST_VALUES`.
+
+    Both are (bands, h, w).
+    """
+    there = [...] * len(values) if valid is None else valid
+    return [with_others(band.ravel()[:0], band[which]) for band, which in zip(values, there, strict=True)]

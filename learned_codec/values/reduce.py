@@ -63,16 +63,31 @@ def picked(values: NDArray[Any], valid: NDArray[np.bool_] | None, factor: int) -
 
 
 def reduced_values(
-    values: NDArray[Any], valid: NDArray[np.bool_] | None, constant: NDArray[np.bool_] | None, factor: int
+    values: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    constant: NDArray[np.bool_] | None,
+    classes: NDArray[np.bool_],
+    factor: int,
 ) -> NDArray[Any]:
-    """As `reduced`, but of a cell all of whose valid values are `constant`, one is `picked`: they may be classes.
+    """As `reduced`, but of some cells, one value is `picked`: those of bands of classes, and those of constants.
 
-    `constant` (1 or bands, H, W) are those that are kept exactly; None: none is.
+    Args:
+        values: (bands, H, W).
+        valid: as for `reduced`.
+        constant: (1 or bands, H, W) those that are kept exactly; None: none is. A cell all of whose valid values are,
+            may be one of classes.
+        classes: (bands,) those whose values stand for classes.
+        factor: pixels per side of a cell.
     """
+    if classes.all():
+        return picked(values, valid, factor)
     found = reduced(values, valid, factor)
-    if constant is None:
+    if constant is None and not classes.any():
         return found
     there = np.ones(values.shape, bool) if valid is None else np.broadcast_to(valid, values.shape)
+    found[classes] = picked(values[classes], there[classes], factor)
+    if constant is None:
+        return found
     constant = np.broadcast_to(constant, values.shape)
     bands = np.flatnonzero((there & constant).any((1, 2)))
     alone = ~_over_cells(np.logical_or, there[bands] & ~constant[bands], factor)
