@@ -135,32 +135,35 @@ class Encoder:
         """The payload: little-endian words, with zero bytes removed at the end."""
         coder = constriction.stream.stack.AnsCoder()
         for group in reversed(self.groups):
-            self._dependent(coder, group.symbols[group.free :], group.numbers[group.free :])
-            self._row(coder, group.symbols[: group.free], group.numbers[: group.free])
+            for part in (np.s_[group.free :], np.s_[: group.free]):
+                symbols, numbers = group.symbols[part], group.numbers[part]
+                if len(symbols):
+                    self._rows(coder, symbols, numbers, dependent=part.stop is None)
         payload: bytes = coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
         return payload
 
-    def _dependent(self, coder: Any, symbols: Symbols, numbers: NDArray[np.int16]) -> None:
-        """Code dependent symbols, from the last row to the first: by table in each row."""
-        order = np.argsort(2 * rows_of(len(symbols)) + (numbers >= 2 * SCALE_BINS), kind="stable")
-        symbols, numbers = symbols[order], numbers[order]
-        escapes = np.abs(symbols) > self._models.reaches[numbers]
-        width = columns(len(symbols)) if escapes.any() else max(len(symbols), 1)  # rows matter for escapes only
-        for start in range((len(symbols) - 1) // width * width, -1, -width):
-            self._row(coder, symbols[start : start + width], numbers[start : start + width])
-
-    def _row(self, coder: Any, symbols: Symbols, numbers: NDArray[np.int16]) -> None:
-        """Code symbols in runs of the same table, and before them, as this goes backwards, their escapes."""
+    def _rows(self, coder: Any, symbols: Symbols, numbers: NDArray[np.int16], *, dependent: bool) -> None:
+        """Code rows in runs of the same table, from the last run to the first. Symbols without rows are one row."""
+        width = columns(len(symbols)) if dependent else len(symbols)
+        row = np.arange(len(symbols), dtype=np.int32) // width
+        if dependent:
+            order = np.argsort(2 * row + (numbers >= 2 * SCALE_BINS), kind="stable")
+            symbols, numbers = symbols[order], numbers[order]
         reach = self._models.reaches[numbers]
         letters = symbols + reach
         escaped = np.flatnonzero(letters.view(np.uint32) > 2 * reach.view(np.uint32))
-        if len(escaped):
-            coder.encode_reverse(symbols[escaped] + np.int32(MAX_SYMBOL), self._models.escape)
-            letters[escaped] = 2 * reach[escaped] + 1
-        end = len(letters)
-        for start in [*(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1)[::-1].tolist(), 0]:
-            if start < end:
-                coder.encode_reverse(letters[start:end], self._models.models[numbers[start]])
+        letters[escaped] = 2 * reach[escaped] + 1
+        values = symbols[escaped] + np.int32(MAX_SYMBOL)
+        # By where rows end, the values of their escapes. They follow the row, so backwards they come first.
+        rows, firsts = np.unique(row[escaped], return_index=True)
+        ends = np.minimum((rows + 1) * width, len(symbols)).tolist()
+        after = dict(zip(ends, np.split(values, firsts[1:]), strict=True)) if len(rows) else {}
+        starts = np.flatnonzero(np.diff(TABLES * row + numbers, prepend=-1))
+        tables, end = numbers[starts].tolist(), len(symbols)
+        for start, table in zip(reversed(starts.tolist()), reversed(tables), strict=True):
+            if end in after:
+                coder.encode_reverse(after[end], self._models.escape)
+            coder.encode_reverse(letters[start:end], self._models.models[table])
             end = start
 
 
@@ -202,28 +205,37 @@ class Decoder:
         for start, (begin, end) in zip(starts.tolist(), pairwise(splits), strict=True):
             own = symbols[start : start + width]
             chosen = quantiser[: len(own)]
+            others = chosen.nonzero()[0]
             inner = edges[begin + 1 : end] - start
+            # By bin, the runs of the first quantiser, and those of the second.
             runs: list[tuple[int, int]] = []
-            places = (~chosen).nonzero()[0], chosen.nonzero()[0]
-            for where, tables in zip(places, (0, SCALE_BINS), strict=True):
-                ends = [0, *where.searchsorted(inner).tolist(), len(where)]
-                lengths = (stop - first for first, stop in pairwise(ends))
-                runs += zip((tables + number for number in numbers[begin:end]), lengths, strict=True)
-            found = self._row(runs)
-            own[places[0]], own[places[1]] = found[: len(places[0])], found[len(places[0]) :]
+            after: list[tuple[int, int]] = []
+            cut = split = 0
+            cuts, divided = [*inner.tolist(), len(own)], [*others.searchsorted(inner).tolist(), len(others)]
+            for number, next_cut, next_split in zip(numbers[begin:end], cuts, divided, strict=True):
+                length = next_split - split
+                runs.append((number, next_cut - cut - length))
+                after.append((number + SCALE_BINS, length))
+                cut, split = next_cut, next_split
+            found = self._row(runs + after)
+            own[~chosen], own[others] = found[: len(own) - len(others)], found[len(own) - len(others) :]
             if len(own) == width:
-                quantiser, before = before ^ (own & 1).astype(np.bool_), quantiser
+                quantiser, before = (own & 1) != before, quantiser
         return symbols
 
     def _row(self, runs: Sequence[tuple[int, int]]) -> Symbols:
         """The symbols of runs, each of a table and a length, and then their escapes."""
-        models, reaches = self._models.models, self._models.reach_list
-        runs = [run for run in runs if run[1]]
-        parts = [self._coder.decode(models[number], length) - reaches[number] for number, length in runs]
+        models, reaches, decode = self._models.models, self._models.reach_list, self._coder.decode
+        parts, least = [], MAX_SYMBOL
+        for number, length in runs:
+            if length:
+                reach = reaches[number]
+                parts.append(decode(models[number], length) - reach)
+                least = min(least, reach)
         if not parts:
             return np.zeros(0, np.int32)
         symbols: Symbols = np.concatenate(parts)
-        if symbols.max() <= min(reaches[number] for number, _ in runs):
+        if symbols.max() <= least:
             return symbols
         reach = np.repeat([reaches[number] for number, _ in runs], [length for _, length in runs])
         escaped = np.flatnonzero(symbols > reach)

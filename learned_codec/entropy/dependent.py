@@ -22,11 +22,11 @@ nothing."""
 DELTA = 154 / 256
 """In quantisation steps."""
 
-MOST_ROWS = 128
-"""Longer paths save no more bits."""
+LEAST_COLUMNS, MOST_ROWS = 8, 64
+"""Longer paths save bits, but each row takes time of its own: paths twice as long save 0.06 % more."""
 
-LEAST_COLUMNS = 8
-"""Shorter rows take too long for what longer paths save."""
+SHORT_ROW = 64
+"""Up to here, there are half as many rows: otherwise small images would take much longer per pixel."""
 
 
 def free_count(counts: NDArray[np.intp]) -> int:
@@ -36,7 +36,7 @@ def free_count(counts: NDArray[np.intp]) -> int:
 
 def columns(count: int) -> int:
     """The length of rows that hold `count` symbols. The last row may be shorter."""
-    return max(-(-count // MOST_ROWS), LEAST_COLUMNS)
+    return max(-(-count // MOST_ROWS), min(-(-2 * count // MOST_ROWS), SHORT_ROW), LEAST_COLUMNS)
 
 
 def rows_of(count: int) -> NDArray[np.int16]:

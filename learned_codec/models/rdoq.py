@@ -20,7 +20,7 @@ from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, ScaleTables
 from learned_codec.entropy.dependent import FIRST_BIN, free_count
 from learned_codec.entropy.tables import MAX_REACH, MAX_SYMBOL
 
-from .trellis import MOST_LEFT, searched
+from .trellis import MOST_LEFT, ClassBits, searched
 
 REACH = 15
 """Symbols of larger magnitude are rounded to the nearest: their bits hardly change from one to the next."""
@@ -65,12 +65,12 @@ class SymbolCosts:
     Attributes:
         saved: (SCALE_BINS, REACH + 1), by bin and magnitude: the bits that a symbol one nearer to zero saves.
         least: (REACH + 1,) by magnitude: the bits of a symbol in the first bin that is coded.
-        dependent: (SCALE_BINS, 2, MAX_REACH + 2), by bin, quantiser and magnitude: the bits of a dependent symbol.
+        dependent: the bits of dependent symbols.
     """
 
     saved: NDArray[np.float32]
     least: NDArray[np.float32]
-    dependent: NDArray[np.float32]
+    dependent: ClassBits
 
     @classmethod
     def of(cls, tables: ScaleTables) -> SymbolCosts:
@@ -78,7 +78,7 @@ class SymbolCosts:
         bits = tables.cost_matrix(MAX_REACH + 1).reshape(-1, SCALE_BINS, MAX_REACH + 2)
         saved = np.zeros((SCALE_BINS, REACH + 1), np.float32)
         saved[:, 1:] = np.diff(bits[0, :, : REACH + 1])
-        return cls(saved, bits[0, SKIPPED_BINS, : REACH + 1], np.ascontiguousarray(bits[1:].swapaxes(0, 1)))
+        return cls(saved, bits[0, SKIPPED_BINS, : REACH + 1], ClassBits.of(bits[1:].swapaxes(0, 1)))
 
 
 def quantised(

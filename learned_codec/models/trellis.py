@@ -6,13 +6,15 @@ best path through four states: which quantiser a row has, and which one the row 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.entropy.dependent import DELTA, columns
 from learned_codec.entropy.tables import MAX_SYMBOL
 
-STRIP = 1024
+STRIP = 512
 """Columns searched at once, so that their arrays fit a processor's cache."""
 
 CLASSES = 0, 2, 3, 1
@@ -21,78 +23,117 @@ CLASSES = 0, 2, 3, 1
 MOST_LEFT = 1.5
 """The largest error, in quantisation steps, of a latent that is coded."""
 
+_AHEAD = np.array([[(leaves + 1 - whole) % 4 - 1 for whole in range(4)] for leaves in CLASSES], np.int32)
+"""(4, 4) by class, and by a whole number modulo 4: how far the class's multiple is from it, -1 to 2. From each four
+neighbouring multiples, a class has one."""
+
+_BEFORE = np.array([2 * (bits >> place & 1) + (place >> 1) for bits in range(16) for place in range(4)])
+"""The place in the row before, by the survivors' bits and this row's place: see `_best_paths`."""
+
 _FAR = np.float32(1e30)
 
 
+@dataclass(frozen=True, slots=True)
+class ClassBits:
+    """What the symbols of the four classes take.
+
+    Attributes:
+        near: (4, bins, wholes) by class, bin, and the whole part of a value in multiples of DELTA: the bits of the
+            class's symbol near that value. Above the last whole part, as much as there.
+        zero: (4, bins): the bits of zero in the class's quantiser.
+    """
+
+    near: NDArray[np.float32]
+    zero: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, bits: NDArray[np.float32]) -> ClassBits:
+        """From (bins, 2, magnitudes) bits of a symbol in each quantiser; above the last magnitude, as much as there."""
+        wholes = np.arange(2 * bits.shape[2])
+        symbols = (wholes + _AHEAD[:, wholes % 4] + 1) // 2
+        near = [bits[:, number // 2, np.minimum(own, bits.shape[2] - 1)] for number, own in enumerate(symbols)]
+        return cls(np.ascontiguousarray(near), np.ascontiguousarray(bits[:, [0, 0, 1, 1], 0].T))
+
+
 def searched(
-    residual: NDArray[np.float32], bins: NDArray[np.intp], cost: NDArray[np.float32], bits: NDArray[np.float32]
+    residual: NDArray[np.float32], bins: NDArray[np.intp], cost: NDArray[np.float32], bits: ClassBits
 ) -> NDArray[np.int32]:
     """The dependent symbols for (n,) residuals in quantisation steps, whose (n,) bins are in ascending order.
 
-    `cost` (n,) is what a squared error of one quantisation step is worth in bits. `bits` (SCALE_BINS, 2, magnitudes) is
-    what a symbol takes in each quantiser; above the last magnitude, as much as there.
+    `cost` (n,) is what a squared error of one quantisation step is worth in bits.
     """
     count, width = len(residual), columns(len(residual))
     symbols = np.zeros((-(-count // width), width), np.int32)
-    scaled, in_bins, worth = (
-        np.pad(found, (0, symbols.size - count)).reshape(symbols.shape)
-        for found in (residual * np.float32(1 / DELTA), bins, cost * np.float32(DELTA**2))
-    )
-    for start in range(0, width, STRIP):
+    scaled, worth = np.zeros((2, *symbols.shape), np.float32)
+    np.multiply(residual, np.float32(1 / DELTA), out=scaled.reshape(-1)[:count])
+    np.multiply(cost, np.float32(DELTA**2), out=worth.reshape(-1)[:count])
+    in_bins = np.zeros(symbols.shape, np.intp)
+    in_bins.reshape(-1)[:count] = bins
+    for start in range(0, width if count else 0, STRIP):
         strip = np.s_[:, start : start + STRIP]
         symbols[strip] = _best_paths(scaled[strip], in_bins[strip], worth[strip], bits)
     return symbols.reshape(-1)[:count]
 
 
 def _best_paths(
-    scaled: NDArray[np.float32], bins: NDArray[np.intp], worth: NDArray[np.float32], bits: NDArray[np.float32]
+    scaled: NDArray[np.float32], bins: NDArray[np.intp], worth: NDArray[np.float32], bits: ClassBits
 ) -> NDArray[np.int32]:
-    """(rows, width) symbols for values in multiples of DELTA."""
+    """(rows, width) symbols for values in multiples of DELTA. There is at least one."""
     magnitude = np.minimum(np.abs(scaled), np.float32(2 * MAX_SYMBOL - 4))
-    costs, symbols = _candidates(magnitude, bins, worth, bits)
-    rows, _, _, width = costs.shape
+    whole = magnitude.astype(np.int32)
+    costs, is_zero = _candidates(magnitude, whole, bins, worth, bits)
+    rows, _, width = costs.shape
+    quantiser, after = np.divmod(np.arange(4), 2)
+    # By the quantiser of the row before, this row's, and that of the row after. The first and the last make the parity.
+    paths = costs[:, 2 * quantiser + (after ^ np.arange(2)[:, None])].reshape(rows, 2, 2, 2, width)
     crosses = np.empty((rows, 2, 2, width), np.bool_)
-    least = np.full((2, 2, width), _FAR)  # by this row's quantiser, and by that of the row before
+    least = np.full((2, 2, width), _FAR)  # by the quantiser of the row before, and by this row's
     least[0, 0] = 0
     for row in range(rows):
-        # Where the row before had the second quantiser, parity 1 - p leads to where p leads otherwise.
-        straight, crossed = least[:, 0, None] + costs[row], least[:, 1, None] + costs[row, :, ::-1]
+        straight, crossed = least[:, :, None] + paths[row]
         np.less(crossed, straight, out=crosses[row])
-        least = np.minimum(straight, crossed).swapaxes(0, 1)
-    place = least.swapaxes(0, 1).reshape(4, width).argmin(0)  # 2 * this row's quantiser + that of the next one
-    chosen = np.empty((rows, width), np.intp)
-    here = np.arange(width)
-    for row in range(rows - 1, -1, -1):
-        cross = crosses[row].reshape(-1).take(place * width + here).astype(np.intp)
-        chosen[row] = place ^ cross
-        place = 2 * cross + (place >> 1)
-    found: NDArray[np.int32] = symbols.take((4 * np.arange(rows)[:, None] + chosen) * width + here)
-    np.negative(found, out=found, where=scaled < 0)
+        least = np.minimum(straight, crossed)
+    # A place is 2 * this row's quantiser + that of the row after. From each, a bit says which the row before had.
+    bit = np.array([4, 8, 16, 32], np.uint8).reshape(2, 2, 1)
+    survivors = (crosses.view(np.uint8) * bit).sum((1, 2), np.uint8).astype(np.intp)
+    places = np.empty((rows, width), np.intp)
+    places[-1] = least.reshape(4, width).argmin(0)
+    for row in range(rows - 1, 0, -1):
+        _BEFORE.take(survivors[row] + places[row], out=places[row - 1], mode="clip")
+    chosen = places ^ (survivors >> (2 + places)) & 1
+    symbols = _AHEAD.reshape(-1).take(4 * chosen + (whole & 3))
+    symbols += whole + 1
+    symbols >>= 1
+    symbols *= ~is_zero.reshape(-1).take((4 * np.arange(rows)[:, None] + chosen) * width + np.arange(width))
+    found: NDArray[np.int32] = np.where(scaled < 0, -symbols, symbols)
     return found
 
 
 def _candidates(
-    magnitude: NDArray[np.float32], bins: NDArray[np.intp], worth: NDArray[np.float32], bits: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """The best symbol of each class, (rows, 4, width), and what it costs with its error, (rows, 2, 2, width) bits.
+    magnitude: NDArray[np.float32],
+    whole: NDArray[np.int32],
+    bins: NDArray[np.intp],
+    worth: NDArray[np.float32],
+    bits: ClassBits,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(rows, 4, width) what the best symbol of each class costs with its error, in bits, and whether it is zero.
 
-    Of the four multiples around a value, each class has one. Of the even symbols, zero may cost less.
+    It is the class's multiple near the value. Of the even symbols, zero may cost less.
     """
     rows, width = magnitude.shape
-    costs, symbols = np.empty((rows, 4, width), np.float32), np.empty((rows, 4, width), np.int32)
-    flat, length = bits.reshape(-1), bits.shape[2]
-    below, table = magnitude.astype(np.int32) - 1, bins * (2 * length)
+    costs, is_zero = np.empty((rows, 4, width), np.float32), np.zeros((rows, 4, width), np.bool_)
+    wholes = bits.near.shape[2]
+    place, residue = bins * wholes + np.minimum(whole, wholes - 1), (whole & 3).astype(np.intp)
+    beyond = magnitude - whole
     error_of_zero = np.where(magnitude <= MOST_LEFT / DELTA, worth * np.square(magnitude), _FAR)
-    for number, leaves in enumerate(CLASSES):
-        quantiser, parity = divmod(number, 2)
-        multiple = below + ((leaves - below) & 3)
-        symbol = (multiple + 1) >> 1  # -1, which is in no quantiser, becomes 0
-        in_table = table + quantiser * length
-        cost = worth * np.square(magnitude - np.maximum(multiple, 0))
-        cost += flat.take(in_table + np.minimum(symbol, length - 1))
-        if parity == 0:
-            zero = error_of_zero + flat.take(in_table)
-            symbol[zero < cost] = 0
-            np.minimum(cost, zero, out=cost)
-        costs[:, number], symbols[:, number] = cost, symbol
-    return costs.reshape(rows, 2, 2, width), symbols
+    for number, (near, zero) in enumerate(zip(bits.near, bits.zero, strict=True)):
+        cost = beyond - _AHEAD[number].astype(np.float32).take(residue)
+        np.square(cost, out=cost)
+        cost *= worth
+        cost += near.reshape(-1).take(place)
+        if number % 2 == 0:
+            of_zero = error_of_zero + zero.take(bins)
+            np.less(of_zero, cost, out=is_zero[:, number])
+            np.minimum(cost, of_zero, out=cost)
+        costs[:, number] = cost
+    return costs, is_zero

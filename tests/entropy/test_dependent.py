@@ -1,11 +1,12 @@
 """Dependent quantisation: the quantisers of symbols, and what symbols stand for."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from learned_codec.entropy import FIRST_BIN, SCALE_BINS, dequantised
-from learned_codec.entropy.dependent import DELTA, LEAST_COLUMNS, MOST_ROWS, columns, quantisers, values
+from learned_codec.entropy.dependent import DELTA, LEAST_COLUMNS, MOST_ROWS, SHORT_ROW, columns, quantisers, values
 from learned_codec.entropy.tables import MAX_SYMBOL
 from learned_codec.models.config import GRAIN
 
@@ -27,9 +28,17 @@ def test_quantisers_are_those_of_the_four_states(seed: int, count: int) -> None:
 @given(st.integers(1, 10**7))
 def test_columns(count: int) -> None:
     width = columns(count)
+    rows = -(-count // width)
     assert width >= LEAST_COLUMNS
-    assert (MOST_ROWS - 1) * (width - 1) < count or width == LEAST_COLUMNS
-    assert -(-count // width) <= MOST_ROWS
+    assert rows <= (MOST_ROWS if width >= SHORT_ROW else MOST_ROWS // 2)
+    assert width <= SHORT_ROW or (MOST_ROWS - 1) * (width - 1) < count
+
+
+@pytest.mark.parametrize(
+    ("count", "width"), [(1, 8), (256, 8), (257, 9), (2048, 64), (2049, 64), (4096, 64), (4097, 65), (64000, 1000)]
+)
+def test_columns_by_count(count: int, width: int) -> None:
+    assert columns(count) == width
 
 
 def test_values_are_exact_multiples() -> None:

@@ -114,7 +114,7 @@ class ModelFile:
         symbols = self.read_row(decoder, [(i, int(bins[i])) for i in own])
         found = {i: 256 * symbol for i, symbol in symbols.items()}
         rest = ascending[len(own) :]
-        width = max(-(-len(rest) // 128), 8)
+        width = max(-(-len(rest) // 64), min(-(-len(rest) // 32), 64), 8)
         rows = [rest[start : start + width] for start in range(0, len(rest), width)]
         q: list[list[int]] = []
         for i, row in enumerate(rows):

@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from learned_codec.entropy import SCALE_BINS, gaussian_tables
 from learned_codec.entropy.dependent import DELTA, columns, quantisers, values
+from learned_codec.entropy.tables import MAX_REACH
 from learned_codec.models import rdoq, trellis
 
-COSTS = rdoq.SymbolCosts.of(gaussian_tables())
-BITS = COSTS.dependent
+TABLES = gaussian_tables()
+COSTS = rdoq.SymbolCosts.of(TABLES)
+BITS = TABLES.cost_matrix(MAX_REACH + 1).reshape(-1, SCALE_BINS, MAX_REACH + 2)[1:].swapaxes(0, 1)
+"""By bin, quantiser and magnitude."""
 
 
 def lagrangian(symbols: np.ndarray, residual: np.ndarray, bins: np.ndarray, cost: np.ndarray) -> float:
@@ -33,7 +36,7 @@ def drawn(seed: int, count: int, spread: float) -> tuple[np.ndarray, np.ndarray,
 def test_no_path_is_better(seed: int) -> None:
     residual, bins, cost = drawn(seed, 8 * 4, 1)
     assert columns(len(residual)) == 8
-    found = trellis.searched(residual, bins, cost, BITS)
+    found = trellis.searched(residual, bins, cost, COSTS.dependent)
     for column in range(8):
         own = [x[column::8] for x in (residual, bins, cost)]
         around = [sorted({0, *(s + int(np.rint(x / DELTA / 2)) for s in (-1, 0, 1))}) for x in own[0]]
@@ -67,7 +70,7 @@ def lagrangian_of_column(symbols: np.ndarray, residual: np.ndarray, bins: np.nda
 @given(seed=st.integers(0, 2**32), count=st.integers(0, 3000), spread=st.sampled_from([0.1, 1.0, 30.0, 1e6]))
 def test_errors_are_small_at_any_scale(seed: int, count: int, spread: float) -> None:
     residual, bins, cost = drawn(seed, count, spread)
-    symbols = trellis.searched(residual, bins, cost, BITS)
+    symbols = trellis.searched(residual, bins, cost, COSTS.dependent)
     assert symbols.shape == (count,)
     assert symbols.dtype == np.int32
     reachable = np.abs(residual) < 30000
@@ -84,12 +87,12 @@ def test_two_quantisers_beat_one() -> None:
     one = rdoq.rounded(residual, np.bincount(bins, minlength=SCALE_BINS), cost, COSTS)
     bits = gaussian_tables().cost_matrix(63)[42, np.abs(one)]
     of_one = float((bits + cost * np.square(residual - one)).sum())
-    assert lagrangian(trellis.searched(residual, bins, cost, BITS), residual, bins, cost) < 0.98 * of_one
+    assert lagrangian(trellis.searched(residual, bins, cost, COSTS.dependent), residual, bins, cost) < 0.98 * of_one
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 1023, 1024, 1025])
 def test_strips_change_nothing(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     given = drawn(3, count, 1)
-    whole = trellis.searched(*given, BITS)
+    whole = trellis.searched(*given, COSTS.dependent)
     monkeypatch.setattr(trellis, "STRIP", 3)
-    np.testing.assert_array_equal(trellis.searched(*given, BITS), whole)
+    np.testing.assert_array_equal(trellis.searched(*given, COSTS.dependent), whole)
