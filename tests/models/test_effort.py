@@ -35,10 +35,9 @@ def cost(image: np.ndarray, data: bytes) -> float:
 
 @pytest.mark.parametrize("quality", [20, 50, 80])
 @pytest.mark.parametrize("bands", [1, 3])
-def test_more_effort_costs_less(
-    picture: np.ndarray, quality: float, bands: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image = picture if bands == 3 else picture[..., 1]
+def test_more_effort_costs_less(quality: float, bands: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One band gains little at high rates: in a small picture, less than what changes by chance.
+    image = landscape(200, 296) if bands == 3 else landscape(400, 592)[..., 1]
     costs = [cost(image, learned_codec.encode(image, quality=quality, effort=level)) for level in (0, 1, 3)]
     assert costs[2] < costs[1] < costs[0]
     monkeypatch.setattr(Model, "dependent", lambda *_, **__: False)
