@@ -39,6 +39,8 @@ ACCEPTED = f"bands of the same one of {', '.join(DTYPES)}, and of {', '.join(WID
 
 _SOMETHING = b"folder"  # in place of the first bytes, for sources that aren't files
 _ARCGIS_TABLE = ".vat.dbf"  # which GDAL reads from version 3.11 on
+# netCDF can't be read by calls of Python: GDAL has a thread for it, which would wait for Python, which waits for GDAL.
+_NETCDF, _HDF, _NETCDF_IN_HDF = b"CDF", b"\x89HDF", b"_NCProperties"
 _PREMULTIPLIED = "1"  # in a TIFF's ExtraSamples
 
 _INKS = {ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black}
@@ -185,6 +187,8 @@ def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, 
         name = str(getattr(source, "name", "") or "input")
         if hasattr(source, "seekable") and source.seekable() and source.tell() == 0:
             head = source.read(64)
+            if head.startswith((_NETCDF, _HDF)):
+                return _in_memory(head + source.read(), name, stack)
             # A unique name: rasterio keeps openers by name.
             alias = f"{secrets.token_hex(16)}/image"
 
@@ -195,9 +199,14 @@ def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, 
 
             return lambda: rasterio.open(alias, opener=reopen), name, head, cast("BinaryIO", _StreamView(source))
         data = source.read()
-    if not data:
-        return None, name, data, None
-    return stack.enter_context(rasterio.MemoryFile(data)).open, name, data[:64], io.BytesIO(data)
+    return _in_memory(data, name, stack) if data else (None, name, data, None)
+
+
+def _in_memory(data: bytes, name: str, stack: ExitStack) -> tuple[Any, str, bytes, BinaryIO]:
+    """What `_opener` returns for bytes. GDAL takes HDF for netCDF, which tells what is up and where, by its name."""
+    netcdf = data.startswith(_HDF) and (_NETCDF_IN_HDF in data or Path(name).suffix.lower() in (".nc", ".nc4"))
+    memory = rasterio.MemoryFile(data, filename="image.nc" if netcdf else None)
+    return stack.enter_context(memory).open, name, data[:64], io.BytesIO(data)
 
 
 class _StreamView(io.RawIOBase):

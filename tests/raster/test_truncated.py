@@ -77,7 +77,7 @@ def test_what_ends_too_early_is_refused(kind: Any, share: float, through_vrt: bo
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
-    st.sampled_from([kind for kind in FORMATS if kind[0] in ("ENVI", "PCIDSK", "HFA")]),
+    st.sampled_from([kind for kind in FORMATS if kind[0] in ("ENVI", "PCIDSK", "HFA", "netCDF")]),
     st.floats(0.02, 0.97),
     st.sampled_from(["zip", "tar", "vrt", "file"]),
 )
