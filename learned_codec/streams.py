@@ -5,7 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard, cast
 
@@ -19,6 +19,11 @@ _LINE = 2**16
 
 CHANGED = "another file has taken the place of the one that was opened; open it again"
 _PRECONDITION_FAILED = 412  # of HTTP
+
+_IDENTITY = ("ETag", "etag", "LastModified", "last_modified", "mtime", "modified", "updated", "modify", "generation",
+             "version_id", "VersionId", "md5", "checksum", "sha", "CRC", "ino")  # fmt: skip
+_MADE = ("created",)
+"""How fsspec's file systems call what changes with a file's content; when it was made only counts without any."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+(://|::)", re.IGNORECASE)
 """Also URLs that fsspec chains: `simplecache::s3://…`."""
@@ -159,9 +164,9 @@ def opened(source: Openable) -> tuple[Any, BinaryIO | None]:
     if is_path(source):
         name = name_of(source, "")
         if _URL.match(name):
-            system, remote = _remote(name)
+            system, path, remote = _remote(name)
             at_once = getattr(getattr(remote, "fs", None), "async_impl", False)
-            return (_Remote if at_once else _Guarded)(remote, system), remote
+            return (_Remote if at_once else _Watched)(remote, system, path), remote
         with our_errors(name):
             file = Path(source).open("rb")  # noqa: SIM115 - the caller closes it
             if file.seekable():
@@ -177,8 +182,8 @@ def opened(source: Openable) -> tuple[Any, BinaryIO | None]:
     return guarded, None
 
 
-def _remote(url: str) -> tuple[object, BinaryIO]:
-    """A file system of fsspec's and a file in it."""
+def _remote(url: str) -> tuple[object, str, BinaryIO]:
+    """A file system of fsspec's, and a path and a file in it."""
     try:
         import fsspec
     except ImportError as error:
@@ -194,7 +199,21 @@ def _remote(url: str) -> tuple[object, BinaryIO]:
         raise MissingDependencyError(f"{url}: {error}") from error
     except Exception as error:  # each of fsspec's many file systems has errors of its own
         raise FileError.of(url, error) from error
-    return system, file
+    return system, path, file
+
+
+def _stamp(system: Any, path: str) -> tuple[str, ...] | None:
+    """What tells a file from others that were or will be at its path; None if nothing does, or need not.
+
+    Parts of another file on a web server are refused by the server, and a cache holds whole files.
+    """
+    protocol = system.protocol
+    if {"http", "simplecache", "filecache"} & set([protocol] if isinstance(protocol, str) else protocol):
+        return None
+    system.invalidate_cache(path)  # of what was known of it
+    said = system.info(path)
+    found = [str(said[key]) for key in _IDENTITY if said.get(key)] or [str(said[key]) for key in _MADE if said.get(key)]
+    return (str(said.get("size")), *found) if found else None
 
 
 def _same_of(system: Any, path: str) -> dict[str, Any]:
@@ -283,7 +302,33 @@ class _Local(_Guarded):
         return data
 
 
-class _Remote(_Guarded):
+class _Watched(_Guarded):
+    """A file of one of fsspec's file systems. No other may take its place while it is read."""
+
+    def __init__(self, stream: Any, system: Any, path: str) -> None:
+        super().__init__(stream, system)
+        self._path = path
+        self._opened: tuple[str, ...] | None = None
+        with suppress(Exception):  # some allow to read a file, but not to ask about it
+            self._opened = _stamp(system, path)
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = super().read(size)
+        self._check()
+        return data
+
+    def _check(self) -> None:
+        if self._opened is None:
+            return
+        try:
+            now = _stamp(self._system, self._path)
+        except Exception as error:  # each file system has errors of its own
+            raise self._failed(error) from error
+        if now != self._opened:
+            raise self._failed(OSError(CHANGED))
+
+
+class _Remote(_Watched):
     """A file of one of fsspec's file systems that answer several requests at a time."""
 
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -300,4 +345,5 @@ class _Remote(_Guarded):
                 raise OSError("the server sent other ranges than it was asked for")
         except Exception as error:  # each file system has errors of its own
             raise self._failed(error) from error
+        self._check()
         return parts

@@ -197,6 +197,61 @@ def test_file_systems_with_no_options_of_ours() -> None:
         np.testing.assert_array_equal(learned_codec.decode(url), learned_codec.decode(data))
 
 
+@pytest.fixture(scope="module")
+def lossless() -> bytes:
+    return learned_codec.encode(SCENE, tile_size=64, max_error=0)
+
+
+@pytest.mark.parametrize("key", ["ETag", "LastModified", "mtime", "md5", "created", None])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_another_file_in_a_file_system_is_noticed(lossless: bytes, key: str | None, at_once: bool) -> None:
+    """As in a bucket, whose listings are kept, and of which some tell nothing."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Bucket(MemoryFileSystem):
+        protocol = "bucket"
+        async_impl = at_once
+        known: dict[str, dict[str, object]] = {}  # noqa: RUF012
+        version = 1
+
+        def info(self, path: str, **_: object) -> dict[str, object]:
+            if path not in self.known:
+                said = super().info(path)
+                Bucket.known[path] = {k: said[k] for k in ("name", "size", "type")} | (
+                    {key: self.version} if key else {}
+                )
+            return self.known[path]
+
+        def invalidate_cache(self, path: str | None = None) -> None:  # noqa: ARG002
+            Bucket.known.clear()
+
+    fsspec.register_implementation("bucket", Bucket, clobber=True)
+    url = "bucket://x.lci"
+    with fsspec.open(url, "wb") as file:
+        file.write(lossless)
+    with learned_codec.open(url) as scene:
+        np.testing.assert_array_equal(scene.read(window=(300, 0, 100, 100)), SCENE[300:400, :100])
+        Bucket.version = 2
+        if key is None:
+            np.testing.assert_array_equal(scene.read(window=(0, 0, 100, 100)), SCENE[:100, :100])
+            return
+        for window in ((600, 600, 40, 40), (100, 100, 400, 400)):
+            with pytest.raises(FileError, match="another file has taken the place of the one that was opened"):
+                scene.read(window=window)
+
+
+def test_another_file_in_memory_is_noticed(lossless: bytes) -> None:
+    with fsspec.open("memory://y.lci", "wb") as file:
+        file.write(lossless)
+    with learned_codec.open("memory://y.lci") as scene:
+        np.testing.assert_array_equal(scene.read(window=(300, 0, 100, 100)), SCENE[300:400, :100])
+        with fsspec.open("memory://y.lci", "wb") as file:
+            file.write(lossless)
+        with pytest.raises(FileError, match="another file"):
+            scene.read(window=(600, 600, 40, 40))
+    np.testing.assert_array_equal(learned_codec.decode("memory://y.lci"), SCENE)
+
+
 def test_errors_are_ours(server: Server) -> None:
     for url in (server.url + ".missing", "nosuchscheme://x/y.lci"):
         with pytest.raises(FileError):
