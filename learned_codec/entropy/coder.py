@@ -25,6 +25,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.caching import cached_property
 from learned_codec.errors import CorruptDataError
 
 from .dependent import FIRST_BIN, columns, free_count, quantisers, rows_of
@@ -61,13 +62,17 @@ class CoderModels:
     def __init__(self, tables: ScaleTables) -> None:
         self.tables = tables
         self.reaches, self.reach_list = tables.reaches, tables.reaches.tolist()
-        self.costs = tables.cost_matrix(MAX_REACH + 1)
         self.escape: Any = constriction.stream.model.Uniform(1 << ESCAPE_BITS)
         # Counts divided by a power of two are exact, so constriction quantises them in the same way everywhere.
         self.models: list[Any] = [
             constriction.stream.model.Categorical(tables.table(number).astype(np.float64) / TOTAL, perfect=False)
             for number in range(TABLES)
         ]
+
+    @cached_property
+    def costs(self) -> NDArray[np.float32]:
+        """(TABLES, MAX_REACH + 2) the bits of a symbol, by table and magnitude. Only encoders need them."""
+        return self.tables.cost_matrix(MAX_REACH + 1)
 
 
 def first_tables(symbols: Symbols, counts: Counts) -> NDArray[np.int16]:

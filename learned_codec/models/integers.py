@@ -67,12 +67,14 @@ def mantissas() -> NDArray[np.int64]:
 
     C libraries may differ in the last bit of `pow`.
     """
-    values = []
-    for i in range(256):
-        root = 1 << (i + 256 * (15 + 16))
-        for _ in range(8):
-            root = math.isqrt(root)
-        values.append((root + (1 << 15)) >> 16)
+    bits = 64  # fractional bits: the powers are wrong by less than 2^-50, and none is so near to a half
+    root = 2 << bits
+    for _ in range(8):
+        root = math.isqrt(root << bits)
+    values, power = [], 1 << bits
+    for _ in range(256):
+        values.append((power + (1 << (bits - 16))) >> (bits - 15))
+        power = (power * root) >> bits
     return np.array(values, np.int64)
 
 

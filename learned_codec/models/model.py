@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.caching import cached_property
 from learned_codec.entropy import SKIPPED_BINS, CoderModels
 from learned_codec.entropy.tables import MAX_SYMBOL
 from learned_codec.errors import WeightsError
@@ -65,10 +66,14 @@ class Model:
         self.transform = BlockTransform.of(weights)
         self.positions = self.transform.positions
         self.coder_models = CoderModels(weights.scale_tables())
-        self.symbol_costs = rdoq.SymbolCosts.of(self.coder_models.tables)
         self.refinement = RefinementProgram(self.config, transforms, engine)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), engine)
         self._hyper_analysis = HyperAnalysisProgram(self.config, transforms, engine)
+
+    @cached_property
+    def symbol_costs(self) -> rdoq.SymbolCosts:
+        """What symbols cost. Only encoders need it."""
+        return rdoq.SymbolCosts.of(self.coder_models.costs)
 
     @property
     def max_step(self) -> int:

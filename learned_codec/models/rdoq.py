@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS, ScaleTables
+from learned_codec.entropy import SCALE_BINS, SKIPPED_BINS
 from learned_codec.entropy.dependent import FIRST_BIN, free_count
-from learned_codec.entropy.tables import MAX_REACH, MAX_SYMBOL
+from learned_codec.entropy.tables import MAX_SYMBOL
 
 from .trellis import MOST_LEFT, ClassBits, searched
 
@@ -73,9 +73,9 @@ class SymbolCosts:
     dependent: ClassBits
 
     @classmethod
-    def of(cls, tables: ScaleTables) -> SymbolCosts:
-        """Those of a model's tables."""
-        bits = tables.cost_matrix(MAX_REACH + 1).reshape(-1, SCALE_BINS, MAX_REACH + 2)
+    def of(cls, costs: NDArray[np.float32]) -> SymbolCosts:
+        """From the (TABLES, magnitudes) bits of a model's symbols."""
+        bits = costs.reshape(-1, SCALE_BINS, costs.shape[1])
         saved = np.zeros((SCALE_BINS, REACH + 1), np.float32)
         saved[:, 1:] = np.diff(bits[0, :, : REACH + 1])
         return cls(saved, bits[0, SKIPPED_BINS, : REACH + 1], ClassBits.of(bits[1:].swapaxes(0, 1)))

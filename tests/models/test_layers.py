@@ -29,7 +29,7 @@ from learned_codec.training.quantise import Ranges, quantised
 
 SMALL = ModelConfig(bands=1, levels=3, hyper_latents=8, context_width=12, widths=(16, 12, 12))
 MODELS = CoderModels(gaussian_tables())
-COSTS = rdoq.SymbolCosts.of(MODELS.tables)
+COSTS = rdoq.SymbolCosts.of(MODELS.costs)
 
 
 @pytest.fixture(scope="module")

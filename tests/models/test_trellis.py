@@ -12,9 +12,9 @@ from learned_codec.entropy.dependent import DELTA, columns, quantisers, values
 from learned_codec.entropy.tables import MAX_REACH
 from learned_codec.models import rdoq, trellis
 
-TABLES = gaussian_tables()
-COSTS = rdoq.SymbolCosts.of(TABLES)
-BITS = TABLES.cost_matrix(MAX_REACH + 1).reshape(-1, SCALE_BINS, MAX_REACH + 2)[1:].swapaxes(0, 1)
+OF_TABLES = gaussian_tables().cost_matrix(MAX_REACH + 1)
+COSTS = rdoq.SymbolCosts.of(OF_TABLES)
+BITS = OF_TABLES.reshape(-1, SCALE_BINS, MAX_REACH + 2)[1:].swapaxes(0, 1)
 """By bin, quantiser and magnitude."""
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from learned_codec.demo import landscape
 from learned_codec.entropy import SCALE_BINS, Runs, gaussian_tables
+from learned_codec.entropy.tables import MAX_REACH
 from learned_codec.models import inference, rdoq, registry
 from learned_codec.models.engine import Input, Operations, Tensor, engine_for, openvino
 from learned_codec.models.engine import numpy as numpy_engine
@@ -261,7 +262,7 @@ def test_latents_are_rounded_as_in_training(seed: int, count: int) -> None:
     residual = (rng.standard_normal(count) * 2 ** (bins / 8 - 3.25)).astype(np.float32)
     cost = rng.uniform(0, 8, count).astype(np.float32)
     tables = gaussian_tables()
-    found = rdoq.rounded(residual, Runs.of(bins).counts, cost, rdoq.SymbolCosts.of(tables))
+    found = rdoq.rounded(residual, Runs.of(bins).counts, cost, rdoq.SymbolCosts.of(tables.cost_matrix(MAX_REACH + 1)))
     bits = torch.from_numpy(tables.cost_matrix(rdoq.REACH)).reshape(-1)
     expected = optimised(torch.from_numpy(residual), torch.from_numpy(bins).long(), torch.from_numpy(cost), bits)
     assert np.array_equal(found, expected)
