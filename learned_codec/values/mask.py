@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ VALID = 255
 # The index is the code in the file. With "alpha" of 16 bits, two planes follow each other.
 _PLANES: tuple[tuple[PlaneKind | None, int], ...] = ((None, 8), ("mask", 8), ("alpha", 8), ("alpha", 16))
 _HAS_CONSTANTS, _HAS_GRIDS = 0x80, 0x40
-_NO_CLASSES, _SHARED, _PER_BAND = range(3)
+_NO_CLASSES, _SHARED, _PER_BAND, _CHANGES = range(4)
 _HAS_JOINS = 4
 
 
@@ -228,14 +228,12 @@ class MaskSpec:
         joined = side.joins is not None and bool(side.joins.any())
         if side.classes is None and self.plane is None and not joined:
             return b""
-        planes = [] if side.classes is None else list(side.classes)
-        kind = _NO_CLASSES if side.classes is None else _SHARED if len(planes) == 1 else _PER_BAND
-        if side.plane is not None:
-            planes += _bytes_of(side.plane)
+        kind, packed = packed_classes(side.classes)
+        planes = [] if side.plane is None else _bytes_of(side.plane)
         if side.joins is not None and joined:
             kind |= _HAS_JOINS
             planes += map(differences, side.joins)
-        return bytes([kind]) + b"".join(map(pack_plane, planes))
+        return bytes([kind]) + packed + _packed(planes)
 
     def unpack(self, data: bytes, bands: int, height: int, width: int) -> Side:
         """The `Side` from a tile's bytes. Raises `CorruptDataError`. Takes no more memory than the tile's pixels."""
@@ -244,9 +242,9 @@ class MaskSpec:
             if self.plane is not None:
                 raise CorruptDataError("a tile lacks its mask")
         kind, joined = data[0] & ~_HAS_JOINS, data[0] & _HAS_JOINS > 0
-        if kind > _PER_BAND or (kind != _NO_CLASSES and not self.values) or (joined and not self.grids):
+        if kind > _CHANGES or (kind != _NO_CLASSES and not self.values) or (joined and not self.grids):
             raise CorruptDataError("a tile's mask is invalid")
-        count, of_plane = (0, 1, bands)[kind], 0 if self.plane is None else self.bits // 8
+        count, of_plane = (0, 1, bands, bands)[kind], 0 if self.plane is None else self.bits // 8
         at, planes = 1, []
         for _ in range(count + of_plane + (len(self.grids) if joined else 0)):
             plane, at = unpack_plane(data, at, height, width)
@@ -254,6 +252,8 @@ class MaskSpec:
         if at != len(data):
             raise CorruptDataError("bytes follow a tile's mask")
         classes = np.stack(planes[:count]) if count else None
+        if classes is not None and kind == _CHANGES:
+            np.bitwise_xor.accumulate(classes, 0, out=classes)
         if classes is not None and ((classes >= len(self.values)) & (classes != VALID)).any():
             raise CorruptDataError("a tile's mask has a class that the file doesn't declare")
         joins = np.stack(planes[count + of_plane :]) if joined else None
@@ -264,6 +264,21 @@ class MaskSpec:
             _of_bytes(planes[count : count + of_plane]) if self.plane is not None else None,
             None if joins is None else np.stack([of_differences(plane) for plane in joins]),
         )
+
+
+def packed_classes(classes: NDArray[np.uint8] | None) -> tuple[int, bytes]:
+    """How (1 or bands, h, w) classes are coded, and their bytes. Bands often lack nearly the same pixels."""
+    if classes is None:
+        return _NO_CLASSES, b""
+    packed = _packed(classes)
+    if len(classes) == 1:
+        return _SHARED, packed
+    changes = _packed([classes[0], *(classes[1:] ^ classes[:-1])])
+    return (_PER_BAND, packed) if len(packed) <= len(changes) else (_CHANGES, changes)
+
+
+def _packed(planes: Iterable[NDArray[np.uint8]]) -> bytes:
+    return b"".join(map(pack_plane, planes))
 
 
 def _grids(data: bytes) -> tuple[tuple[int, ...], ...] | None:

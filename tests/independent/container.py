@@ -180,9 +180,10 @@ def side(file: File, index: int) -> tuple[NDArray[np.bool_] | None, bytes, bool]
     height, width = file.box(index)
     valid = np.ones((1, height, width), bool)
     kind = data.u8() if data.left else 0
-    classes = [plane(data, height, width) for _ in range((0, 1, file.bands)[kind & 3])]
+    classes = [plane(data, height, width) for _ in range((0, 1, file.bands, file.bands)[kind & 3])]
     if classes:
-        valid = np.stack(classes) == 255
+        found = np.stack(classes)
+        valid = (np.bitwise_xor.accumulate(found) if kind & 3 == 3 else found) == 255
     if file.mask[0] & 0x3F:
         shown = plane(data, height, width) > 0
         if file.mask[0] & 0x3F == 3:  # 16 bits: where the high byte is 0, the second plane is the low byte

@@ -105,6 +105,8 @@ def sides(draw: st.DrawFn) -> tuple[MaskSpec, Side, int]:
         classes = rng.integers(0, len(fills + constants), (count, height, width), np.uint8)
         classes[rng.random(classes.shape) < draw(st.sampled_from([0.0, 0.5, 0.99, 1.0]))] = VALID
         classes[..., width // 2 :] = draw(st.sampled_from([0, VALID]))
+        if draw(st.booleans()):  # bands that lack nearly the same pixels
+            classes[1:] = np.where(rng.random(classes[1:].shape) < 0.02, classes[1:], classes[0])
     if kind == "mask":
         plane = np.where(rng.random((height, width)) < draw(st.sampled_from([0.0, 0.1, 1.0])), 255, 0).astype(np.uint8)
     elif kind == "alpha":
@@ -124,6 +126,20 @@ def test_sides_come_back(drawn: tuple[MaskSpec, Side, int]) -> None:
         assert (one is None) == (other is None)
         if one is not None:
             np.testing.assert_array_equal(one, other)
+
+
+def test_bands_that_lack_nearly_the_same_pixels_share_their_edges() -> None:
+    rng = np.random.default_rng(0)
+    rows, columns = np.indices((200, 240))
+    edge = 40 + rows // 3 + np.cumsum(rng.integers(-1, 2, 200))[:, None]
+    classes = np.where(columns < edge, 0, VALID).astype(np.uint8).repeat(4, 0).reshape(200, 4, 240).swapaxes(0, 1)
+    for band in classes[1:]:
+        band[rng.integers(0, 200, 5), rng.integers(100, 240, 5)] = 0
+    spec = MaskSpec((0.0,))
+    alone = [len(spec.pack(Side(band[None], None))) for band in classes]
+    packed = spec.pack(Side(classes, None))
+    assert len(packed) < sum(alone) / 2
+    np.testing.assert_array_equal(spec.unpack(packed, 4, 200, 240).classes, classes)
 
 
 @QUICK
