@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import click
 
@@ -414,18 +414,28 @@ def _tasks(
     """Each source with its destination: `dst`, or a file in it if it is a folder or there are several sources."""
     if not sources:
         raise click.UsageError(f"{dst} is the only file: name the destination DST, too.")
-    if len(sources) == 1 and not _is_folder(dst) and not (Path(sources[0]).is_dir() and not Path(dst).suffix):
+    if len(sources) == 1 and not _is_folder(dst) and not (_is_dir(sources[0]) and not Path(dst).suffix):
         pairs = [(sources[0], dst)]  # some formats are folders, and become a file
     else:
         pairs = list(_into_folder(sources, dst, suffixes, extension.lstrip(".")))
-    left = [(s, t, options) for s, t in pairs if t == "-" or not (skip_existing and Path(t).exists())]
+    left = [(s, t, options) for s, t in pairs if t == "-" or not (skip_existing and _exists(t))]
     if skip_existing and len(left) < len(pairs):
         click.echo(f"{len(pairs) - len(left)} of {len(pairs)} files are done already", err=True)
     return left
 
 
 def _is_folder(dst: str) -> bool:
-    return Path(dst).is_dir() or dst.endswith(("/", "\\"))
+    return _is_dir(dst) or dst.endswith(("/", "\\"))
+
+
+def _is_dir(name: str | Path) -> bool:
+    """Not `Path.is_dir`, for which "" is the current folder, and which raises OSError for what can't be looked at."""
+    return os.path.isdir(name)  # noqa: PTH112
+
+
+def _exists(name: str | Path) -> bool:
+    """Not `Path.exists`, for the same reasons."""
+    return os.path.exists(name)  # noqa: PTH110
 
 
 def _into_folder(
@@ -434,21 +444,22 @@ def _into_folder(
     folder = Path(dst)
     if dst == "-":
         raise click.UsageError("several files need a folder to go to, not standard output.")
-    if folder.exists() and not folder.is_dir():
+    if _exists(dst) and not _is_dir(dst):
         raise click.UsageError(f"several files need a folder to go to; {dst} is a file.")
     if "-" in sources:
         raise click.UsageError("standard input has no name to give a file in a folder.")
     found: dict[str, str] = {}
     for source in sources:
-        inside = _files_in(Path(source), suffixes) if Path(source).is_dir() else [Path(source)]
-        if Path(source).is_dir() and suffixes != LCI:
+        is_folder = _is_dir(source)
+        inside = _files_in(Path(source), suffixes) if is_folder else [Path(source)]
+        if is_folder and suffixes != LCI:
             _tell_left_out(Path(source), inside)
         for path in inside:
-            place = path.relative_to(source).parent if Path(source).is_dir() else Path()
+            place = path.relative_to(source).parent if is_folder else Path()
             target = str(folder / place / f"{path.stem}.{extension}")
             if target in found:
                 raise click.UsageError(f"several of the files would become {target}.")
-            found[target] = str(path) if Path(source).is_dir() else source
+            found[target] = str(path) if is_folder else source
     for target in found:
         with our_errors(str(Path(target).parent)):
             Path(target).parent.mkdir(parents=True, exist_ok=True)
@@ -457,13 +468,30 @@ def _into_folder(
 
 def _files_in(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     """All files in a folder and its subfolders with one of the suffixes, except hidden ones. Raises `FileError`."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(place, n) for n in sorted(names) if n[0] != "." and Path(n).suffix.lower() in suffixes]
+    found = [path for path in _everything_in(folder) if path.suffix.lower() in suffixes and not _is_special(path)]
     if not found:
         raise FileError(f"{folder}: has no files with names that end in {', '.join(sorted(suffixes))}")
     return found
+
+
+def _everything_in(folder: Path) -> Iterator[Path]:
+    """All in a folder and its subfolders that is neither a folder nor hidden, and links to folders.
+
+    Raises `FileError` for a folder that can't be read.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise FileError(f"{error.filename}: {error.strerror}") from error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links = (name for name in folders if Path(place, name).is_symlink())
+        yield from (Path(place, name) for name in (*links, *sorted(names)) if not name.startswith("."))
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is there and no file, such as a named pipe, which may never end."""
+    return _exists(path) and not path.is_file()
 
 
 def _tell_left_out(folder: Path, taken: list[Path]) -> None:
@@ -474,15 +502,16 @@ def _tell_left_out(folder: Path, taken: list[Path]) -> None:
     """
     owners = {path.with_name(name) for path in taken for name in (path.name, path.stem)}
     others: Counter[str] = Counter()
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        others.update(f"the link {Path(place, name)}" for name in folders if Path(place, name).is_symlink())
-        for path in (Path(place, name) for name in names if not name.startswith(".")):
-            ending = path.suffix.lower()
-            bare = path.with_suffix("")
-            belongs = path in owners or (ending in COMPANIONS and bool(owners & {bare, bare.with_suffix("")}))
-            if not belongs and ending not in LCI:
-                others[f"names that end in {ending}" if ending else "names without an ending"] += 1
+    for path in _everything_in(folder):
+        ending = path.suffix.lower()
+        bare = path.with_suffix("")
+        belongs = path in owners or (ending in COMPANIONS and bool(owners & {bare, bare.with_suffix("")}))
+        if _is_dir(path):
+            others[f"the link {path}"] += 1
+        elif _is_special(path):
+            others[f"{path}, which is not a file"] += 1
+        elif not belongs and ending not in LCI:
+            others[f"names that end in {ending}" if ending else "names without an ending"] += 1
     if others:
         told = ", ".join(f"{count:,} × {what}" for what, count in sorted(others.items()))
         click.echo(line(f"{folder}: left out: {told}"), err=True)
@@ -545,7 +574,7 @@ def _each(tasks: list[Task], function: Callable[..., Any], jobs: int) -> Iterato
 
 def _names(files: tuple[str, ...]) -> list[str]:
     """The given files, and those in the given folders."""
-    return [str(f) for name in files for f in (_files_in(Path(name), LCI) if Path(name).is_dir() else [name])]
+    return [str(f) for name in files for f in (_files_in(Path(name), LCI) if _is_dir(name) else [name])]
 
 
 def _look_at(names: list[str], function: Callable[[Any], Any], show: Callable[[str, Any], None]) -> None:
@@ -580,7 +609,7 @@ def _tell(failed: list[tuple[str, LearnedCodecError]], total: int, others: str) 
     for name, error in failed:
         click.echo(f"error: {line(error if name in str(error) else f'{name}: {error}')}", err=True)
     if failed:
-        click.echo(f"{len(failed)} of {total} files failed, {others}", err=True)
+        click.echo(f"{len(failed)} of {total} files failed{f', {others}' if len(failed) < total else ''}", err=True)
         raise SystemExit(EXIT_ERROR)
 
 

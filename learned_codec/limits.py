@@ -93,8 +93,10 @@ class Limits:
 
     def _check(self, field: str, value: int, allowed: int, what: str) -> None:
         if value > allowed:
+            option = " (--max-pixels)" if field == "max_pixels" else ""
             raise LimitError(
-                f"{what}: {value:,} is over the limit of {allowed:,}; if you trust the file, pass Limits({field}=...)",
+                f"{what}: {value:,} is over the limit of {allowed:,}; "
+                f"if you trust the file, pass Limits({field}=...){option}",
                 field=field,
                 value=value,
                 limit=allowed,

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeGuard, cast
 
-from learned_codec.errors import FileError, InvalidInputError, MissingDependencyError
+from learned_codec.errors import FileError, InvalidInputError, LearnedCodecError, MissingDependencyError
 
 if TYPE_CHECKING:
     from learned_codec.bitstream.source import SeekableFile
@@ -121,7 +121,7 @@ def our_errors(name: str) -> Iterator[None]:
     """Inside the block, `OSError`, and `ValueError` for an impossible path, become a `FileError`."""
     try:
         yield
-    except FileError:
+    except LearnedCodecError:
         raise
     except OSError as error:
         raise FileError.of(name, error) from error

@@ -36,14 +36,14 @@ Axis: TypeAlias = int | range | list[int]
 _ACCEPTED = "a window is (row, column, height, width), ((row, row), (column, column)) or rasterio's"
 
 
-def checked(window: Any, size: tuple[int, int], *, boundless: bool = False) -> WindowTuple:
+def checked(window: Any, size: tuple[int, int], *, boundless: bool | None = None) -> WindowTuple:
     """Check a window of an image of `size` (height, width). None is the whole image.
 
     Args:
         window: (row, column, height, width); or two ranges of rows and columns, as pairs or slices; or a rasterio
             `Window`.
         size: the size of the image.
-        boundless: whether the window may reach beyond the image.
+        boundless: whether the window may reach beyond the image; None if the caller can't choose that.
 
     Raises `InvalidInputError`.
     """
@@ -57,7 +57,7 @@ def checked(window: Any, size: tuple[int, int], *, boundless: bool = False) -> W
     if not (inside or (boundless and height > 0 and width > 0)):
         raise InvalidInputError(
             f"the window {(row, column, height, width)} isn't inside the image of {size[0]} rows and {size[1]} columns"
-            + ("" if boundless else "; boundless=True reads the part inside")
+            + ("; boundless=True reads the part inside" if boundless is False else "")
         )
     return row, column, height, width
 

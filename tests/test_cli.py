@@ -1,5 +1,6 @@
 """The command line: what it prints, where, and with which exit code."""
 
+import errno
 import io
 import json
 import os
@@ -230,7 +231,8 @@ def test_damaged_file(tmp_path: Path, coded: bytes, damage: str) -> None:
 
 
 def test_limits(tmp_path: Path, lci: Path) -> None:
-    assert_told_in_one_line(run("decode", lci, tmp_path / "out.png", "--max-pixels", 64 * 63), "4,096", "4,032")
+    told = run("decode", lci, tmp_path / "out.png", "--max-pixels", 64 * 63)
+    assert_told_in_one_line(told, "4,096", "4,032", "(--max-pixels)")
     assert run("decode", lci, tmp_path / "out.png", "--max-pixels", 64 * 64).exit_code == OK
 
 
@@ -337,6 +339,59 @@ def test_other_files_of_a_folder_are_told(tmp_path: Path, tree: Path) -> None:
     assert told.count("\n") == 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+@pytest.mark.usefixtures("lci")
+def test_pipes_in_a_folder_are_left_out(tmp_path: Path, tree: Path) -> None:
+    """Nobody may ever write into them."""
+    os.mkfifo(tree / "pipe.png")
+    os.mkfifo(tmp_path / "pipe.lci")
+    done = run("encode", tree, tmp_path / "out")
+    assert done.exit_code == OK
+    assert f"1 × {tree / 'pipe.png'}, which is not a file" in done.stderr
+    assert run("check", tmp_path).stdout.count("whole") == 4
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_empty_name_is_not_the_current_folder(
+    tmp_path: Path, png: Path, lci: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """As that of a variable that isn't set."""
+    monkeypatch.chdir(tmp_path)
+    before = names_in(tmp_path)
+    for arguments in (("encode", png, ""), ("decode", lci, ""), ("encode", "", "out.lci"), ("check", ""), ("info", "")):
+        assert_told_in_one_line(run(*arguments), "the path is empty: ''")
+    told = run("encode", "", png, "out/", "--jobs", jobs)
+    assert (told.exit_code, told.stdout.count("64 × 64")) == (ERROR, 1)
+    assert "the path is empty: ''" in told.stderr
+    assert names_in(tmp_path) == before | {f"out/{png.stem}.lci"}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions, and a user whom they concern")
+def test_folders_that_cannot_be_read(tmp_path: Path, tree: Path, png: Path) -> None:
+    closed = tree / "deep" / "down"
+    closed.chmod(0)
+    try:
+        assert_told_in_one_line(run("encode", tree, tmp_path / "out"), "down", "Permission denied")
+        assert_told_in_one_line(run("encode", png, closed / "a.lci"), "down", "Permission denied")
+    finally:
+        closed.chmod(0o755)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It could have images, so it isn't left out in silence."""
+    listed = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "down":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert_told_in_one_line(run("encode", tree, tmp_path / "out"), str(tree / "deep" / "down"), "Permission denied")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_source_is_not_replaced(tmp_path: Path, picture: np.ndarray) -> None:
     """Neither under its own name nor through a link: what is written isn't the original."""
     path, link = tmp_path / "original", tmp_path / "link.lci"
@@ -358,7 +413,7 @@ def test_a_source_is_not_replaced(tmp_path: Path, picture: np.ndarray) -> None:
 @pytest.mark.parametrize("command", [("compare",), ("encode", "--overwrite")])
 def test_an_lci_file_is_not_an_original(tmp_path: Path, lci: Path, command: tuple[str, ...]) -> None:
     target = [tmp_path / "b.lci"] if command[0] == "encode" else []
-    assert_told_in_one_line(run(*command, lci, *target), lci.name, "an LCI file already", "`decode`")
+    assert_told_in_one_line(run(*command, lci, *target), f"error: {lci}: an LCI file already", "`decode`")
     assert not (tmp_path / "b.lci").exists()
 
 
@@ -384,6 +439,7 @@ def test_going_on_after_an_interruption(tmp_path: Path, tree: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert names_in(out) == {"a.lci", "deep/down/b.lci", "deep/c.lci"}
     assert run("encode", tree, out, "--skip-existing").exit_code == OK
+    assert run("encode", tree, out).stderr.endswith("\n3 of 3 files failed\n")  # there are no others
 
 
 def test_folders_that_do_not_fit(tmp_path: Path, tree: Path, lci: Path) -> None:

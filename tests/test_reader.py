@@ -527,6 +527,8 @@ def test_beyond_an_image_without_nodata() -> None:
                 reader.read(window=(-2, 38, 5, 5))
             with pytest.raises(InvalidInputError, match="window"):
                 reader.read(window=(-2, 38, 0, 5), boundless=True)
+            with pytest.raises(InvalidInputError, match="40 columns$"):  # there is no such argument to recommend
+                next(reader.parts((-2, 38, 5, 5)))
 
 
 def test_bands_by_name(tmp_path: Path) -> None:

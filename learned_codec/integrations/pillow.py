@@ -53,7 +53,7 @@ class LciImageFile(ImageFile.ImageFile):
             kind = reader.dtype.name, reader.bands, reader.plane is not None
             if kind not in _MODES:
                 raise InvalidInputError(
-                    f"Pillow has no mode for {reader.bands} bands of {reader.dtype}; use learned_codec.decode"
+                    f"Pillow has no mode for {reader.bands} × {reader.dtype}; use learned_codec.decode"
                 )
             self._mode, self._size = _MODES[kind], (reader.width, reader.height)
             metadata = reader.metadata

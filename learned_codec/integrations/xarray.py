@@ -270,6 +270,12 @@ class _DataArraySource:
         self.dtype = np.dtype(array.dtype)
         self.nodata = _fill_value(array)
         self.lost: list[str] = []
+        if others := _other_fill_values(array, self.nodata):
+            several = ", ".join(f"{value:g}" for value in others)
+            self.lost.append(
+                f"missing_value {several} is not kept beside _FillValue {self.nodata:g}, and these pixels may change; "
+                f"array.where(array != {others[0]:g}, {self.nodata:g}) makes one value of both"
+            )
         self.metadata = self._metadata()
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
@@ -472,3 +478,11 @@ def _fill_value(array: xarray.DataArray) -> float | None:
         return None if fill is None else float(np.asarray(fill).reshape(()))
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"_FillValue must be a number, not {fill!r:.80}") from error
+
+
+def _other_fill_values(array: xarray.DataArray, fill: float | None) -> list[float]:
+    """The values that CF's `missing_value` names beside the one of `_FillValue`, in an array that still has them."""
+    said = array.attrs.get("missing_value", None if array.dtype.kind == "f" else array.encoding.get("missing_value"))
+    if fill is None or said is None or np.asarray(said).dtype.kind not in "iuf":
+        return []
+    return [float(value) for value in np.asarray(said).reshape(-1) if not np.array_equal(value, fill, equal_nan=True)]

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from learned_codec.bitstream import MAGIC
-from learned_codec.errors import FileError, InvalidInputError, MissingDependencyError
+from learned_codec.errors import InvalidInputError, MissingDependencyError
+from learned_codec.streams import our_errors
 from learned_codec.values.sources import PixelSink, PixelSource
 
 from . import directories, left_out, pictures, png, webp
@@ -68,7 +69,7 @@ def _opened(source: Any, name: str, *, force: bool) -> AbstractContextManager[Pi
 
         return geotiff.open_source(source, force=force, name=name)
     if isinstance(source, (str, os.PathLike)):
-        try:
+        with our_errors(name):
             kind = Path(source).stat().st_mode
             if stat.S_ISREG(kind):
                 with Path(source).open("rb") as stream:
@@ -78,10 +79,6 @@ def _opened(source: Any, name: str, *, force: bool) -> AbstractContextManager[Pi
             else:  # a pipe or a device can be read only once
                 source = BytesIO(Path(source).read_bytes())
                 raster, beside = _look(source, name)
-        except OSError as error:
-            raise FileError(f"{name}: {error.strerror or error}") from error
-        except ValueError as error:  # a zero byte in the name
-            raise FileError(f"{name!r}: {error}") from error
     else:
         if not (hasattr(source, "seekable") and source.seekable() and source.tell() == 0):
             source = BytesIO(source.read())

@@ -1,6 +1,7 @@
 """xarray reads and writes LCI files, with xarray, rioxarray and dask themselves."""
 
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,27 @@ def test_what_stands_for_a_missing_value(tmp_path: Path, name: str, said: str) -
         with learned_codec.open(tmp_path / "a.lci") as reader:
             assert reader.nodata == nodata or (reader.nodata != reader.nodata and nodata != nodata)
             np.testing.assert_array_equal(reader.read(), array.values)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    fill=st.sampled_from([0, -1]),
+    missing=st.lists(st.sampled_from([0, -1, -2]), min_size=1, max_size=2),
+    said=st.sampled_from(["attrs", "encoding"]),
+    dtype=st.sampled_from(["int16", "float32"]),
+)
+def test_two_values_for_missing_pixels(tmp_path: Path, fill: int, missing: list[int], said: str, dtype: str) -> None:
+    """CF has `_FillValue` and `missing_value`, which can be several; a file keeps one. In floats read, it's NaN."""
+    array = xarray.DataArray(chunk(40, 50, dtype=dtype), dims=("y", "x"))
+    getattr(array, said).update(_FillValue=fill, missing_value=np.array(missing, dtype))
+    others = [value for value in missing if value != fill]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        to_lci(array, tmp_path / "a.lci", overwrite=True)
+    expected = bool(others) and (said == "attrs" or dtype == "int16")
+    assert [warning.category for warning in told] == [MetadataLostWarning] * expected
+    words = f"missing_value {', '.join(map(str, others))} is not kept beside _FillValue {fill}"
+    assert all(words in str(warning.message) for warning in told)
 
 
 def test_a_dataset_is_no_array(scene: Path, tmp_path: Path) -> None:
