@@ -334,7 +334,7 @@ def _files() -> Iterator[tuple[str, bytes, dict[str, Any]]]:
     yield "photograph, 2048² RGB, quality 60", encode(picture, quality=60), {}
     yield "photograph, 2048² grey, quality 60", encode(picture[..., 0], quality=60), {}
     yield "scene, 1024² of 13 bands, quality 60", scene, {}
-    flat = (90 + np.add.outer(np.arange(2048), np.arange(2048)) // 128).astype(np.uint8)
+    flat = (90 + np.add.outer(np.arange(2048), np.arange(2048)) // 48).astype(np.uint8)
     yield "a slope, 2048² grey, quality 1", encode(flat, quality=1), {}
     yield "4096² RGB in one tile, quality 1", encode(np.tile(picture, (2, 2, 1)), quality=1, tile_size=4096), {}
     line = (np.arange(2**18) // 700).astype(np.uint8)[None]

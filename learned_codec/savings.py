@@ -25,6 +25,8 @@ from learned_codec.raster.files import open_source
 from learned_codec.streams import check_other
 from learned_codec.values.sources import PixelSource
 
+_LEAST = 32
+"""Pixels a side of the smallest block of JPEG 2000 that GDAL writes."""
 PANEL = 384
 """The picture shows the middle of the image, this many pixels per side."""
 
@@ -179,11 +181,12 @@ def _jpeg2000(planes: NDArray[Any], valid: NDArray[np.bool_], most: int) -> tupl
     percent, best = 100.0 * most / planes.nbytes, b""
     bands, height, width = planes.shape
     layout = {"height": height, "width": width, "count": bands, "dtype": planes.dtype.name}
+    blocks = {"blockxsize": max(width, _LEAST), "blockysize": max(height, _LEAST)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         for _ in range(8):
             with rasterio.MemoryFile(ext=".jp2") as memory:
-                settings = {"quality": f"{percent:.6f}", "reversible": "NO", "blockxsize": width, "blockysize": height}
+                settings = {"quality": f"{percent:.6f}", "reversible": "NO", **blocks}
                 with memory.open(driver="JP2OpenJPEG", **layout, **settings) as raster:
                     raster.write(filled)
                 best = bytes(memory.getbuffer())

@@ -254,7 +254,7 @@ def test_float64_says_that_it_becomes_float32(tmp_path: Path) -> None:
     path, values = tmp_path / "a.tif", scene(1, "float64")
     values[0, :8] = lowest = np.finfo(np.float64).min
     write(path, values, nodata=lowest).close()
-    with pytest.warns(UserWarning, match="float64 is stored as float32"):
+    with pytest.warns(UserWarning, match=r"float64 is stored as float32, and its nodata value -1\.79769e\+308 as NaN"):
         files.encode_file(path, tmp_path / "a.lci")
     files.decode_file(tmp_path / "a.lci", tmp_path / "b.tif")
     with rasterio.open(tmp_path / "b.tif") as raster:

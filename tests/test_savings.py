@@ -59,6 +59,14 @@ def test_a_raster_with_nodata_and_a_size(tmp_path: Path) -> None:
     assert "of today" in found.report()
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (80, 1), (1, 40), (31, 33)])
+def test_small_images(tmp_path: Path, height: int, width: int) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (1, height, width)).astype(np.uint8)
+    found = compare(raster(tmp_path / "x.tif", values))
+    assert found.rows[2].bytes > 0
+    assert found.rows[2].largest <= 255
+
+
 def test_floats_have_no_jpeg2000(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(0, 1, (1, 70, 64)).astype(np.float32)
     values[0, :9] = np.nan

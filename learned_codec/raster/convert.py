@@ -127,9 +127,11 @@ def convert(source: PixelSource, dtype: str | None, name: str, *, bounded: bool 
     if source.plane == "alpha" and wanted not in OPACITY:
         raise InvalidInputError(f"{name}: {wanted} samples with an alpha band; uint8 and uint16 can have one")
     coarse = _lost_detail(source) if source.dtype == np.float64 and wanted == "float32" else ""
-    if dtype is None or coarse:
-        warnings.warn(f"{source.dtype} is stored as {wanted}{coarse}", InputWarning, stacklevel=3)
     converted = ConvertedSource(source, np.dtype(wanted), name, exact=bounded)
+    if dtype is None or coarse:
+        moved = source.nodata == source.nodata != converted.nodata
+        other_nodata = f", and its nodata value {source.nodata:g} as NaN" if moved else ""
+        warnings.warn(f"{source.dtype} is stored as {wanted}{other_nodata}{coarse}", InputWarning, stacklevel=3)
     if converted.nodata is not None and not holds(converted.dtype, converted.nodata):
         raise InvalidInputError(f"{name}: its nodata value {converted.nodata:g} doesn't fit {wanted}")
     return converted
