@@ -49,7 +49,8 @@ def check_whole(raster: Any, name: str, stream: BinaryIO | None = None) -> None:
     for file in raster.files:
         if exists(Path(file)) and Path(file).is_file():  # names of GDAL may be too long for a file
             with Path(file).open("rb") as opened:
-                _check(opened, bytes_needed(opened, file), Path(file).name, name)
+                named = file if raster.driver in _DRIVERS else ""  # beside others, a header may be a stranger's
+                _check(opened, bytes_needed(opened, named), Path(file).name, name)
         elif raster.driver in _DRIVERS and file.startswith("/vsi") and not file.lower().endswith(_TOLD):
             with open_bytes(file) as remote:
                 _check(remote, bytes_needed(remote, file), file, name)

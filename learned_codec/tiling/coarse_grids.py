@@ -50,8 +50,7 @@ def coarse_grids(source: MaskedSource, bands: Sequence[int], most: float) -> lis
             continue
         joins = [Grid((band,)).joins(part.values, corner) for part, corner in samples]
         for found, (part, _) in zip(joins, samples, strict=True):
-            if part.valid is not None:
-                found[~part.valid[band]] = 0
+            found &= _pairs(part, band)
         if _share(joins, band, samples) < LEAST:
             continue
         if period := _period(joins, band, samples):
@@ -97,9 +96,21 @@ def _varies(band: int, samples: Sequence[Sample]) -> bool:
     return bool(seen) and min(seen) < max(seen) and max(map(abs, seen)) < LARGEST
 
 
+def _pairs(part: Part, band: int) -> NDArray[np.uint8]:
+    """(h, w) as joins: of which neighbours both are valid. What is beyond an edge counts as valid."""
+    if part.valid is None:
+        return np.full(part.values.shape[1:], LEFT + ABOVE, np.uint8)
+    left = part.valid[band].copy()
+    above = left.copy()
+    left[:, 1:] &= part.valid[band][:, :-1]
+    above[1:] &= part.valid[band][:-1]
+    found: NDArray[np.uint8] = np.where(left, LEFT, 0).astype(np.uint8) + np.where(above, np.uint8(ABOVE), np.uint8(0))
+    return found
+
+
 def _share(joins: Sequence[NDArray[np.uint8]], band: int, samples: Sequence[Sample]) -> float:
-    count = sum(part.values[0].size if part.valid is None else int(part.valid[band].sum()) for part, _ in samples)
-    return _bits(joins) / max(1, count)
+    """To how many of its two neighbours a pixel is equal, of those that are valid."""
+    return 2 * _bits(joins) / max(1, _bits([_pairs(part, band) for part, _ in samples]))
 
 
 def _period(
@@ -113,8 +124,7 @@ def _period(
             for found, (part, corner) in zip(joins, samples, strict=True):
                 at = np.arange(found.shape[axis]) + corner[axis]
                 inside = at % SQUARE != 0
-                there = np.ones(found.shape, bool) if part.valid is None else part.valid[band]
-                for sums, values in ((equal, found & bit > 0), (count, there)):
+                for sums, values in ((equal, found & bit > 0), (count, _pairs(part, band) & bit > 0)):
                     along = np.moveaxis(values, axis, 0).sum(1)
                     sums += np.bincount(at[inside] % period, along[inside], minlength=period)
             shares = equal / np.maximum(count, 1)
@@ -129,5 +139,5 @@ def _period(
 
 def _cost(grid: Grid, samples: Sequence[Sample]) -> float:
     """How many bits per pixel the joins of a grid take."""
-    joins = [grid.joins(part.values, corner) for part, corner in samples]
+    joins = [grid.joins(part.values, corner, part.valid) for part, corner in samples]
     return 8 * sum(len(pack_plane(differences(x))) for x in joins) / max(1, sum(x.size for x in joins))

@@ -91,10 +91,11 @@ class MaskedSource:
             )
             values, classes = (x[:, *inner] for x in (around, self._classes(around, plane, wide)))
             side = Side.of(classes, None if plane is None else plane[inner])
+        valid = self.mask_spec.valid(side, self.bands)
         if self._grids:
             corner = rows.start, columns.start
-            side = replace(side, joins=np.stack([grid.joins(values, corner) for grid in self._grids]))
-        return Part(values, side, self.mask_spec.valid(side, self.bands))
+            side = replace(side, joins=np.stack([grid.joins(values, corner, valid) for grid in self._grids]))
+        return Part(values, side, valid)
 
     def _widened(self, part: slice, length: int) -> slice:
         return slice(max(0, part.start - self._margin), min(length, part.stop + self._margin))

@@ -44,20 +44,48 @@ class Grid:
     period: int = 0
     phases: tuple[int, int] = (0, 0)
 
-    def joins(self, values: NDArray[Any], corner: tuple[int, int]) -> Joins:
-        """The joins of (bands, h, w) values whose first pixel lies at `corner` of the image."""
+    def joins(self, values: NDArray[Any], corner: tuple[int, int], valid: NDArray[np.bool_] | None = None) -> Joins:
+        """The joins of (bands, h, w) values whose first pixel lies at `corner` of the image.
+
+        Squares of a period also join pixels that aren't `valid`, so holes don't cut them. None: all are valid.
+        """
         own = values[list(self.bands)]
+        if self.period and valid is not None:
+            own = self._filled(own, valid[list(self.bands)], corner)
         found: Joins = np.zeros(own.shape[1:], np.uint8)
         found[:, 1:] = np.where((own[:, :, 1:] == own[:, :, :-1]).all(0), LEFT, 0)
         found[1:] += np.where((own[:, 1:] == own[:, :-1]).all(0), np.uint8(ABOVE), np.uint8(0))
         for axis, bit in ((0, ABOVE), (1, LEFT)):
-            at = np.arange(found.shape[axis]) + corner[axis]
-            cut = at % SQUARE == 0
-            if self.period:
-                cut |= at % self.period == self.phases[axis]
+            cut = self._cut(axis, found.shape[axis], corner)
             rest = np.where(cut, np.uint8(LEFT + ABOVE - bit), np.uint8(LEFT + ABOVE))
             found &= rest[:, None] if axis == 0 else rest
         return found
+
+    def _cut(self, axis: int, length: int, corner: tuple[int, int]) -> NDArray[np.bool_]:
+        """Along an axis, before which pixels all plateaus end."""
+        at = np.arange(length) + corner[axis]
+        cut: NDArray[np.bool_] = at % SQUARE == 0
+        if self.period:
+            cut |= at % self.period == self.phases[axis]
+        return cut
+
+    def _filled(self, own: NDArray[Any], valid: NDArray[np.bool_], corner: tuple[int, int]) -> NDArray[Any]:
+        """(bands, h, w) values, with those that aren't valid as the others in their square, if these are all equal."""
+        if valid.all():
+            return own
+        ends = (-np.inf, np.inf) if own.dtype.kind == "f" else (np.iinfo(own.dtype).min, np.iinfo(own.dtype).max)
+        low, high = np.where(valid, own, own.dtype.type(ends[1])), np.where(valid, own, own.dtype.type(ends[0]))
+        lengths = []
+        for axis in (0, 1):
+            cut = self._cut(axis, own.shape[1 + axis], corner)
+            starts = np.union1d(0, np.flatnonzero(cut))
+            lengths.append(np.diff(starts, append=len(cut)))
+            low, high = np.minimum.reduceat(low, starts, 1 + axis), np.maximum.reduceat(high, starts, 1 + axis)
+        low[low > high] = high[low > high] = 0  # no pixel there is valid
+        equal, value = low == high, high
+        for axis in (0, 1):
+            equal, value = (np.repeat(part, lengths[axis], 1 + axis) for part in (equal, value))
+        return np.where(~valid & equal, value, own)
 
 
 def differences(joins: Joins) -> Joins:

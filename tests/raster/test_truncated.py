@@ -184,3 +184,12 @@ def test_tags_whose_values_are_not_in_the_file_are_named(tmp_path: Path, tag: in
     path.write_bytes(data)
     with pytest.warns(MetadataLostWarning, match=f"the tag {tag}, whose values"), open_source(path) as source:
         np.testing.assert_array_equal(whole(source), VALUES)
+
+
+def test_a_header_of_another_image_beside_one_means_nothing(tmp_path: Path) -> None:
+    """As a.hdr of a.dat, beside a.sdat with its text a.sgrd."""
+    geotiffs.write(tmp_path / "original.tif", VALUES[:1], **geotiffs.UTM).close()
+    for driver, extension in (("ENVI", "dat"), ("SAGA", "sdat")):
+        rasterio.shutil.copy(tmp_path / "original.tif", tmp_path / f"a.{extension}", driver=driver)
+        with open_source(tmp_path / f"a.{extension}") as opened:
+            np.testing.assert_array_equal(whole(opened), VALUES[:1])
