@@ -197,13 +197,13 @@ def test_periods_are_found(period: int, phase: tuple[int, int]) -> None:
 
 @given(
     periods=st.lists(st.sampled_from([2, 3, 6]), min_size=1, max_size=3),
-    share=st.sampled_from([0.02, 0.3, 0.6]),
+    share=st.sampled_from([0.02, 0.3]),
     where=st.sampled_from(["each band", "all bands", "areas"]),
     dtype=st.sampled_from(["uint16", "int16", "float32"]),
     fill=st.sampled_from([0, -1, "mask"]),
     seed=st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=12, derandomize=True)
+@settings(deadline=None, max_examples=8, derandomize=True)
 def test_holes_dont_cut_plateaus(
     periods: list[int], share: float, where: str, dtype: str, fill: int | str, seed: int
 ) -> None:
