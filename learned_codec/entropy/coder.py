@@ -140,10 +140,10 @@ class Encoder:
         """The payload: little-endian words, with zero bytes removed at the end."""
         coder = constriction.stream.stack.AnsCoder()
         for group in reversed(self.groups):
-            for part in (np.s_[group.free :], np.s_[: group.free]):
+            for part, dependent in ((np.s_[group.free :], True), (np.s_[: group.free], False)):
                 symbols, numbers = group.symbols[part], group.numbers[part]
                 if len(symbols):
-                    self._rows(coder, symbols, numbers, dependent=part.stop is None)
+                    self._rows(coder, symbols, numbers, dependent=dependent)
         payload: bytes = coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
         return payload
 

@@ -33,6 +33,12 @@ TOTAL = 1 << TOTAL_BITS
 MAX_REACH = 1023
 """The largest magnitude that a table may hold."""
 
+ESCAPE_BITS = 16
+"""The bits of an escaped symbol's value, which is not entropy-coded."""
+
+MAX_SYMBOL = (1 << (ESCAPE_BITS - 1)) - 1
+"""The largest magnitude of a symbol."""
+
 TABLES = 3 * SCALE_BINS
 """Three tables for each bin: for symbols with a step of 1, and for the two quantisers of `dependent.py`."""
 
@@ -77,13 +83,6 @@ class ScaleTables:
         """The ideal code length of (n,) symbols with (n,) table numbers, in bits: that of a coder without overhead."""
         costs = self.cost_matrix(MAX_REACH + 1)
         return float(costs[numbers, np.minimum(np.abs(symbols), MAX_REACH + 1)].sum(dtype=np.float64))
-
-
-ESCAPE_BITS = 16
-"""The bits of an escaped symbol's value, which is not entropy-coded."""
-
-MAX_SYMBOL = (1 << (ESCAPE_BITS - 1)) - 1
-"""The largest magnitude of a symbol."""
 
 
 def largest_remainder(weights: NDArray[np.float64]) -> NDArray[np.int32]:

@@ -93,14 +93,15 @@ def _best_paths(
         straight, crossed = least[:, :, None] + paths[row]
         np.less(crossed, straight, out=crosses[row])
         least = np.minimum(straight, crossed)
-    # A place is 2 * this row's quantiser + that of the row after. From each, a bit says which the row before had.
+    # A place is 2 * this row's quantiser + that of the row after. From each, a bit says which the row before had. These
+    # are bits 2 to 5 of `survivors`: with a place in bits 0 and 1, they are an index of `_BEFORE`.
     bit = np.array([4, 8, 16, 32], np.uint8).reshape(2, 2, 1)
     survivors = (crosses.view(np.uint8) * bit).sum((1, 2), np.uint8).astype(np.intp)
     places = np.empty((rows, width), np.intp)
     places[-1] = least.reshape(4, width).argmin(0)
     for row in range(rows - 1, 0, -1):
         _BEFORE.take(survivors[row] + places[row], out=places[row - 1], mode="clip")
-    chosen = places ^ (survivors >> (2 + places)) & 1
+    chosen = places ^ ((survivors >> (2 + places)) & 1)  # the class
     symbols = _AHEAD.reshape(-1).take(4 * chosen + (whole & 3))
     symbols += whole + 1
     symbols >>= 1

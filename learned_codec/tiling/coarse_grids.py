@@ -11,6 +11,7 @@ from learned_codec.values.planes import pack_plane
 from learned_codec.values.plateaus import ABOVE, LEFT, SQUARE, Grid, differences
 
 from .masking import MaskedSource, Part
+from .sampling import four_parts
 
 SIDE = 4 * SQUARE
 """Pixels per side of each of up to four samples."""
@@ -27,7 +28,6 @@ SURE = 0.99
 ALIKE = 0.8
 """Bands have one grid if so many of their equal neighbours are the same ones."""
 
-
 LARGEST = 1e37
 """Bands with larger values are coded as others are."""
 
@@ -42,7 +42,8 @@ def most_bits(quality: float) -> float:
 
 def coarse_grids(source: MaskedSource, bands: Sequence[int], most: float) -> list[Grid]:
     """The grids of bands with plateaus, whose joins take at most `most` bits per pixel and band."""
-    samples = [(source.read(rows, columns), (rows.start, columns.start)) for rows, columns in _samples(source)]
+    windows = four_parts(source.height, source.width, SIDE, lambda third: third // SQUARE * SQUARE)
+    samples = [(source.read(rows, columns), (rows.start, columns.start)) for rows, columns in windows]
     regular: dict[tuple[int, tuple[int, int]], list[int]] = {}
     others: list[tuple[list[int], list[NDArray[np.uint8]]]] = []
     for band in bands:
@@ -71,18 +72,6 @@ def coarse_grids(source: MaskedSource, bands: Sequence[int], most: float) -> lis
 
 Sample = tuple[Part, tuple[int, int]]
 """A part of the image, and at which row and column it begins."""
-
-
-def _samples(source: MaskedSource) -> list[tuple[slice, slice]]:
-    return [(rows, columns) for rows in _parts_of(source.height) for columns in _parts_of(source.width)]
-
-
-def _parts_of(length: int) -> list[slice]:
-    """The whole length if it isn't large, else two parts of it."""
-    if length <= 2 * SIDE:
-        return [slice(0, length)]
-    starts = (share * length // 3 // SQUARE * SQUARE for share in (1, 2))
-    return [slice(start, min(start + SIDE, length)) for start in starts]
 
 
 def _bits(joins: Sequence[NDArray[np.uint8]]) -> int:

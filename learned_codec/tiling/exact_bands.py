@@ -5,7 +5,7 @@ Errors of lossy coding would make other classes of them, and their sharp edges w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,8 @@ from learned_codec.values.few import MOST_VALUES, are_few, with_others
 from learned_codec.values.mask import VALID
 from learned_codec.values.planes import pack_plane
 
-from .grid import Window
 from .masking import MaskedSource
-from .sampling import squares
+from .sampling import four_parts, squares
 
 MOST_BITS = 0.25
 """The most bits per pixel that a band may take. The scene classification of a Sentinel-2 scene takes 0.15, the cirrus
@@ -56,7 +55,9 @@ def exact_bands(source: MaskedSource, samples: Samples, most: float | None = Non
 def _costs(source: MaskedSource, bands: Sequence[int], *, whole: bool) -> dict[int, float]:
     """The bits per pixel that bands take if they are kept exactly, of the `whole` image or about, by parts of it."""
     sizes, pixels = np.zeros(len(bands)), 0
-    for rows, columns in squares(source.height, source.width, SQUARE) if whole else _samples(source):
+    size = source.height, source.width
+    windows = squares(*size, SQUARE) if whole else four_parts(*size, SAMPLE, lambda third: third - SAMPLE // 2)
+    for rows, columns in windows:
         read = source.read(rows, columns)
         pixels += read.values[0].size
         for number, band in enumerate(bands):
@@ -69,20 +70,6 @@ def _costs(source: MaskedSource, bands: Sequence[int], *, whole: bool) -> dict[i
             else:
                 sizes[number] += len(pack_plane(classes.reshape(values.shape).astype(np.uint8)))
     return dict(zip(bands, (8 * sizes / pixels).tolist(), strict=True))
-
-
-def _samples(source: MaskedSource) -> Iterator[Window]:
-    for rows in _parts_of(source.height):
-        for columns in _parts_of(source.width):
-            yield rows, columns
-
-
-def _parts_of(length: int) -> list[slice]:
-    """The whole length if it isn't large, else two parts of it."""
-    if length <= 2 * SAMPLE:
-        return [slice(0, length)]
-    starts = length // 3 - SAMPLE // 2, 2 * length // 3 - SAMPLE // 2
-    return [slice(start, start + SAMPLE) for start in starts]
 
 
 def _values(source: MaskedSource, bands: Sequence[int]) -> dict[int, NDArray[Any]]:

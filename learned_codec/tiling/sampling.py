@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 
@@ -93,6 +94,21 @@ def squares(height: int, width: int, side: int) -> Iterator[Window]:
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield slice(top, min(top + side, height)), slice(left, min(left + side, width))
+
+
+def four_parts(height: int, width: int, side: int, start: Callable[[int], int]) -> Iterator[Window]:
+    """Along each axis, the whole length if it is at most two sides, else two parts of one side.
+
+    `start` tells where a part begins, from one third of the length and from two.
+    """
+
+    def along(length: int) -> list[slice]:
+        if length <= 2 * side:
+            return [slice(0, length)]
+        starts = (start(share * length // 3) for share in (1, 2))
+        return [slice(first, min(first + side, length)) for first in starts]
+
+    return product(along(height), along(width))
 
 
 def _sample_windows(height: int, width: int) -> Iterator[Window]:
