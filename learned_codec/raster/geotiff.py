@@ -39,8 +39,9 @@ ACCEPTED = f"bands of the same one of {', '.join(DTYPES)}, and of {', '.join(WID
 
 _SOMETHING = b"folder"  # in place of the first bytes, for sources that aren't files
 _ARCGIS_TABLE = ".vat.dbf"  # which GDAL reads from version 3.11 on
-# netCDF can't be read by calls of Python: GDAL has a thread for it, which would wait for Python, which waits for GDAL.
+# netCDF is read at once: GDAL has a thread for it, which would wait for Python, which waits for GDAL.
 _NETCDF, _HDF, _NETCDF_IN_HDF = b"CDF", b"\x89HDF", b"_NCProperties"
+_START = 2**16  # bytes
 _PREMULTIPLIED = "1"  # in a TIFF's ExtraSamples
 
 _INKS = {ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black}
@@ -179,7 +180,9 @@ def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, 
                 return lambda: rasterio.open(path), name, _SOMETHING, None
             with open(path, "rb") as stream:  # noqa: PTH123
                 if stream.seekable():
-                    return lambda: rasterio.open(path), name, stream.read(64), None
+                    start = stream.read(_START)
+                    driver = "netCDF" if _is_netcdf_in_hdf(start, name) else None
+                    return lambda: rasterio.open(path, driver=driver), name, start[:64], None
                 data = stream.read()
         except OSError as error:
             raise FileError(f"{name}: {error.strerror or error}") from error
@@ -203,10 +206,18 @@ def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, 
 
 
 def _in_memory(data: bytes, name: str, stack: ExitStack) -> tuple[Any, str, bytes, BinaryIO]:
-    """What `_opener` returns for bytes. GDAL takes HDF for netCDF, which tells what is up and where, by its name."""
-    netcdf = data.startswith(_HDF) and (_NETCDF_IN_HDF in data or Path(name).suffix.lower() in (".nc", ".nc4"))
-    memory = rasterio.MemoryFile(data, filename="image.nc" if netcdf else None)
+    """What `_opener` returns for bytes."""
+    memory = rasterio.MemoryFile(data, filename="image.nc" if _is_netcdf_in_hdf(data, name) else None)
     return stack.enter_context(memory).open, name, data[:64], io.BytesIO(data)
+
+
+def _is_netcdf_in_hdf(start: bytes, name: str) -> bool:
+    """Whether the beginning of a file is HDF with netCDF inside, which tells what is up and where the pixels lie.
+
+    GDAL goes by the name.
+    """
+    named = Path(name).suffix.lower() in (".nc", ".nc4")
+    return start.startswith(_HDF) and (named or _NETCDF_IN_HDF in start[:_START])
 
 
 class _StreamView(io.RawIOBase):

@@ -193,3 +193,18 @@ def test_a_header_of_another_image_beside_one_means_nothing(tmp_path: Path) -> N
         rasterio.shutil.copy(tmp_path / "original.tif", tmp_path / f"a.{extension}", driver=driver)
         with open_source(tmp_path / f"a.{extension}") as opened:
             np.testing.assert_array_equal(whole(opened), VALUES[:1])
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.bin", "a.nc"])
+@pytest.mark.parametrize("how", ["path", "file", "bytes"])
+def test_netcdf_is_known_by_what_it_contains(tmp_path: Path, name: str, how: str) -> None:
+    """As HDF, which GDAL takes it for by its name, it would be upside down and nowhere."""
+    geotiffs.write(tmp_path / "original.tif", VALUES[:1], **geotiffs.UTM).close()
+    rasterio.shutil.copy(tmp_path / "original.tif", tmp_path / "b.nc", driver="netCDF", FORMAT="NC4")
+    (tmp_path / name).write_bytes((tmp_path / "b.nc").read_bytes())
+    with (tmp_path / name).open("rb") as file:
+        source: Any = {"path": tmp_path / name, "file": file, "bytes": io.BytesIO(file.read())}[how]
+        file.seek(0)
+        with open_source(source) as opened:
+            np.testing.assert_array_equal(whole(opened), VALUES[:1])
+            assert {"crs", "transform"} <= opened.metadata.keys()
