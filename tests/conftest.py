@@ -4,6 +4,7 @@ What needs torch is left out where it isn't installed: modules by their names he
 doesn't fail a test for its time: on a loaded machine, any step may take a second.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -29,6 +30,14 @@ collect_ignore = (
         "models/test_twins.py",
     ]
 )
+
+
+def pytest_configure() -> None:
+    """With a process for each core, torch has one thread in each: they would spend their time waiting for others."""
+    if TORCH and "PYTEST_XDIST_WORKER" in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
