@@ -488,8 +488,9 @@ def decode(
         data: the whole file: bytes, a path, or a binary file object.
         scale: 1, or 1/2, 1/4, 1/8 or 1/16 for the image reduced to that, in about two thirds of the time. Each of its
             pixels is the mean of a square of 2, 4, 8 or 16 pixels a side, of the valid ones alone; where there is none,
-            it has no value itself. With a colour table, it is one of these pixels. Height and width are rounded up. To
-            save time, the last step of decoding is left out: means of the whole image have 0.5 to 1 dB less error.
+            it has no value itself. Of bands that may be classes, it is one of these pixels: those with a colour table
+            or names of categories, and lossless ones of few values. Height and width are rounded up. To save time, the
+            last step of decoding is left out: means of the whole image have 0.5 to 1 dB less error.
         errors: "raise" raises an error for a damaged tile. "fill" fills its rectangle: with nodata if the image has
             it, else with NaN for floats, else with 0. `check` lists such tiles. Pixels up to 48 pixels away from one
             may change a little, because its latents helped to decode them.
