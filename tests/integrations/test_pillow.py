@@ -148,7 +148,7 @@ def test_verify_finds_damage(tmp_path: Path) -> None:
 
 def test_rasters_and_damage_are_told(tmp_path: Path) -> None:
     data = learned_codec.encode(np.zeros((70, 70, 5), np.uint16))
-    with pytest.raises(InvalidInputError, match="5 bands of uint16"):
+    with pytest.raises(InvalidInputError, match="5 × uint16"):
         Image.open(io.BytesIO(data))
     stream = io.BytesIO()
     Image.fromarray(PICTURE).save(stream, "LCI")
