@@ -149,9 +149,9 @@ class Encoder:
 
     def _rows(self, coder: Any, symbols: Symbols, numbers: NDArray[np.int16], *, dependent: bool) -> None:
         """Code rows in runs of the same table, from the last run to the first. Symbols without rows are one row."""
-        width = columns(len(symbols)) if dependent else len(symbols)
-        row = np.arange(len(symbols), dtype=np.int32) // width
+        width, row = len(symbols), np.zeros(len(symbols), np.int32)
         if dependent:
+            width, row = columns(len(symbols)), rows_of(len(symbols))
             order = np.argsort(2 * row + (numbers >= 2 * SCALE_BINS), kind="stable")
             symbols, numbers = symbols[order], numbers[order]
         reach = self._models.reaches[numbers]
@@ -202,7 +202,7 @@ class Decoder:
         """The dependent symbols of (n,) bins in ascending order."""
         symbols, width = np.zeros(len(bins), np.int32), columns(len(bins))
         starts = np.arange(0, len(bins), width)
-        place = SCALE_BINS * rows_of(len(bins)).astype(np.int32) + bins
+        place = SCALE_BINS * rows_of(len(bins)) + bins
         edges = np.flatnonzero(np.diff(place, prepend=-1))  # where a row begins, or a bin in a row
         numbers = (SCALE_BINS + bins[edges]).tolist()
         splits = [*edges.searchsorted(starts).tolist(), len(edges)]

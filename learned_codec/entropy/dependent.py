@@ -39,10 +39,9 @@ def columns(count: int) -> int:
     return max(-(-count // MOST_ROWS), min(-(-2 * count // MOST_ROWS), SHORT_ROW), LEAST_COLUMNS)
 
 
-def rows_of(count: int) -> NDArray[np.int16]:
+def rows_of(count: int) -> NDArray[np.int32]:
     """(count,) the row of each symbol."""
-    width = columns(count)
-    return np.repeat(np.arange(-(-count // width), dtype=np.int16), width)[:count]
+    return np.arange(count, dtype=np.int32) // columns(count)
 
 
 def quantisers(symbols: NDArray[np.int32]) -> NDArray[np.uint8]:
