@@ -43,6 +43,12 @@ def test_more_effort_costs_less(quality: float, bands: int, monkeypatch: pytest.
     assert costs[1] < 0.995 * cost(image, learned_codec.encode(image, quality=quality))
 
 
+def test_most_effort_costs_less_of_one_band_at_high_rates() -> None:
+    image = landscape(400, 592)[..., 1]
+    none, most = (cost(image, learned_codec.encode(image, quality=80, effort=level)) for level in (0, 3))
+    assert most < none
+
+
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     height=st.integers(1, 90),
