@@ -189,7 +189,10 @@ def test_transforms_are_those_that_were_trained(name: str, height: int, width: i
             model.at("hyper_bias", step),
         )
         found = model._hyper_analysis(padded, *vectors)
-        np.testing.assert_allclose(found, hyper[0].permute(1, 2, 0), atol=0.02, rtol=0.01)
+        # In bf16, too. They are then rounded to integers: single ones may differ by a twentieth of that, few do.
+        expected = hyper[0].permute(1, 2, 0).numpy()
+        np.testing.assert_allclose(found, expected, atol=0.05, rtol=0.02)
+        assert np.abs(found - expected).mean() < 0.01
 
 
 def test_the_refinement_is_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
