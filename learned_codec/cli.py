@@ -6,6 +6,7 @@ Exit codes:
     2  the command was used wrongly
     3  an error, printed as one line: a damaged, foreign or unreadable file, a rate out of reach, a limit …
   130  interrupted; by another signal, 128 plus its number
+  141  nobody reads on what is printed (`| head`); without a message
 
 Results go to standard output, everything else (progress, warnings, errors) to standard error.
 """

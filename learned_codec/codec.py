@@ -33,6 +33,7 @@ from learned_codec.errors import (
     RateError,
     UnknownModelError,
     shown,
+    to_declare,
 )
 from learned_codec.limits import Limits
 from learned_codec.models import registry
@@ -625,7 +626,7 @@ def _voids(source: MaskedSource, samples: Samples, bands: Iterable[int]) -> list
             if len(found) == 1:
                 warnings.warn(
                     f"{share:.1%} of band {number + 1} are {value:g}, apart from all others, and kept exactly: if that "
-                    f"stands for pixels without a value, say nodata={value:g}",
+                    f"stands for pixels without a value, say {to_declare(value)}",
                     InputWarning,
                     stacklevel=5,
                 )
@@ -656,7 +657,7 @@ def _tell_of_zeros(samples: Samples, least: float) -> None:
         share = f"{count / total:.1%}" if count >= total / 1000 else f"{count:,} or more"
         warnings.warn(
             f"{share} of the values are 0 or negative, have no decibels, and become a small positive value: "
-            "nodata=0 keeps zeros that stand for no value, and max_error keeps all values",
+            f"{to_declare(0)} keeps zeros that stand for no value, and max_error keeps all values",
             InputWarning,
             stacklevel=5,
         )

@@ -30,7 +30,9 @@ Every warning is a `LearnedCodecWarning`:
     └── RateWarning                            a psnr above the best possible one; names both
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Self
 
 __all__ = [
@@ -205,3 +207,21 @@ class MetadataLostWarning(LearnedCodecWarning):
 
 class RateWarning(LearnedCodecWarning):
     """The requested PSNR is above the best that the model can reach on this image. The file has the best one."""
+
+
+_HOW: ContextVar[Callable[[float], str]] = ContextVar("how", default=lambda value: f"nodata={value:g}")
+
+
+def to_declare(value: float) -> str:
+    """What an `InputWarning` advises to give if a value stands for pixels without one: `nodata=-9999`."""
+    return _HOW.get()(value)
+
+
+@contextmanager
+def declaring_by(how: Callable[[float], str]) -> Iterator[None]:
+    """Inside the block, in this thread, warnings advise what `how` returns: tools have their own ways to say nodata."""
+    token = _HOW.set(how)
+    try:
+        yield
+    finally:
+        _HOW.reset(token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -15,6 +16,8 @@ import click
 from learned_codec.errors import LearnedCodecError
 
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_SIGNAL = 3, 130, 128
+EXIT_UNREAD = EXIT_SIGNAL + 13
+"""If nobody reads on what a command prints, as with `head`, it ends like other tools: quietly, as if by SIGPIPE."""
 
 LONGEST = 1000
 """The most characters of a message. Texts from files can be longer."""
@@ -29,7 +32,10 @@ class CommandGroup(click.Group):
             with warnings_in_lines(), _signals_as_exceptions():
                 return super().invoke(ctx)
         except (LearnedCodecError, OSError) as error:  # printing results raises OSError
+            unread = isinstance(error.__cause__ or error, BrokenPipeError) and _is_unread()
             _give_up_standard_output()
+            if unread:
+                ctx.exit(EXIT_UNREAD)
             click.echo(f"error: {line(error)}", err=True)
             ctx.exit(EXIT_ERROR)
         except MemoryError as error:
@@ -104,6 +110,17 @@ def _signals_as_exceptions() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_unread() -> bool:
+    """Whether standard output or standard error is a pipe that nobody reads any more."""
+    if not hasattr(select, "poll"):  # Windows, where only these two can be such pipes
+        return True
+    waiting = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # it may not be a file, or None
+            waiting.register(stream.fileno(), 0)
+    return any(state & (select.POLLERR | select.POLLHUP) for _, state in waiting.poll(0))
 
 
 def _give_up_standard_output() -> None:

@@ -495,7 +495,8 @@ def test_a_reduced_image(tmp_path: Path, lci: Path, coded: bytes) -> None:
 def start(*arguments: object, **options: Any) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "learned_codec", *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, start_new_session=True, **options)
+    usual = {"stderr": subprocess.PIPE, "env": environment, "start_new_session": True}
+    return subprocess.Popen(command, **(usual | options))
 
 
 @pytest.fixture(scope="module")
@@ -565,18 +566,40 @@ def test_signals_end_all_jobs(tmp_path: Path, large: Path, number: str) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
-@pytest.mark.parametrize("command", ["encode", "decode", "info"])
-def test_a_pipe_that_nobody_reads(lci: Path, png: Path, command: str) -> None:
-    arguments = {"encode": (png, "-"), "decode": (lci, "-"), "info": (lci,)}[command]
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("command", ["encode", "decode", "info", "check", "models", "many", "help"])
+def test_a_pipe_that_nobody_reads(lci: Path, png: Path, tmp_path: Path, command: str, both: bool) -> None:
+    """Ends as other tools do. With `both`, standard error goes the same way."""
+    arguments = {
+        "encode": ("encode", png, "-"),
+        "decode": ("decode", lci, "-"),
+        "info": ("info", lci),
+        "check": ("check", lci, lci),
+        "models": ("models", "--json"),
+        "many": ("encode", png, lci.parent / "absent.png", f"{tmp_path}/out/", "--jobs", "2"),
+        "help": ("info", "--help"),
+    }[command]
     reading, writing = os.pipe()
     os.close(reading)
-    process = start(command, *arguments, stdout=writing)
+    process = start(*arguments, stdout=writing, **({"stderr": writing} if both else {}))
     os.close(writing)
     _, told = process.communicate(timeout=60)
-    lines = told.decode().splitlines()
+    assert process.returncode == 128 + signal.SIGPIPE
+    if not both:
+        assert told == b""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_a_named_pipe_that_nobody_reads_on(tmp_path: Path, lci: Path) -> None:
+    """It isn't what is printed, so it is an error."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = start("decode", lci, pipe, "--format", "tif")
+    with pipe.open("rb"):
+        pass
+    _, told = process.communicate(timeout=60)
     assert process.returncode == ERROR
-    assert len(lines) == 1
-    assert "Broken pipe" in lines[0]
+    assert "Broken pipe" in told.decode()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device")

@@ -5,7 +5,7 @@
 
 Importing this module registers the format, as Pillow has no entry points. Pictures of modes L, LA, RGB, RGBA and I;16
 can be saved, with their colour profile, EXIF, XMP, texts and resolution; with `max_error=0` also those of modes 1 and
-P. Pillow has no modes for most other rasters.
+P. Rasters of one band of bool, int32 and float32 open as modes 1, I and F. Pillow has no modes for most others.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from learned_codec.errors import CorruptDataError, InputWarning, InvalidInputErr
 FORMAT, MIME = "LCI", "image/x-lci"
 MAGIC = b"\x89LCI"
 FACTORS = (2, 4, 8, 16)
-OPTIONS = ("quality", "bpp", "psnr", "max_error", "effort", "model", "threads")
+OPTIONS = ("quality", "bpp", "psnr", "max_error", "effort", "model", "nodata", "threads")
 BESIDE = ("icc_profile", "exif", "dpi", "xmp", "comment")
 """Options that say what comes along with the pixels."""
 _MODES = {("uint8", 1, False): "L", ("uint8", 1, True): "LA", ("uint8", 3, False): "RGB", ("uint8", 3, True): "RGBA",
-          ("uint16", 1, False): "I;16", ("float32", 1, False): "F"}  # fmt: skip
+          ("uint16", 1, False): "I;16", ("int32", 1, False): "I", ("float32", 1, False): "F",
+          ("bool", 1, False): "1"}  # fmt: skip
 _SAVED = {"L", "LA", "RGB", "RGBA", "I;16", "I;16B"}
 _SAVED_EXACTLY = {"1", "P"}
 _XMP = "XML:com.adobe.xmp"

@@ -17,6 +17,7 @@ import io
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -26,7 +27,7 @@ from zarr.abc.store import RangeByteRequest
 from zarr.storage import StorePath
 
 import learned_codec
-from learned_codec.errors import CorruptDataError, InvalidInputError
+from learned_codec.errors import CorruptDataError, InvalidInputError, declaring_by
 from learned_codec.integrations.missing import missing
 from learned_codec.integrations.settings import given
 
@@ -139,8 +140,8 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
         chunk = chunk.astype(chunk.dtype.newbyteorder("="), copy=False)
         planes = np.ascontiguousarray(chunk.reshape(-1, *chunk.shape[-2:]) if chunk.ndim > 2 else chunk)
         settings = given(asdict(self))
+        value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
         if settings.pop("keep_fill_value") and chunk.dtype.kind != "b":
-            value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
             # Where xarray wrote the array, another value stands for "missing", in an attribute.
             if value is not None and (planes == value).any():
                 settings["nodata"] = value
@@ -154,7 +155,13 @@ class LciCodec(ArrayBytesCodec, ArrayBytesCodecPartialDecodeMixin):
                     and (planes > value).any()
                 ):
                     settings["nodata"] = value
-        return learned_codec.encode(planes, planar=planes.ndim > 2, **settings)
+        with declaring_by(partial(self._to_declare, value)):
+            return learned_codec.encode(planes, planar=planes.ndim > 2, **settings)
+
+    def _to_declare(self, fill_value: Any, value: float) -> str:
+        """How to say that a value stands for missing pixels, which the array's fill value doesn't."""
+        of_array = [] if value == fill_value else [f"fill_value={value:g} of the array"]
+        return " and ".join(of_array + ([] if self.keep_fill_value else ["keep_fill_value=True of the codec"]))
 
 
 def _check_chunk(found: NDArray[Any] | learned_codec.Reader, chunk_spec: ArraySpec) -> None:

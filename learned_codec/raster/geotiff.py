@@ -30,6 +30,7 @@ from .convert import WIDER
 from .description import describe
 from .exif import orientation, upright_xmp
 from .gdal import TELL_TRUNCATED, quiet, small_cache
+from .gdal_file import open_bytes
 from .names import exists, is_gdal_name
 from .radar import radar_unit
 from .truncated import check_whole
@@ -41,6 +42,13 @@ _SOMETHING = b"folder"  # in place of the first bytes, for sources that aren't f
 _ARCGIS_TABLE = ".vat.dbf"  # which GDAL reads from version 3.11 on
 # netCDF is read at once: GDAL has a thread for it, which would wait for Python, which waits for GDAL.
 _NETCDF, _HDF, _NETCDF_IN_HDF = b"CDF", b"\x89HDF", b"_NCProperties"
+_DESCRIBED = (".xml", ".mrf", ".dim", ".safe", ".til")
+_PRODUCTS = ("PDS4", "MRF", "DIMAP", "SAFE", "SENTINEL2", "RS2", "TSX", "TIL")
+"""Endings of XML that describes a raster, and GDAL's drivers for it. VRTs and addresses of services aren't among them:
+they may name any file, so they are only read from where a user expects them."""
+_WITH_SPECIAL = {"ISIS3"}
+"""Drivers that make a mask for each band of several values, which say why there is none (too bright, too dark). With
+several bands, all become nodata."""
 _START = 2**16  # bytes
 _PREMULTIPLIED = "1"  # in a TIFF's ExtraSamples
 
@@ -64,8 +72,9 @@ class RasterSource:
         self.width: int = raster.width
         self.bands = len(self._indexes)
         self.dtype: np.dtype[Any] = np.dtype(raster.dtypes[0])
-        self.plane: PlaneKind | None = _plane(raster, self._indexes, alpha, name)
         self.nodata: float | None = self._nodata()
+        self._special = raster.driver in _WITH_SPECIAL and len(self._indexes) > 1 and self.nodata is not None
+        self.plane: PlaneKind | None = None if self._special else _plane(raster, self._indexes, alpha, name)
         description = describe(raster)
         found = geotags.collect(raster, alpha, name, description)
         self.metadata: dict[str, Any] = meta.bounded(
@@ -85,7 +94,10 @@ class RasterSource:
         Raises:
             InvalidInputError: the file is damaged there.
         """
-        return self._checked_read(self._raster.read, self._indexes, rows, columns)
+        values = self._checked_read(self._raster.read, self._indexes, rows, columns)
+        if self._special:
+            values[self._checked_read(self._raster.read_masks, self._indexes, rows, columns) == 0] = self.nodata
+        return values
 
     def read_plane(self, rows: slice, columns: slice) -> Plane:
         """(h, w) of the mask, 0 or 255, or of the opacity, in the dtype of the bands.
@@ -134,8 +146,8 @@ def open_source(
 
     Args:
         source: a path or a name that GDAL knows, or a binary file object; one that can seek and stands at its start is
-            read lazily, any other to its end. An XML description of a raster (VRT), which can name other files, is only
-            read from a path that ends in ".vrt".
+            read lazily, any other to its end. An XML description of a raster, which can name other files, is only
+            read from a path that ends in ".vrt" or one of `_DESCRIBED`.
         force: also read rasters of classes (a colour table, category names, LAYER_TYPE=thematic). Lossy coding changes
             the class of some pixels.
         name: the source's name in messages, if not its own.
@@ -152,11 +164,18 @@ def open_source(
         name = name or own_name
         if not head:
             raise InvalidInputError(f"{name}: empty, not an image")
-        if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<") and Path(name).suffix.lower() != ".vrt":
-            raise InvalidInputError(f"{name}: not an image but XML; descriptions of rasters are only read from .vrt")
+        described = False
+        if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
+            ending = Path(name).suffix.lower()
+            described = ending in _DESCRIBED
+            if stream is not None or not (described or ending == ".vrt"):
+                raise InvalidInputError(
+                    f"{name}: not an image but XML; descriptions of rasters are only read from paths that end in "
+                    f".vrt, {', '.join(_DESCRIBED)}"
+                )
         try:
             with quiet():
-                raster = stack.enter_context(opener())
+                raster = stack.enter_context(_open_product(opener) if described else opener())
                 opened = RasterSource(raster, name, force=force, beside=beside or {}, stream=stream)
         except (LearnedCodecError, LearnedCodecWarning, MemoryError):
             raise
@@ -171,7 +190,7 @@ def open_source(
 def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, bytes, BinaryIO | None]:
     """A function that opens the dataset, its name in messages, its first bytes, and all bytes of what has no path."""
     if is_gdal_name(source):
-        return lambda: rasterio.open(source), str(source), _SOMETHING, None
+        return lambda: _open_named(str(source)), str(source), _SOMETHING, None
     if isinstance(source, (str, os.PathLike)):
         name = str(source)
         path = os.path.abspath(source)  # noqa: PTH100  # absolute, so no part of a name is read as a URL scheme
@@ -181,8 +200,8 @@ def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, 
             with open(path, "rb") as stream:  # noqa: PTH123
                 if stream.seekable():
                     start = stream.read(_START)
-                    driver = "netCDF" if _is_netcdf_in_hdf(start, name) else None
-                    return lambda: rasterio.open(path, driver=driver), name, start[:64], None
+                    netcdf = "netCDF" if _is_netcdf_in_hdf(start, name) else None
+                    return lambda driver=netcdf: rasterio.open(path, driver=driver), name, start[:64], None
                 data = stream.read()
         except OSError as error:
             raise FileError(f"{name}: {error.strerror or error}") from error
@@ -203,6 +222,28 @@ def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, 
             return lambda: rasterio.open(alias, opener=reopen), name, head, cast("BinaryIO", _StreamView(source))
         data = source.read()
     return _in_memory(data, name, stack) if data else (None, name, data, None)
+
+
+def _open_named(name: str) -> Any:
+    """Open what only GDAL can find. It goes by the name's ending, so the bytes are looked at where they count."""
+    raster = rasterio.open(name)
+    files = [file for file in raster.files[:1] if raster.driver.startswith("HDF5") and file.startswith("/vsi")]
+    if not any(_is_netcdf_in_hdf(open_bytes(file).read(_START), file) for file in files):
+        return raster
+    raster.close()
+    return rasterio.open(name, driver="netCDF")
+
+
+def _open_product(opener: Any) -> Any:
+    """Open what XML describes by the first driver that knows it. `opener` takes a `driver`."""
+    first: RasterioError | None = None
+    for driver in _PRODUCTS:
+        try:
+            return opener(driver=driver)
+        except RasterioError as error:
+            if first is None and "not recognized as" not in str(error):
+                first = error
+    raise first or RasterioError("not recognized as a raster")
 
 
 def _in_memory(data: bytes, name: str, stack: ExitStack) -> tuple[Any, str, bytes, BinaryIO]:

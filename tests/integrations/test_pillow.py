@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 import learned_codec
@@ -270,3 +272,35 @@ def test_frames_are_not_lost_silently(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="no pixels"):
         Image.new("RGB", (0, 5)).save(tmp_path / "y.lci")
     assert not (tmp_path / "y.lci").exists()
+
+
+@given(
+    kind=st.sampled_from([("bool", "1"), ("int32", "I"), ("float32", "F"), ("uint16", "I;16"), ("uint8", "L")]),
+    shape=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=25, derandomize=True)
+def test_rasters_of_one_band_open_in_their_mode(kind: tuple[str, str], shape: tuple[int, int], seed: int) -> None:
+    dtype, mode = kind
+    values = np.random.default_rng(seed).integers(0, 2 if dtype == "bool" else 200, shape).astype(dtype)
+    with Image.open(io.BytesIO(learned_codec.encode(values, max_error=0))) as found:
+        assert (found.mode, found.size) == (mode, shape[::-1])
+        np.testing.assert_array_equal(np.asarray(found), values)
+        assert found.load() is not None
+    with Image.open(io.BytesIO(learned_codec.encode(values, max_error=0))) as found:
+        found.thumbnail((9, 9))
+        assert found.mode == mode
+        assert max(found.size) <= 9
+
+
+def test_nodata_is_an_option() -> None:
+    """As warnings advise it."""
+    values = MODES["I;16"] // 4 + np.uint16(20000)
+    values[:30, :40] = 0
+    with pytest.warns(InputWarning, match="say nodata=0"):
+        Image.fromarray(values).save(io.BytesIO(), "LCI")
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, "LCI", nodata=0)
+    with Image.open(stream) as found:
+        assert found.info["transparency"] == 0
+        np.testing.assert_array_equal(np.asarray(found) == 0, values == 0)

@@ -1,6 +1,8 @@
 """The serializer of Zarr 3, with Zarr itself."""
 
 import asyncio
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import learned_codec
-from learned_codec.errors import CorruptDataError, InvalidInputError
+from learned_codec.errors import CorruptDataError, InputWarning, InvalidInputError
 from learned_codec.values.arrays import BOUNDED_DTYPES
 
 zarr = pytest.importorskip("zarr", minversion="3.0")
@@ -300,3 +302,48 @@ def test_no_value_becomes_an_absent_fill_value(fill: int, quality: int) -> None:
     )  # fmt: skip
     array[:] = values
     assert not (zarr.open_array(store)[:] == fill).any()
+
+
+@given(
+    void=st.sampled_from([-9999.0, -32768.0, 0.0, 3.4e38]),
+    fill_value=st.sampled_from([0.0, -1.0, -9999.0]),
+    dtype=st.sampled_from(["int16", "float32"]),
+    keep=st.booleans(),
+    seed=st.integers(0, 9),
+)
+@settings(deadline=None, max_examples=20, derandomize=True)
+def test_advice_is_about_what_the_codec_takes(
+    void: float, fill_value: float, dtype: str, keep: bool, seed: int
+) -> None:
+    """A warning of values that may mean "no value" names settings of the array and the codec, which silence it."""
+    if dtype == "int16" and void == 3.4e38:
+        return
+    values = (1000 + chunk(1, 64, 64) / 50).astype(dtype)
+    values[0, :20, :20] = void
+    values[0, 30:34] = fill_value
+    if seed % 2 and void != fill_value:
+        values[0, 40:44] = 30000  # a third value of that kind
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        create(zarr.storage.MemoryStore(), values, (1, 64, 64), fill_value=fill_value, keep_fill_value=keep)
+    of_voids = [str(one.message) for one in told if "apart from all" in str(one.message)]
+    for said in of_voids:
+        assert "nodata" not in said
+        advised = said.rpartition(", say ")[2]
+        told_value = re.search(r"fill_value=(\S+) of the array", advised)
+        assert ("keep_fill_value=True of the codec" in advised) == (not keep)
+        assert told_value or not keep
+        declared = float(told_value[1]) if told_value else fill_value
+        assert f" are {declared:g}, apart" in said
+        with warnings.catch_warnings(record=True) as again:
+            warnings.simplefilter("always")
+            create(zarr.storage.MemoryStore(), values, (1, 64, 64), fill_value=declared)
+        assert not any(f" are {declared:g}, apart" in str(one.message) for one in again)
+    assert of_voids or keep
+
+
+def test_advice_for_radar() -> None:
+    rng = np.random.default_rng(0)
+    values = (rng.exponential(size=(1, 64, 64)) * (rng.random((1, 64, 64)) > 0.2)).astype("float32")
+    with pytest.warns(InputWarning, match=r"fill_value=0 of the array keeps zeros"):
+        create(zarr.storage.MemoryStore(), values, (1, 64, 64), fill_value=-1, kind="sar", unit="power")

@@ -4,6 +4,8 @@ import io
 import shutil
 import struct
 import tempfile
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,9 @@ FORMATS: list[tuple[str, str, dict[str, Any], int]] = [
     ("PAux", "raw", {}, 1),
     ("HFA", "img", {"STATISTICS": "YES"}, 3),
     ("HFA", "img", {"COMPRESSED": "YES"}, 1),
+    ("PDS4", "xml", {}, 3),
+    ("MRF", "mrf", {"COMPRESS": "DEFLATE"}, 3),
+    ("ISIS3", "cub", {}, 1),
 ]
 
 
@@ -56,6 +61,7 @@ def whole(source: Any) -> np.ndarray:
     return found
 
 
+@pytest.mark.filterwarnings("ignore:.*labels of its format:learned_codec.errors.MetadataLostWarning")
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.sampled_from(FORMATS), st.floats(0.02, 0.97), st.booleans())
 def test_what_ends_too_early_is_refused(kind: Any, share: float, through_vrt: bool) -> None:
@@ -195,16 +201,90 @@ def test_a_header_of_another_image_beside_one_means_nothing(tmp_path: Path) -> N
             np.testing.assert_array_equal(whole(opened), VALUES[:1])
 
 
-@pytest.mark.parametrize("name", ["a.h5", "a.bin", "a.nc"])
-@pytest.mark.parametrize("how", ["path", "file", "bytes"])
+@pytest.mark.parametrize("name", ["a.h5", "a.bin", "a.nc", "a"])
+@pytest.mark.parametrize("how", ["path", "file", "bytes", "archive"])
 def test_netcdf_is_known_by_what_it_contains(tmp_path: Path, name: str, how: str) -> None:
     """As HDF, which GDAL takes it for by its name, it would be upside down and nowhere."""
     geotiffs.write(tmp_path / "original.tif", VALUES[:1], **geotiffs.UTM).close()
     rasterio.shutil.copy(tmp_path / "original.tif", tmp_path / "b.nc", driver="netCDF", FORMAT="NC4")
     (tmp_path / name).write_bytes((tmp_path / "b.nc").read_bytes())
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / name, f"in/{name}")
     with (tmp_path / name).open("rb") as file:
-        source: Any = {"path": tmp_path / name, "file": file, "bytes": io.BytesIO(file.read())}[how]
+        source: Any = {
+            "path": tmp_path / name,
+            "file": file,
+            "bytes": io.BytesIO(file.read()),
+            "archive": f"/vsizip/{tmp_path}/a.zip/in/{name}",
+        }[how]
         file.seek(0)
         with open_source(source) as opened:
             np.testing.assert_array_equal(whole(opened), VALUES[:1])
             assert {"crs", "transform"} <= opened.metadata.keys()
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from([("PDS4", "xml", {}), ("PDS4", "xml", {"IMAGE_FORMAT": "GEOTIFF"}), ("MRF", "mrf", {})]),
+    gone=st.booleans(),
+    share=st.floats(0, 0.97),
+)
+def test_rasters_that_xml_describes(kind: Any, gone: bool, share: float) -> None:
+    """They are read from a path; files beside them that are missing or too short are refused."""
+    driver, extension, options = kind
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"a.{extension}")
+        geotiffs.write(Path(folder, "original.tif"), VALUES, **geotiffs.UTM).close()
+        rasterio.shutil.copy(Path(folder, "original.tif"), path, driver=driver, **options)
+        with open_source(path) as opened:
+            np.testing.assert_array_equal(whole(opened), VALUES)
+            assert {"crs", "transform"} <= opened.metadata.keys()
+        with pytest.raises(InvalidInputError, match="XML"), open_source(io.BytesIO(path.read_bytes())):
+            pass
+        for beside in set(Path(folder).glob("a.*")) - {path, Path(f"{path}.aux.xml")}:
+            data = beside.read_bytes()
+            if gone:
+                beside.unlink()
+            else:
+                beside.write_bytes(data[: int(len(data) * share)])
+            with suppress(InvalidInputError), open_source(path) as opened:
+                np.testing.assert_array_equal(whole(opened), VALUES)  # an MRF of one tile needs no index
+                assert beside.suffix == ".idx"
+            beside.write_bytes(data)
+
+
+@pytest.mark.parametrize("ending", ["xml", "mrf", "dim", "tif", "safe"])
+@pytest.mark.parametrize("text", ["<VRTDataset rasterXSize='2' rasterYSize='2'/>", "<GDAL_WMS></GDAL_WMS>", "<a/>"])
+def test_other_xml_is_refused(tmp_path: Path, ending: str, text: str) -> None:
+    (tmp_path / f"a.{ending}").write_text(text)
+    with pytest.raises(InvalidInputError), open_source(tmp_path / f"a.{ending}"):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:.*labels of its format:learned_codec.errors.MetadataLostWarning")
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(bands=st.integers(1, 3), dtype=st.sampled_from(["uint8", "int16", "float32"]), seed=st.integers(0, 99))
+def test_special_pixels_of_isis_have_no_value(bands: int, dtype: str, seed: int) -> None:
+    """Also those that are too bright or too dark, each in its own band."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(1, 255, (bands, 30, 20)).astype(dtype)
+    lowest = np.float32(
+        struct.unpack("<f", bytes.fromhex("fbff7fff"))[0]
+    )  # of ISIS: NULL, and above it LRS, LIS, HIS, HRS
+    special = {"uint8": [0, 255], "int16": list(range(-32768, -32763)), "float32": [lowest]}[dtype]
+    gone = rng.random(values.shape) < 0.3
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.cub")
+        with rasterio.open(
+            path, "w", driver="ISIS3", height=30, width=20, count=bands, dtype=dtype, **geotiffs.UTM
+        ) as raster:
+            raster.write(np.where(gone, rng.choice(special, values.shape), values).astype(dtype))
+        with open_source(path) as opened:
+            found = whole(opened)
+            there = (
+                found != opened.nodata
+                if opened.plane is None
+                else np.array([opened.read_plane(slice(0, 30), slice(0, 20)) > 0])
+            )
+            np.testing.assert_array_equal(there, ~gone)
+            np.testing.assert_array_equal(found[~gone], values[~gone])
