@@ -192,66 +192,76 @@ class Decoder:
 
         `dependent` must be what it was in `push`.
         """
-        free = counts[:FIRST_BIN] if dependent else counts
-        first = self._row([(b, int(free[b])) for b in np.flatnonzero(free).tolist()])
-        if not dependent:
-            return first
-        return np.concatenate([first, self._dependent(np.repeat(_BINS, counts)[len(first) :])])
+        symbols: Symbols = np.empty(int(counts.sum()), np.int32)
+        free = free_count(counts) if dependent else len(symbols)
+        self._free(symbols[:free], counts[:FIRST_BIN] if dependent else counts)
+        if free < len(symbols):
+            self._dependent(symbols[free:], np.repeat(_BINS, counts)[free:])
+        return symbols
 
-    def _dependent(self, bins: NDArray[np.int16]) -> Symbols:
-        """The dependent symbols of (n,) bins in ascending order."""
-        symbols, width = np.zeros(len(bins), np.int32), columns(len(bins))
+    def _free(self, symbols: Symbols, counts: Counts) -> None:
+        """Read symbols with a step of their own, bin by bin."""
+        at, least = 0, MAX_SYMBOL
+        for number in np.flatnonzero(counts).tolist():
+            reach, end = self._models.reach_list[number], at + int(counts[number])
+            np.subtract(self._coder.decode(self._models.models[number], end - at), reach, out=symbols[at:end])
+            at, least = end, min(least, reach)
+        if len(symbols) and symbols.max() > least:
+            escaped = np.flatnonzero(symbols > np.repeat(self._models.reaches[: len(counts)], counts))
+            symbols[escaped] = self._escapes(len(escaped))
+
+    def _dependent(self, symbols: Symbols, bins: NDArray[np.int16]) -> None:
+        """Read the dependent symbols of (n,) bins in ascending order. There is at least one.
+
+        Each row takes as few calls of NumPy as possible: rows of small images are short.
+        """
+        models, decode, width = self._models.models, self._coder.decode, columns(len(bins))
+        reaches = [self._models.reaches[SCALE_BINS * number :].take(bins) for number in (1, 2)]
+        alike = np.array_equal(*reaches)
         starts = np.arange(0, len(bins), width)
-        place = SCALE_BINS * rows_of(len(bins)) + bins
-        edges = np.flatnonzero(np.diff(place, prepend=-1))  # where a row begins, or a bin in a row
+        # Where a row begins, or a bin in a row.
+        edges = np.union1d(starts, np.flatnonzero(bins[1:] != bins[:-1]) + 1)
         numbers = (SCALE_BINS + bins[edges]).tolist()
         splits = [*edges.searchsorted(starts).tolist(), len(edges)]
+        edges = [*edges.tolist(), len(bins)]
         quantiser, before = np.zeros((2, width), np.bool_)
+        ones = np.ones(width, np.int32)  # to convert a number would take longer
         for start, (begin, end) in zip(starts.tolist(), pairwise(splits), strict=True):
             own = symbols[start : start + width]
-            chosen = quantiser[: len(own)]
-            others = chosen.nonzero()[0]
-            inner = edges[begin + 1 : end] - start
-            # By bin, the runs of the first quantiser, and those of the second.
-            runs: list[tuple[int, int]] = []
-            after: list[tuple[int, int]] = []
-            cut = split = 0
-            cuts, divided = [*inner.tolist(), len(own)], [*others.searchsorted(inner).tolist(), len(others)]
-            for number, next_cut, next_split in zip(numbers[begin:end], cuts, divided, strict=True):
-                length = next_split - split
-                runs.append((number, next_cut - cut - length))
-                after.append((number + SCALE_BINS, length))
-                cut, split = next_cut, next_split
-            found = self._row(runs + after)
-            own[~chosen], own[others] = found[: len(own) - len(others)], found[len(own) - len(others) :]
+            second = quantiser[: len(own)]
+            first, flags = ~second, second.tobytes()
+            # By bin: first the symbols of the first quantiser, then those of the second.
+            letters, others = [], []
+            for place in range(begin, end):
+                left, right, number = edges[place], edges[place + 1], numbers[place]
+                count = flags.count(1, left - start, right - start)
+                letters.append(decode(models[number], right - left - count))
+                others.append((models[number + SCALE_BINS], count))
+            own[first] = _joined(letters)
+            own[second] = _joined([decode(model, count) for model, count in others])
+            reach = reaches[0][start : start + width]
+            if not alike:
+                reach = np.where(second, reaches[1][start : start + width], reach)
+            own -= reach
+            escaped = own > reach
+            if np.count_nonzero(escaped):
+                order = np.concatenate([np.flatnonzero(escaped & first), np.flatnonzero(escaped & second)])
+                own[order] = self._escapes(len(order))
             if len(own) == width:
-                quantiser, before = (own & 1) != before, quantiser
-        return symbols
+                quantiser, before = (own & ones) != before, quantiser
 
-    def _row(self, runs: Sequence[tuple[int, int]]) -> Symbols:
-        """The symbols of runs, each of a table and a length, and then their escapes."""
-        models, reaches, decode = self._models.models, self._models.reach_list, self._coder.decode
-        parts, least = [], MAX_SYMBOL
-        for number, length in runs:
-            if length:
-                reach = reaches[number]
-                parts.append(decode(models[number], length) - reach)
-                least = min(least, reach)
-        if not parts:
-            return np.zeros(0, np.int32)
-        symbols: Symbols = np.concatenate(parts)
-        if symbols.max() <= least:
-            return symbols
-        reach = np.repeat([reaches[number] for number, _ in runs], [length for _, length in runs])
-        escaped = np.flatnonzero(symbols > reach)
-        if len(escaped):
-            values = self._coder.decode(self._models.escape, len(escaped)) - MAX_SYMBOL
-            if (values > MAX_SYMBOL).any():
-                raise CorruptDataError(f"a symbol is above {MAX_SYMBOL}, the largest")
-            symbols[escaped] = values
-        return symbols
+    def _escapes(self, count: int) -> Symbols:
+        """The values of symbols that their tables don't have."""
+        values: Symbols = self._coder.decode(self._models.escape, count) - MAX_SYMBOL
+        if (values > MAX_SYMBOL).any():
+            raise CorruptDataError(f"a symbol is above {MAX_SYMBOL}, the largest")
+        return values
 
     def finish(self) -> None:
         """Raise `CorruptDataError` unless the payload ends exactly here."""
         if not self._coder.is_empty():
             raise CorruptDataError("an entropy-coded payload does not end where its symbols do")
+
+
+def _joined(parts: list[Symbols]) -> Symbols:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
