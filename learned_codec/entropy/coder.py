@@ -16,7 +16,6 @@ the first SKIPPED_BINS bins are zero and not coded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from learned_codec.caching import cached_property
 from learned_codec.errors import CorruptDataError
 
-from .dependent import FIRST_BIN, columns, free_count, quantisers, rows_of
+from .dependent import FIRST_BIN, columns, free_count, quantisers, rows_of, values
 from .tables import ESCAPE_BITS, MAX_REACH, MAX_SYMBOL, SCALE_BINS, SKIPPED_BINS, TABLES, TOTAL, ScaleTables
 
 Symbols = NDArray[np.int32]
@@ -54,6 +53,12 @@ class Runs:
         coded = np.flatnonzero(scale_bins >= SKIPPED_BINS)
         bins = scale_bins[coded]
         return cls(coded[np.argsort(bins, kind="stable")], np.bincount(bins, minlength=SCALE_BINS))
+
+
+def run_starts(numbers: NDArray[np.int16], width: int) -> NDArray[np.intp]:
+    """Where a row of `width` begins, or a run of the same number in a row."""
+    rows, changes = np.arange(0, len(numbers), width), np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
+    return np.union1d(rows, changes)
 
 
 class CoderModels:
@@ -95,6 +100,13 @@ class SymbolGroup:
     numbers: NDArray[np.int16]
     free: int
 
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """(n,) what the symbols stand for, as `dequantised`."""
+        found = self.symbols.astype(np.float32)
+        found[self.free :] = values(self.symbols[self.free :], self.numbers[self.free :] >= 2 * SCALE_BINS)
+        return found
+
 
 class Encoder:
     """Collects groups of symbols. `finish` codes them from the last to the first, as an ANS coder is a stack."""
@@ -103,16 +115,18 @@ class Encoder:
         self._models = models
         self.groups: list[SymbolGroup] = []
 
-    def push(self, symbols: Symbols, counts: Counts, *, dependent: bool = False) -> None:
+    def push(self, symbols: Symbols, counts: Counts, *, dependent: bool = False) -> SymbolGroup:
         """Append a group: int32 symbols up to MAX_SYMBOL in magnitude, sorted by bin, and how many are in each bin.
 
-        If it is `dependent`, the symbols from bin FIRST_BIN on have the quantisers of `dependent.py`.
+        Returns it. If it is `dependent`, the symbols from bin FIRST_BIN on have the quantisers of `dependent.py`.
         """
         numbers, free = np.repeat(_BINS, counts), len(symbols)
         if dependent:
             numbers += first_tables(symbols, counts)
             free = free_count(counts)
-        self.groups.append(SymbolGroup(symbols, numbers, free))
+        group = SymbolGroup(symbols, numbers, free)
+        self.groups.append(group)
+        return group
 
     @property
     def bits(self) -> float:
@@ -149,26 +163,27 @@ class Encoder:
 
     def _rows(self, coder: Any, symbols: Symbols, numbers: NDArray[np.int16], *, dependent: bool) -> None:
         """Code rows in runs of the same table, from the last run to the first. Symbols without rows are one row."""
-        width, row = len(symbols), np.zeros(len(symbols), np.int32)
+        width = columns(len(symbols)) if dependent else len(symbols)
         if dependent:
-            width, row = columns(len(symbols)), rows_of(len(symbols))
-            order = np.argsort(2 * row + (numbers >= 2 * SCALE_BINS), kind="stable")
+            key = 2 * rows_of(len(symbols))
+            key += numbers >= 2 * SCALE_BINS
+            order = np.argsort(key, kind="stable")
             symbols, numbers = symbols[order], numbers[order]
         reach = self._models.reaches[numbers]
         letters = symbols + reach
+        after: dict[int, Symbols] = {}  # by where rows end, the values of their escapes
         escaped = np.flatnonzero(letters.view(np.uint32) > 2 * reach.view(np.uint32))
-        letters[escaped] = 2 * reach[escaped] + 1
-        values = symbols[escaped] + np.int32(MAX_SYMBOL)
-        # By where rows end, the values of their escapes. They follow the row, so backwards they come first.
-        rows, firsts = np.unique(row[escaped], return_index=True)
-        ends = np.minimum((rows + 1) * width, len(symbols)).tolist()
-        after = dict(zip(ends, np.split(values, firsts[1:]), strict=True)) if len(rows) else {}
-        starts = np.flatnonzero(np.diff(TABLES * row + numbers, prepend=-1))
-        tables, end = numbers[starts].tolist(), len(symbols)
-        for start, table in zip(reversed(starts.tolist()), reversed(tables), strict=True):
-            if end in after:
+        if len(escaped):
+            letters[escaped] = 2 * reach[escaped] + 1
+            rows, firsts = np.unique(escaped // width, return_index=True)
+            ends = np.minimum((rows + 1) * width, len(symbols)).tolist()
+            values = symbols[escaped] + np.int32(MAX_SYMBOL)
+            after = dict(zip(ends, np.split(values, firsts[1:]), strict=True))
+        starts, models, end = run_starts(numbers, width), self._models.models, len(symbols)
+        for start, table in zip(reversed(starts.tolist()), reversed(numbers[starts].tolist()), strict=True):
+            if after and end in after:  # they follow the row, so backwards they come first
                 coder.encode_reverse(after[end], self._models.escape)
-            coder.encode_reverse(letters[start:end], self._models.models[table])
+            coder.encode_reverse(letters[start:end], models[table])
             end = start
 
 
@@ -217,13 +232,12 @@ class Decoder:
         """
         models, decode, width = self._models.models, self._coder.decode, columns(len(bins))
         reaches = [self._models.reaches[SCALE_BINS * number :].take(bins) for number in (1, 2)]
-        alike = np.array_equal(*reaches)
-        starts = np.arange(0, len(bins), width)
-        # Where a row begins, or a bin in a row.
-        edges = np.union1d(starts, np.flatnonzero(bins[1:] != bins[:-1]) + 1)
+        alike = np.array_equal(reaches[0], reaches[1])
+        edges = run_starts(bins, width)
         numbers = (SCALE_BINS + bins[edges]).tolist()
+        starts = np.arange(0, len(bins), width)
         splits = [*edges.searchsorted(starts).tolist(), len(edges)]
-        edges = [*edges.tolist(), len(bins)]
+        cuts = [*edges.tolist(), len(bins)]
         quantiser, before = np.zeros((2, width), np.bool_)
         ones = np.ones(width, np.int32)  # to convert a number would take longer
         for start, (begin, end) in zip(starts.tolist(), pairwise(splits), strict=True):
@@ -233,7 +247,7 @@ class Decoder:
             # By bin: first the symbols of the first quantiser, then those of the second.
             letters, others = [], []
             for place in range(begin, end):
-                left, right, number = edges[place], edges[place + 1], numbers[place]
+                left, right, number = cuts[place], cuts[place + 1], numbers[place]
                 count = flags.count(1, left - start, right - start)
                 letters.append(decode(models[number], right - left - count))
                 others.append((models[number + SCALE_BINS], count))

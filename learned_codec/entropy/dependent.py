@@ -39,9 +39,9 @@ def columns(count: int) -> int:
     return max(-(-count // MOST_ROWS), min(-(-2 * count // MOST_ROWS), SHORT_ROW), LEAST_COLUMNS)
 
 
-def rows_of(count: int) -> NDArray[np.int32]:
+def rows_of(count: int) -> NDArray[np.uint8]:
     """(count,) the row of each symbol."""
-    return np.arange(count, dtype=np.int32) // columns(count)
+    return np.repeat(np.arange(MOST_ROWS, dtype=np.uint8), columns(count))[:count]
 
 
 def quantisers(symbols: NDArray[np.int32]) -> NDArray[np.uint8]:
@@ -50,12 +50,13 @@ def quantisers(symbols: NDArray[np.int32]) -> NDArray[np.uint8]:
     parity = np.zeros((-(-len(symbols) // width), width), np.uint8)
     parity.reshape(-1)[: len(symbols)] = symbols & 1
     found = np.zeros_like(parity)
-    for start in (0, 1):  # odd rows depend on even ones, and even ones on odd ones
-        np.bitwise_xor.accumulate(parity[start:-1:2], 0, out=found[start + 1 :: 2])
+    found[1:] = parity[:-1]
+    for before, own in zip(found, found[2:], strict=False):
+        own ^= before
     return found.reshape(-1)[: len(symbols)]
 
 
-def values(symbols: NDArray[np.int32], quantiser: NDArray[np.uint8]) -> NDArray[np.float32]:
+def values(symbols: NDArray[np.int32], quantiser: NDArray[np.uint8 | np.bool_]) -> NDArray[np.float32]:
     """(n,) what (n,) symbols in these quantisers stand for, in quantisation steps. Exact in float32."""
     multiples = 2 * symbols - np.sign(symbols) * quantiser
     return multiples.astype(np.float32) * np.float32(DELTA)

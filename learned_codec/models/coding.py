@@ -8,6 +8,7 @@ of 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,8 +117,8 @@ def code(
             symbols = rdoq.quantised(residual, runs.counts, own, costs)
         else:
             symbols = rdoq.rounded(residual, runs.counts, own, costs)
-        encoder.layers[found.layer].push(symbols, runs.counts, dependent=dependent)
-        _add(found.decoded, places, symbols, runs.counts, dependent=dependent)
+        group = encoder.layers[found.layer].push(symbols, runs.counts, dependent=dependent)
+        _add(found.decoded, places, group.values)
 
     def attempt(*, complete: bool) -> Array:
         nonlocal skipped
@@ -161,7 +162,8 @@ def decode(
     def read(found: PassLatents) -> None:
         runs = Runs.of(found.bins)
         symbols = decoders[found.layer].pop(runs.counts, dependent=dependent)
-        _add(found.decoded, found.places(runs.order), symbols, runs.counts, dependent=dependent)
+        values = dequantised(symbols, runs.counts) if dependent else symbols
+        _add(found.decoded, found.places(runs.order), values)
 
     found = []
     for _ in range(components):
@@ -179,12 +181,9 @@ def decode(
     return found
 
 
-def _add(
-    decoded: Array, places: NDArray[np.intp], symbols: NDArray[np.int32], counts: NDArray[np.intp], *, dependent: bool
-) -> None:
+def _add(decoded: Array, places: NDArray[np.intp], values: NDArray[Any]) -> None:
     """Add what a group's symbols stand for to what is decoded. Most are zero."""
-    values = dequantised(symbols, counts) if dependent else symbols
-    (some,) = np.nonzero(values)
+    some = np.flatnonzero(values != 0)  # of booleans it is faster
     decoded[places[some]] += values[some]
 
 

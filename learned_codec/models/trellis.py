@@ -7,6 +7,7 @@ best path through four states: which quantiser a row has, and which one the row 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +18,11 @@ from learned_codec.entropy.tables import MAX_SYMBOL
 STRIP = 512
 """Columns searched at once, so that their arrays fit a processor's cache."""
 
-CLASSES = 0, 2, 3, 1
+_CLASSES = np.array([0, 2, 3, 1], np.int32)
 """Which multiples of DELTA, modulo 4, each class of symbols has: class 2q + p are those of parity p in quantiser q."""
 
 MOST_LEFT = 1.5
 """The largest error, in quantisation steps, of a latent that is coded."""
-
-_AHEAD = np.array([[(leaves + 1 - whole) % 4 - 1 for whole in range(4)] for leaves in CLASSES], np.int32)
-"""(4, 4) by class, and by a whole number modulo 4: how far the class's multiple is from it, -1 to 2. From each four
-neighbouring multiples, a class has one."""
 
 _BEFORE = np.array([2 * (bits >> place & 1) + (place >> 1) for bits in range(16) for place in range(4)])
 """The place in the row before, by the survivors' bits and this row's place: see `_best_paths`."""
@@ -50,7 +47,7 @@ class ClassBits:
     def of(cls, bits: NDArray[np.float32]) -> ClassBits:
         """From (bins, 2, magnitudes) bits of a symbol in each quantiser; above the last magnitude, as much as there."""
         wholes = np.arange(2 * bits.shape[2])
-        symbols = (wholes + _AHEAD[:, wholes % 4] + 1) // 2
+        symbols = (_multiples(wholes, _CLASSES[:, None]) + 1) // 2
         near = [bits[:, number // 2, np.minimum(own, bits.shape[2] - 1)] for number, own in enumerate(symbols)]
         return cls(np.ascontiguousarray(near), np.ascontiguousarray(bits[:, [0, 0, 1, 1], 0].T))
 
@@ -81,18 +78,17 @@ def _best_paths(
     """(rows, width) symbols for values in multiples of DELTA. There is at least one."""
     magnitude = np.minimum(np.abs(scaled), np.float32(2 * MAX_SYMBOL - 4))
     whole = magnitude.astype(np.int32)
-    costs, is_zero = _candidates(magnitude, whole, bins, worth, bits)
-    rows, _, width = costs.shape
-    quantiser, after = np.divmod(np.arange(4), 2)
-    # By the quantiser of the row before, this row's, and that of the row after. The first and the last make the parity.
-    paths = costs[:, 2 * quantiser + (after ^ np.arange(2)[:, None])].reshape(rows, 2, 2, 2, width)
+    paths, is_zero = _candidates(magnitude, whole, bins, worth, bits)
+    rows, width = scaled.shape
     crosses = np.empty((rows, 2, 2, width), np.bool_)
     least = np.full((2, 2, width), _FAR)  # by the quantiser of the row before, and by this row's
     least[0, 0] = 0
-    for row in range(rows):
-        straight, crossed = least[:, :, None] + paths[row]
-        np.less(crossed, straight, out=crosses[row])
-        least = np.minimum(straight, crossed)
+    before, both = least[:, :, None], np.empty((2, 2, 2, width), np.float32)
+    straight, crossed = both
+    for path, crosses_here in zip(paths, crosses, strict=True):
+        np.add(before, path, out=both)
+        np.less(crossed, straight, out=crosses_here)
+        np.minimum(straight, crossed, out=least)
     # A place is 2 * this row's quantiser + that of the row after. From each, a bit says which the row before had. These
     # are bits 2 to 5 of `survivors`: with a place in bits 0 and 1, they are an index of `_BEFORE`.
     bit = np.array([4, 8, 16, 32], np.uint8).reshape(2, 2, 1)
@@ -102,12 +98,14 @@ def _best_paths(
     for row in range(rows - 1, 0, -1):
         _BEFORE.take(survivors[row] + places[row], out=places[row - 1], mode="clip")
     chosen = places ^ ((survivors >> (2 + places)) & 1)  # the class
-    symbols = _AHEAD.reshape(-1).take(4 * chosen + (whole & 3))
-    symbols += whole + 1
+    symbols: NDArray[np.int32] = _multiples(whole, _CLASSES.take(chosen))
+    symbols += 1
     symbols >>= 1
     symbols *= ~is_zero.reshape(-1).take((4 * np.arange(rows)[:, None] + chosen) * width + np.arange(width))
-    found: NDArray[np.int32] = np.where(scaled < 0, -symbols, symbols)
-    return found
+    negative = scaled.view(np.int32) >> 31  # -1 or 0
+    symbols ^= negative  # -x is ~x + 1; a choice between two arrays would take longer
+    symbols -= negative
+    return symbols
 
 
 def _candidates(
@@ -117,24 +115,31 @@ def _candidates(
     worth: NDArray[np.float32],
     bits: ClassBits,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(rows, 4, width) what the best symbol of each class costs with its error, in bits, and whether it is zero.
+    """What the best symbols cost with their errors, in bits, and (rows, 4, width) whether each class's is zero.
 
-    It is the class's multiple near the value. Of the even symbols, zero may cost less.
+    The best symbol of a class is the class's multiple near the value. Of the even symbols, zero may cost less. Costs
+    are (rows, 2, 2, 2, width), by the quantiser of the row before, this row's, and that of the row after.
     """
     rows, width = magnitude.shape
-    costs, is_zero = np.empty((rows, 4, width), np.float32), np.zeros((rows, 4, width), np.bool_)
+    costs, is_zero = np.empty((rows, 2, 2, 2, width), np.float32), np.zeros((rows, 4, width), np.bool_)
     wholes = bits.near.shape[2]
-    place, residue = bins * wholes + np.minimum(whole, wholes - 1), (whole & 3).astype(np.intp)
-    beyond = magnitude - whole
+    place = bins * wholes + np.minimum(whole, wholes - 1)
     error_of_zero = np.where(magnitude <= MOST_LEFT / DELTA, worth * np.square(magnitude), _FAR)
     for number, (near, zero) in enumerate(zip(bits.near, bits.zero, strict=True)):
-        cost = beyond - _AHEAD[number].astype(np.float32).take(residue)
+        cost = magnitude - _multiples(whole, _CLASSES[number])
         np.square(cost, out=cost)
         cost *= worth
         cost += near.reshape(-1).take(place)
-        if number % 2 == 0:
+        quantiser, odd = divmod(number, 2)
+        if not odd:
             of_zero = error_of_zero + zero.take(bins)
             np.less(of_zero, cost, out=is_zero[:, number])
             np.minimum(cost, of_zero, out=cost)
-        costs[:, number] = cost
+        for before in (0, 1):
+            costs[:, before, quantiser, odd ^ before] = cost
     return costs, is_zero
+
+
+def _multiples(whole: NDArray[np.int32], leaves: Any) -> Any:
+    """The multiples that leave `leaves` modulo 4, among the four from `whole` - 1 on. Of each four, there is one."""
+    return ((whole + (np.int32(2) - leaves)) & np.int32(-4)) + leaves
