@@ -163,45 +163,32 @@ class ExactEntropyModel:
         channels, known = part.stop - part.start, self.config.known(layer, number)
         groups = groups_of(layer, number, channels)
         vectors = PHASES * channels // PASSES[layer]
-        inputs = [Input(self.config.context_width, channels_last=True), Input(1), Input(vectors, VECTOR)]
-        if known:
-            inputs.append(Input(known, channels_last=True))
+        inputs = [Input(self.config.context_width + known, channels_last=True), Input(1), Input(vectors, VECTOR)]
         if layer < MEANS:
             inputs += [Input(vectors, VECTOR)] * PRODUCT_ROWS
-        enter, leave, width = self._layers[f"{name}.enter"], self._layers[f"{name}.leave"], self.config.context_width
-        of_known = np.ascontiguousarray(enter.weight[:, width:]) if known else None
-        starts = {"means": 0, "scales": channels} if layer < MEANS else {"scales": 0}
-        network = partial(
-            self._network,
-            name,
-            (np.ascontiguousarray(enter.weight[:, :width]), enter.bias),
-            of_known,
-            {kind: _picked(leave, start, groups) for kind, start in starts.items()},
-        )
+        leave, starts = self._layers[f"{name}.leave"], {"scales": 0}
+        if layer < MEANS:
+            starts = {"means": 0, "scales": channels}
+        network = partial(self._network, name, {kind: _picked(leave, at, groups) for kind, at in starts.items()})
         places = tuple(slice(part.start + group.start, part.start + group.stop) for group in groups)
         return _BuiltPass(layer, number, places, engine.build_integers(network, inputs))
 
     def _network(
         self,
         name: str,
-        of_features: tuple[Array, Array],
-        of_known: Array | None,
         outputs: Mapping[str, tuple[Array, Array]],
         ops: Operations,
         inputs: Sequence[Tensor],
     ) -> Sequence[Tensor]:
         """The bins of a pass, and its means if it has some: (positions * channels, h / 2, w / 2).
 
-        `of_features` and `of_known` are the parts of the first layer, `outputs` the last one's layers by what they are.
+        `outputs` are the last layer's parts by what they are.
         """
-        features, within, unit, *rest = inputs
-        x = ops.pointwise(features, *of_features)
-        if of_known is not None:
-            x = ops.add(x, ops.pointwise(rest.pop(0), of_known))
-        x = ops.multiply(clip(ops, ops.floor(x)), within)
+        context, within, unit, *rest = inputs
+        x = ops.multiply(self._layers.pointwise(ops, f"{name}.enter", context), within)
         hidden = ops.space_to_depth(self._layers.block(ops, f"{name}.block", x, 0), 2, places_first=True)
-        left = {kind: ops.floor(ops.pointwise(hidden, *layer)) for kind, layer in outputs.items()}
-        found = [bins_of(ops, ops.add(ops.clip(left["scales"], S_MIN, S_MAX), unit))]
+        left = {kind: ops.round(ops.pointwise(hidden, *layer)) for kind, layer in outputs.items()}
+        found = [ops.bytes(bins_of(ops, ops.add(ops.clip(left["scales"], S_MIN, S_MAX), unit)))]
         if "means" in left:
             mean = rounded_product(ops, ops.clip(left["means"], -MU_MAX, MU_MAX), rest)
             found.append(ops.clip(mean, -MEAN_MAX, MEAN_MAX))
@@ -239,14 +226,13 @@ class ExactEntropyModel:
             if step.layer >= layers:
                 break
             channels = np.concatenate([np.arange(group.start, group.stop) for group in step.groups])
-            given = [features, within, vector(level.unit[channels])]
-            if known_width := self.config.known(step.layer, step.number):
-                given.append(_entering(normalised, self.config, step.layer, known_width))
+            context = _context(features, normalised, self.config, step)
+            given = [context, within, vector(level.unit[channels])]
             if step.layer < MEANS:
                 given += map(vector, to_mean[:, channels])
             found = (x.reshape(size[0] // 2, size[1] // 2, PHASES, -1) for x in step.program(*given))
-            float_bins, *means = (x.transpose(2, 0, 1, 3) for x in found)  # position by position
-            bins = float_bins.astype(np.uint8, "C")
+            bins, *means = (x.transpose(2, 0, 1, 3) for x in found)  # position by position
+            bins = np.ascontiguousarray(bins)
             if component is not None:
                 component.fit()
             expected: list[Array] = []
@@ -274,7 +260,7 @@ class ExactEntropyModel:
                     component.note(here)
                 if group.stop <= normalised.shape[2]:
                     own = decoded[here] - expected[position] if component is not None else decoded[here]
-                    product = np.floor(own * to_normalised[group])
+                    product = np.rint(own * to_normalised[group])
                     normalised[:height, :width][here] = product.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
         return decoded
 
@@ -313,16 +299,20 @@ def _offsets(shape: tuple[int, ...], bins: tuple[int, ...], starts: Sequence[int
     return first - channels * np.arange(first.size)
 
 
-def _entering(normalised: Array, config: ModelConfig, layer: int, width: int) -> Array:
-    """The values of decoded latents, normalised, that enter a pass."""
-    first = config.layers[0]
-    if layer == 0:
-        values = normalised[..., first]
-        both = np.empty((*values.shape[:2], 2, values.shape[2]), np.float32)
-        both[:, :, 0] = values
-        np.abs(values, out=both[:, :, 1])
-        return both.reshape(*values.shape[:2], -1)
-    return np.abs(normalised[..., :width], order="C")
+def _context(features: Array, normalised: Array, config: ModelConfig, step: _BuiltPass) -> Array:
+    """What enters a pass: the features, and values of decoded latents, normalised."""
+    known, width = config.known(step.layer, step.number), features.shape[2]
+    if not known:
+        return features
+    context = np.empty((*features.shape[:2], width + known), np.float32)
+    context[..., :width] = features
+    magnitudes = context[..., width:]
+    if step.layer == 0:
+        first = config.layers[0].stop
+        magnitudes[..., :first] = normalised[..., :first]
+        magnitudes = magnitudes[..., first:]
+    np.abs(normalised[..., : magnitudes.shape[2]], out=magnitudes)
+    return context
 
 
 def usual_size(height: int, width: int) -> tuple[int, int]:

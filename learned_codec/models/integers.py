@@ -5,9 +5,11 @@ satisfies
 
     sum |w| * max |input| + |bias| < 2^24,
 
-so every partial sum is exact in float32, whatever the order of summation, the engine or the number of threads. Between
-layers, sums are scaled by powers of two, rounded down and clipped, which is exact as well. Means, gains and scales are
-fixed-point numbers and base-2 logarithms. Powers of two are looked up in `mantissas()`, never computed.
+so every partial sum is exact in float32, whatever the order of summation, the engine or the number of threads. Weights,
+biases and activations have 8 significant bits, so they are exact in bf16, too: processors that multiply bf16 and add in
+float32 give the same bits. Between layers, sums are scaled by powers of two, rounded and clipped, which is exact as
+well. Means, gains and scales are fixed-point numbers and base-2 logarithms. Powers of two are looked up in
+`mantissas()`, never computed.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ from learned_codec.errors import WeightsError
 from .config import LOG2_SCALES
 from .engine import Array, Operations, Tensor
 
-ACTIVATION_MAX = 1023
+SIGNIFICANT_BITS = 8
+"""What enters a product has this many bits, those of bf16."""
+
+ACTIVATION_MAX = (1 << SIGNIFICANT_BITS) - 1
 """Activations between layers are clipped to this magnitude."""
 
 EXACT_BITS = 24
@@ -42,8 +47,8 @@ MEAN_BITS = 8
 MU_BITS = 11
 """Fractional bits of the networks' normalised means."""
 
-LATENT_BITS = 8
-"""Fractional bits of normalised latents as inputs of the networks: +-4 becomes +-1023."""
+LATENT_BITS = 6
+"""Fractional bits of normalised latents as inputs of the networks: +-4 becomes +-255."""
 
 HYPER_INPUT_BITS = 12
 """Fractional bits of the factors and offsets that make the network's input of hyper-latents."""
@@ -120,9 +125,8 @@ def rounded_product(ops: Operations, x: Tensor, rows: Sequence[Tensor]) -> Tenso
 class Layer:
     """A 1x1 (weight (out, in)) or depthwise 3x3 (weight (C, 3, 3)) layer of integers.
 
-    Output = floor((W * input + bias) * 2^-shift). The half for rounding is already added to the bias; shift >= 1.
-    `weight` and `bias` are already multiplied by `scale` (out,) = 2^-shift, which is exact: it changes only the
-    exponents.
+    Output = round((W * input + bias) * 2^-shift), ties to even; shift >= 0. `weight` and `bias` are already multiplied
+    by `scale` (out,) = 2^-shift, which is exact: it changes only the exponents.
     """
 
     weight: Array
@@ -133,22 +137,26 @@ class Layer:
     def load(cls, weight: NDArray[Any], bias: NDArray[Any], shift: NDArray[Any], name: str) -> Layer:
         """From stored integers (weight int16, bias int32, shift int8).
 
-        Raises `WeightsError` if sums may exceed the bound.
+        Raises `WeightsError` if sums may exceed the bound, or if a number has too many significant bits.
         """
-        if shift.size and int(shift.min()) < 1:
-            raise WeightsError(f"exact layer {name}: shifts must be at least 1, got {int(shift.min())}")
-        half = np.ldexp(0.5, shift.astype(np.int64))
-        rounded = bias.astype(np.float64) + half
-        reach = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).sum(1) * ACTIVATION_MAX + np.abs(rounded)
+        if shift.size and int(shift.min()) < 0:
+            raise WeightsError(f"exact layer {name}: shifts must be at least 0, got {int(shift.min())}")
+        for what, values in (("weight", weight), ("bias", bias)):
+            long = values != significant(values)
+            if long.any():
+                raise WeightsError(
+                    f"exact layer {name}: a {what} has more than {SIGNIFICANT_BITS} significant bits: {values[long][0]}"
+                )
+        reach = np.abs(weight.astype(np.float64)).reshape(len(weight), -1).sum(1) * ACTIVATION_MAX + np.abs(bias)
         if not (reach < 2**EXACT_BITS).all():
             raise WeightsError(
                 f"exact layer {name}: sums may reach {reach.max():.0f}, beyond 2^{EXACT_BITS} = {2**EXACT_BITS}"
             )
-        scale = 0.5 / half
+        scale = np.ldexp(1.0, -shift.astype(np.int64))
         scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
         if weight.ndim == 4:
             scaled = scaled[:, 0]
-        return cls(scaled.astype(np.float32), (rounded * scale).astype(np.float32), scale.astype(np.float32))
+        return cls(scaled.astype(np.float32), (bias * scale).astype(np.float32), scale.astype(np.float32))
 
 
 class Layers:
@@ -160,16 +168,16 @@ class Layers:
     def __getitem__(self, name: str) -> Layer:
         return self._layers[name]
 
-    def pointwise(self, ops: Operations, name: str, x: Tensor) -> Tensor:
-        """A 1x1 layer, not clipped."""
+    def pointwise(self, ops: Operations, name: str, x: Tensor, least: int = -ACTIVATION_MAX) -> Tensor:
+        """A 1x1 layer, clipped to `least` … ACTIVATION_MAX."""
         layer = self._layers[name]
-        return ops.floor(ops.pointwise(x, layer.weight, layer.bias))
+        return clip(ops, ops.round(ops.pointwise(x, layer.weight, layer.bias)), least)
 
     def block(self, ops: Operations, name: str, x: Tensor, least: int = -ACTIVATION_MAX) -> Tensor:
         """`layers.ResidualBlock`, clipped to `least` … ACTIVATION_MAX."""
         layer = self._layers[f"{name}.depthwise"]
-        inner = clip(ops, ops.floor(ops.depthwise(x, layer.weight, layer.bias)))
-        inner = clip(ops, self.pointwise(ops, f"{name}.expand", inner), 0)
+        inner = clip(ops, ops.round(ops.depthwise(x, layer.weight, layer.bias)))
+        inner = self.pointwise(ops, f"{name}.expand", inner, 0)
         return clip(ops, ops.add(self.pointwise(ops, f"{name}.project", inner), x), least)
 
     def up(self, ops: Operations, name: str, x: Tensor, least: int = -ACTIVATION_MAX) -> Tensor:
@@ -180,6 +188,13 @@ class Layers:
 def clip(ops: Operations, x: Tensor, least: int = -ACTIVATION_MAX) -> Tensor:
     """Clip activations to `least` … ACTIVATION_MAX."""
     return ops.clip(x, least, ACTIVATION_MAX)
+
+
+def significant(values: NDArray[Any]) -> NDArray[np.float64]:
+    """The nearest numbers of 8 significant bits, ties to even."""
+    fraction, exponent = np.frexp(values.astype(np.float64))
+    rounded: NDArray[np.float64] = np.ldexp(np.rint(np.ldexp(fraction, SIGNIFICANT_BITS)), exponent - SIGNIFICANT_BITS)
+    return rounded
 
 
 def bins_of(ops: Operations, log2_scale: Tensor) -> Tensor:

@@ -89,16 +89,16 @@ class ModelFile:
             padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
             parts = [padded[i : i + height, j : j + width] * weight[:, 0, i, j] for i in range(3) for j in range(3)]
             sums = np.sum(parts, 0)
-        return (sums + bias + (1 << shift - 1)) >> shift
+        return np.rint((sums + bias) * 2.0**-shift).astype(np.int64)
 
     def block(self, name: str, x: AnyArray) -> AnyArray:
-        inner = clip(self.layer(f"{name}.depthwise", x), 1023)
-        inner = np.clip(self.layer(f"{name}.expand", inner), 0, 1023)
-        return clip(x + self.layer(f"{name}.project", inner), 1023)
+        inner = clip(self.layer(f"{name}.depthwise", x), 255)
+        inner = np.clip(self.layer(f"{name}.expand", inner), 0, 255)
+        return clip(x + clip(self.layer(f"{name}.project", inner), 255), 255)
 
     def up(self, name: str, x: AnyArray) -> AnyArray:
         height, width, channels = x.shape
-        y = clip(self.layer(name, x) + np.repeat(x, 4, 2), 1023)
+        y = clip(clip(self.layer(name, x), 255) + np.repeat(x, 4, 2), 255)
         result = np.zeros((2 * height, 2 * width, channels), np.int64)
         for i in range(2):
             for j in range(2):
@@ -176,7 +176,7 @@ class ModelFile:
                     seen += [normalised[..., : 16 * B], abs(normalised[..., : 16 * B])]
                 elif layer > 0:
                     seen += [abs(normalised[..., : 16 * B if (layer, t) == (1, 0) else 64 * B])]
-                x = clip(self.layer(f"layers.{layer}.{t}.enter", np.concatenate(seen, 2)), 1023)
+                x = clip(self.layer(f"layers.{layer}.{t}.enter", np.concatenate(seen, 2)), 255)
                 x = np.maximum(self.block(f"layers.{layer}.{t}.block", x), 0)
                 left = self.layer(f"layers.{layer}.{t}.leave", x)
                 mean = np.zeros((height, width, C), np.int64)
@@ -212,7 +212,7 @@ class ModelFile:
                     known[..., first : first + C][place] = layer < 2
                     entering[..., first : first + C][place] = found - (mean[place] if layer else 0)
                     at += size
-                normalised = clip(np.floor(entering * power(-unit)).astype(np.int64), 1023)
+                normalised = clip(np.rint(entering * power(-unit) / 4).astype(np.int64), 255)
         return decoded, told
 
     def crosswise(self, decoded: AnyArray, earlier: list[AnyArray], known: AnyArray) -> tuple[list[AnyArray], AnyArray]:
@@ -264,10 +264,10 @@ class ModelFile:
         return self.read(decoder, bins.reshape(-1)).reshape(shape) // 256
 
     def features(self, z: AnyArray, step: int) -> AnyArray:
-        x = clip((z * self.table("input_scale", step) + self.table("input_bias", step) + 2**11) >> 12, 1023)
+        x = clip((z * self.table("input_scale", step) + self.table("input_bias", step) + 2**11) >> 12, 255)
         x = self.block("hyper_synthesis.block", self.up("hyper_synthesis.up1", x))
         x = np.maximum(self.up("hyper_synthesis.up2", x), 0)
-        return clip(self.layer("hyper_synthesis.leave", x) + self.table("feature_bias", step), 1023)
+        return clip(clip(self.layer("hyper_synthesis.leave", x), 255) + self.table("feature_bias", step), 255)
 
     # -- shapes --
 

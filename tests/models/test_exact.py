@@ -17,7 +17,7 @@ from learned_codec.models.engine import Engine, Input, Operations, Tensor, engin
 from learned_codec.models.engine.openvino import OpenVino
 from learned_codec.models.engine.probe import sums_are_exact
 from learned_codec.models.exact import ExactEntropyModel
-from learned_codec.models.integers import ACTIVATION_MAX, Layer, mantissas
+from learned_codec.models.integers import ACTIVATION_MAX, Layer, mantissas, significant
 from learned_codec.models.model import Model
 
 NAME = learned_codec.list_models()[-1].name
@@ -33,6 +33,7 @@ TORCH = pytest.param(torch_engine, marks=pytest.mark.torch, id="torch")
 
 
 COMPILED = pytest.param(partial(OpenVino, 1, uncompiled=0), id="compiled")
+IN_FLOAT32 = pytest.param(partial(OpenVino, 1, uncompiled=0, short=False), id="compiled-float32")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_a_wrong_golden_vector_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    "other", [*(pytest.param(partial(engine_for, "cpu", n), id=f"{n}") for n in (1, 2, 3)), COMPILED, TORCH]
+    "other", [*(pytest.param(partial(engine_for, "cpu", n), id=f"{n}") for n in (1, 2, 3)), COMPILED, IN_FLOAT32, TORCH]
 )
 @pytest.mark.parametrize("step", [0, 333, 896])
 def test_decoding_is_the_same_on_any_engine(
@@ -100,7 +101,7 @@ def test_wild_latents_are_coded_too(model: Model) -> None:
     assert np.array_equal(model.decode(coded.encoder.finish(), 896, 5, 7)[0], coded.decoded)
 
 
-@pytest.fixture(params=[pytest.param(lambda: engine_for("cpu"), id="numpy"), COMPILED, TORCH])
+@pytest.fixture(params=[pytest.param(lambda: engine_for("cpu"), id="numpy"), COMPILED, IN_FLOAT32, TORCH])
 def engine(request: pytest.FixtureRequest) -> Engine:
     made: Engine = request.param()
     return made
@@ -118,7 +119,8 @@ def test_sums_of_a_layer_are_those_of_integers(model: Model, engine: Engine) -> 
         x = rng.integers(-ACTIVATION_MAX, ACTIVATION_MAX + 1, (inputs, 9, 11)).astype(np.float32)
 
         def network(ops: Operations, given: Sequence[Tensor], own: Layer = layer, dw: bool = depthwise) -> list[Tensor]:
-            return [(ops.depthwise if dw else ops.pointwise)(given[0], own.weight, own.bias)]
+            found = ops.round((ops.depthwise if dw else ops.pointwise)(given[0], own.weight, own.bias))
+            return [ops.clip(found, -ACTIVATION_MAX, ACTIVATION_MAX) if dw else found]
 
         (found,) = engine.build_integers(network, [Input(inputs)])(x)
         found = found.transpose(2, 0, 1)
@@ -129,7 +131,8 @@ def test_sums_of_a_layer_are_those_of_integers(model: Model, engine: Engine) -> 
             sums = (windows * weight[:, None, None]).sum((3, 4))
         else:
             sums = np.tensordot(weight, x.astype(np.float64), 1)
-        assert np.array_equal(found, sums + layer.bias[:, None, None]), name
+        expected = np.rint(sums + layer.bias[:, None, None])
+        assert np.array_equal(found, expected.clip(-ACTIVATION_MAX, ACTIVATION_MAX) if depthwise else expected), name
 
 
 def test_the_bound_holds_and_is_checked_on_loading(model: Model) -> None:
@@ -137,12 +140,26 @@ def test_the_bound_holds_and_is_checked_on_loading(model: Model) -> None:
         weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
         reach = np.abs(weight).reshape(len(weight), -1).sum(1) * ACTIVATION_MAX + np.abs(bias)
         assert (reach / layer.scale).max() < 2**24
-    weight, bias, shift = np.full((2, 40), 411), np.zeros(2, int), np.ones(2, int)
-    Layer.load(weight - 1, bias, shift, "fits")
+    weight, bias, shift = np.full((2, 258), 255), np.zeros(2, int), np.ones(2, int)
+    Layer.load(weight[:, :257], bias, shift, "fits")
     with pytest.raises(WeightsError, match="too-large.*2\\^24"):
-        Layer.load(weight, bias, shift, "too-large")
+        Layer.load(weight, bias + (1 << 23), shift, "too-large")
     with pytest.raises(WeightsError, match="shifts"):
-        Layer.load(weight - 1, bias, shift - 1, "unshifted")
+        Layer.load(weight[:, :1], bias, shift - 2, "shifted up")
+
+
+@given(value=st.integers(-(2**15) + 1, 2**15 - 1))
+def test_numbers_have_eight_significant_bits(value: int) -> None:
+    """As many as bf16 has: others are refused."""
+    fits = value.bit_length() <= 8 or value % (1 << (value.bit_length() - 8)) == 0
+    shift = np.zeros(1, int)
+    for weight, bias in (([[value]], [1]), ([[1]], [value])):
+        if fits:
+            Layer.load(np.array(weight), np.array(bias), shift, "short")
+        else:
+            with pytest.raises(WeightsError, match=f"significant bits: {value}"):
+                Layer.load(np.array(weight), np.array(bias), shift, "long")
+    assert (significant(np.array([value]))[0] == value) == fits
 
 
 def test_missing_tensors_are_named(model: Model) -> None:

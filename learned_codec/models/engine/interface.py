@@ -39,6 +39,12 @@ class Operations(Protocol):
     def floor(self, x: Tensor) -> Tensor:
         """Rounded down."""
 
+    def round(self, x: Tensor) -> Tensor:
+        """Rounded to the nearest integer, ties to even."""
+
+    def bytes(self, x: Tensor) -> Tensor:
+        """Integers of 0 … 255 as bytes. This is only for results: the arrays of a program then are uint8."""
+
     def clip(self, x: Tensor, low: float, high: float) -> Tensor:
         """Clip to `low` … `high`."""
 
@@ -99,8 +105,8 @@ class Input:
         return (*size, self.channels) if self.channels_last else (self.channels, *size)
 
 
-Program = Callable[..., list[Array]]
-"""A network built by an engine. It takes arrays and returns new ones. Threads may share it."""
+Program = Callable[..., list[NDArray[Any]]]
+"""A network built by an engine. It takes arrays and returns new ones, float32 or uint8. Threads may share it."""
 
 
 class Engine(Protocol):

@@ -6,8 +6,10 @@ Tensors are (height, width, channels) arrays here, so that the channels of a pos
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .interface import BYTE, BYTE_ZERO, BYTES, Array, Input, NetworkFunction, Program, Tensor
 
@@ -25,7 +27,7 @@ def build(network: NetworkFunction, inputs: Sequence[Input]) -> Program:
     """As `Engine.build_integers`."""
     operations = NumpyOperations()
 
-    def run(*arrays: Array) -> list[Array]:
+    def run(*arrays: Array) -> list[NDArray[Any]]:
         pairs = zip(arrays, inputs, strict=True)
         tensors = [x if i.channels_last else np.ascontiguousarray(x.transpose(1, 2, 0)) for x, i in pairs]
         return [np.ascontiguousarray(x) for x in network(operations, tensors)]
@@ -72,6 +74,12 @@ class NumpyOperations:
 
     def floor(self, x: Tensor) -> Tensor:
         return np.floor(x)
+
+    def round(self, x: Tensor) -> Tensor:
+        return np.rint(x)
+
+    def bytes(self, x: Tensor) -> Tensor:
+        return x.astype(np.uint8)
 
     def clip(self, x: Tensor, low: float, high: float) -> Tensor:
         return x.clip(np.float32(low), np.float32(high))

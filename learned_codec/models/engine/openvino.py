@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ from .import_openvino import opset13 as op
 from .interface import BYTE, BYTE_ZERO, BYTES, Array, Input, NetworkFunction, Program
 from .numpy import build as on_numpy
 from .probe import sums_are_exact
+
+FULL = "f32"
+"""What this engine calls float32."""
 
 MAX_SIDE = 1 << 16
 """The most positions along an axis, more than any tile has. Without a limit, products of sizes overflow in OpenVINO."""
@@ -65,8 +68,11 @@ class OpenVino:
 
     device = "cpu"
 
-    def __init__(self, threads: int, uncompiled: int = UNCOMPILED) -> None:
-        """NumPy computes a network of integers at `uncompiled` positions before it is compiled."""
+    def __init__(self, threads: int, uncompiled: int = UNCOMPILED, *, short: bool = True) -> None:
+        """NumPy computes a network of integers at `uncompiled` positions before it is compiled.
+
+        Without `short`, everything is computed in float32, even where the processor has bf16.
+        """
         self._uncompiled = uncompiled
         self._settings = {
             "NUM_STREAMS": 1,
@@ -75,7 +81,7 @@ class OpenVino:
             "SNIPPETS_MODE": "DISABLE",  # runs are no slower without, and a quarter less time is spent on compiling
         }
         self._threads, self._most = threads, max(1, cores() // threads)
-        self._short = "bf16" if has_bf16() else "f32"
+        self._short = "bf16" if short and has_bf16() else FULL
 
     def build(
         self,
@@ -96,21 +102,26 @@ class OpenVino:
             results = [op.result(_turned(x, 0, 2, 3, 1) if channels_last else x) for x in found]
             return ov.Model(results, parameters)
 
-        precision = "f32" if exact else self._short
+        precision = FULL if exact else self._short
         settings = self._settings | {"INFERENCE_PRECISION_HINT": precision}
         return _OpenVinoProgram(graph, inputs, settings, self._most, 0 if any_size else MOST_SIZES)
 
     def build_integers(self, network: NetworkFunction, inputs: Sequence[Input]) -> Program:
         """As `Engine.build_integers`."""
-        return _Integers(on_numpy(network, inputs), self._integers(network, inputs), self, self._uncompiled)
+        return _Integers(on_numpy(network, inputs), partial(self.compiled_integers, network, inputs), self._uncompiled)
 
-    def _integers(self, network: NetworkFunction, inputs: Sequence[Input]) -> _OpenVinoProgram:
-        return self.build(network, inputs, exact=True, channels_last=True)
+    def compiled_integers(self, network: NetworkFunction, inputs: Sequence[Input]) -> _OpenVinoProgram | None:
+        """A network of integers in the fastest arithmetic that is exact. None if none is."""
+        return self._in(self._exact, network, inputs) if self._exact else None
 
     @cached_property
-    def is_exact(self) -> bool:
-        """Whether compiled sums are exact, too."""
-        return sums_are_exact(self._integers)
+    def _exact(self) -> str | None:
+        """The fastest arithmetic in which networks of integers are exact."""
+        kinds = dict.fromkeys((self._short, FULL))
+        return next((kind for kind in kinds if sums_are_exact(partial(self._in, kind))), None)
+
+    def _in(self, precision: str, network: NetworkFunction, inputs: Sequence[Input]) -> _OpenVinoProgram:
+        return self.build(network, inputs, exact=precision == FULL, channels_last=True)
 
     def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:
         """As `Engine.prepare`."""
@@ -144,7 +155,7 @@ class _Compiled:
     def _compile(self) -> Any:
         return _core().compile_model(self._graph, "CPU", self._settings)
 
-    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+    def __call__(self, arrays: Sequence[Array]) -> list[NDArray[Any]]:
         with self._turns:
             try:
                 model = self._idle.pop()
@@ -156,7 +167,7 @@ class _Compiled:
                 self._idle.append(model)
 
 
-def _run(model: Any, arrays: Sequence[Array]) -> list[Array]:
+def _run(model: Any, arrays: Sequence[Array]) -> list[NDArray[Any]]:
     request = model.create_infer_request()
     given = [np.ascontiguousarray(array)[None] for array in arrays]  # tensors only point to them
     for number, array in enumerate(given):
@@ -186,7 +197,7 @@ class _OpenVinoProgram:
         self._process, self._lock = os.getpid(), threading.Lock()
         self._compiled: dict[Sizes | None, _Compiled] = {}
 
-    def __call__(self, *arrays: Array) -> list[Array]:
+    def __call__(self, *arrays: Array) -> list[NDArray[Any]]:
         with self._at_work():
             sizes = tuple(array.shape for array in arrays)
             with self._lock:
@@ -237,12 +248,16 @@ class _OpenVinoProgram:
 class _Integers:
     """A network of integers: on NumPy at first, then compiled."""
 
-    def __init__(self, at_first: Program, compiled: _OpenVinoProgram, engine: OpenVino, uncompiled: int) -> None:
-        """NumPy computes it at `uncompiled` positions, and everywhere if the `engine` isn't exact."""
-        self._at_first, self._compiled, self._engine, self._left = at_first, compiled, engine, uncompiled
+    def __init__(self, at_first: Program, compiled: Callable[[], _OpenVinoProgram | None], uncompiled: int) -> None:
+        """NumPy computes it at `uncompiled` positions, and everywhere if the engine can't: then `compiled` is None."""
+        self._at_first, self._build, self._left = at_first, compiled, uncompiled
 
-    def __call__(self, *arrays: Array) -> list[Array]:
-        if self._left <= 0 and self._engine.is_exact:
+    @cached_property
+    def _compiled(self) -> _OpenVinoProgram | None:
+        return self._build()
+
+    def __call__(self, *arrays: Array) -> list[NDArray[Any]]:
+        if self._left <= 0 and self._compiled:
             return self._compiled(*arrays)
         with _at_work():  # a fork inside a product could copy a lock of the BLAS library
             found = self._at_first(*arrays)
@@ -250,10 +265,10 @@ class _Integers:
         return found
 
     def is_ready(self, height: int, width: int) -> bool:
-        return self._left > 0 or self._compiled.is_ready(height, width)
+        return self._left > 0 or self._compiled is None or self._compiled.is_ready(height, width)
 
     def prepare(self, height: int, width: int) -> None:
-        if self._engine.is_exact:
+        if self._compiled:
             self._compiled.prepare(height, width)
 
 
@@ -296,6 +311,12 @@ class OpenVinoOperations:
 
     def floor(self, x: Any) -> Any:
         return op.floor(x)
+
+    def round(self, x: Any) -> Any:
+        return op.round(x, "half_to_even")
+
+    def bytes(self, x: Any) -> Any:
+        return op.convert(x, "u8")
 
     def clip(self, x: Any, low: float, high: float) -> Any:
         return op.clamp(x, low, high)

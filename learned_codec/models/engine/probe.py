@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,41 +14,65 @@ from .interface import Array, Input, NetworkFunction, Operations, Program, Tenso
 SIZE, CHANNELS = 12, 192
 """Sizes as in real use, so that the engine chooses the same algorithms."""
 
-LARGE = 16411.0
-"""A number of 15 bits: every format shorter than float32 rounds it."""
+MOST = 255
+"""The largest magnitude of what networks of integers multiply: it has 8 significant bits."""
+
+SHIFT = 14
+"""Binary places by which sums inside of the network are scaled, so that few of them are clipped."""
 
 
 def sums_are_exact(build: Callable[[NetworkFunction, Sequence[Input]], Program]) -> bool:
-    """Whether pointwise and depthwise sums of up to 24 bits are exact in networks built by `build`.
+    """Whether networks of integers are exact if `build` builds them. That is an engine's `build_integers`.
 
-    That is an engine's `build_integers`.
+    The network is like a residual block: what an engine fuses there, it fuses here. Its last sums have up to 24 bits;
+    those inside of it are rounded and clipped.
     """
     rng = np.random.default_rng(0)
-    small = rng.integers(0, 2, (CHANNELS, CHANNELS)).astype(np.float32)
-    weights: list[Array] = [
-        small * np.float32(LARGE / 4),
-        small * np.float32(63),
-        rng.integers(-8, 9, (CHANNELS, 3, 3)).astype(np.float32) * 203,
-    ]
-    none = np.zeros(CHANNELS, np.float32)
+
+    def matrix() -> Array:
+        return rng.integers(-MOST, MOST + 1, (CHANNELS, CHANNELS)).astype(np.float32)
+
+    scale = np.float32(2.0**-SHIFT)
+    expand, project, last = matrix() * scale, matrix() * scale, matrix()
+    kernel = rng.integers(-MOST, MOST + 1, (CHANNELS, 3, 3)).astype(np.float32) * np.float32(2.0**-9)
+    bias = rng.integers(-MOST, MOST + 1, CHANNELS).astype(np.float32)
+    large = np.full((CHANNELS, CHANNELS), 254, np.float32)  # with the largest inputs, sums have 24 bits
 
     def network(ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        one, many = inputs
-        return [
-            ops.pointwise(one, weights[0], none),
-            ops.pointwise(many, weights[1], none),
-            ops.depthwise(many, weights[2], none),
-        ]
+        def layer(x: Tensor, weight: Array, least: int = -MOST) -> Tensor:
+            return ops.clip(ops.round(ops.pointwise(x, weight, bias)), least, MOST)
 
-    ones = rng.integers(0, 2, (CHANNELS, SIZE, SIZE)).astype(np.float32)
-    many = rng.integers(-1023, 1024, (CHANNELS, SIZE, SIZE)).astype(np.float32)
-    found = build(network, [Input(CHANNELS), Input(CHANNELS)])(ones, many)
-    padded = np.pad(many.astype(np.float64), ((0, 0), (1, 1), (1, 1)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
+        x, few = inputs
+        inner = ops.clip(ops.round(ops.depthwise(x, kernel, bias)), -MOST, MOST)
+        inner = layer(layer(inner, expand, 0), project)
+        hidden = ops.clip(ops.add(inner, x), 0, MOST)
+        return [ops.round(ops.pointwise(hidden, last, bias)), ops.round(ops.pointwise(few, large, bias))]
+
+    x = rng.integers(-MOST, MOST + 1, (CHANNELS, SIZE, SIZE)).astype(np.float32)
+    few = np.where(rng.random((CHANNELS, SIZE, SIZE)) < 0.98, MOST, MOST - 1).astype(np.float32)
+    found = build(network, [Input(CHANNELS), Input(CHANNELS)])(x, few)
     with gate().working():
-        expected = [
-            np.tensordot(weights[0].astype(np.float64), ones.astype(np.float64), 1),
-            np.tensordot(weights[1].astype(np.float64), many.astype(np.float64), 1),
-            (windows * weights[2][:, None, None]).sum((3, 4)),
-        ]
+        in_float64: Any = _Float64()
+        expected = network(in_float64, [x.astype(np.float64), few.astype(np.float64)])
     return all(np.array_equal(a.transpose(2, 0, 1), b) for a, b in zip(found, expected, strict=True))
+
+
+class _Float64:
+    """What the network needs of `Operations`, in float64 on arrays."""
+
+    def pointwise(self, x: Tensor, weight: Array, bias: Array) -> Tensor:
+        return np.tensordot(weight.astype(np.float64), x, 1) + bias[:, None, None]
+
+    def depthwise(self, x: Tensor, weight: Array, bias: Array) -> Tensor:
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
+        return (windows * weight.astype(np.float64)[:, None, None]).sum((3, 4)) + bias[:, None, None]
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+    def round(self, x: Tensor) -> Tensor:
+        return np.rint(x)
+
+    def clip(self, x: Tensor, low: float, high: float) -> Tensor:
+        return x.clip(low, high)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,12 +34,12 @@ class Torch:
         """As `Engine.build`."""
         operations = TorchOperations(self.device, torch.float32 if exact else self._short)
 
-        def run(*arrays: Array) -> list[Array]:
+        def run(*arrays: Array) -> list[NDArray[Any]]:
             # The result must not depend on the modes that the caller is in.
             with torch.inference_mode(), torch.autocast(self.device.split(":")[0], enabled=False):
                 given = zip(map(operations.constant, arrays), inputs, strict=True)
                 tensors = [x.permute(2, 0, 1).contiguous() if i.channels_last else x for x, i in given]
-                found = [x.float() for x in network(operations, tensors)]
+                found = [x if x.dtype == torch.uint8 else x.float() for x in network(operations, tensors)]
                 return [(x.permute(1, 2, 0).contiguous() if channels_last else x).cpu().numpy() for x in found]
 
         return run
@@ -97,6 +98,12 @@ class TorchOperations:
 
     def floor(self, x: Tensor) -> Tensor:
         return torch.floor(x)
+
+    def round(self, x: Tensor) -> Tensor:
+        return torch.round(x)
+
+    def bytes(self, x: Tensor) -> Tensor:
+        return x.to(torch.uint8)
 
     def clip(self, x: Tensor, low: float, high: float) -> Tensor:
         return x.clamp(low, high)
