@@ -41,24 +41,33 @@ _BINS = np.arange(SCALE_BINS, dtype=np.int16)
 class Runs:
     """The coded symbols of a group, sorted by bin.
 
-    `order` are their indices in the group; `counts` (SCALE_BINS,) is how many are in each bin.
+    `coded` are their indices in the group, in ascending order; `by_bin` are those in `coded`, sorted by bin; `counts`
+    (SCALE_BINS,) is how many are in each bin.
     """
 
-    order: NDArray[np.intp]
-    counts: NDArray[np.intp]
+    coded: NDArray[np.intp]
+    by_bin: NDArray[np.intp]
+    counts: Counts
 
     @classmethod
     def of(cls, scale_bins: Bins) -> Runs:
         """From the (n,) bins of the symbols."""
         coded = np.flatnonzero(scale_bins >= SKIPPED_BINS)
-        bins = scale_bins[coded]
-        return cls(coded[np.argsort(bins, kind="stable")], np.bincount(bins, minlength=SCALE_BINS))
+        bins = scale_bins.take(coded)
+        return cls(coded, np.argsort(bins, kind="stable"), np.bincount(bins, minlength=SCALE_BINS))
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """The indices in the group, sorted by bin."""
+        return self.coded.take(self.by_bin)
 
 
 def run_starts(numbers: NDArray[np.int16], width: int) -> NDArray[np.intp]:
     """Where a row of `width` begins, or a run of the same number in a row."""
-    rows, changes = np.arange(0, len(numbers), width), np.flatnonzero(numbers[1:] != numbers[:-1]) + 1
-    return np.union1d(rows, changes)
+    begins = np.ones(len(numbers), np.bool_)
+    np.not_equal(numbers[1:], numbers[:-1], out=begins[1:])
+    begins[::width] = True
+    return np.flatnonzero(begins)
 
 
 class CoderModels:

@@ -107,12 +107,14 @@ def code(
     def quantise(found: PassLatents) -> None:
         nonlocal skipped
         runs = Runs.of(found.bins)
-        skipped -= len(runs.order)
-        places = found.places(runs.order)
+        skipped -= len(runs.coded)
+        places = found.places(runs.coded)
         residual = target.take(places)
         if found.layer < MEANS or encoder.crosswise is not None:
             residual -= found.decoded.take(places)
-        own = None if cost is None else cost.take(places % len(cost))
+        # Until here in the order of memory, which takes less time.
+        residual, places = residual.take(runs.by_bin), places.take(runs.by_bin)
+        own = None if cost is None else cost.take(found.channels_of(runs.coded)).take(runs.by_bin)
         if dependent and own is not None:
             symbols = rdoq.quantised(residual, runs.counts, own, costs)
         else:
@@ -158,12 +160,13 @@ def decode(
     level = model.level(step)
     decoders = [Decoder(models, part) for part in split_parts(payload, len(PASSES), layers)]
     runs = _hyper_runs(level, *hyper_size(*size))
+    of_hyper = runs.order
 
     def read(found: PassLatents) -> None:
         runs = Runs.of(found.bins)
         symbols = decoders[found.layer].pop(runs.counts, dependent=dependent)
         values = dequantised(symbols, runs.counts) if dependent else symbols
-        _add(found.decoded, found.places(runs.order), values)
+        _add(found.decoded, found.places(runs.coded).take(runs.by_bin), values)
 
     found = []
     for _ in range(components):
@@ -172,7 +175,7 @@ def decode(
             raise CorruptDataError(f"a component is of a kind from {min(_KINDS)} to {max(_KINDS)}, not {kind}")
         dependent, complete = _KINDS[kind]
         hyper = np.zeros((*hyper_size(*size), len(level.hyper_bins)), np.int32)
-        hyper.reshape(-1)[runs.order] = decoders[0].pop(runs.counts)
+        hyper.reshape(-1)[of_hyper] = decoders[0].pop(runs.counts)
         found.append(model.latents(hyper, level, *size, read, coded, layers, complete=complete, crosswise=crosswise))
         if crosswise is not None:
             crosswise.keep()

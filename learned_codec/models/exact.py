@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ class PassLatents:
 
     `bins` (n,) are their scale bins in the order of the format: position by position, row by row, `channels` each.
     `decoded` are the (height, width, latents) latents of the region, flattened, in quantisation steps: at the places of
-    this pass the means, or 0 in layers without means. `offsets` says where these places are.
+    this pass the means, or 0 in layers without means. `offsets` says where these places are, see `_offsets`.
     """
 
     layer: int
@@ -81,9 +81,18 @@ class PassLatents:
     offsets: NDArray[np.intp]
     decoded: Array
 
-    def places(self, order: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The indices in `decoded` of latents, given by their indices in `bins`."""
-        return order + self.offsets.take(order // self.channels)
+    def places(self, coded: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The indices in `decoded` of latents, given by their indices in `bins`. It is faster in ascending order."""
+        return self._moved(coded, self.offsets[0])
+
+    def channels_of(self, coded: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The channels of these latents."""
+        return self._moved(coded, self.offsets[1])
+
+    def _moved(self, coded: NDArray[np.intp], offsets: NDArray[np.intp]) -> NDArray[np.intp]:
+        place = coded.astype(np.int32) // np.int32(self.channels)  # a division of 64 bits takes much longer
+        found: NDArray[np.intp] = coded + offsets.take(place)
+        return found
 
 
 LatentSource = Callable[[PassLatents], None]
@@ -252,7 +261,7 @@ class ExactEntropyModel:
                 if coded is not None:
                     bins[position, :rows, :columns] *= coded[here]
                     own *= coded[here]
-            offsets = _offsets(decoded.shape, bins.shape, [group.start for group in step.groups])
+            offsets = _offsets(decoded.shape, bins.shape, tuple(group.start for group in step.groups))
             source(PassLatents(step.layer, bins.reshape(-1), bins.shape[3], offsets, decoded.reshape(-1)))
             for position, group in enumerate(step.groups):
                 here = (*_phase(position), group)
@@ -285,18 +294,21 @@ def _phase(position: int) -> tuple[slice, slice]:
     return slice(position // 2, None, 2), slice(position % 2, None, 2)
 
 
-def _offsets(shape: tuple[int, ...], bins: tuple[int, ...], starts: Sequence[int]) -> NDArray[np.intp]:
-    """(positions * h/2 * w/2,) how much larger the indices of a place's channels are in the latents than in the bins.
+@lru_cache(maxsize=32)
+def _offsets(shape: tuple[int, ...], bins: tuple[int, ...], starts: tuple[int, ...]) -> NDArray[np.intp]:
+    """(2, positions * h/2 * w/2) what makes indices of latents, or channels, of the indices of a place's bins, added.
 
     `shape` is that of the latents, `bins` that of the bins; both are flattened. `starts` are the first channels at each
-    position. Beyond the region, offsets mean nothing.
+    position. Beyond the region, offsets mean nothing. Many images have the same size.
     """
     _, width, latents = shape
     positions, rows, columns, channels = bins
     y, x, position = np.arange(rows)[:, None], np.arange(columns), np.arange(positions)[:, None, None]
     place = (2 * y + position // 2) * width + 2 * x + position % 2
-    first: NDArray[np.intp] = (place * latents + np.array(starts)[:, None, None]).reshape(-1)
-    return first - channels * np.arange(first.size)
+    first = np.broadcast_to(np.array(starts)[:, None, None], place.shape)
+    found = np.stack([place * latents + first, first]).reshape(2, -1)
+    found -= channels * np.arange(found.shape[1])
+    return found
 
 
 def _context(features: Array, normalised: Array, config: ModelConfig, step: _BuiltPass) -> Array:

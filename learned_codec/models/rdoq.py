@@ -108,7 +108,7 @@ def rounded(
     symbols = np.rint(residual)
     if cost is None:
         return np.clip(symbols, -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
-    (some,) = np.nonzero(symbols)
+    some = np.flatnonzero(symbols != 0)  # of booleans it is faster
     bins = np.repeat(np.arange(len(counts)), counts)[some]
     value, exact = symbols[some], residual[some]
     smaller = value - np.sign(value)
