@@ -167,6 +167,8 @@ class ImageEncoder:
     def _finer(self, step: int) -> int:
         """The quality step at which pixels between scattered holes have about the error of `step` without holes."""
         halvings = -math.log2(1 - scatter(self.source))
+        if halvings == 0:
+            return step
         usual = usual_error(self.model, step)
         wanted = usual * min(1.0, SCATTER_LEAST / usual) ** (SCATTER_MOST * halvings / (SCATTER_HALF + halvings))
         steps = range(step, top_step(self.model.max_step))

@@ -40,6 +40,11 @@ CENTRAL, NARROW, BURIED = (10, 90), 0.05, 4.0
 scale, and their error is more than 4 times their deviation."""
 
 
+FINE = 1.2
+"""If no band's error is more than this many times the usual one even before the refinement, nothing is compared after
+it, which takes ten times as long. Parts of photographs had at most 1.15 times the usual error there."""
+
+
 Pair = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
 """Of an area: (bands, h, w) original values, decoded values, and which are valid."""
 
@@ -120,7 +125,17 @@ class Proof:
         transform = ValueTransform.of_header(header, model.config.bands)
         if transform.constant:
             return Verdict(0.0, [])
-        pairs = list(self._pairs(model, header, transform, crops, adaptations))
+        for refined in (False, True):
+            pairs = list(self._pairs(model, header, transform, crops, adaptations, refined=refined))
+            found = self._verdict_on(pairs, model, header, transform, widths)
+            if found.worst <= FINE and not found.complaints:
+                break
+        return found
+
+    @staticmethod
+    def _verdict_on(
+        pairs: Sequence[Pair], model: Model, header: Header, transform: ValueTransform, widths: NDArray[np.float64]
+    ) -> Verdict:
         errors, deviations = _errors(pairs, transform)
         promised = usual_error(model, header.quality_step) * widths
         advice = "encode it by itself" if transform.components > 1 else "take a model of one band"
@@ -142,11 +157,13 @@ class Proof:
         transform: ValueTransform,
         crops: Sequence[tuple[Area, Decoded]],
         adaptations: Sequence[Sequence[int]],
+        *,
+        refined: bool,
     ) -> Iterator[Pair]:
         for area, decoded in crops:
             rows, columns = (BLOCK * (part.stop - part.start) for part in area.latents)
             small = replace(header, height=rows, width=columns, tile_code=0)
-            (_, _, found) = next(synthesise(model, small, transform, [decoded], adaptations))
+            (_, _, found) = next(synthesise(model, small, transform, [decoded], adaptations, refined=refined))
             read = self._source.read(*area.pixels)
             inner = found[:, area.inner[0], area.inner[1]]
             if self._source.mask_spec is not None:

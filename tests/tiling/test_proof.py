@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import learned_codec
 from learned_codec.bitstream import Header
 from learned_codec.models import rdoq
+from learned_codec.tiling import proof
 from learned_codec.tiling.masking import MaskedSource
 from learned_codec.tiling.proof import SIDE, Proof
 from learned_codec.values import choose
@@ -189,3 +190,21 @@ def test_most_values_do_not_drown_beside_a_few_far_away(dtype: str, share: float
     assert error > 3 if share > 0.01 else error < 0.5
     assert [str(warning.message)[:21] for warning in caught] == ["most values of band 1"] * (share > 0.01)
     assert all(warning.category is learned_codec.DistortionWarning for warning in caught)
+
+
+@pytest.mark.parametrize("drowns", [False, True])
+def test_only_what_seems_poor_is_compared_after_the_refinement(monkeypatch: pytest.MonkeyPatch, drowns: bool) -> None:
+    scales = np.array([100, 0.01, 1] if drowns else [1, 1, 1], np.float32)
+    image = bands("float32", 3, 100, 120) * scales[:, None, None]
+    monkeypatch.setattr(choose, "alike", lambda low, _high: np.zeros(len(low), int))
+    seen, whole = [], proof.synthesise
+
+    def noted(*args: Any, refined: bool) -> Any:
+        seen.append(refined)
+        return whole(*args, refined=refined)
+
+    monkeypatch.setattr(proof, "synthesise", noted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", learned_codec.DistortionWarning)
+        learned_codec.encode(image, planar=True)
+    assert seen == [False, True][: 1 + drowns]
