@@ -263,7 +263,7 @@ def _on_axes(pixels: Array) -> Array:
     """Pixels in [0, 1] -> around zero; three bands along `_COLOUR_AXES`, which need few operations."""
     if len(pixels) != 3:
         return pixels - np.float32(0.5)
-    planes = np.empty_like(pixels)
+    planes = np.empty(pixels.shape, np.float32)  # each plane by itself, which `pixels` often are not
     red, green, blue = pixels
     grey, red_or_blue, greenness = planes
     np.add(red, blue, out=grey)

@@ -286,13 +286,18 @@ def _compressed(latents: Array, gain: Array, size: tuple[int, int]) -> Array:
     The result has `size`, with zeros beyond h and w.
     """
     height, width, channels = latents.shape
-    result = np.zeros((*size, 2, channels), np.float32)
+    result = np.empty((*size, 2, channels), np.float32)
+    result[height:] = result[:, width:] = 0
+    half, x, magnitude = gain / 2, *np.empty((2, width, channels), np.float32)
     for row, found in zip(latents, result[:height, :width], strict=True):  # row by row fits a processor's cache
-        x = row * (gain / 2)
-        magnitude = np.sqrt(x * x + 1)
+        np.multiply(row, half, out=x)
+        np.multiply(x, x, out=magnitude)
+        magnitude += 1
+        np.sqrt(magnitude, out=magnitude)
         magnitude += np.abs(x)
-        np.log(magnitude, out=found[:, 1])
-        np.copysign(found[:, 1], x, out=found[:, 0])
+        np.log(magnitude, out=magnitude)
+        found[:, 1] = magnitude
+        np.copysign(magnitude, x, out=found[:, 0])
     return result.reshape(*size, -1)
 
 

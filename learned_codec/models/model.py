@@ -193,7 +193,7 @@ class Model:
         normalised = decoded[..., known] / unit
         # What is only predicted mustn't count: of the models' own, latents without means are either zero or larger.
         few = normalised[..., self.config.layers[MEANS].start :]
-        few[np.abs(decoded[..., self.config.layers[MEANS].start : known.stop]) < PREDICTED] = 0
+        few *= np.abs(decoded[..., self.config.layers[MEANS].start : known.stop]) >= PREDICTED
         return self.refinement.condition.values(normalised, self.at("refinement_condition", step))
 
     # -- entropy coding -----------------------------------------------------------------------------------------------
