@@ -8,6 +8,7 @@ of 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -192,4 +193,10 @@ def _add(decoded: Array, places: NDArray[np.intp], values: NDArray[Any]) -> None
 
 def _hyper_runs(level: LevelTables, height: int, width: int) -> Runs:
     """The hyper-latents of (height, width) positions, bin by bin."""
-    return Runs.of(np.tile(level.hyper_bins, height * width))
+    return _tiled_runs(level.hyper_bins.tobytes(), height * width)
+
+
+@lru_cache(maxsize=4)
+def _tiled_runs(bins: bytes, count: int) -> Runs:
+    """`Runs` of the same bins, `count` times. Many images have the same size."""
+    return Runs.of(np.tile(np.frombuffer(bins, np.uint8), count))

@@ -56,7 +56,8 @@ class LevelTables:
 
     `unit` (latents,): the log2, in 256ths, of a normalised latent of 1 in quantisation steps. `hyper_bins`
     (hyper_latents,): the scale bins of hyper-latents. `input_scale` and `input_bias` (hyper_latents,): what makes the
-    network's input of them. `feature_bias` (context_width,): added to the features.
+    network's input of them. `feature_bias` (context_width,): added to the features. `to_mean` (PRODUCT_ROWS, latents)
+    and `to_normalised` (latents,): what makes quantisation steps of normalised means, and normalised latents of these.
     """
 
     unit: NDArray[np.int64]
@@ -64,6 +65,8 @@ class LevelTables:
     input_scale: NDArray[np.int64]
     input_bias: NDArray[np.int64]
     feature_bias: NDArray[np.int64]
+    to_mean: NDArray[np.float32]
+    to_normalised: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class ExactEntropyModel:
         except KeyError as error:
             raise WeightsError(f"the weights lack the exact tensor {error.args[0]}") from error
         self._layers = Layers(self.layers)
+        self._level = lru_cache(maxsize=4)(self._level_of)
         inputs = [
             Input(config.hyper_latents, channels_last=True, stride=HYPER_STRIDE),
             Input(1, stride=2),
@@ -134,7 +138,10 @@ class ExactEntropyModel:
         self.programs = [self._features, *(found.program for found in self._passes)]
 
     def level(self, step: int) -> LevelTables:
-        """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS + EXTRA_STEPS."""
+        """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS + EXTRA_STEPS. The last ones are kept."""
+        return self._level(step)
+
+    def _level_of(self, step: int) -> LevelTables:
         trained, beyond = self.config.split(step)
         lower = min(trained // QUALITY_STEPS, self.config.levels - 2)
         fraction = trained - lower * QUALITY_STEPS
@@ -144,8 +151,9 @@ class ExactEntropyModel:
             for name, t in self._tables.items()
         }
         values["unit"] = values["unit"] + beyond * EXTRA_GAIN // QUALITY_STEPS
-        bins = to_bins(values.pop("hyper_log2_scale"))
-        return LevelTables(hyper_bins=bins, **values)
+        bins, unit = to_bins(values.pop("hyper_log2_scale")), values["unit"]
+        to_mean, to_normalised = product_rows(unit, MEAN_BITS - MU_BITS), power_of_two(-unit, LATENT_BITS)
+        return LevelTables(hyper_bins=bins, to_mean=to_mean, to_normalised=to_normalised, **values)
 
     # -- the networks -------------------------------------------------------------------------------------------------
 
@@ -226,8 +234,6 @@ class ExactEntropyModel:
         """
         size = usual_size(HYPER_STRIDE * hyper.shape[0], HYPER_STRIDE * hyper.shape[1])
         features, within = self._features_of(hyper, level, size), inside(size, height, width)
-        to_mean = product_rows(level.unit, MEAN_BITS - MU_BITS)
-        to_normalised = power_of_two(-level.unit, LATENT_BITS)
         decoded = np.zeros((height, width, self.config.latents), np.float32)
         normalised = np.zeros((*size, self.config.layers[1].stop), np.float32)
         component = None if crosswise is None else crosswise.begin(decoded)
@@ -238,7 +244,7 @@ class ExactEntropyModel:
             context = _context(features, normalised, self.config, step)
             given = [context, within, vector(level.unit[channels])]
             if step.layer < MEANS:
-                given += map(vector, to_mean[:, channels])
+                given += map(vector, level.to_mean[:, channels])
             found = (x.reshape(size[0] // 2, size[1] // 2, PHASES, -1) for x in step.program(*given))
             bins, *means = (x.transpose(2, 0, 1, 3) for x in found)  # position by position
             bins = np.ascontiguousarray(bins)
@@ -269,8 +275,9 @@ class ExactEntropyModel:
                     component.note(here)
                 if group.stop <= normalised.shape[2]:
                     own = decoded[here] - expected[position] if component is not None else decoded[here]
-                    product = np.rint(own * to_normalised[group])
-                    normalised[:height, :width][here] = product.clip(-ACTIVATION_MAX, ACTIVATION_MAX)
+                    product = own * level.to_normalised[group]
+                    np.rint(product, out=product)
+                    np.clip(product, -ACTIVATION_MAX, ACTIVATION_MAX, out=normalised[:height, :width][here])
         return decoded
 
 
