@@ -237,11 +237,13 @@ class ExactEntropyModel:
         decoded = np.zeros((height, width, self.config.latents), np.float32)
         normalised = np.zeros((*size, self.config.layers[1].stop), np.float32)
         component = None if crosswise is None else crosswise.begin(decoded)
+        context = features
         for step in self._passes:
             if step.layer >= layers:
                 break
             channels = np.concatenate([np.arange(group.start, group.stop) for group in step.groups])
-            context = _context(features, normalised, self.config, step)
+            if context.shape[2] != features.shape[2] + self.config.known(step.layer, step.number):
+                context = _context(features, normalised, self.config, step)
             given = [context, within, vector(level.unit[channels])]
             if step.layer < MEANS:
                 given += map(vector, level.to_mean[:, channels])
@@ -277,8 +279,19 @@ class ExactEntropyModel:
                     own = decoded[here] - expected[position] if component is not None else decoded[here]
                     product = own * level.to_normalised[group]
                     np.rint(product, out=product)
-                    np.clip(product, -ACTIVATION_MAX, ACTIVATION_MAX, out=normalised[:height, :width][here])
+                    values = normalised[:height, :width][here]
+                    np.clip(product, -ACTIVATION_MAX, ACTIVATION_MAX, out=values)
+                    self._note(context[:height, :width, features.shape[2] :], step.layer, here, values)
         return decoded
+
+    def _note(self, known: Array, layer: int, here: tuple[slice, slice, slice], values: Array) -> None:
+        """Put the normalised values of latents that a pass has decoded into a context, if the next pass takes them."""
+        rows, columns, group = here
+        first = self.config.layers[0].stop if layer == 0 else 0
+        if first + group.stop <= known.shape[2]:
+            if layer == 0:
+                known[here] = values
+            np.abs(values, out=known[rows, columns, first + group.start : first + group.stop])
 
 
 def _loaded(tensors: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...]) -> Layer:
