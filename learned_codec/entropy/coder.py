@@ -35,6 +35,7 @@ Bins = NDArray[np.uint8]
 Counts = NDArray[np.intp]
 
 _BINS = np.arange(SCALE_BINS, dtype=np.int16)
+_EDGES = np.arange(SCALE_BINS + 1, dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class Runs:
         """From the (n,) bins of the symbols."""
         coded = np.flatnonzero(scale_bins >= SKIPPED_BINS)
         bins = scale_bins.take(coded)
-        return cls(coded, np.argsort(bins, kind="stable"), np.bincount(bins, minlength=SCALE_BINS))
+        by_bin = np.argsort(bins, kind="stable")
+        return cls(coded, by_bin, np.diff(bins.take(by_bin).searchsorted(_EDGES)))
 
     @property
     def order(self) -> NDArray[np.intp]:
@@ -253,21 +255,25 @@ class Decoder:
             own = symbols[start : start + width]
             second = quantiser[: len(own)]
             first, flags = ~second, second.tobytes()
-            # By bin: first the symbols of the first quantiser, then those of the second.
-            letters, others = [], []
-            for place in range(begin, end):
-                left, right, number = cuts[place], cuts[place + 1], numbers[place]
-                count = flags.count(1, left - start, right - start)
-                letters.append(decode(models[number], right - left - count))
-                others.append((models[number + SCALE_BINS], count))
-            own[first] = _joined(letters)
-            own[second] = _joined([decode(model, count) for model, count in others])
+            if end - begin == 1:
+                number, count = numbers[begin], flags.count(1)
+                own[first] = decode(models[number], len(own) - count)
+                own[second] = decode(models[number + SCALE_BINS], count)
+            else:  # by bin: first the symbols of the first quantiser, then those of the second
+                letters, others = [], []
+                for place in range(begin, end):
+                    left, right, number = cuts[place], cuts[place + 1], numbers[place]
+                    count = flags.count(1, left - start, right - start)
+                    letters.append(decode(models[number], right - left - count))
+                    others.append((models[number + SCALE_BINS], count))
+                own[first] = np.concatenate(letters)
+                own[second] = np.concatenate([decode(model, count) for model, count in others])
             reach = reaches[0][start : start + width]
             if not alike:
                 reach = np.where(second, reaches[1][start : start + width], reach)
             own -= reach
             escaped = own > reach
-            if np.count_nonzero(escaped):
+            if 1 in escaped.tobytes():  # faster than any()
                 order = np.concatenate([np.flatnonzero(escaped & first), np.flatnonzero(escaped & second)])
                 own[order] = self._escapes(len(order))
             if len(own) == width:
@@ -284,7 +290,3 @@ class Decoder:
         """Raise `CorruptDataError` unless the payload ends exactly here."""
         if not self._coder.is_empty():
             raise CorruptDataError("an entropy-coded payload does not end where its symbols do")
-
-
-def _joined(parts: list[Symbols]) -> Symbols:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)

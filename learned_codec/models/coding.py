@@ -109,13 +109,13 @@ def code(
         nonlocal skipped
         runs = Runs.of(found.bins)
         skipped -= len(runs.coded)
-        places = found.places(runs.coded)
+        places, channels = found.places_and_channels(runs.coded)
         residual = target.take(places)
         if found.layer < MEANS or encoder.crosswise is not None:
             residual -= found.decoded.take(places)
         # Until here in the order of memory, which takes less time.
         residual, places = residual.take(runs.by_bin), places.take(runs.by_bin)
-        own = None if cost is None else cost.take(found.channels_of(runs.coded)).take(runs.by_bin)
+        own = None if cost is None else cost.take(channels).take(runs.by_bin)
         if dependent and own is not None:
             symbols = rdoq.quantised(residual, runs.counts, own, costs)
         else:

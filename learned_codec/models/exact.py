@@ -86,15 +86,16 @@ class PassLatents:
 
     def places(self, coded: NDArray[np.intp]) -> NDArray[np.intp]:
         """The indices in `decoded` of latents, given by their indices in `bins`. It is faster in ascending order."""
-        return self._moved(coded, self.offsets[0])
+        found: NDArray[np.intp] = coded + self.offsets[0].take(self._positions(coded))
+        return found
 
-    def channels_of(self, coded: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The channels of these latents."""
-        return self._moved(coded, self.offsets[1])
+    def places_and_channels(self, coded: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The same, and the channels of these latents."""
+        positions = self._positions(coded)
+        return coded + self.offsets[0].take(positions), coded + self.offsets[1].take(positions)
 
-    def _moved(self, coded: NDArray[np.intp], offsets: NDArray[np.intp]) -> NDArray[np.intp]:
-        place = coded.astype(np.int32) // np.int32(self.channels)  # a division of 64 bits takes much longer
-        found: NDArray[np.intp] = coded + offsets.take(place)
+    def _positions(self, coded: NDArray[np.intp]) -> NDArray[np.integer]:
+        found: NDArray[np.integer] = coded.astype(np.int32) // np.int32(self.channels)  # 64 bits take much longer
         return found
 
 
