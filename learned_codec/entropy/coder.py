@@ -191,10 +191,11 @@ class Encoder:
             values = symbols[escaped] + np.int32(MAX_SYMBOL)
             after = dict(zip(ends, np.split(values, firsts[1:]), strict=True))
         starts, models, end = run_starts(numbers, width), self._models.models, len(symbols)
+        encode = coder.encode_reverse
         for start, table in zip(reversed(starts.tolist()), reversed(numbers[starts].tolist()), strict=True):
             if after and end in after:  # they follow the row, so backwards they come first
-                coder.encode_reverse(after[end], self._models.escape)
-            coder.encode_reverse(letters[start:end], models[table])
+                encode(after[end], self._models.escape)
+            encode(letters[start:end], models[table])
             end = start
 
 

@@ -238,7 +238,7 @@ class ExactEntropyModel:
         decoded = np.zeros((height, width, self.config.latents), np.float32)
         normalised = np.zeros((*size, self.config.layers[1].stop), np.float32)
         component = None if crosswise is None else crosswise.begin(decoded)
-        context = features
+        context, signed = features, self.config.layers[0].stop
         for step in self._passes:
             if step.layer >= layers:
                 break
@@ -282,17 +282,8 @@ class ExactEntropyModel:
                     np.rint(product, out=product)
                     values = normalised[:height, :width][here]
                     np.clip(product, -ACTIVATION_MAX, ACTIVATION_MAX, out=values)
-                    self._note(context[:height, :width, features.shape[2] :], step.layer, here, values)
+                    _note(context[:height, :width, features.shape[2] :], signed if step.layer == 0 else 0, here, values)
         return decoded
-
-    def _note(self, known: Array, layer: int, here: tuple[slice, slice, slice], values: Array) -> None:
-        """Put the normalised values of latents that a pass has decoded into a context, if the next pass takes them."""
-        rows, columns, group = here
-        first = self.config.layers[0].stop if layer == 0 else 0
-        if first + group.stop <= known.shape[2]:
-            if layer == 0:
-                known[here] = values
-            np.abs(values, out=known[rows, columns, first + group.start : first + group.stop])
 
 
 def _loaded(tensors: Mapping[str, NDArray[Any]], name: str, shape: tuple[int, ...]) -> Layer:
@@ -330,6 +321,18 @@ def _offsets(shape: tuple[int, ...], bins: tuple[int, ...], starts: tuple[int, .
     found = np.stack([place * latents + first, first]).reshape(2, -1)
     found -= channels * np.arange(found.shape[1])
     return found
+
+
+def _note(known: Array, signed: int, here: tuple[slice, slice, slice], values: Array) -> None:
+    """Put the normalised values of latents that a pass has decoded into a context, if the next pass takes them.
+
+    Behind the `signed` ones there, `known` has magnitudes.
+    """
+    rows, columns, group = here
+    if signed + group.stop <= known.shape[2]:
+        if signed:
+            known[here] = values
+        np.abs(values, out=known[rows, columns, signed + group.start : signed + group.stop])
 
 
 def _context(features: Array, normalised: Array, config: ModelConfig, step: _BuiltPass) -> Array:
