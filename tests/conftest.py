@@ -1,7 +1,8 @@
 """Settings of all tests.
 
 What needs torch is left out where it isn't installed: modules by their names here, else by the mark `torch`. Hypothesis
-doesn't fail a test for its time: on a loaded machine, any step may take a second.
+doesn't fail a test for its time: on a loaded machine, any step may take a second. It looks for new examples in every
+run, but with the environment variable `CI` it has the same ones each time, so that a failure there can be repeated.
 """
 
 import os
@@ -12,7 +13,9 @@ from importlib.util import find_spec
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
 settings.load_profile("any machine")
 
 TORCH = find_spec("torch") is not None
