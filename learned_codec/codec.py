@@ -43,7 +43,7 @@ from learned_codec.models.registry import ModelCard, ModelName, list_models, reg
 from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
 from learned_codec.tiling.borders import border_constants, border_of
-from learned_codec.tiling.coarse_grids import coarse_grids, most_bits
+from learned_codec.tiling.coarse_grids import coarse_grids, cut_by_holes, most_bits
 from learned_codec.tiling.exact_bands import exact_bands
 from learned_codec.tiling.masking import MaskedSource
 from learned_codec.tiling.progress import Counter, Progress, Telling
@@ -365,11 +365,14 @@ def encode_source(
                 samples = take_samples(masked)
         if chosen:
             masked = masked.keeping(_voids(masked, samples, range(source.bands)))
+        cut = None
         if chosen and not radar:
             exactly = {band.band for band in masked.exact}
             others = [band for band in range(source.bands) if band not in exactly]
             asked = rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY
-            masked = masked.keeping(grids=coarse_grids(masked, others, most_bits(asked)))
+            grids = coarse_grids(masked, others, most_bits(asked))
+            cut = cut_by_holes(masked, others, grids, most_bits(asked))
+            masked = masked.keeping(grids=grids)
         masked = masked.keeping(border_constants(masked, samples.widths() if chosen else np.full(source.bands, 255.0)))
         if chosen and masked.constants:
             samples = take_samples(masked)
@@ -378,7 +381,7 @@ def encode_source(
         # For a bpp or a psnr, the step is only found later.
         near = rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY
         usual = usual_error(loaded, step_of_quality(near, card.max_step))
-        transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels, usual)
+        transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels, usual, cut)
         if known in PER_DECADE:
             _tell_of_zeros(samples, GREAT_SHARE if declared else 0)
         optimiser = registry.optimiser(loaded, card, effort) if effort else None

@@ -20,6 +20,11 @@ from .transform import GREY, MAX_BANDS, PLAIN, SCALED, ValueTransform, to_units
 FINEST, LARGEST = 1e-37, float(np.finfo(np.float32).max)
 """The least and the largest scale. Both can divide a float32."""
 
+CUT, WIDEST = 0.4, 2.8
+"""The mean of a plateau has a smaller error than its pixels. If holes cut plateaus into more, the scale is smaller by a
+power of how many times as many there are; ranges are at most so many scales wide, because values further out are
+compressed."""
+
 ROUNDING = 12**-0.5
 """The RMSE of rounding to integers."""
 
@@ -54,8 +59,11 @@ def choose(
     samples: Samples,
     pixels: int,
     error: float = 0.0,
+    cut: NDArray[np.float64] | None = None,
 ) -> ValueTransform:
     """The transform for an image of `pixels` pixels, of which a band has the RMSE `error` as a share of its scale.
+
+    `cut` (bands,) is how many times as many plateaus a band has because of holes (see `CUT`).
 
     Raises `InvalidInputError` if the model can't code such an image.
     """
@@ -73,7 +81,7 @@ def choose(
         widths = scales = np.full(bands, 255.0, np.float32)
         offsets = np.zeros(bands, np.float32)
     else:
-        widths, scales, offsets = _ranges(plain, linear, samples.valid, error)
+        widths, scales, offsets = _ranges(plain, linear, samples.valid, error, cut)
     found = replace(
         plain, scales=tuple(scales.tolist()), offsets=tuple(offsets.tolist()), widths=tuple(widths.tolist())
     )
@@ -104,7 +112,11 @@ def _floor(unit: Unit | None, dtype: np.dtype[Any], samples: Samples) -> float:
 
 
 def _ranges(
-    transform: ValueTransform, linear: NDArray[np.float32], valid: NDArray[np.bool_] | None, error: float
+    transform: ValueTransform,
+    linear: NDArray[np.float32],
+    valid: NDArray[np.bool_] | None,
+    error: float,
+    cut: NDArray[np.float64] | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """(bands,) each: the width of each band's own range, its scale and its offset.
 
@@ -125,6 +137,8 @@ def _ranges(
     for group in np.unique(groups):
         members = np.flatnonzero(varies)[groups == group]
         scales[members] = widths[members].max()
+    if cut is not None:
+        scales = np.minimum(scales, np.maximum(scales / cut**CUT, widths / WIDEST))
     if integers and error:
         scales = np.maximum(scales, min(ROUNDING / error, scales.max()))
     scales = np.maximum(scales, FINEST)

@@ -23,6 +23,9 @@ SQUARE = 64
 """Plateaus end at multiples of this, counted from the image's corner. So windows need no pixels far away. Tiles begin
 there, too."""
 
+REACHES, DIFFERENT = (4, 8, 32), 2
+"""Beside holes, neighbours up to so many pixels away tell where plateaus end. Those that differ count so many times."""
+
 ROUNDS = 4
 """How often values are smoothed, and their means restored."""
 
@@ -47,14 +50,35 @@ class Grid:
     def joins(self, values: NDArray[Any], corner: tuple[int, int], valid: NDArray[np.bool_] | None = None) -> Joins:
         """The joins of (bands, h, w) values whose first pixel lies at `corner` of the image.
 
-        Squares of a period also join pixels that aren't `valid`, so holes don't cut them. None: all are valid.
+        They also join pixels that aren't `valid`, so holes don't cut plateaus. None: all are valid.
         """
         own = values[list(self.bands)]
-        if self.period and valid is not None:
-            own = self._filled(own, valid[list(self.bands)], corner)
-        found: Joins = np.zeros(own.shape[1:], np.uint8)
-        found[:, 1:] = np.where((own[:, :, 1:] == own[:, :, :-1]).all(0), LEFT, 0)
-        found[1:] += np.where((own[:, 1:] == own[:, :-1]).all(0), np.uint8(ABOVE), np.uint8(0))
+        there = None if valid is None else valid[list(self.bands)]
+        if there is None or there.all():
+            return self._ended(pairs(own)[0], corner)
+        if self.period:
+            return self._ended(pairs(self._filled(own, there, corner))[0], corner)
+        return self._around_holes(own, there, corner)
+
+    def _around_holes(self, own: NDArray[Any], valid: NDArray[np.bool_], corner: tuple[int, int]) -> Joins:
+        """The joins of bands of which different pixels may be valid.
+
+        Where no band tells whether neighbours are equal, most of those beside them along the edge do. All valid pixels
+        of a plateau have one value all the same: if not, what was guessed in it doesn't count, and if need be, only
+        what all bands tell.
+        """
+        equal, known = pairs(own, valid)
+        choices = [self._ended(found, corner) for found in (_guessed(equal, known), equal, pairs(own)[0])]
+        chosen = np.zeros(equal.shape, np.uint8)
+        while True:
+            found: Joins = np.choose(chosen, choices)
+            mixed = Plateaus(found).mixed(own, valid) & (chosen < len(choices) - 1)
+            if not mixed.any():
+                return found
+            chosen[mixed] += 1
+
+    def _ended(self, found: Joins, corner: tuple[int, int]) -> Joins:
+        """Joins without those across the ends of all plateaus, in place."""
         for axis, bit in ((0, ABOVE), (1, LEFT)):
             cut = self._cut(axis, found.shape[axis], corner)
             rest = np.where(cut, np.uint8(LEFT + ABOVE - bit), np.uint8(LEFT + ABOVE))
@@ -86,6 +110,45 @@ class Grid:
         for axis in (0, 1):
             equal, value = (np.repeat(part, lengths[axis], 1 + axis) for part in (equal, value))
         return np.where(~valid & equal, value, own)
+
+
+def pairs(values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> tuple[Joins, Joins]:
+    """Of (bands, h, w) values as joins: which neighbours are equal in all bands that tell, and where any band tells.
+
+    A band tells where both are `valid`. None: all are.
+    """
+    equal, known = np.zeros((2, *values.shape[1:]), np.uint8)
+    for axis, bit in ((2, LEFT), (1, ABOVE)):
+        ones, others = (slice(None),) * axis + (slice(1, None),), (slice(None),) * axis + (slice(None, -1),)
+        same = values[ones] == values[others]
+        if valid is None:
+            known[ones[1:]] |= np.uint8(bit)
+            equal[ones[1:]] |= np.where(same.all(0), np.uint8(bit), np.uint8(0))
+        else:
+            told = valid[ones] & valid[others]
+            known[ones[1:]] |= np.where(told.any(0), np.uint8(bit), np.uint8(0))
+            equal[ones[1:]] |= np.where(told.any(0) & (same | ~told).all(0), np.uint8(bit), np.uint8(0))
+    return equal, known
+
+
+def _guessed(equal: Joins, known: Joins) -> Joins:
+    """Joins of `pairs`, completed by what is known of neighbours near them along the edge.
+
+    So are those that are known to be equal: few bands may tell of them, and they may be equal by chance.
+    """
+    found = np.zeros_like(equal)
+    for axis, bit in ((0, LEFT), (1, ABOVE)):
+        told, same = known & bit > 0, equal & bit > 0
+        votes = np.where(told, np.where(same, 1, -DIFFERENT), 0).astype(np.int32)
+        sums = np.cumsum(np.concatenate([np.zeros_like(np.take(votes, [0], axis)), votes], axis), axis)
+        at, rest = np.arange(votes.shape[axis]), ~told | same
+        for reach in REACHES:
+            first, last = np.maximum(at - reach, 0), np.minimum(at + reach + 1, len(at))
+            near = np.take(sums, last, axis) - np.take(sums, first, axis)
+            found[rest & (near > 0)] |= np.uint8(bit)
+            rest &= near == 0
+        found[rest] |= np.uint8(bit)
+    return found
 
 
 def differences(joins: Joins) -> Joins:
@@ -140,6 +203,17 @@ class Plateaus:
         there = self._counts > 0
         return float(self._counts[there].mean()) if there.any() else 1.0
 
+    def mixed(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(h, w): which pixels lie in a plateau where any of some bands has several `valid` values."""
+        found = np.zeros(len(self._counts), bool)
+        for own, there in zip(values, valid, strict=True):
+            numbers, seen = self._number[there], own[there]
+            some = np.zeros(len(found), own.dtype)
+            some[numbers] = seen  # any of them
+            found[numbers[seen != some[numbers]]] = True
+        result: NDArray[np.bool_] = found[self._number]
+        return result
+
     def means(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """(h, w) values -> of each pixel the mean of the valid ones in its plateau; 0 without any."""
         flat = values.reshape(-1).astype(np.float64)
@@ -158,7 +232,10 @@ class Plateaus:
         values[there] = means[there].astype(values.dtype)
 
     def smoothed(self, values: NDArray[Any]) -> NDArray[np.float32]:
-        """(h, w) values -> smooth ones with the same means."""
+        """(h, w) values -> smooth ones with the same means, none of them lower or higher than all of these.
+
+        A decoder limits each value to the range of the originals before it takes means.
+        """
         weights = np.ones(values.shape, np.float32) if self._valid is None else self._valid.astype(np.float32)
         own: NDArray[np.float32] = np.where(weights > 0, values, 0).astype(np.float32)
         times = int(np.clip(round(self.size / 6), 1, 16))
@@ -167,6 +244,11 @@ class Plateaus:
         for _ in range(ROUNDS):
             smooth = _blurred(found * weights, times) / below
             found = smooth + (own - self.means(smooth)).astype(np.float32)
+        there = own[weights > 0]
+        if there.size:
+            beyond = (weights > 0) & ((found < there.min()) | (found > there.max()))
+            flat = np.bincount(self._number[beyond], minlength=len(self._counts))[self._number] > 0
+            found = np.where(flat, own, found)
         return np.where(weights > 0, found, values).astype(np.float32)
 
 

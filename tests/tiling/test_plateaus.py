@@ -180,6 +180,8 @@ def test_smooth_values_have_the_same_means(shape: tuple[int, int], period: float
     there = slice(None) if valid is None else valid
     assert np.isfinite(smooth).all()
     np.testing.assert_allclose(plateaus.means(smooth)[there], values[there], rtol=1e-5)
+    assert smooth[there].min(initial=9e9) >= values[there].min(initial=9e9)  # or a decoder would cut them off
+    assert smooth[there].max(initial=0) <= values[there].max(initial=0)
     plateaus.level(smooth)
     np.testing.assert_allclose(smooth[there], values[there], rtol=1e-5)
     again = values.copy()
@@ -230,6 +232,72 @@ def test_holes_dont_cut_plateaus(
     squares = np.square(decoded.data - image.astype(float))
     for band in range(len(image)):
         assert np.sqrt(squares[band][~missing[band]].mean()) < 1.5 * max(np.sqrt(plainly[band].mean()), 0.3)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    period=st.sampled_from([1, 2.7, 5.3, 30]),
+    levels=st.sampled_from([2, 9, 3000]),
+    share=st.floats(0, 1),
+    hidden=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_plateaus_have_one_value_beside_any_holes(
+    shape: tuple[int, int], period: float, levels: int, share: float, hidden: bool, seed: int
+) -> None:
+    """Whatever is guessed in holes, also if hidden pixels have values."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(1, levels + 1, (3, *shape)) if period == 1 else np.empty((3, *shape), int)
+    for k in range(3 if period > 1 else 0):
+        values[k] = 1 + np.rint(repeated(scene(shape, seed + k), period, (1, 0), 0.02) / 3000 * levels)
+    valid = rng.random(values.shape) >= share
+    joins = Grid((0, 1, 2)).joins(np.where(valid | hidden, values, 0), (64, 0), valid)
+    np.testing.assert_array_equal(of_differences(differences(joins)), joins)
+    numbers = labels(joins)
+    for band, there in zip(values, valid, strict=True):
+        most, least = np.zeros(numbers.size, int), np.full(numbers.size, 10**9)
+        np.maximum.at(most, numbers[there], band[there])
+        np.minimum.at(least, numbers[there], band[there])
+        assert (most <= least)[most > 0].all()
+
+
+@given(
+    periods=st.sampled_from([(1, 2.7, 2.7, 2.7), (1, 1.4, 2.8, 2.8), (2, 6, 8.1, 8.1), (2.7,)]),
+    share=st.sampled_from([0.3, 0.6, 0.9]),
+    where=st.sampled_from(["each band", "all bands"]),
+    dtype=st.sampled_from(["uint16", "float32"]),
+    quality=st.sampled_from([40, 70, 90]),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=15, derandomize=True)
+def test_any_plateaus_are_as_good_beside_scattered_holes(
+    periods: tuple[float, ...], share: float, where: str, dtype: str, quality: int, seed: int
+) -> None:
+    """Those of bands copied to another reference system, and if too little of them is left, by finer quantisation."""
+    image = image_of((160, 160), list(periods), seed, dtype)
+    missing = np.random.default_rng(seed).random(image.shape) < share
+    if where == "all bands":
+        missing = np.broadcast_to(missing[:1], image.shape)
+    plainly = np.square(
+        learned_codec.decode(learned_codec.encode(image, planar=True, quality=quality)) - image.astype(float)
+    ).mean((-2, -1))
+    data = learned_codec.encode(np.where(missing, 0, image).astype(dtype), planar=True, quality=quality, nodata=0)
+    decoded = learned_codec.decode(data, masked=True).reshape(image.shape)
+    np.testing.assert_array_equal(np.ma.getmaskarray(decoded), missing)
+    squares = np.where(missing, 0, np.square(decoded.data - image.astype(float)))
+    errors = np.sqrt(squares.sum((1, 2)) / (~missing).sum((1, 2)))
+    assert (errors < 1.5 * np.maximum(np.sqrt(plainly.reshape(-1)), 0.3)).all()
+
+
+def test_peaks_come_back() -> None:
+    """A plateau of the highest value: decoded values are limited to it, so none of its pixels may be coded as more."""
+    image = image_of((96, 96), [1, 3, 3], 5)
+    bright = image.copy()
+    highest = int(image[1:].max()) + 200
+    bright[1:, 33:36, 42:45], bright[1:, 60:63, 12:15] = highest, highest - 1
+    errors = np.abs(learned_codec.decode(learned_codec.encode(bright, planar=True, quality=95)) - bright.astype(float))
+    assert errors[1:, 33:36, 42:45].max() < 5 * np.sqrt(np.square(errors[1:]).mean())
 
 
 def test_images_without_plateaus_have_no_grids() -> None:
