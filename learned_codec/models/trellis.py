@@ -83,10 +83,10 @@ def _best_paths(
     crosses = np.empty((rows, 2, 2, width), np.bool_)
     least = np.full((2, 2, width), _FAR)  # by the quantiser of the row before, and by this row's
     least[0, 0] = 0
-    before, both = least[:, :, None], np.empty((2, 2, 2, width), np.float32)
+    extended, both = least[:, :, None], np.empty((2, 2, 2, width), np.float32)
     straight, crossed = both
     for path, crosses_here in zip(paths, crosses, strict=True):
-        np.add(before, path, out=both)
+        np.add(extended, path, out=both)
         np.less(crossed, straight, out=crosses_here)
         np.minimum(straight, crossed, out=least)
     # A place is 2 * this row's quantiser + that of the row after. From each, a bit says which the row before had. These
@@ -95,8 +95,8 @@ def _best_paths(
     survivors = (crosses.view(np.uint8) * bit).sum((1, 2), np.uint8).astype(np.intp)
     places = np.empty((rows, width), np.intp)
     places[-1] = least.reshape(4, width).argmin(0)
-    for row in range(rows - 1, 0, -1):
-        _BEFORE.take(survivors[row] + places[row], out=places[row - 1], mode="clip")
+    for survivors_here, here, before in zip(survivors[:0:-1], places[:0:-1], places[-2::-1], strict=True):
+        _BEFORE.take(survivors_here + here, out=before, mode="clip")
     chosen = places ^ ((survivors >> (2 + places)) & 1)  # the class
     symbols: NDArray[np.int32] = _multiples(whole, _CLASSES.take(chosen))
     symbols += 1
