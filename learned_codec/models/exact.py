@@ -56,8 +56,8 @@ class LevelTables:
 
     `unit` (latents,): the log2, in 256ths, of a normalised latent of 1 in quantisation steps. `hyper_bins`
     (hyper_latents,): the scale bins of hyper-latents. `input_scale` and `input_bias` (hyper_latents,): what makes the
-    network's input of them. `feature_bias` (context_width,): added to the features. `to_mean` (PRODUCT_ROWS, latents)
-    and `to_normalised` (latents,): what makes quantisation steps of normalised means, and normalised latents of these.
+    network's input of them. `feature_bias` (context_width,): added to the features. `to_normalised` (latents,): what
+    makes normalised latents of quantisation steps. `vectors`: by pass, those that its network takes, made of `unit`.
     """
 
     unit: NDArray[np.int64]
@@ -65,8 +65,8 @@ class LevelTables:
     input_scale: NDArray[np.int64]
     input_bias: NDArray[np.int64]
     feature_bias: NDArray[np.int64]
-    to_mean: NDArray[np.float32]
     to_normalised: NDArray[np.float64]
+    vectors: list[list[Array]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,12 @@ class ExactEntropyModel:
         }
         values["unit"] = values["unit"] + beyond * EXTRA_GAIN // QUALITY_STEPS
         bins, unit = to_bins(values.pop("hyper_log2_scale")), values["unit"]
-        to_mean, to_normalised = product_rows(unit, MEAN_BITS - MU_BITS), power_of_two(-unit, LATENT_BITS)
-        return LevelTables(hyper_bins=bins, to_mean=to_mean, to_normalised=to_normalised, **values)
+        to_normalised, vectors = power_of_two(-unit, LATENT_BITS), []
+        for found in self._passes:
+            own = np.concatenate([unit[group] for group in found.groups])
+            rows = product_rows(own, MEAN_BITS - MU_BITS) if found.layer < MEANS else ()
+            vectors.append([vector(own), *map(vector, rows)])
+        return LevelTables(hyper_bins=bins, to_normalised=to_normalised, vectors=vectors, **values)
 
     # -- the networks -------------------------------------------------------------------------------------------------
 
@@ -239,16 +243,13 @@ class ExactEntropyModel:
         normalised = np.zeros((*size, self.config.layers[1].stop), np.float32)
         component = None if crosswise is None else crosswise.begin(decoded)
         context, signed = features, self.config.layers[0].stop
-        for step in self._passes:
+        for step, vectors in zip(self._passes, level.vectors, strict=True):
             if step.layer >= layers:
                 break
-            channels = np.concatenate([np.arange(group.start, group.stop) for group in step.groups])
             if context.shape[2] != features.shape[2] + self.config.known(step.layer, step.number):
                 context = _context(features, normalised, self.config, step)
-            given = [context, within, vector(level.unit[channels])]
-            if step.layer < MEANS:
-                given += map(vector, level.to_mean[:, channels])
-            found = (x.reshape(size[0] // 2, size[1] // 2, PHASES, -1) for x in step.program(*given))
+            results = step.program(context, within, *vectors)
+            found = (x.reshape(size[0] // 2, size[1] // 2, PHASES, -1) for x in results)
             bins, *means = (x.transpose(2, 0, 1, 3) for x in found)  # position by position
             bins = np.ascontiguousarray(bins)
             if component is not None:
