@@ -297,7 +297,8 @@ def _compressed(latents: Array, gain: Array, size: tuple[int, int]) -> Array:
         magnitude += np.abs(x)
         np.log(magnitude, out=magnitude)
         found[:, 1] = magnitude
-        np.copysign(magnitude, x, out=found[:, 0])
+        sign = x.view(np.int32) & np.int32(-(2**31))  # np.copysign takes eight times as long
+        np.bitwise_or(magnitude.view(np.int32), sign, out=found[:, 0].view(np.int32))
     return result.reshape(*size, -1)
 
 
