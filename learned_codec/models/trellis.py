@@ -27,6 +27,9 @@ MOST_LEFT = 1.5
 _BEFORE = np.array([2 * (bits >> place & 1) + (place >> 1) for bits in range(16) for place in range(4)])
 """The place in the row before, by the survivors' bits and this row's place: see `_best_paths`."""
 
+_CHOSEN = np.array([place ^ (bits >> place & 1) for bits in range(16) for place in range(4)], np.int32)
+"""The class of a row's symbol, by the same."""
+
 _FAR = np.float32(1e30)
 
 
@@ -78,7 +81,7 @@ def _best_paths(
     """(rows, width) symbols for values in multiples of DELTA. There is at least one."""
     magnitude = np.minimum(np.abs(scaled), np.float32(2 * MAX_SYMBOL - 4))
     whole = magnitude.astype(np.int32)
-    paths, is_zero = _candidates(magnitude, whole, bins, worth, bits)
+    paths, zeros = _candidates(magnitude, whole, bins, worth, bits)
     rows, width = scaled.shape
     crosses = np.empty((rows, 2, 2, width), np.bool_)
     least = np.full((2, 2, width), _FAR)  # by the quantiser of the row before, and by this row's
@@ -97,11 +100,11 @@ def _best_paths(
     places[-1] = least.reshape(4, width).argmin(0)
     for survivors_here, here, before in zip(survivors[:0:-1], places[:0:-1], places[-2::-1], strict=True):
         _BEFORE.take(survivors_here + here, out=before, mode="clip")
-    chosen = places ^ ((survivors >> (2 + places)) & 1)  # the class
-    symbols: NDArray[np.int32] = _multiples(whole, _CLASSES.take(chosen))
+    survivors += places
+    symbols: NDArray[np.int32] = _multiples(whole, _CLASSES[_CHOSEN].take(survivors))
     symbols += 1
     symbols >>= 1
-    symbols *= ~is_zero.reshape(-1).take((4 * np.arange(rows)[:, None] + chosen) * width + np.arange(width))
+    symbols *= (zeros & (1 << _CHOSEN).take(survivors)) == 0
     negative = scaled.view(np.int32) >> 31  # -1 or 0
     symbols ^= negative  # -x is ~x + 1; a choice between two arrays would take longer
     symbols -= negative
@@ -114,30 +117,32 @@ def _candidates(
     bins: NDArray[np.intp],
     worth: NDArray[np.float32],
     bits: ClassBits,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """What the best symbols cost with their errors, in bits, and (rows, 4, width) whether each class's is zero.
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """What the best symbols cost with their errors, in bits, and (rows, width) which of the four are zero, a bit each.
 
     The best symbol of a class is the class's multiple near the value. Of the even symbols, zero may cost less. Costs
     are (rows, 2, 2, 2, width), by the quantiser of the row before, this row's, and that of the row after.
     """
     rows, width = magnitude.shape
-    costs, is_zero = np.empty((rows, 2, 2, 2, width), np.float32), np.zeros((rows, 4, width), np.bool_)
+    costs, zeros = np.empty((rows, 2, 2, 2, width), np.float32), np.zeros((rows, width), np.uint8)
     wholes = bits.near.shape[2]
     place = bins * wholes + np.minimum(whole, wholes - 1)
-    error_of_zero = np.where(magnitude <= MOST_LEFT / DELTA, worth * np.square(magnitude), _FAR)
+    error_of_zero = np.square(magnitude)
+    error_of_zero *= worth
+    np.maximum(error_of_zero, (magnitude > MOST_LEFT / DELTA) * _FAR, out=error_of_zero)
     for number, (near, zero) in enumerate(zip(bits.near, bits.zero, strict=True)):
-        cost = magnitude - _multiples(whole, _CLASSES[number])
+        cost = magnitude - _multiples(whole, _CLASSES[number]).astype(np.float32)
         np.square(cost, out=cost)
         cost *= worth
         cost += near.reshape(-1).take(place)
         quantiser, odd = divmod(number, 2)
         if not odd:
             of_zero = error_of_zero + zero.take(bins)
-            np.less(of_zero, cost, out=is_zero[:, number])
+            zeros |= (of_zero < cost).view(np.uint8) << number
             np.minimum(cost, of_zero, out=cost)
         for before in (0, 1):
             costs[:, before, quantiser, odd ^ before] = cost
-    return costs, is_zero
+    return costs, zeros
 
 
 def _multiples(whole: NDArray[np.int32], leaves: Any) -> Any:
