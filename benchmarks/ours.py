@@ -96,11 +96,6 @@ class OursWithEffort(Ours):
 
     on_request = True
 
-    def version(self) -> str:
-        if importlib.util.find_spec("torch") is None:
-            raise ImportError("effort needs torch")
-        return super().version()
-
     def __init__(self, effort: int) -> None:
         self.name = f"ours-effort{effort}"  # type: ignore[misc]  # one class, a codec for each effort
         self.description = f"learned_codec, effort {effort}"  # type: ignore[misc]

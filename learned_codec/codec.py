@@ -340,6 +340,7 @@ def encode_source(
     else:  # what the RGB model can't do, the one-band model can
         first, last = [registry.default(3)] if plain and source.bands == 3 else [], registry.default(1)
     header = _header(source, layout, dtype, bytes.fromhex(last.weights_id), tile_size)
+    from learned_codec.models.effort import PASSES, Optimiser
     from learned_codec.tiling.encoder import FallsShortError, ImageEncoder
     from learned_codec.tiling.parallel import shared
     from learned_codec.tiling.proof import usual_error
@@ -384,7 +385,7 @@ def encode_source(
         transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels, usual, cut)
         if known in PER_DECADE:
             _tell_of_zeros(samples, GREAT_SHARE if declared else 0)
-        optimiser = registry.optimiser(loaded, card, effort) if effort else None
+        optimiser = Optimiser(loaded, PASSES[effort]) if effort else None
         own = replace(header, weights_id=bytes.fromhex(card.weights_id))
         elsewhere = None if rows is None else rows.of_model(masked.over(), own, transform, card, device)
         job = ImageEncoder(

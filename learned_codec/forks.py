@@ -2,8 +2,7 @@
 
 A fork copies only the thread that calls it. Locks that other threads held stay held for ever. So a fork waits until no
 engine is working. In the new process, an engine uses one thread for each product: it would wait for its other threads,
-which weren't copied. Forks do not wait for torch (`effort`): that would take seconds. A process that is forked while
-torch is working, or being imported, can't use torch.
+which weren't copied.
 
 A fork also ends the threads of OpenBLAS, the library of NumPy's products. A large product is divided among them, and
 if they end before their part is done, it never ends. So a fork waits for large products, too.
@@ -12,14 +11,12 @@ if they end before their part is done, it never ends. So a fork waits for large 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
-from types import ModuleType
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -35,13 +32,11 @@ class _Gate:
     def __init__(self) -> None:
         self.in_child = False
         """Whether this process was forked after an engine was used."""
-        self.torch_lost = False
-        """Whether it was forked while torch was working or being imported: what was locked then stays locked."""
         self._renew()
 
     def _renew(self) -> None:
         self._condition, self._closing = threading.Condition(threading.Lock()), False
-        self._working = self._optimising = 0
+        self._working = 0
         self._inside = threading.local()  # whether the thread is inside such a block
         self._threads: set[threading.Thread] = set()  # that were inside one
 
@@ -67,17 +62,6 @@ class _Gate:
                 self._working -= 1
                 condition.notify_all()
 
-    @contextmanager
-    def optimising(self) -> Iterator[None]:
-        """A block that imports torch or uses it. Forks may happen during it; then the new process can't use torch."""
-        with self._condition:
-            self._optimising += 1
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._optimising -= 1
-
     def close(self) -> None:
         """Wait until no block is at work, and let none begin."""
         self._condition.acquire()
@@ -99,11 +83,7 @@ class _Gate:
     def open_in_child(self) -> None:
         """Start afresh in the new process."""
         self.in_child = True
-        torch = sys.modules.get("torch")
-        self.torch_lost = self.torch_lost or self._optimising > 0 or _is_being_imported(torch)
         self._renew()
-        if torch is not None and not self.torch_lost:
-            torch.set_num_threads(1)
 
 
 def without_forks(function: Callable[P, T]) -> Callable[P, T]:
@@ -120,10 +100,6 @@ def without_forks(function: Callable[P, T]) -> Callable[P, T]:
 def _is_ending(thread: threading.Thread) -> bool:
     """Whether the system still has a thread that Python has no more."""
     return Path(f"/proc/self/task/{thread.native_id}").exists()
-
-
-def _is_being_imported(module: ModuleType | None) -> bool:
-    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
 @cache

@@ -26,7 +26,6 @@ collect_ignore = (
     else [
         "training",
         "models/test_adaptation.py",
-        "models/test_effort.py",
         "models/test_layers.py",
         "models/test_models.py",
         "models/test_shape_adaptive.py",

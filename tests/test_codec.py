@@ -226,8 +226,8 @@ def test_a_rate_takes_two_codings_as_a_rule(picture: np.ndarray, monkeypatch: py
         {"quality": 40},
         {"bpp": 0.7},
         {"psnr": 33},
-        pytest.param({"psnr": 33, "effort": 1}, marks=pytest.mark.torch),
-        pytest.param({"quality": 40, "effort": 1}, marks=pytest.mark.torch),
+        {"psnr": 33, "effort": 1},
+        {"quality": 40, "effort": 1},
     ],
     ids=str,
 )
@@ -277,7 +277,7 @@ def test_beyond_the_last_trained_level_errors_go_on_falling(name: str) -> None:
     assert found[-1] > found[2] + 14
 
 
-@pytest.mark.parametrize("effort", [0, pytest.param(1, marks=pytest.mark.torch)])
+@pytest.mark.parametrize("effort", [0, 1])
 def test_rates_beyond_quality_100(picture: np.ndarray, effort: int) -> None:
     image = picture[:128, :128, 0].astype(np.uint16) * 200
     at_100 = learned_codec.encode(image, quality=100)

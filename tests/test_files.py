@@ -1141,7 +1141,7 @@ def test_hidden_values_are_told_where_they_show_something(how: str, shown: str, 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, pytest.param({"effort": 1}, marks=pytest.mark.torch), {"max_error": 0}, {"quality": 60}],
+    [{}, {"effort": 1}, {"max_error": 0}, {"quality": 60}],
     ids=["plain", "effort", "lossless", "executor"],
 )
 def test_hidden_values_are_told_once_whoever_encodes_them(tmp_path: Path, options: dict[str, Any]) -> None:

@@ -224,15 +224,15 @@ def test_without_torch_one_line_says_what_to_install() -> None:
         "import numpy as np, learned_codec\n"
         "image = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)\n"
         "assert learned_codec.decode(learned_codec.encode(image)).shape == (64, 64)\n"
-        "for options in ({'effort': 1}, {'device': 'cuda'}):\n"
-        "    try:\n"
-        "        learned_codec.encode(image, **options)\n"
-        "    except learned_codec.errors.MissingDependencyError as error:\n"
-        "        print(error)\n"
+        "assert learned_codec.decode(learned_codec.encode(image, effort=1)).shape == (64, 64)\n"
+        "try:\n"
+        "    learned_codec.encode(image, device='cuda')\n"
+        "except learned_codec.errors.MissingDependencyError as error:\n"
+        "    print(error)\n"
     )
     lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert len(lines) == 2
-    assert all("pip install 'learned-codec[torch]'" in line for line in lines)
+    assert len(lines) == 1
+    assert "pip install 'learned-codec[torch]'" in lines[0]
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("integrations/*.py")), ids=lambda path: path.stem)

@@ -21,6 +21,9 @@ from .shape_adaptive import Shape
 MOST = 127
 """The largest amount: amounts are signed bytes."""
 
+PART = 64
+"""Patches in one matrix product. BLAS libraries split larger ones over threads of their own."""
+
 Floats = NDArray[np.float32]
 
 
@@ -63,16 +66,19 @@ class Moments:
 
     @without_forks
     def _sum(self, x: Floats, wanted: Floats, weight: Floats, bias: Floats) -> None:
-        y = wanted - (weight @ x + bias)
-        self.features += x @ x.T
-        self.errors += y @ x.T
-        self.energy += float(np.square(y).sum())
+        for start in range(0, x.shape[1], PART):
+            own = x[:, start : start + PART]
+            y = wanted[:, start : start + PART] - (weight @ own + bias)
+            self.features += own @ own.T
+            self.errors += y @ own.T
+            self.energy += float(np.square(y).sum())
 
     @without_forks
     def fit(self, model: Model, step: int) -> list[int]:
         """The amounts of the first adaptations: as many as reduce the Lagrangian, their bytes counted."""
         changes = model.refinement.adaptations.astype(np.float64)
-        products = np.einsum("aij,jk,bik->ab", changes, self.features, changes)
+        flat = changes.reshape(len(changes), -1)
+        products = (changes @ self.features).reshape(flat.shape) @ flat.T
         gains = np.einsum("aij,ij->a", changes, self.errors)
         bits_per_error = model.config.bits_per_error(step / QUALITY_STEPS)
         best: list[int] = []

@@ -154,6 +154,15 @@ class BlockTransform:
             over_rows(planes[:, across], self.post_filter, None if shape is None else shape.support[across])
         return planes
 
+    @cached_property
+    def transposed(self) -> BlockTransform:
+        """The transform whose analysis is the transposed synthesis: of slopes by pixels, it makes slopes by latents.
+
+        The analysis subtracts 0.5 from pixels.
+        """
+        filters = (np.ascontiguousarray(matrix.T) for matrix in (self.post_filter, self.pre_filter))
+        return BlockTransform(self.bands, self.components, self.inverse, self.forward, *filters)
+
     def _along_rows(self, columns: Array, latents: Array) -> None:
         """The DCT along rows of (bands, 16h, 16w) planes, whose columns are coefficients: into (h, w, latents)."""
         height, width, count = latents.shape

@@ -24,8 +24,15 @@ MOST_BLOCKS = 36
 """The most blocks along a side that the refinement takes at once. They fit a processor's cache and take 30 MB. With
 fewer, more of the work is done twice, where parts overlap."""
 
+MOST_SLOPE_BLOCKS = 56
+"""The same for `RefinementProgram.slope`, whose parts overlap twice as far. They take up to 130 MB."""
+
 COARSE = 4
 """If an axis is taken in parts, their sizes are multiples of this many blocks: each new size must be compiled."""
+
+
+_STEEP = 1e30
+"""Times this, any number but the least ones is beyond 1."""
 
 
 class _ResidualLayers:
@@ -38,10 +45,30 @@ class _ResidualLayers:
 
     def __call__(self, ops: Operations, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """With a `modulation`, a factor and a shift of the depthwise layer's output, at 1/4 of its resolution."""
+        return self.closed(ops, x, self.opened(ops, x, modulation))
+
+    def opened(self, ops: Operations, x: Tensor, modulation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The first half of the block: what its activation takes."""
         y = ops.depthwise(x, *self._depthwise)
         if modulation is not None:
             y = ops.modulated(y, *modulation, BLOCK // PATCH)
-        return ops.add(ops.pointwise(ops.leaky_relu(ops.pointwise(y, *self._expand), SLOPE), *self._project), x)
+        return ops.pointwise(y, *self._expand)
+
+    def closed(self, ops: Operations, x: Tensor, opened: Tensor) -> Tensor:
+        """The second half."""
+        return ops.add(ops.pointwise(ops.leaky_relu(opened, SLOPE), *self._project), x)
+
+    def slope(self, ops: Operations, slope: Tensor, opened: Tensor, modulation: tuple[Tensor, Tensor]) -> Tensor:
+        """The slope of something by the block's input, from that by its output."""
+        factor, shift = modulation
+        weight, _ = self._depthwise
+        turned = np.ascontiguousarray(weight[:, ::-1, ::-1]), np.zeros(len(weight), np.float32)
+        # 1 above zero, SLOPE below.
+        steepness = ops.clip(ops.multiply(opened, ops.constant(_single(_STEEP))), SLOPE, 1)
+        y = ops.multiply(ops.pointwise(slope, _transposed(self._project[0])), steepness)
+        y = ops.pointwise(y, _transposed(self._expand[0]))
+        y = ops.modulated(y, factor, ops.multiply(shift, ops.constant(_single(0))), BLOCK // PATCH)
+        return ops.add(ops.depthwise(y, *turned), slope)
 
 
 class RefinementProgram:
@@ -83,6 +110,12 @@ class RefinementProgram:
         )
         self._conditions = built(condition.network, *condition.inputs, any_size=True)
         self._before_last = engine.build(lambda ops, x: [self._features(ops, x)], inputs, exact=False)
+        errors = Input(outputs, channels_last=True, stride=PATCH)
+        given = [*inputs, errors, scale_input]
+        self._slopes = [
+            engine.build(self._slope_network, [*given, *visible], exact=False, channels_last=True)
+            for visible in ([], [errors])
+        ]
 
     def correction(
         self,
@@ -125,7 +158,7 @@ class RefinementProgram:
         """`planes` with their `correction`, from -0.5 … 0.5 to bytes."""
         weights = self._adapted_weights(adaptation)
         program = (self._adapted_bytes if weights else self._bytes)[False]
-        scale = np.full((1, 1, 1), 2.0**log2_scale, np.float32)
+        scale = _single(2.0**log2_scale)
 
         def run(given: list[Array]) -> NDArray[np.uint8]:
             (found,) = program(*given, *weights, scale)
@@ -133,6 +166,39 @@ class RefinementProgram:
 
         (conditioned,) = self._conditions[False](*condition)
         return self._in_parts(run, np.uint8, planes, bias, conditioned, inner)
+
+    def slope(
+        self,
+        planes: Array,
+        wanted: Array,
+        visible: Array | None,
+        bias: Array,
+        log2_scale: float,
+        condition: Sequence[Array],
+    ) -> Array:
+        """Half the slope of the squared error by `planes`. The condition is taken as it is.
+
+        The error is that of `planes` with their `correction`, against (bands, H, W) `wanted` pixels around zero. With
+        `visible`, of the same shape, errors are multiplied by it.
+        """
+        # In float32: the networks would round both to 8 bits.
+        missing, scale = planes - wanted, _single(2.0**log2_scale)
+        program, slope = self._slopes[visible is not None], np.empty_like(planes)
+        (conditioned,) = self._conditions[False](*condition)
+        # A slope depends on errors as far away as the halo, and these on pixels as far away again.
+        down, across = (
+            parts_of(n // BLOCK, blocks_of(slice(0, n)), 2 * self._halo, MOST_SLOPE_BLOCKS) for n in planes.shape[1:]
+        )
+        for vertical, horizontal in itertools.product(down, across):
+            blocks = vertical.outer, horizontal.outer
+            rows, columns = (_scaled(part, BLOCK) for part in blocks)
+            given = [*self._inputs(planes, bias, conditioned, blocks), to_patches(missing[:, rows, columns]), scale]
+            if visible is not None:
+                given.append(to_patches(visible[:, rows, columns]))
+            inner = _scaled(vertical.inner, BLOCK // PATCH), _scaled(horizontal.inner, BLOCK // PATCH)
+            (found,) = program(*given)
+            from_patches(found[inner], slope[:, _scaled(vertical.place, BLOCK), _scaled(horizontal.place, BLOCK)])
+        return slope
 
     def _in_parts(
         self,
@@ -179,14 +245,31 @@ class RefinementProgram:
         weight = self.leave[0] + np.tensordot(amounts, self.adaptations[: len(amounts)], 1)
         return [weight[None]]
 
-    def _features(self, ops: Operations, inputs: Sequence[Tensor]) -> Tensor:
-        patches, numbers, bias, conditioned = inputs
-        modulations = self.condition.modulations(ops, conditioned)
+    def _entered(self, ops: Operations, patches: Tensor, numbers: Tensor, bias: Tensor) -> Tensor:
         x = ops.add(ops.pointwise(patches, *self._enter), ops.pointwise(numbers, self._position_bias))
-        x = ops.add(x, bias)
+        return ops.add(x, bias)
+
+    def _features(self, ops: Operations, inputs: Sequence[Tensor]) -> Tensor:
+        *given, conditioned = inputs
+        modulations, x = self.condition.modulations(ops, conditioned), self._entered(ops, *given)
         for block, modulation in zip(self._blocks, modulations, strict=True):
             x = block(ops, x, modulation)
         return x
+
+    def _slope_network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The network of `slope`."""
+        *given, conditioned, missing, scale = inputs[:6]
+        modulations, x, opened = self.condition.modulations(ops, conditioned), self._entered(ops, *given), []
+        for block, modulation in zip(self._blocks, modulations, strict=True):
+            opened.append(block.opened(ops, x, modulation))
+            x = block.closed(ops, x, opened[-1])
+        left = ops.add(ops.multiply(ops.pointwise(x, *self.leave), scale), missing)
+        for visible in inputs[6:]:
+            left = ops.multiply(left, visible)
+        slope = ops.pointwise(ops.multiply(left, scale), _transposed(self.leave[0]))
+        for block, own, modulation in reversed(list(zip(self._blocks, opened, modulations, strict=True))):
+            slope = block.slope(ops, slope, own, modulation)
+        return [ops.add(ops.pointwise(slope, _transposed(self._enter[0])), left)]
 
     def _network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         return [ops.pointwise(self._features(ops, inputs), *self.leave)]
@@ -251,13 +334,13 @@ class AxisPart(NamedTuple):
     inner: slice
 
 
-def parts_of(length: int, wanted: slice, halo: int) -> list[AxisPart]:
+def parts_of(length: int, wanted: slice, halo: int, most: int | None = None) -> list[AxisPart]:
     """The `wanted` blocks of an axis of `length` blocks in parts, each with a `halo` as far as the axis goes.
 
-    All parts have the same number of outer blocks.
+    All parts have the same number of outer blocks, at most `most` (None: MOST_BLOCKS).
     """
-    total = wanted.stop - wanted.start
-    count = -(-total // max(1, MOST_BLOCKS - 2 * halo))
+    total, most = wanted.stop - wanted.start, MOST_BLOCKS if most is None else most
+    count = -(-total // max(1, most - 2 * halo))
     size = -(-total // count) + 2 * halo
     size = min(-(-size // COARSE) * COARSE if count > 1 else size, length)
     parts, done = [], wanted.start
@@ -274,6 +357,15 @@ def parts_of(length: int, wanted: slice, halo: int) -> list[AxisPart]:
 def blocks_of(pixels: slice) -> slice:
     """The blocks that hold these pixels of an axis."""
     return slice(pixels.start // BLOCK, -(-pixels.stop // BLOCK))
+
+
+def _single(value: float) -> Array:
+    """A vector of one channel."""
+    return np.full((1, 1, 1), value, np.float32)
+
+
+def _transposed(weight: Array) -> Array:
+    return np.ascontiguousarray(weight.T)
 
 
 def _scaled(part: slice, factor: int) -> slice:

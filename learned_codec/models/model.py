@@ -20,7 +20,7 @@ from .coding import TileEncoder
 from .config import BLOCK, EXTRA_GAIN, HYPER_STRIDE, MEANS, QUALITY_STEPS, layers_for
 from .crosswise import Crosswise
 from .engine import Array, Engine, engine_for
-from .exact import ExactEntropyModel, LevelTables, usual_size
+from .exact import ExactEntropyModel, usual_size
 from .inference import HyperAnalysisProgram, RefinementProgram
 from .rdoq import OPTIMISED, SINGLE_PASS, Strength
 from .shape_adaptive import Shape
@@ -178,6 +178,22 @@ class Model:
         bias, (log2_scale,) = self.at("refinement_bias", step), self.at("refinement_scale", step)
         return planes, bias, float(log2_scale), self._condition(decoded, step)
 
+    def error_slope(
+        self, pixels: Array, decoded: Array, step: int, visible: Array | None = None, shape: Shape | None = None
+    ) -> Array:
+        """The slope of the squared error of refined pixels by the (h, w, latents) `decoded` latents.
+
+        `pixels` (bands, H, W) in [0, 1] are the original ones. Errors are multiplied by `visible`, which has the same
+        shape. What the condition makes of the latents is taken as it is: small latents change it by leaps, so no slope
+        at them holds for a whole quantisation step.
+        """
+        size = self.step_size(step)
+        given = self._for_refinement(self.transform.synthesise(decoded, shape, size), decoded, step)
+        slope = self.refinement.slope(given[0], pixels - np.float32(0.5), visible, *given[1:])
+        found = self.transform.transposed.analyse(slope + np.float32(0.5), shape)
+        found *= 2 * size
+        return found
+
     def features(self, planes: Array, decoded: Array, step: int) -> Array:
         """The input of the refinement's last layer, (width, H/4, W/4).
 
@@ -211,6 +227,7 @@ class Model:
         step: int,
         *,
         encoder: TileEncoder | None = None,
+        hyper: NDArray[np.int32] | None = None,
         distortion_weight: float = 1.0,
         optimised: Array | None = None,
         shape: Shape | None = None,
@@ -219,13 +236,15 @@ class Model:
     ) -> Coded:
         """Quantise and code (h, w, latents) latents of `analyse` at a quality step.
 
-        With `encoder`, that of another component of the same tile, the symbols are added to it. `distortion_weight` is
-        how much errors count. If `optimised` latents are given, these are quantised; the hyper-latents are still made
-        from `latents`. Whether latents are `dependent` is by default what the method of this name says. With `plain`,
+        With `encoder`, that of another component of the same tile, the symbols are added to it. `hyper` is what
+        `hyper_latents` gives, if that is known. `distortion_weight` is how much errors count. If `optimised` latents
+        are given, these are quantised; the hyper-latents are still made from `latents`. Whether latents are `dependent`
+        is by default what the method of this name says. With `plain`,
         they aren't, and rounding is to the nearest integer.
         """
         self._engine.prepare([self._hyper_analysis.program, *self.exact.programs], *usual_size(*latents.shape[:2]))
-        hyper = self._hyper_latents(latents, step, self.exact.level(step))
+        if hyper is None:
+            hyper = self.hyper_latents(latents, step)
         scaled = (latents if optimised is None else optimised) * np.exp2(self.at("log2_gain", step))
         strength = SINGLE_PASS if optimised is None else OPTIMISED
         cost = None if plain else np.float32(distortion_weight) * self.error_cost(step, strength)
@@ -264,7 +283,7 @@ class Model:
         models, layers = self.coder_models, layers_for(factor)
         return coding.decode(self.exact, models, bytes(payload), step, size, components, coded, layers, crosswise)
 
-    def _hyper_latents(self, latents: Array, step: int, level: LevelTables) -> NDArray[np.int32]:
+    def hyper_latents(self, latents: Array, step: int) -> NDArray[np.int32]:
         """Quantised hyper-latents (hz, wz, hyper_latents) of latents."""
         height, width, _ = latents.shape
         padding = (0, -height % HYPER_STRIDE), (0, -width % HYPER_STRIDE), (0, 0)
@@ -273,5 +292,5 @@ class Model:
         gain = np.exp2(self.at("log2_gain", self.config.split(step)[0]))
         z = self._hyper_analysis(latents, gain, np.exp2(self.at("hyper_gain", step)), self.at("hyper_bias", step))
         rounded = np.clip(np.rint(z), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
-        found: NDArray[np.int32] = rounded * (level.hyper_bins >= SKIPPED_BINS)
+        found: NDArray[np.int32] = rounded * (self.exact.level(step).hyper_bins >= SKIPPED_BINS)
         return found

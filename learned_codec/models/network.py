@@ -98,7 +98,7 @@ class Network(nn.Module):
 
 
 def network_of_weights(source: Weights) -> Network:
-    """The floating-point network of a weights file, to train it further or to optimise latents.
+    """The floating-point network of a weights file, to train it further.
 
     Weights were rounded to float16.
 
@@ -116,7 +116,7 @@ def network_of_weights(source: Weights) -> Network:
         if key.startswith("transform."):
             continue
         if key not in known:
-            raise WeightsError(f"the weights lack {key}, which only training and encoder effort need")
+            raise WeightsError(f"the weights lack {key}, which only training needs")
         state[key] = torch.from_numpy(known[key]).to(value.dtype)
     network.load_state_dict(state)
     return network.eval()

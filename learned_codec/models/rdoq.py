@@ -44,8 +44,8 @@ class Strength:
 SINGLE_PASS = Strength(1.1, 2.0)
 """Chosen on validation images. (The models were trained with 1.2 and 4.0.)"""
 
-OPTIMISED = Strength(1.0, 0.15)
-"""Also chosen there, for latents optimised by `effort`, which itself counts what contexts lose."""
+OPTIMISED = Strength(1.1, 0.5)
+"""Also chosen there, for latents optimised by `effort`."""
 
 
 def error_cost(worth: Any, log2_size: Any, frequencies: Any, strength: Strength = SINGLE_PASS) -> Any:

@@ -16,12 +16,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from learned_codec.errors import InvalidInputError, MissingDependencyError, ModelError, UnknownModelError, WeightsError
+from learned_codec.errors import InvalidInputError, UnknownModelError, WeightsError
 
 if TYPE_CHECKING:
-    from .effort import Optimiser
     from .model import Model
-    from .network import Network
     from .weights import Weights
 
 DEFAULTS = {1: "mono-2", 3: "rgb-2"}
@@ -171,26 +169,6 @@ def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) ->
     return _loaded(card.path, card.weights_id, device, threads)
 
 
-def optimiser(model: Model, card: ModelCard, effort: int) -> Optimiser:
-    """The optimiser of latents for a model with this card; `effort` is 1, 2 or 3.
-
-    Raises `MissingDependencyError`, or `ModelError` where torch can't be used.
-    """
-    from learned_codec.forks import gate
-
-    if gate().torch_lost:
-        raise ModelError(
-            "this process was forked while another thread encoded with effort, and can't use torch: fork earlier, or "
-            "start processes by multiprocessing's 'spawn'"
-        )
-    with gate().optimising():  # torch is at work from its import on
-        try:
-            from .effort import PASSES, Optimiser
-        except ModuleNotFoundError as error:
-            raise MissingDependencyError("effort from 1 on needs torch: pip install 'learned-codec[torch]'") from error
-        return Optimiser(model, _network(card.path, card.weights_id, model.device), PASSES[effort])
-
-
 def weights_of(model: ModelName | ModelCard) -> Weights:
     """The weights of a model. Raises the errors of `by_name`, and `WeightsError`."""
     card = model if isinstance(model, ModelCard) else by_name(model)
@@ -203,7 +181,6 @@ def forget() -> None:
 
     engine_for.cache_clear()
     _loaded.cache_clear()
-    _network.cache_clear()
 
 
 @lru_cache(maxsize=6)  # the package's models, each for two numbers of threads
@@ -212,13 +189,6 @@ def _loaded(path: Path, weights_id: str, device: str, threads: int) -> Model:
     from .model import Model
 
     return Model(_weights(path, weights_id), engine_for(device, threads))
-
-
-@lru_cache(maxsize=4)
-def _network(path: Path, weights_id: str, device: str) -> Network:
-    from .effort import prepared
-
-    return prepared(_weights(path, weights_id), device)
 
 
 def _weights(path: Path, weights_id: str) -> Weights:

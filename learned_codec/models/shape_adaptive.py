@@ -11,7 +11,7 @@ The block transform needs to know nothing of shapes: the coefficients are taken 
 inverse DCT of these replaces the boundary block's pixels before the block transform. Decoding reverses this. Positions
 in a block that have no coefficient are not coded.
 
-Shapes are numpy arrays. Values may also be torch tensors, which encoder effort differentiates.
+Shapes are numpy arrays. Values may also be torch tensors, which can be differentiated.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.values.constants import SIDE, Border, Constant
-from learned_codec.values.mask import VALID, packed_classes
+from learned_codec.values.mask import VALID, estimated_classes
 
 from .grid import Window
 from .masking import MaskedSource, Part
@@ -145,7 +145,7 @@ def _saved(source: MaskedSource, widths: NDArray[np.float64]) -> float:
             continue
         coded = (part.side.classes == VALID).any(0)
         kept = (part.side.classes >= fills).any(0) & ~coded
-        size = (size or MASK_BYTES) + len(packed_classes(part.side.classes)[1])
+        size = (size or MASK_BYTES) + estimated_classes(part.side.classes)
         for one, other, values in ((kept, coded, part.values), (kept.T, coded.T, part.values.swapaxes(1, 2))):
             rows, columns = np.nonzero((one[:, 1:] & other[:, :-1]) | (other[:, 1:] & one[:, :-1]))
             jumps = _jumps(values[:, rows, columns], values[:, rows, columns + 1], widths)

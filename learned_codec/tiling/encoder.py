@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from learned_codec.values.ranges import Extremes
 from learned_codec.values.transform import ValueTransform
 
 from . import grid
-from .masking import MaskedSource
+from .masking import MaskedSource, Part
 from .parallel import Workers
 from .progress import Counter
 from .proof import Area, Proof, Verdict, usual_error
@@ -88,6 +88,14 @@ class CodedTile:
     payload: bytes | None
     components: int
     crops: list[tuple[Area, Decoded]]
+
+
+class _Span(NamedTuple):
+    """Some tiles of a row: where they are, and their pixels."""
+
+    rows: grid.Range
+    columns: grid.Range
+    read: Part
 
 
 CodedRow = tuple[list[CodedTile], Extremes, Hidden]
@@ -188,20 +196,27 @@ class ImageEncoder:
 
         With `row`, only the tiles of that row.
         """
+        # Analysis alone is so fast that it is not worth having more regions in memory at once.
+        analyse = map if self.optimiser is None or step is None else self._workers.map
+        for tiles in analyse(lambda span: self._analysed(span, step), self._spans(row)):
+            yield from tiles
+
+    def _spans(self, row: int | None) -> Iterator[_Span]:
+        """The regions of `_tiles`, as read."""
         height, width = self.header.height, self.header.width
         step_y, step_x = grid.steps(self.header)
         every = list(grid.ranges(height, step_y))
         for rows in every if row is None else every[row : row + 1]:
             for columns in grid.ranges(width, grid.span(width, step_x, self.header.bands)):
-                yield from self._span(rows, columns, step_x, step)
+                read = self.source.read(rows.outer_pixels(height), columns.outer_pixels(width))
+                self.extremes.add(read.values.astype(self.transform.dtype, copy=False), read.valid)
+                self.hidden.add(read.values, read.side)
+                yield _Span(rows, columns, read)
 
-    def _span(self, rows: grid.Range, columns: grid.Range, step_x: int, step: int | None) -> Iterator[Tile]:
-        """The tiles of one region."""
-        outer = rows.outer_pixels(self.header.height), columns.outer_pixels(self.header.width)
-        read = self.source.read(*outer)
-        values, side, valid = read.values, read.side, read.valid
-        self.extremes.add(values.astype(self.transform.dtype, copy=False), valid)
-        self.hidden.add(values, side)
+    def _analysed(self, span: _Span, step: int | None = None) -> list[Tile]:
+        """The tiles of a region, those without visible pixels too."""
+        rows, columns = span.rows, span.columns
+        values, side, valid = span.read.values, span.read.side, span.read.valid
         visible = visible_blocks(valid, *values.shape[1:])
         shape = Shape.of(visible)
         planes: Sequence[NDArray[np.float32]] = ()
@@ -210,13 +225,14 @@ class ImageEncoder:
                 values = self.mask_spec.smoothed(values, side)
             whole = _whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
             planes = np.split(whole, len(whole) // self.model.config.bands)
-        analysed, optimised = [], []
+        analysed, optimised, tiles = [], [], []
         for pixels in planes:
             analysed.append(self.model.analyse(pixels, shape))
             if self.optimiser is not None and step is not None:
                 optimised.append(
                     self.optimiser.optimise(pixels, analysed[-1], step, visible, self.distortion_weight, shape)
                 )
+        _, step_x = grid.steps(self.header)
         inner = [r.inner_pixels(n) for r, n in ((rows, self.header.height), (columns, self.header.width))]
         for start in range(columns.inner.start, columns.inner.stop, step_x // BLOCK):
             place = rows.inner, slice(start, min(start + step_x // BLOCK, columns.inner.stop))
@@ -226,10 +242,11 @@ class ImageEncoder:
             packed = self.mask_spec.pack(part) if self.mask_spec is not None else b""
             seen = None if visible is None or visible[place].all() else visible[place]
             if seen is not None and not seen.any():
-                yield Tile(packed, (), (), seen)
+                tiles.append(Tile(packed, (), (), seen))
                 continue
             latents, targets = ([x[place] for x in found] for found in (analysed, optimised))
-            yield Tile(packed, latents, targets, seen)
+            tiles.append(Tile(packed, latents, targets, seen))
+        return tiles
 
     def _bounded(self) -> ValueTransform:
         """The transform with the bounds of all values. Call it after all tiles are analysed."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from learned_codec.errors import CorruptDataError, UnsupportedVersionError
 
-from .planes import pack_plane, unpack_plane
+from .planes import estimated_size, pack_plane, unpack_plane
 from .plateaus import ABOVE, LEFT, Plateaus, differences, of_differences
 from .sources import Plane, PlaneKind
 
@@ -275,6 +275,11 @@ def packed_classes(classes: NDArray[np.uint8] | None) -> tuple[int, bytes]:
         return _SHARED, packed
     changes = _packed([classes[0], *(classes[1:] ^ classes[:-1])])
     return (_PER_BAND, packed) if len(packed) <= len(changes) else (_CHANGES, changes)
+
+
+def estimated_classes(classes: NDArray[np.uint8]) -> int:
+    """About how many bytes `packed_classes` takes."""
+    return estimated_size(classes[0]) if len(classes) == 1 else len(packed_classes(classes)[1])
 
 
 def _packed(planes: Iterable[NDArray[np.uint8]]) -> bytes:

@@ -49,6 +49,15 @@ def pack_plane(plane: NDArray[np.uint8]) -> bytes:
     return min(found, key=len)
 
 
+def estimated_size(plane: NDArray[np.uint8]) -> int:
+    """About how many bytes `pack_plane` takes, in much less time: of planes of a few levels, as a rule a bit more."""
+    counts = np.bincount(plane.reshape(-1), minlength=256)
+    levels = np.flatnonzero(counts).tolist()
+    if not 2 < len(levels) <= MOST_LAYERS + 1:
+        return len(pack_plane(plane))
+    return len(_packed_layers(plane, sorted(levels, key=lambda level: -counts[level])))
+
+
 def _packed_layers(plane: NDArray[np.uint8], levels: list[int]) -> bytes:
     """A plane as layers of two levels. Each level hides those before it, which may have any bits there."""
     base, *others = levels

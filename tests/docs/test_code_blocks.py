@@ -53,8 +53,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page))])
 @pytest.mark.usefixtures("folder")
 def test_blocks_run(page: str) -> None:
-    if "effort=" in (ROOT / page).read_text("utf-8"):
-        pytest.importorskip("torch")
     picture = landscape(64, 96)
     names = {
         "image": picture,

@@ -44,7 +44,7 @@ def test_chunks_come_back(shape: tuple[int, ...], dtype: str) -> None:
     [
         {},
         {"psnr": 75.0, "nodata": 0},
-        pytest.param({"bpp": 1.5, "effort": 1}, marks=pytest.mark.torch),
+        {"bpp": 1.5, "effort": 1},
         {"quality": 30, "kind": "sar", "unit": "db"},
     ],
 )

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,8 +12,8 @@ from PIL import Image
 import learned_codec
 from learned_codec.cli import main
 from learned_codec.demo import landscape
-from learned_codec.errors import InvalidInputError, WeightsError
-from learned_codec.models import effort, network, registry, weights
+from learned_codec.errors import InvalidInputError
+from learned_codec.models import effort, registry
 from learned_codec.models.model import Model
 
 
@@ -33,20 +32,14 @@ def cost(image: np.ndarray, data: bytes) -> float:
     return 8 * len(data) + config.lagrangian(level) * float(error) * image.shape[0] * image.shape[1]
 
 
-@pytest.mark.parametrize(("bands", "quality"), [(1, 20), (1, 35), (1, 50), (3, 20), (3, 50), (3, 80)])
+@pytest.mark.parametrize(("bands", "quality"), [(1, 20), (1, 35), (1, 50), (1, 65), (1, 80), (3, 20), (3, 50), (3, 80)])
 def test_more_effort_costs_less(quality: float, bands: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # One band gains little, and above quality 60 effort 1 gains nothing of this picture; a larger one has less chance.
+    # One band gains little; a larger picture has less chance.
     image = landscape(200, 296) if bands == 3 else landscape(400, 592)[..., 1]
     costs = [cost(image, learned_codec.encode(image, quality=quality, effort=level)) for level in (0, 1, 3)]
     assert costs[2] < costs[1] < costs[0]
     monkeypatch.setattr(Model, "dependent", lambda *_, **__: False)
     assert costs[1] < 0.995 * cost(image, learned_codec.encode(image, quality=quality))
-
-
-def test_most_effort_costs_less_of_one_band_at_high_rates() -> None:
-    image = landscape(400, 592)[..., 1]
-    none, most = (cost(image, learned_codec.encode(image, quality=80, effort=level)) for level in (0, 3))
-    assert most < none
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)
@@ -127,32 +120,15 @@ def test_command_line(tmp_path: Path, picture: np.ndarray) -> None:
     assert target.read_bytes() == learned_codec.encode(picture, quality=40, effort=1)
 
 
-@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
-def test_the_modes_of_the_caller_do_not_matter(picture: np.ndarray, mode: type) -> None:
-    expected = learned_codec.encode(picture[:64, :64], effort=1)
-    registry.forget()
-    with mode():
-        assert learned_codec.encode(picture[:64, :64], effort=1) == expected
-    assert torch.is_grad_enabled()
-    assert learned_codec.encode(picture[:64, :64], effort=1) == expected
-
-
-@pytest.mark.parametrize("shape", [(4, 4), (5, 7), (1, 1)])
-@pytest.mark.parametrize("name", [card.name for card in learned_codec.list_models()])
-def test_places_are_those_of_the_masks(name: str, shape: tuple[int, int]) -> None:
-    entropy = network.Network(registry.weights_of(name).config).entropy
-    everywhere = torch.zeros(1, len(entropy.log2_sigma), *shape)
-    for turn in entropy.passes():
-        own = torch.zeros_like(everywhere)
-        for _, place in effort._places(turn):
-            own[place] += 1
-        assert torch.equal(own, turn.placed(turn.mask(everywhere), everywhere))
-        everywhere += own
-    assert (everywhere == 1).all()  # every latent is coded once
-
-
-def test_weights_without_their_floating_point_origin() -> None:
-    found = weights.read(registry.default(1).path)
-    kept = {key: value for key, value in found.tensors.items() if not key.startswith("training.")}
-    with pytest.raises(WeightsError, match="training"):
-        network.network_of_weights(weights.from_bytes(weights.to_bytes(found.config, kept), "test"))
+@settings(max_examples=20)
+@given(seed=st.integers(0, 99), strength=st.floats(0.5, 20), share=st.floats(0.5, 4))
+def test_guesses_are_near_what_is_coded(seed: int, strength: float, share: float) -> None:
+    """They are zero where a symbol wouldn't pay, of the same sign elsewhere, and never off by more than a step."""
+    scaled = np.random.default_rng(seed).laplace(0, share, (3, 4, 50)).astype(np.float32)
+    cost = np.full(50, strength, np.float32)
+    guessed = effort._guessed(scaled, cost)
+    pays = strength * (2 * np.abs(scaled) - 1) > effort.DEAD_BITS
+    assert (guessed[~pays & (np.abs(scaled) < 1.5)] == 0).all()
+    assert (guessed[pays & (np.abs(scaled) > 0.5)] != 0).all()
+    assert (guessed * scaled >= 0).all()
+    assert np.abs(guessed - scaled).max() <= 1.5

@@ -22,8 +22,10 @@ from learned_codec.models.engine.torch import Torch, TorchOperations
 from learned_codec.models.entropy_model import optimised
 from learned_codec.models.integers import MU_MAX, PRODUCT_ROWS, power_of_two, product_rows, rounded_product
 from learned_codec.models.layers import interpolate
+from learned_codec.models.model import Model
 from learned_codec.models.network import network_of_weights
 from learned_codec.models.patches import from_patches, patch_numbers, to_patches
+from learned_codec.models.shape_adaptive import Shape
 
 OPERATIONS: dict[str, Callable[[Operations, Any, Any], Any]] = {
     "pointwise": lambda ops, x, _: ops.pointwise(x, WEIGHTS[:, :8], WEIGHTS[:, 0].copy()),
@@ -230,6 +232,51 @@ def test_the_refinement_is_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) ->
             assert found_bytes.dtype == np.uint8
             assert np.abs(found_bytes - levels).max() <= 1
             assert np.mean(found_bytes != levels) < 0.02
+
+
+@settings(max_examples=8)
+@given(height=st.integers(1, 5), width=st.integers(1, 5), step=st.integers(0, 1400), some=st.booleans())
+@pytest.mark.parametrize("name", ["rgb-2", "mono-2"])
+def test_slopes_are_those_of_torch(name: str, height: int, width: int, step: int, some: bool) -> None:
+    """With hidden pixels, too: their errors don't count, and boundary blocks have transforms of their own."""
+    model, network = Model(registry.weights_of(name), Torch("cpu")), network_of_weights(registry.weights_of(name))
+    pixels = landscape(16 * height, 16 * width).transpose(2, 0, 1)[: model.config.bands].astype(np.float32) / 255
+    visible, shape, counting = None, None, np.ones_like(pixels)
+    if some:
+        seen = np.add.outer(np.arange(16 * height), 2 * np.arange(16 * width)) > 8 * (height + width)
+        shape = Shape.of(seen.reshape(height, 16, width, 16).swapaxes(1, 2))
+        visible = counting = np.broadcast_to(seen, pixels.shape).astype(np.float32)
+    scale = model.step_size(step)
+    decoded = np.round(model.analyse(pixels, shape) / scale).astype(np.float32)
+    if shape is not None:
+        decoded *= shape.coded(model.positions)
+    found = model.error_slope(pixels, decoded, step, visible, shape)
+
+    def tensor(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values))[:, None, None]
+
+    latents = torch.from_numpy(decoded).permute(2, 0, 1)[None].requires_grad_()
+    tables = {name: tensor(model.at(name, step))[None] for name in network.tables()}
+    unit = np.exp2(model.at("log2_gain", step) + model.levels["log2_sigma"])
+    image = network.pixels(latents * tensor(scale), latents / tensor(unit), tables, shape)[0]
+    error = ((image - torch.from_numpy(pixels)) * torch.from_numpy(counting)).square().sum()
+    (slope,) = torch.autograd.grad(error, latents)
+    expected = slope[0].permute(1, 2, 0).numpy()
+    if shape is None:
+        np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
+        return
+    # A shape-adaptive transform is only nearly orthonormal.
+    difference = (found - expected) * shape.coded(model.positions)
+    assert np.square(difference).sum() < 0.1 * np.square(expected).sum()
+
+
+def test_slopes_are_the_same_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = registry.load("mono-2")
+    pixels = landscape(272, 208)[None, ..., 1].astype(np.float32) / 255
+    decoded = np.round(model.analyse(pixels) / model.step_size(500)).astype(np.float32)
+    whole = model.error_slope(pixels, decoded, 500)
+    monkeypatch.setattr(inference, "MOST_SLOPE_BLOCKS", 10)
+    np.testing.assert_allclose(model.error_slope(pixels, decoded, 500), whole, atol=2e-2 * np.abs(whole).max())
 
 
 @pytest.mark.parametrize("bands", [1, 3])
