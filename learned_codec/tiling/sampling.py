@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 
 from learned_codec.values.choose import Samples
+from learned_codec.values.transform import ValueTransform
 
 from .grid import Window
 from .masking import MaskedSource
@@ -21,6 +22,13 @@ value."""
 
 SCATTER_WINDOWS = 8
 """About as many windows show how scattered holes are."""
+
+LEAST_PAIRS = 32
+"""With fewer pairs of neighbours, an image's roughness isn't known."""
+
+ROUGH, SMOOTHEST, ROUGHNESS = 1.5, 0.1, 0.42
+"""If pixels at a distance of two differ by sqrt(4 - d) times as much as neighbours, errors without holes are about
+(d / 1.5)^0.42 of those of rough images: five training scenes, also enlarged 2 and 4 times, have d from 0.1 to 2.7."""
 
 LEAST_SCATTER, MOST_SCATTER = 0.02, 0.98
 """Large holes, which aren't scattered, have edges, too: less than the first. With fewer valid pixels than a fiftieth,
@@ -57,8 +65,7 @@ def scatter(source: MaskedSource) -> float:
     If pixels are missing by chance, this is the share of them, in the band that misses most; at most `MOST_SCATTER`.
     """
     edges, ends = np.zeros((2, source.bands))
-    windows = list(_sample_windows(source.height, source.width)) if source.mask_spec is not None else []
-    for rows, columns in windows[:: max(1, len(windows) // SCATTER_WINDOWS)]:
+    for rows, columns in _few_windows(source):
         valid = source.read(rows, columns).valid
         if valid is None:
             valid = np.ones((source.bands, rows.stop - rows.start, columns.stop - columns.start), bool)
@@ -68,6 +75,38 @@ def scatter(source: MaskedSource) -> float:
             ends += one.sum((1, 2)) + other.sum((1, 2))
     found = float((edges[ends > 0] / ends[ends > 0]).max()) if ends.any() else 0.0
     return 0.0 if found < LEAST_SCATTER else min(MOST_SCATTER, found)
+
+
+def roughness(source: MaskedSource, transform: ValueTransform) -> float:
+    """How rough an image with holes is: 1 for most, less for smooth ones, such as enlarged ones.
+
+    It tells by how much errors without holes are smaller because of that. Neighbours and next but one are compared: if
+    these differ twice as much, all between is smooth.
+    """
+    sums, counts = np.zeros(2), np.zeros(2)
+    for rows, columns in _few_windows(source):
+        read = source.read(rows, columns)
+        units = transform.linear(read.values) / transform.linear_range[1]
+        valid = np.ones(units.shape, bool) if read.valid is None else read.valid
+        for k, lag in enumerate((1, 2)):
+            for down, right in ((lag, 0), (0, lag), (lag, lag)):
+                one = slice(down, None), slice(right, None)
+                other = slice(None, units.shape[1] - down), slice(None, units.shape[2] - right)
+                both = valid[:, *one] & valid[:, *other]
+                sums[k] += float(np.abs((units[:, *one] - units[:, *other])[both]).sum())
+                counts[k] += float(both.sum())
+    if counts.min() < LEAST_PAIRS or not sums.all():
+        return 1.0
+    near, far = sums / counts
+    # With few pairs, it may be as much smoother as their number leaves open.
+    ratio = (far / near) ** 2 * (1 + np.sqrt((16 / counts).sum()))
+    return float(np.clip((4 - ratio) / ROUGH, SMOOTHEST, 1) ** ROUGHNESS)
+
+
+def _few_windows(source: MaskedSource) -> list[Window]:
+    """Some of the windows of a source that may have holes."""
+    windows = list(_sample_windows(source.height, source.width)) if source.mask_spec is not None else []
+    return windows[:: max(1, len(windows) // SCATTER_WINDOWS)]
 
 
 def _samples_in(source: MaskedSource, windows: list[Window]) -> Samples:
