@@ -24,8 +24,8 @@ MOST_BLOCKS = 36
 """The most blocks along a side that the refinement takes at once. They fit a processor's cache and take 30 MB. With
 fewer, more of the work is done twice, where parts overlap."""
 
-MOST_SLOPE_BLOCKS = 56
-"""The same for `RefinementProgram.slope`, whose parts overlap twice as far. They take up to 130 MB."""
+MOST_SLOPE_BLOCKS = 72
+"""The same for `RefinementProgram.slope`. A tile of 1024 pixels is one part."""
 
 COARSE = 4
 """If an axis is taken in parts, their sizes are multiples of this many blocks: each new size must be compiled."""
@@ -185,9 +185,10 @@ class RefinementProgram:
         missing, scale = planes - wanted, _single(2.0**log2_scale)
         program, slope = self._slopes[visible is not None], np.empty_like(planes)
         (conditioned,) = self._conditions[False](*condition)
-        # A slope depends on errors as far away as the halo, and these on pixels as far away again.
+        # A slope depends on errors as far away as the halo, and these on pixels as far away again. That is left out:
+        # where parts meet, the furthest errors are a little wrong, and hardly count.
         down, across = (
-            parts_of(n // BLOCK, blocks_of(slice(0, n)), 2 * self._halo, MOST_SLOPE_BLOCKS) for n in planes.shape[1:]
+            parts_of(n // BLOCK, blocks_of(slice(0, n)), self._halo, MOST_SLOPE_BLOCKS) for n in planes.shape[1:]
         )
         for vertical, horizontal in itertools.product(down, across):
             blocks = vertical.outer, horizontal.outer

@@ -106,6 +106,11 @@ def test_tiles_leave_no_seams(picture: np.ndarray) -> None:
     assert error[near].mean() < 1.5 * error.mean()
 
 
+def test_tiles_at_once_are_the_same(picture: np.ndarray) -> None:
+    alone, together = (learned_codec.encode(picture, effort=1, tile_size=64, threads=n) for n in (1, 3))
+    assert alone == together
+
+
 @pytest.mark.parametrize("value", [-1, 4, 1.5, True, "1", None])
 def test_wrong_efforts(value: object) -> None:
     with pytest.raises(InvalidInputError, match="effort must be an integer from 0 to 3"):

@@ -16,7 +16,7 @@ from learned_codec.errors import BitstreamError, CorruptDataError, UnsupportedVe
 from learned_codec.packing import packed
 from learned_codec.values.inpaint import fill
 from learned_codec.values.mask import VALID, MaskSpec, Side, holds
-from learned_codec.values.planes import _gaps
+from learned_codec.values.planes import _gaps, estimated_size, pack_plane
 
 QUICK = settings(max_examples=150, deadline=None, derandomize=True)
 
@@ -460,3 +460,19 @@ def test_values_that_a_dtype_can_have(dtype: str, value: float, can: bool) -> No
     if not can:
         with pytest.raises(CorruptDataError, match=f"{dtype} can't hold"):
             MaskSpec.from_bytes(struct.pack("<BBd", 0, 1, value)).check(np.dtype(dtype))
+
+
+@QUICK
+@given(SHAPES, st.integers(1, 8), st.integers(0, 99), st.booleans())
+def test_estimated_sizes_are_never_too_small(shape: tuple[int, int], levels: int, seed: int, smooth: bool) -> None:
+    rng = np.random.default_rng(seed)
+    plane = rng.integers(0, levels, shape).astype(np.uint8)
+    if smooth:
+        plane = np.sort(np.sort(plane, 0), 1)
+    assert estimated_size(plane) >= len(pack_plane(plane))
+
+
+def test_estimated_sizes_of_frames_are_near() -> None:
+    plane = np.full((200, 300), 255, np.uint8)
+    plane[:9], plane[:, -4:] = 0, 1
+    assert estimated_size(plane) <= len(pack_plane(plane)) + 20
