@@ -30,6 +30,9 @@ FULL = "f32"
 MAX_SIDE = 1 << 16
 """The most positions along an axis, more than any tile has. Without a limit, products of sizes overflow in OpenVINO."""
 
+SMALL_INPUTS = 1 << 19
+"""What a graph needs for inputs of up to this many numbers, a few megabytes, is kept for its next run."""
+
 MOST_SIZES = 4
 """The first sizes of a network's inputs have graphs of their own, up to this number."""
 
@@ -152,31 +155,41 @@ class _Compiled:
         self._settings = settings | (_IN_A_FORK if gate().in_child else {})
         self._turns, self._idle = threading.Semaphore(most), [self._compile()]
 
-    def _compile(self) -> Any:
-        return _core().compile_model(self._graph, "CPU", self._settings)
+    def _compile(self) -> _Runner:
+        return _Runner(_core().compile_model(self._graph, "CPU", self._settings))
 
     def __call__(self, arrays: Sequence[Array]) -> list[NDArray[Any]]:
         with self._turns:
             try:
-                model = self._idle.pop()
+                runner = self._idle.pop()
             except IndexError:
-                model = self._compile()
+                runner = self._compile()
             try:
-                return _run(model, arrays)
+                return runner.run(arrays)
             finally:
-                self._idle.append(model)
+                self._idle.append(runner)
 
 
-def _run(model: Any, arrays: Sequence[Array]) -> list[NDArray[Any]]:
-    request = model.create_infer_request()
-    given = [np.ascontiguousarray(array)[None] for array in arrays]  # tensors only point to them
-    for number, array in enumerate(given):
-        request.set_input_tensor(number, ov.Tensor(array, shared_memory=True))
-    request.infer()
-    found = [tensor.data[0].copy() for tensor in request.output_tensors]
-    del request
-    model.release_memory()  # what lies between layers
-    return found
+class _Runner:
+    """A compiled graph for one thread at a time."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._request: Any = None
+
+    def run(self, arrays: Sequence[Array]) -> list[NDArray[Any]]:
+        request = self._request or self._model.create_infer_request()
+        given = [np.ascontiguousarray(array)[None] for array in arrays]  # tensors only point to them
+        for number, array in enumerate(given):
+            request.set_input_tensor(number, ov.Tensor(array, shared_memory=True))
+        request.infer()
+        found = [tensor.data[0].copy() for tensor in request.output_tensors]
+        if sum(array.size for array in given) <= SMALL_INPUTS:
+            self._request = request
+        else:
+            self._request = request = None
+            self._model.release_memory()  # what lies between layers
+        return found
 
 
 class _OpenVinoProgram:
