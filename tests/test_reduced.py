@@ -362,9 +362,9 @@ def test_a_tile_cut_short_still_has_its_front() -> None:
     whole = long("RGB")
     tile = bitstream.read(whole).tiles[0]
     cut = whole[: tile.offset + tile.extent(0)]
-    expected = learned_codec.decode(whole, scale=1 / 4)[:, :50, :50]
-    with learned_codec.open(cut) as reader:
-        np.testing.assert_array_equal(reader.read(window=(0, 0, 200, 200), scale=1 / 4), expected)
+    expected = learned_codec.decode(whole, scale=1 / 4)[:, :50, :50].astype(int)
+    with learned_codec.open(cut) as reader:  # the last bit of a float depends on the size of what is computed at once
+        np.testing.assert_allclose(reader.read(window=(0, 0, 200, 200), scale=1 / 4), expected, atol=1)
         with pytest.raises(CorruptDataError, match="tile 0 of 4"):
             reader.read(window=(0, 0, 200, 200), scale=1 / 2)
 

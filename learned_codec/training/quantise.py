@@ -22,7 +22,7 @@ from learned_codec.models.integers import (
     significant,
 )
 
-MARGIN = 1.1
+MARGIN = 2.0
 """Activations beyond their largest magnitude in the calibration images, times this, are clipped."""
 
 LEAST_RANGE = 1e-2

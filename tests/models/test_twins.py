@@ -26,6 +26,7 @@ from learned_codec.models.model import Model
 from learned_codec.models.network import network_of_weights
 from learned_codec.models.patches import from_patches, patch_numbers, to_patches
 from learned_codec.models.shape_adaptive import Shape
+from learned_codec.training.export import exactness_cost
 
 OPERATIONS: dict[str, Callable[[Operations, Any, Any], Any]] = {
     "pointwise": lambda ops, x, _: ops.pointwise(x, WEIGHTS[:, :8], WEIGHTS[:, 0].copy()),
@@ -331,3 +332,25 @@ def test_latents_are_rounded_as_in_training(seed: int, count: int) -> None:
     bits = torch.from_numpy(tables.cost_matrix(rdoq.REACH)).reshape(-1)
     expected = optimised(torch.from_numpy(residual), torch.from_numpy(bins).long(), torch.from_numpy(cost), bits)
     assert np.array_equal(found, expected)
+
+
+def odd_images(bands: int) -> dict[str, np.ndarray]:
+    """Images unlike those by which the integers' ranges were chosen."""
+    rng, side = np.random.default_rng(0), 128
+    lines = np.ones((side, side), np.float32)
+    for top in range(0, side, 12):
+        lines[top : top + 7] = rng.random((7, side)) > 0.45
+    squares = (rng.random((side // 4, side // 4)) < 0.3).repeat(4, 0).repeat(4, 1).astype(np.float32)
+    return {
+        "noise": rng.random((bands, side, side), np.float32),
+        "text": np.stack([lines] * bands),
+        "squares": np.stack([squares] * bands),
+    }
+
+
+@pytest.mark.parametrize("name", ["rgb-2", "mono-2"])
+def test_in_integers_odd_images_cost_no_more(name: str) -> None:
+    weights = registry.weights_of(name)
+    network = network_of_weights(weights).float()
+    for kind, image in odd_images(weights.config.bands).items():
+        assert exactness_cost(network, weights, [torch.from_numpy(image)]) < 0.01, kind
