@@ -80,7 +80,7 @@ def coarse_grids(source: MaskedSource, bands: Sequence[int], most: float) -> lis
     found_grids += [Grid(tuple(members)) for members, _ in others]
     if scatter(source):
         most *= BESIDE_HOLES
-    return [grid for grid in found_grids if _cost(grid, samples) <= most * len(grid.bands)]
+    return [grid for grid in found_grids if _pays(grid, samples, most * len(grid.bands))]
 
 
 def cut_by_holes(source: MaskedSource, bands: Sequence[int], grids: Sequence[Grid], most: float) -> NDArray[np.float64]:
@@ -187,7 +187,11 @@ def _period(found: Sequence[Pairs], samples: Sequence[Sample]) -> tuple[int, tup
     return None
 
 
-def _cost(grid: Grid, samples: Sequence[Sample]) -> float:
-    """How many bits per pixel the joins of a grid take."""
+def _pays(grid: Grid, samples: Sequence[Sample], most: float) -> bool:
+    """Whether the joins of a grid take at most `most` bits per pixel, and are enough.
+
+    Beside holes they may be fewer than the equal neighbours: those that seem equal by chance aren't joined.
+    """
     joins = [grid.joins(part.values, corner, part.valid) for part, corner in samples]
-    return 8 * sum(len(pack_plane(differences(x))) for x in joins) / max(1, sum(x.size for x in joins))
+    pixels = max(1, sum(x.size for x in joins))
+    return _bits(joins) >= LEAST * pixels and 8 * sum(len(pack_plane(differences(x))) for x in joins) <= most * pixels

@@ -198,6 +198,23 @@ def test_periods_are_found(period: int, phase: tuple[int, int]) -> None:
 
 
 @given(
+    deviation=st.floats(0.4, 0.65),
+    top=st.integers(0, 200),
+    left=st.integers(0, 300),
+    height=st.integers(10, 100),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=30)
+def test_values_equal_by_chance_are_no_plateaus_beside_a_hole(
+    deviation: float, top: int, left: int, height: int, seed: int
+) -> None:
+    image = np.rint(np.random.default_rng(seed).normal(0, deviation, (1, 300, 400))).astype(np.float32)
+    image[0, top : top + height, left : left + 100] = np.nan
+    source = MaskedSource(ArraySource(image, planar=True), MaskSpec((float("nan"),)))
+    assert coarse_grids(source, [0], 0.4) == []
+
+
+@given(
     periods=st.lists(st.sampled_from([2, 3, 6]), min_size=1, max_size=3),
     share=st.sampled_from([0.02, 0.3]),
     where=st.sampled_from(["each band", "all bands", "areas"]),
