@@ -93,7 +93,7 @@ def roughness(source: MaskedSource, transform: ValueTransform) -> float:
                 one = slice(down, None), slice(right, None)
                 other = slice(None, units.shape[1] - down), slice(None, units.shape[2] - right)
                 both = valid[:, *one] & valid[:, *other]
-                sums[k] += float(np.abs((units[:, *one] - units[:, *other])[both]).sum())
+                sums[k] += float(np.abs(units[:, *one][both] - units[:, *other][both]).sum())
                 counts[k] += float(both.sum())
     if counts.min() < LEAST_PAIRS or not sums.all():
         return 1.0
