@@ -27,7 +27,7 @@ fewer, more of the work is done twice, where parts overlap."""
 MOST_SLOPE_BLOCKS = 72
 """The same for `RefinementProgram.slope`. A tile of 1024 pixels is one part."""
 
-COARSE = 2
+COARSE = 4
 """If an axis is taken in parts, their sizes are multiples of this many blocks: each new size must be compiled."""
 
 
