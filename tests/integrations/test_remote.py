@@ -126,7 +126,7 @@ def test_a_reduced_image_takes_the_fronts_of_tiles(server: Server, long_tiles: b
         assert len(server.asked) == 1 + (1 if scale == 1 else sum(end > READ_AHEAD for end in ends))
 
 
-@pytest.mark.parametrize("server", [{"tile_size": 256, "quality": 60}], indirect=True)
+@pytest.mark.parametrize("server", [{"tile_size": 256, "quality": 70}], indirect=True)
 @pytest.mark.parametrize("scale", [1 / 2, 1 / 16])
 def test_fronts_with_little_between_them_come_in_one_request(server: Server, scale: float) -> None:
     tiles = bitstream.read(server.data).tiles
