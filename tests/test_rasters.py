@@ -389,7 +389,7 @@ def test_nodata_costs_almost_nothing() -> None:
 @pytest.mark.parametrize("quality", [30, 60, 90])
 @pytest.mark.parametrize("kind", ["nodata", "mask"])
 def test_valid_pixels_at_the_edge_of_a_mask_are_not_damaged(quality: float, kind: str) -> None:
-    """Within 16 pixels of the edge, their PSNR is within 0.4 dB of the others': of twelve scenes 0.33 dB at quality 30."""
+    """Within 16 pixels of the edge, their PSNR is within 0.4 dB of the others': 0.33 dB at quality 30."""
     size = 320
     y, x = np.mgrid[:size, :size]
     distance = (160 + 25 * np.sin(y / 30) - x) * 0.8  # about, from a winding edge
