@@ -17,6 +17,7 @@ from .condition import Condition
 from .config import BLOCK, HYPER_WIDTH, INPUT_FACTOR, PATCH, SLOPE, ModelConfig
 from .engine import VECTOR, Array, Engine, Input, NetworkFunction, Operations, Program, Tensor
 from .exact import inside, usual_size
+from .integers import scalar
 from .patches import PATCHES, from_patches, patch_numbers, to_patches
 from .weights import Parameters
 
@@ -64,10 +65,10 @@ class _ResidualLayers:
         weight, _ = self._depthwise
         turned = np.ascontiguousarray(weight[:, ::-1, ::-1]), np.zeros(len(weight), np.float32)
         # 1 above zero, SLOPE below.
-        steepness = ops.clip(ops.multiply(opened, ops.constant(_single(_STEEP))), SLOPE, 1)
+        steepness = ops.clip(ops.multiply(opened, ops.constant(scalar(_STEEP))), SLOPE, 1)
         y = ops.multiply(ops.pointwise(slope, _transposed(self._project[0])), steepness)
         y = ops.pointwise(y, _transposed(self._expand[0]))
-        y = ops.modulated(y, factor, ops.multiply(shift, ops.constant(_single(0))), BLOCK // PATCH)
+        y = ops.modulated(y, factor, ops.multiply(shift, ops.constant(scalar(0))), BLOCK // PATCH)
         return ops.add(ops.depthwise(y, *turned), slope)
 
 
@@ -158,7 +159,7 @@ class RefinementProgram:
         """`planes` with their `correction`, from -0.5 … 0.5 to bytes."""
         weights = self._adapted_weights(adaptation)
         program = (self._adapted_bytes if weights else self._bytes)[False]
-        scale = _single(2.0**log2_scale)
+        scale = scalar(2.0**log2_scale)
 
         def run(given: list[Array]) -> NDArray[np.uint8]:
             (found,) = program(*given, *weights, scale)
@@ -182,7 +183,7 @@ class RefinementProgram:
         `visible`, of the same shape, errors are multiplied by it.
         """
         # In float32: the networks would round both to 8 bits.
-        missing, scale = planes - wanted, _single(2.0**log2_scale)
+        missing, scale = planes - wanted, scalar(2.0**log2_scale)
         program, slope = self._slopes[visible is not None], np.empty_like(planes)
         (conditioned,) = self._conditions[False](*condition)
         # A slope depends on errors as far away as the halo, and these on pixels as far away again. That is left out:
@@ -358,11 +359,6 @@ def parts_of(length: int, wanted: slice, halo: int, most: int | None = None) -> 
 def blocks_of(pixels: slice) -> slice:
     """The blocks that hold these pixels of an axis."""
     return slice(pixels.start // BLOCK, -(-pixels.stop // BLOCK))
-
-
-def _single(value: float) -> Array:
-    """A vector of one channel."""
-    return np.full((1, 1, 1), value, np.float32)
 
 
 def _transposed(weight: Array) -> Array:

@@ -199,8 +199,8 @@ def significant(values: NDArray[Any]) -> NDArray[np.float64]:
 
 def bins_of(ops: Operations, log2_scale: Tensor) -> Tensor:
     """`to_bins`, in a network."""
-    nearest = ops.add(log2_scale, ops.constant(_scalar(BIN_OFFSET)))
-    return ops.clip(ops.floor(ops.multiply(nearest, ops.constant(_scalar(2.0**-BIN_SHIFT)))), 0, SCALE_BINS - 1)
+    nearest = ops.add(log2_scale, ops.constant(scalar(BIN_OFFSET)))
+    return ops.clip(ops.floor(ops.multiply(nearest, ops.constant(scalar(2.0**-BIN_SHIFT)))), 0, SCALE_BINS - 1)
 
 
 def to_bins(log2_scale: NDArray[Any]) -> NDArray[np.uint8]:
@@ -210,7 +210,8 @@ def to_bins(log2_scale: NDArray[Any]) -> NDArray[np.uint8]:
     return result
 
 
-def _scalar(value: float) -> Array:
+def scalar(value: float) -> Array:
+    """A vector of one channel, (1, 1, 1) float32."""
     return np.full((1, 1, 1), value, np.float32)
 
 

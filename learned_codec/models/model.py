@@ -239,8 +239,8 @@ class Model:
         With `encoder`, that of another component of the same tile, the symbols are added to it. `hyper` is what
         `hyper_latents` gives, if that is known. `distortion_weight` is how much errors count. If `optimised` latents
         are given, these are quantised; the hyper-latents are still made from `latents`. Whether latents are `dependent`
-        is by default what the method of this name says. With `plain`,
-        they aren't, and rounding is to the nearest integer.
+        is by default what the method of this name says. With `plain`, they aren't, and rounding is to the nearest
+        integer.
         """
         self._engine.prepare([self._hyper_analysis.program, *self.exact.programs], *usual_size(*latents.shape[:2]))
         if hyper is None:

@@ -183,9 +183,8 @@ class ImageEncoder:
             return step
         usual = usual_error(self.model, step)
         wanted = usual * min(1.0, SCATTER_LEAST / usual) ** (SCATTER_MOST * halvings / (SCATTER_HALF + halvings))
-        if halvings:
-            share = SMOOTH_MOST * halvings**2 / (SMOOTH_HALF**2 + halvings**2)
-            wanted *= roughness(self.source, self.transform) ** share
+        share = SMOOTH_MOST * halvings**2 / (SMOOTH_HALF**2 + halvings**2)
+        wanted *= roughness(self.source, self.transform) ** share
         steps = range(step, top_step(self.model.max_step))
         first = step + bisect_left(steps, -wanted, key=lambda other: -usual_error(self.model, other))
         return min((max(first - 1, step), first), key=lambda other: abs(usual_error(self.model, other) - wanted))
