@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -79,6 +80,7 @@ class _Worker:
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.connection, its = _SPAWN.Pipe()
         self.process = _SPAWN.Process(target=_serve, args=(function, its), daemon=True)
+        _start_the_tracker()
         with _without_signals(signal.SIGINT):  # Ctrl-C goes only to the calling process, which ends the others
             self.process.start()
         its.close()  # so that reading ends when the process does
@@ -104,6 +106,15 @@ class _Worker:
             self.process.join()
         self.connection.close()
         self.process.close()
+
+
+def _start_the_tracker() -> None:
+    """Start the process that multiprocessing starts beside the first one.
+
+    That unblocks SIGINT. So it must come first, or the first worker would end with a traceback on Ctrl-C.
+    """
+    if sys.platform != "win32":
+        resource_tracker.ensure_running()
 
 
 @contextmanager

@@ -57,6 +57,18 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+@posix
+def test_ctrl_c_is_blocked_from_the_start_of_every_process() -> None:
+    """Also of the first process of its caller, beside which multiprocessing starts one of its own."""
+    code = (
+        "import signal; from tests.work import blocked; from learned_codec.jobs import each\n"
+        "found = [signals for _, signals in each(blocked, range(3), 3)]\n"
+        "assert len(found) == 3 and all(signal.SIGINT in signals for signals in found), found\n"
+        "assert signal.SIGINT not in blocked(0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
 @pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to look for processes in")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, "terminal"])

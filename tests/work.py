@@ -28,6 +28,10 @@ def trouble(x: int) -> int:
     return x
 
 
+def blocked(_: int) -> set[int]:
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
 def slow_file(path: str) -> None:
     """Is at it for a minute; says so in a file beside it."""
     with atomic_path(path) as temporary:
