@@ -12,6 +12,7 @@ from .codec import Codec
 def _build() -> dict[str, Codec]:
     codecs: list[Codec] = [
         ours.Ours(),
+        ours.OursUnrefined(),
         *(ours.OursWithEffort(effort) for effort in (1, 2, 3)),
         jpeg2000.Jpeg2000(),
         jpeg2000.Jpeg2000Psnr(),

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,8 @@ class Ours(Codec):
     description = "learned_codec"
     note = "trained for PSNR; no other setting"
     threaded = True
+    #: Options of `decode`.
+    decoding: ClassVar[dict[str, Any]] = {}
 
     def version(self) -> str:
         module = importlib.import_module("learned_codec")
@@ -82,13 +84,22 @@ class Ours(Codec):
         return self._encode(image, valid, bpp=8 * nbytes / (image.shape[0] * image.shape[1]), **options)
 
     def decode(self, data: bytes, threads: int = 1) -> AnyArray:
-        return np.asarray(importlib.import_module("learned_codec").decode(data, threads=threads))
+        return np.asarray(importlib.import_module("learned_codec").decode(data, threads=threads, **self.decoding))
 
     def decode_valid(self, data: bytes) -> tuple[AnyArray, AnyArray | None]:
-        image = importlib.import_module("learned_codec").decode(data, threads=1, masked=True)
+        image = importlib.import_module("learned_codec").decode(data, threads=1, masked=True, **self.decoding)
         invalid = np.ma.getmaskarray(image)
         valid = np.asarray(~(invalid if image.ndim == 2 else invalid.any(axis=2)))
         return np.ma.getdata(image), valid
+
+
+class OursUnrefined(Ours):
+    """The same files, decoded without the refinement."""
+
+    name = "ours-unrefined"
+    description = "learned_codec, decoded with refine=False"
+    on_request = True
+    decoding: ClassVar[dict[str, Any]] = {"refine": False}
 
 
 class OursWithEffort(Ours):

@@ -19,6 +19,7 @@ from .storage import write_atomically
 #: One colour per codec in all figures (Okabe and Ito's palette, which colour-blind people can tell apart).
 _COLOURS = {
     "ours": "#D55E00",
+    "ours-unrefined": "#B5651D",
     "ours-effort1": "#E08A4F",
     "ours-effort2": "#A84A00",
     "ours-effort3": "#702F00",
@@ -38,7 +39,8 @@ _COLOURS = {
     "heic-ssim": "#8C6BB1",
 }
 _LABELS = {
-    "ours": "learned_codec", "ours-effort1": "learned_codec, effort 1", "ours-effort2": "learned_codec, effort 2",
+    "ours": "learned_codec", "ours-unrefined": "learned_codec, refine=False",
+    "ours-effort1": "learned_codec, effort 1", "ours-effort2": "learned_codec, effort 2",
     "ours-effort3": "learned_codec, effort 3", "jpeg2000": "JPEG 2000", "jpeg2000-psnr": "JPEG 2000 (PSNR target)",
     "jpeg2000-gdal": "JPEG 2000 (GDAL)", "jpeg2000-klt": "JPEG 2000 + KLT",
     "jpeg2000-klt-bands": "JPEG 2000 + KLT of equal ranges",

@@ -30,9 +30,9 @@ from . import codecs, datasets, environment
 from .codec import AnyArray, Codec, bands_of, setting_for_bytes
 
 ANCHOR = "jpeg2000"
-DEFAULT_PEERS = ("ours", "jpeg2000", "webp", "jpeg", "avif", "jpegxl", "heic")
+DEFAULT_PEERS = ("ours", "ours-unrefined", "jpeg2000", "webp", "jpeg", "avif", "jpegxl", "heic")
 #: Codecs that a large image is measured with.
-LARGE = ("ours", "jpeg2000")
+LARGE = ("ours", "ours-unrefined", "jpeg2000")
 _WARM_UP = 256
 _CALIBRATION = 512
 

@@ -153,6 +153,11 @@ def encode(
 @click.option(
     "--errors", type=click.Choice(["raise", "fill"]), help="Stop at a damaged tile, or fill it.  [default: raise]"
 )
+@click.option(
+    "--refine/--no-refine",
+    default=True,
+    help="Without the refinement, decoding takes half the time, and is 0.2 to 0.8 dB worse.",
+)
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger images.  [default: 2^30]")
 @click.option("--model", help="The path of the model of your own that SRC was encoded with.")
 @jobs_option

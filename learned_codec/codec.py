@@ -482,6 +482,7 @@ def decode(
     scale: float = 1,
     errors: options.Errors = "raise",
     masked: bool = False,
+    refine: bool = True,
     limits: Limits | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -501,6 +502,9 @@ def decode(
             may change a little, because its latents helped to decode them.
         masked: return a masked array, in which these are masked: nodata, NaN, infinity, the pixels that a mask or an
             alpha channel hides, and with `errors="fill"` those of damaged tiles.
+        refine: let a network refine the decoded pixels. Without it, decoding takes half the time, or two fifths of it
+            for more than 8 bits, and the error is 0.2 to 0.8 dB larger. This makes no difference to files with a
+            bounded error, which have no network, and to reduced images, which are never refined.
         limits: the largest image to accept (`Limits()` by default).
         device: where the networks run, as for `encode`.
         threads: how many threads the call may use, as for `encode`.
@@ -521,7 +525,7 @@ def decode(
     lenient = options.lenient(errors)
     with readable(data) as found:
         container = (bitstream.read_head if lenient else bitstream.read)(found, limits=options.checked_limits(limits))
-        reader = Reader(container, device=device, threads=threads, lenient=lenient)
+        reader = Reader(container, device=device, threads=threads, lenient=lenient, refine=refine)
         return reader.read(scale=scale, masked=masked, progress=progress)
 
 

@@ -228,6 +228,7 @@ def decode_file(
     scale: float = 1,
     overviews: bool = False,
     errors: Errors = "raise",
+    refine: bool = True,
     limits: Limits | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -251,6 +252,7 @@ def decode_file(
         overviews: rebuild the overviews that the original had: means; or the nearest pixels if some are missing, or a
             band may be one of classes, as it has at most 64 values.
         errors: "raise" or "fill", as for `decode`.
+        refine: whether to refine decoded pixels, as for `decode`.
         limits: the largest image to accept (`Limits()` by default).
         device: "cpu", "cuda" …, as for `decode`.
         threads: how many threads the call may use, as for `decode`.
@@ -279,7 +281,7 @@ def decode_file(
     check_other(src, dst)
     named = Path(dst) if is_path(dst) else None
     chosen = output_format(named or "", format if named else format or "png")
-    options = {"errors": errors, "limits": limits, "device": device, "threads": threads}
+    options = {"errors": errors, "refine": refine, "limits": limits, "device": device, "threads": threads}
     with Telling(progress) as tell, ExitStack() as stack:
         reader = stack.enter_context(open_lci(src, **options))  # type: ignore[arg-type]
         factor = factor_of_scale(scale)

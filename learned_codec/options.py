@@ -101,6 +101,13 @@ def lenient(errors: object) -> bool:
     return errors == "fill"
 
 
+def checked_refine(refine: object) -> bool:
+    """Whether to refine decoded pixels. Raises `InvalidInputError` unless it is True or False."""
+    if not isinstance(refine, bool):
+        raise InvalidInputError(f"refine must be True or False, not {shown(refine)}")
+    return refine
+
+
 def checked_limits(limits: object) -> Limits:
     """The limits that a caller gives; None: the default ones. Raises `InvalidInputError`."""
     if limits is None:

@@ -69,6 +69,7 @@ class Reader:
         plane: the kind of plane beside the bands, "mask" or "alpha"; None without one.
         metadata: what was kept beside the pixels.
         errors: "raise" or "fill", as it was opened.
+        refine: whether decoded pixels are refined, as it was opened.
         damaged: indices of the tiles found damaged so far, if the file was opened with `errors="fill"`.
     """
 
@@ -80,6 +81,7 @@ class Reader:
         device: str = "cpu",
         threads: int | None = None,
         lenient: bool = False,
+        refine: bool = True,
         reopen: partial[Reader] | None = None,
         name: str = "",
     ) -> None:
@@ -87,11 +89,13 @@ class Reader:
         self.container, self._file, self._device, self._threads = container, file, device, threads
         self._reopen, self.name, self._process = reopen, name, os.getpid()
         self.errors: options.Errors = "fill" if lenient else "raise"
+        self.refine = options.checked_refine(refine)
         self._decoding: BoundedDecoder | ImageDecoder
         if is_bounded(header):
             self._decoding = BoundedDecoder(container, lenient=lenient)
         else:
-            self._decoding = ImageDecoder(container, registry.by_id(header.weights_id), lenient=lenient)
+            card = registry.by_id(header.weights_id)
+            self._decoding = ImageDecoder(container, card, lenient=lenient, refined=self.refine)
         self.height, self.width, self.bands = header.height, header.width, header.bands
         self.dtype = np.dtype(header.dtype)
         size = header.height, header.width
@@ -567,6 +571,7 @@ def open(
     source: Openable,
     *,
     errors: options.Errors = "raise",
+    refine: bool = True,
     limits: Limits | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -583,6 +588,7 @@ def open(
             file gets one request for the head, and one for tiles that lie close together. A reduced image takes
             only the first bytes of long tiles. A pipe is read to its end.
         errors: "raise" or "fill", as for `decode`.
+        refine: whether to refine decoded pixels, as for `decode`.
         limits: the largest image to accept (`Limits()` by default).
         device: where the networks run, as for `decode`.
         threads: how many threads a call may use, as for `decode`.
@@ -608,7 +614,8 @@ def open(
             device=device,
             threads=threads,
             lenient=lenient,
-            reopen=partial(open, again, errors=errors, limits=limits, device=device, threads=threads),
+            refine=refine,
+            reopen=partial(open, again, errors=errors, refine=refine, limits=limits, device=device, threads=threads),
             name=name_of(source, ""),
         )
     except BaseException:

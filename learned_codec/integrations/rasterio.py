@@ -463,6 +463,7 @@ def open(
     source: Any,
     *,
     errors: Literal["raise", "fill"] = "raise",
+    refine: bool = True,
     limits: learned_codec.Limits | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -472,10 +473,12 @@ def open(
     Args:
         source: a path, a URL, or anything else that `learned_codec.open` takes.
         errors: "raise" or "fill", as for `learned_codec.open`.
+        refine: whether to refine decoded pixels, as for `learned_codec.open`.
         limits: the largest image to accept.
         device: where the networks run.
         threads: how many threads a call may use.
 
     Raises the errors of `learned_codec.open`.
     """
-    return Dataset(learned_codec.open(source, errors=errors, limits=limits, device=device, threads=threads))
+    reader = learned_codec.open(source, errors=errors, refine=refine, limits=limits, device=device, threads=threads)
+    return Dataset(reader)

@@ -71,7 +71,7 @@ class LciBackend(BackendEntrypoint):
     """The engine "lci" of `xarray.open_dataset`."""
 
     description = "Images coded by learned_codec (.lci)"
-    open_dataset_parameters = ("filename_or_obj", "drop_variables", "masked", "mask_and_scale")
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "masked", "mask_and_scale", "refine")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Whether it is a path, or a URL, that ends in .lci."""
@@ -84,6 +84,7 @@ class LciBackend(BackendEntrypoint):
         drop_variables: str | Iterable[str] | None = None,
         masked: bool = False,
         mask_and_scale: bool = False,
+        refine: bool = True,
         **others: Any,
     ) -> xarray.Dataset:
         """Open a file as a dataset. Its windows are decoded when they are needed. Threads and processes may share it.
@@ -93,13 +94,14 @@ class LciBackend(BackendEntrypoint):
             drop_variables: names of variables to leave out.
             masked: pixels without a value become NaN; integers become float32.
             mask_and_scale: `masked`, and values are multiplied by the scale of their band, and its offset is added.
+            refine: whether to refine decoded pixels, as for `learned_codec.open`.
             others: xarray's other decoders (`decode_coords` …) make no difference: there is nothing for them to decode.
 
         Raises the errors of `learned_codec.open`, and `InvalidInputError` for unknown options, such as a group.
         """
         if unknown := sorted(name for name, value in others.items() if name not in DECODERS and value is not None):
             raise InvalidInputError(f"an LCI file is opened without the options {', '.join(unknown)}: it has one array")
-        reader = learned_codec.open(filename_or_obj)
+        reader = learned_codec.open(filename_or_obj, refine=refine)
         # A local file is opened again for each window, as a process can have only a limited number
         # open. A remote one isn't, as that would take further requests.
         remote = isinstance(filename_or_obj, str) and "://" in filename_or_obj

@@ -192,9 +192,10 @@ class TileDecoder:
 class ImageDecoder(TileDecoder):
     """Decodes one file of a model. Threads may share it."""
 
-    def __init__(self, container: Container, card: ModelCard, *, lenient: bool = False) -> None:
+    def __init__(self, container: Container, card: ModelCard, *, lenient: bool = False, refined: bool = True) -> None:
+        """Unless `refined`, the refinement is left out."""
         header = container.header
-        self.card = card
+        self.card, self._refined = card, refined
         self.transform = ValueTransform.of_header(header, card.bands)
         super().__init__(container, lenient=lenient)
         highest = top_step(card.max_step)
@@ -243,7 +244,7 @@ class ImageDecoder(TileDecoder):
                 self.adaptations,
                 window,
                 workers,
-                refined=factor == 1,
+                refined=self._refined and factor == 1,
             )
             row = window[0].start
             for rows, columns, values in parts:

@@ -493,6 +493,16 @@ def test_bands_are_not_taken_for_rows(
     np.testing.assert_array_equal(found.squeeze(), values.transpose(expected))
 
 
+def test_without_the_refinement(scene: Path) -> None:
+    with learned_codec.open(scene) as reader, learned_codec.open(scene, refine=False) as plain:
+        refined, expected = (file.read(planar=True).astype(float) for file in (reader, plain))
+    assert np.abs(refined - expected).max() > 1
+    with xarray.open_dataset(scene, refine=False, chunks={}) as dataset:
+        sent = pickle.loads(pickle.dumps(dataset))  # noqa: S301 - our own bytes
+        for found in dataset, sent:
+            assert np.abs(found["band_data"].values - expected).max() <= 1
+
+
 def test_decoders_without_a_meaning_and_unknown_options(scene: Path) -> None:
     with xarray.open_dataset(scene, decode_coords="all", decode_times=False, decode_timedelta=True) as dataset:
         assert dataset["band_data"].dims == ("band", "y", "x")
