@@ -247,6 +247,7 @@ def encode(
     """
     source: PixelSource
     layout = None
+    options.check_switches(planar=planar)
     if _is_pillow(image) and not image.mode.startswith(("I", "F")):
         from learned_codec.raster.pictures import source_of
 
@@ -523,6 +524,7 @@ def decode(
         UnknownModelError: the file was made with a model that is not here; the message names its weights.
     """
     lenient = options.lenient(errors)
+    options.check_switches(masked=masked)
     with readable(data) as found:
         container = (bitstream.read_head if lenient else bitstream.read)(found, limits=options.checked_limits(limits))
         reader = Reader(container, device=device, threads=threads, lenient=lenient, refine=refine)
@@ -692,11 +694,11 @@ def _tile_code(tile_size: object, height: int, width: int, bands: int) -> int:
 
 def _radar(kind: Any, unit: Any, said: Unit | None) -> Unit | Literal["guess"] | None:
     """The unit of radar values, "guess" if it is radar without one, None if it isn't radar."""
-    if kind not in (None, "sar"):
-        raise InvalidInputError(f"kind must be 'sar' or None, not {kind!r}")
+    if kind is not None and not options.is_one_of(kind, ["sar"]):
+        raise InvalidInputError(f"kind must be 'sar' or None, not {shown(kind)}")
     if unit is not None:
-        if unit not in UNITS:
-            raise InvalidInputError(f"unit must be 'power', 'amplitude' or 'db', not {unit!r}")
+        if not options.is_one_of(unit, UNITS):
+            raise InvalidInputError(f"unit must be 'power', 'amplitude' or 'db', not {shown(unit)}")
         if kind is None:
             raise InvalidInputError("a unit is for radar: say kind='sar'")
         known: Unit = unit
@@ -720,7 +722,7 @@ def _checked_metadata(metadata: Any, source: PixelSource) -> dict[str, Any]:
     from learned_codec.raster import geotags
 
     if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
-        raise InvalidInputError(f"metadata must be a mapping of names to JSON values, not {metadata!r}")
+        raise InvalidInputError(f"metadata must be a mapping of names to JSON values, not {shown(metadata)}")
     if "nodata" in metadata:
         raise InvalidInputError("nodata is an argument, and can't be given by metadata")
     try:

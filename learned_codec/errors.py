@@ -69,8 +69,8 @@ def shown(value: object) -> str:
     """An argument as a message shows it: what Python prints of it, but short, and also of integers too long for it."""
     try:
         text = repr(value)
-    except ValueError:
-        return "an integer of thousands of digits"
+    except Exception:  # noqa: BLE001 - it is an argument's own code
+        return "an integer of thousands of digits" if isinstance(value, int) else f"a {type(value).__name__}"
     return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
 
 

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from learned_codec.atomic import atomic_path, atomic_write
-from learned_codec.errors import InputWarning, InvalidInputError
+from learned_codec.errors import InputWarning, InvalidInputError, shown
 from learned_codec.limits import Limits
-from learned_codec.options import Errors, factor_of_scale, is_exact
+from learned_codec.options import Errors, check_switches, factor_of_scale, is_exact
 from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
 from learned_codec.raster.names import exists, fits
@@ -157,6 +157,7 @@ def encode_file(
     """
     from learned_codec import codec
 
+    check_switches(overwrite=overwrite, force=force)
     usual = {} if profile is None else options_of(profile)
     usual_nodata = usual.pop("nodata", None)
     rates = {"quality": quality, "bpp": bpp, "psnr": psnr, "max_error": max_error}
@@ -278,6 +279,7 @@ def decode_file(
     from learned_codec.tiling.progress import Telling
     from learned_codec.windows import reduced
 
+    check_switches(overviews=overviews, overwrite=overwrite)
     check_other(src, dst)
     named = Path(dst) if is_path(dst) else None
     chosen = output_format(named or "", format if named else format or "png")
@@ -389,7 +391,7 @@ def _check_executor(src: "PathOrFile | PixelSource", executor: object) -> None:
         return
     if not isinstance(executor, Executor):
         raise InvalidInputError(
-            f"executor must be a concurrent.futures.Executor, such as client.get_executor(), not {executor!r}"
+            f"executor must be a concurrent.futures.Executor, such as client.get_executor(), not {shown(executor)}"
         )
     if not isinstance(src, PixelSource) and not is_path(src):
         raise InvalidInputError("other processes can't read a file object: with an executor, give a path")

@@ -60,10 +60,7 @@ def checked_bounds(max_error: object, bands: int, others: Mapping[str, object]) 
         raise InvalidInputError(
             f"max_error can't go with {' and '.join(given)}: no model takes part, so the bound alone says what is lost"
         )
-    if isinstance(max_error, Sequence | np.ndarray) and not isinstance(max_error, str) and np.ndim(max_error) == 1:
-        found: list[Any] = list(max_error)
-    else:
-        found = [max_error] * bands
+    found = _one_by_one(max_error) or [max_error] * bands
     if len(found) != bands:
         raise InvalidInputError(f"max_error must be one number, or one for each of {bands} bands, not {len(found)}")
     for value in found:
@@ -74,13 +71,19 @@ def checked_bounds(max_error: object, bands: int, others: Mapping[str, object]) 
 
 def is_exact(max_error: object) -> bool:
     """Whether a max_error, unchecked, asks for no loss."""
-    bounds = list(max_error) if isinstance(max_error, Iterable) else [max_error]
-    return all(np.all(bound == 0) for bound in bounds)
+    return all(_is_finite(bound) and bound == 0 for bound in _one_by_one(max_error) or [max_error])
+
+
+def _one_by_one(max_error: object) -> list[Any]:
+    """The bounds in a list, a tuple or an array of one axis; none if it isn't one of these."""
+    if isinstance(max_error, np.ndarray):
+        return list(max_error) if max_error.ndim == 1 else []
+    return list(max_error) if isinstance(max_error, Sequence) and not isinstance(max_error, str | bytes) else []
 
 
 def checked_effort(effort: object) -> int:
     """Check an effort. Raises `InvalidInputError`."""
-    if isinstance(effort, bool) or effort not in EFFORTS:
+    if not isinstance(effort, int | float | np.number) or isinstance(effort, bool) or effort not in EFFORTS:
         raise InvalidInputError(f"effort must be an integer from {EFFORTS[0]} to {EFFORTS[-1]}, not {shown(effort)}")
     return EFFORTS.index(effort)  # type: ignore[arg-type]  # that it is one of these
 
@@ -96,9 +99,14 @@ def factor_of_scale(scale: object) -> int:
 
 def lenient(errors: object) -> bool:
     """Whether `errors` is "fill". Raises `InvalidInputError` unless it is "fill" or "raise"."""
-    if errors not in ("raise", "fill"):
+    if not is_one_of(errors, ("raise", "fill")):
         raise InvalidInputError(f"errors must be 'raise' or 'fill', not {shown(errors)}")
     return errors == "fill"
+
+
+def is_one_of(value: object, texts: Iterable[object]) -> bool:
+    """Whether a value is one of these texts. Arrays and others can't be compared with a text."""
+    return isinstance(value, str) and value in texts
 
 
 def checked_refine(refine: object) -> bool:
@@ -106,6 +114,13 @@ def checked_refine(refine: object) -> bool:
     if not isinstance(refine, bool):
         raise InvalidInputError(f"refine must be True or False, not {shown(refine)}")
     return refine
+
+
+def check_switches(**given: object) -> None:
+    """Raise `InvalidInputError` unless all are True or False: a text such as "no" would count as True."""
+    for name, value in given.items():
+        if not isinstance(value, bool | np.bool_):
+            raise InvalidInputError(f"{name} must be True or False, not {shown(value)}")
 
 
 def checked_limits(limits: object) -> Limits:

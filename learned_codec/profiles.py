@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from learned_codec.errors import InvalidInputError
+from learned_codec.errors import InvalidInputError, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 )
 
 
-def options_of(name: str) -> dict[str, Any]:
+def options_of(name: object) -> dict[str, Any]:
     """The arguments of a profile. Raises `InvalidInputError`, which lists the profiles."""
-    if name not in PROFILES:
-        raise InvalidInputError(f"no profile {name!r}; profiles: {', '.join(PROFILES)}")
+    if not isinstance(name, str) or name not in PROFILES:
+        raise InvalidInputError(f"no profile {shown(name)}; profiles: {', '.join(PROFILES)}")
     return dict(PROFILES[name].options)

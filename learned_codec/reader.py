@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from learned_codec import bitstream, options, windows
 from learned_codec.bitstream.metadata import number_of_json
 from learned_codec.bounded.header import in_words, is_bounded
-from learned_codec.errors import FileError, InvalidInputError
+from learned_codec.errors import FileError, InvalidInputError, shown
 from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.models.config import HALO
@@ -218,6 +218,7 @@ class Reader:
             BitstreamError: a tile that the window needs is damaged (not with `errors="fill"`).
             WeightsError: the model's weights can't be read.
         """
+        options.check_switches(masked=masked, boundless=boundless, planar=planar)
         pixels = windows.checked(window, (self.height, self.width), boundless=boundless)
         chosen = self.checked_bands(bands)
         shape = None if out_shape is None else windows.checked_shape(out_shape, len(chosen))
@@ -274,7 +275,7 @@ class Reader:
         """
         axes = windows.subscripts(key, self.shape)
         if sum(isinstance(axis, list) for axis in axes) > 1:
-            raise InvalidInputError(f"lists of integers along one axis are understood, not {key!r}")
+            raise InvalidInputError(f"lists of integers along one axis are understood, not {shown(key)}")
         several = [[axis] if isinstance(axis, int) else axis for axis in axes]
         kinds = self.container.header.layout
         if not all(len(axis) for axis in several):
@@ -464,13 +465,13 @@ class Reader:
         """The indices, from 0, of bands by number (from 1) or name; None means all. Raises `InvalidInputError`."""
         if bands is None:
             return list(range(self.bands))
-        one = isinstance(bands, int | np.integer | str) or not isinstance(bands, Iterable)
+        one = isinstance(bands, str) or not isinstance(bands, Iterable) or getattr(bands, "ndim", 1) == 0
         chosen = [self._band(band) for band in ([bands] if one else bands)]
         if not chosen or None in chosen:
             named = [name for name in self.descriptions if name]
             names = f", or called {', '.join(named)}" if named else ""
-            window = "" if one or len(chosen) not in (2, 4) else f"; a window is given as window={bands!r}"
-            raise InvalidInputError(f"bands are counted from 1 to {self.bands}{names}; not {bands!r}{window}")
+            window = "" if one or len(chosen) not in (2, 4) else f"; a window is given as window={shown(bands)}"
+            raise InvalidInputError(f"bands are counted from 1 to {self.bands}{names}; not {shown(bands)}{window}")
         return [band for band in chosen if band is not None]
 
     def _band(self, band: Any) -> int | None:
@@ -486,7 +487,7 @@ class Reader:
             return self._decoding.fill_value
         known = isinstance(value, int | float | np.number) and (self.dtype.kind == "b" or not isinstance(value, bool))
         if not known or not holds(self.dtype, float(value)):
-            raise InvalidInputError(f"fill_value must be a value that {self.dtype} can have, not {value!r}")
+            raise InvalidInputError(f"fill_value must be a value that {self.dtype} can have, not {shown(value)}")
         return value
 
     def _masked(self, values: NDArray[Any], plane: Plane | None) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.errors import InvalidInputError, OutOfBoundsError
+from learned_codec.errors import InvalidInputError, OutOfBoundsError, shown
 
 WindowTuple: TypeAlias = tuple[int, int, int, int]
 """Row, column, height and width, in pixels."""
@@ -52,7 +52,7 @@ def checked(window: Any, size: tuple[int, int], *, boundless: bool | None = None
     try:
         row, column, height, width = map(whole, _numbers(window, size))
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
-        raise InvalidInputError(f"{_ACCEPTED}, in whole pixels, not {window!r}") from error
+        raise InvalidInputError(f"{_ACCEPTED}, in whole pixels, not {shown(window)}") from error
     inside = 0 <= row < row + height <= size[0] and 0 <= column < column + width <= size[1]
     if not (inside or (boundless and height > 0 and width > 0)):
         raise InvalidInputError(
@@ -76,9 +76,11 @@ def checked_shape(shape: Any, bands: int) -> tuple[int, int]:
         if first not in ([], [bands]):
             raise ValueError("it has other bands")
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInputError(f"out_shape is (height, width) or ({bands}, height, width), not {shape!r}") from error
+        raise InvalidInputError(
+            f"out_shape is (height, width) or ({bands}, height, width), not {shown(shape)}"
+        ) from error
     if height < 1 or width < 1:
-        raise InvalidInputError(f"out_shape must be at least (1, 1), not {shape!r}")
+        raise InvalidInputError(f"out_shape must be at least (1, 1), not {shown(shape)}")
     return height, width
 
 
@@ -108,7 +110,7 @@ def subscripts(key: Any, shape: Sequence[int]) -> list[Axis]:
     """
     keys = list(key) if isinstance(key, tuple) else [key]
     if sum(k is Ellipsis for k in keys) > 1 or len(keys) - (Ellipsis in map(_kind, keys)) > len(shape):
-        raise OutOfBoundsError(f"{len(shape)} axes, but the subscript is {key!r}")
+        raise OutOfBoundsError(f"{len(shape)} axes, but the subscript is {shown(key)}")
     at = next((i for i, k in enumerate(keys) if k is Ellipsis), len(keys))
     missing = len(shape) - (len(keys) - (at < len(keys)))
     keys[at : at + 1] = [slice(None)] * missing
@@ -118,7 +120,7 @@ def subscripts(key: Any, shape: Sequence[int]) -> list[Axis]:
 def whole(value: Any) -> int:
     """A whole number as an integer. Raises `TypeError`, `ValueError` or `OverflowError` for anything else."""
     if isinstance(value, str | bytes) or int(value) != value:
-        raise ValueError(f"{value!r} isn't an integer")
+        raise ValueError(f"{shown(value)} isn't an integer")
     return int(value)
 
 
@@ -136,7 +138,7 @@ def _ends(part: Any, length: int) -> tuple[int, int]:
     """The start and stop of a slice or a pair. None stands for an end of the image."""
     start, stop = (part.start, part.stop) if isinstance(part, slice) else part
     if isinstance(part, slice) and part.step not in (None, 1):
-        raise ValueError(f"a window has no steps: {part!r}")
+        raise ValueError(f"a window has no steps: {shown(part)}")
     return 0 if start is None else whole(start), length if stop is None else whole(stop)
 
 
@@ -149,14 +151,17 @@ def _axis(key: Any, length: int) -> Axis:
         try:
             return range(length)[key]
         except (TypeError, ValueError) as error:
-            raise InvalidInputError(f"{key!r}: {error}") from error
+            raise InvalidInputError(f"{shown(key)}: {error}") from error
     if isinstance(key, list | range | np.ndarray):
-        numbers = np.asarray(key)
+        try:
+            numbers = np.asarray(key)
+        except ValueError as error:  # lists of unlike lengths
+            raise InvalidInputError(f"{shown(key)}: {error}") from error
         if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
-            raise InvalidInputError(f"a subscript consists of integers, slices and lists of integers, not {key!r}")
+            raise InvalidInputError(f"a subscript consists of integers, slices and lists of integers, not {shown(key)}")
         return [_one(int(k), length) for k in numbers]
-    if isinstance(key, bool | np.bool_) or not hasattr(key, "__index__"):
-        raise InvalidInputError(f"a subscript consists of integers, slices and lists of integers, not {key!r}")
+    if isinstance(key, bool | np.bool_ | type) or not hasattr(key, "__index__"):
+        raise InvalidInputError(f"a subscript consists of integers, slices and lists of integers, not {shown(key)}")
     return _one(key.__index__(), length)
 
 

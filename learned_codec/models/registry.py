@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from learned_codec.errors import InvalidInputError, UnknownModelError, WeightsError
+from learned_codec.errors import InvalidInputError, LearnedCodecError, UnknownModelError, WeightsError, shown
 
 if TYPE_CHECKING:
     from .model import Model
@@ -79,6 +79,8 @@ def register_model(path: str | os.PathLike[str]) -> ModelCard:
     Raises:
         WeightsError: it can't be read, isn't a weights file, or another model has its name.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidInputError(f"the path of weights must be a str or a path, not {shown(path)}")
     card = _card_of(Path(path))
     for other in list_models():
         if other.name == card.name and other.weights_id != card.weights_id:
@@ -118,7 +120,7 @@ def by_name(name: ModelName) -> ModelCard:
     nor a path.
     """
     if not isinstance(name, str | os.PathLike):
-        raise InvalidInputError(f"model must be a name or a path, not {name!r}")
+        raise InvalidInputError(f"model must be a name or a path, not {shown(name)}")
     found = _first(lambda card: card.name == name)
     if found is None and Path(name).suffix == SUFFIX:
         found = _card_of(Path(name))
@@ -165,7 +167,7 @@ def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) ->
     """
     card = model if isinstance(model, ModelCard) else by_name(model)
     if not isinstance(device, str):  # from a user
-        raise InvalidInputError(f"device must be a name such as 'cpu' or 'cuda', not {device!r}")
+        raise InvalidInputError(f"device must be a name such as 'cpu' or 'cuda', not {shown(device)}")
     return _loaded(card.path, card.weights_id, device, threads)
 
 
@@ -236,9 +238,11 @@ def _card_of(path: Path) -> ModelCard:
     path = path.absolute()
     try:
         state = path.stat()
-    except OSError as error:
+        return _read_card(path, state.st_mtime_ns, state.st_size)
+    except LearnedCodecError:
+        raise
+    except (OSError, ValueError) as error:  # also a name that the file system can't have
         raise WeightsError(f"cannot read the weights {path}: {error}") from error
-    return _read_card(path, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.errors import InputWarning, InvalidInputError
+from learned_codec.errors import InputWarning, InvalidInputError, shown
 from learned_codec.values import single
 from learned_codec.values.arrays import BOUNDED_DTYPES, DTYPES
 from learned_codec.values.mask import holds, rounded
@@ -101,7 +101,7 @@ class ConvertedSource:
         return self._source.read_plane(rows, columns)
 
 
-def convert(source: PixelSource, dtype: str | None, name: str, *, bounded: bool = False) -> PixelSource:
+def convert(source: PixelSource, dtype: Any, name: str, *, bounded: bool = False) -> PixelSource:
     """A source whose samples have a dtype of the codec: `dtype`, or by default one that holds all values.
 
     By default, float64 becomes float32. For other dtypes, all values are read first. A warning names the new dtype.
@@ -111,8 +111,8 @@ def convert(source: PixelSource, dtype: str | None, name: str, *, bounded: bool 
         InvalidInputError: the codec has no such dtype, or it doesn't hold all values that were read.
     """
     known = BOUNDED_DTYPES if bounded else DTYPES
-    if dtype is not None and dtype not in known:
-        raise InvalidInputError(f"dtype must be one of {', '.join(known)}, not {dtype!r}")
+    if dtype is not None and not (isinstance(dtype, str | np.dtype) and dtype in known):
+        raise InvalidInputError(f"dtype must be one of {', '.join(known)}, not {shown(dtype)}")
     if bounded and dtype is None and source.dtype == np.float64:
         raise InvalidInputError(
             f"{name}: float64 samples, which max_error can't bound; dtype='float32' (--dtype float32) rounds them first"

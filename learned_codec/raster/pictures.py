@@ -29,6 +29,7 @@ from learned_codec.errors import (
     InvalidInputError,
     LearnedCodecError,
     MissingDependencyError,
+    shown,
 )
 from learned_codec.limits import Limits
 from learned_codec.values.sources import PlaneKind, Unit
@@ -260,6 +261,8 @@ def output_format(name: str | Path, format: str | None = None) -> str:
     Raises:
         InvalidInputError: no such format can be written.
     """
+    if not isinstance(format, str | None):
+        raise InvalidInputError(f"format must be a name such as 'png', not {shown(format)}")
     key = (format or Path(name).suffix).lower().lstrip(".")
     if key not in _WRITERS:
         said = f"{key!r} isn't a picture format that can be written" if key else f"{name}: no extension, so no format"

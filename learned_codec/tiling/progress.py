@@ -7,7 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from learned_codec.errors import InvalidInputError
+from learned_codec.errors import InvalidInputError, shown
 
 Progress = Callable[[int, int], None]
 """A function that is called with how much is done and how much there is to do, in tiles. Both count searches; the first
@@ -17,7 +17,7 @@ rises with each call."""
 def checked(progress: Any) -> Progress | None:
     """A callback from a user. Raises `InvalidInputError` unless it can be called, or is None."""
     if progress is not None and not callable(progress):
-        raise InvalidInputError(f"progress must be a function of two integers, not {progress!r}")
+        raise InvalidInputError(f"progress must be a function of two integers, not {shown(progress)}")
     called: Progress | None = progress
     return called
 
