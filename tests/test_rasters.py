@@ -16,7 +16,7 @@ import learned_codec
 from learned_codec import bitstream
 from learned_codec.bitstream import varint
 from learned_codec.bitstream.payload import join_payload, split_payload
-from learned_codec.errors import CorruptDataError, InvalidInputError, LearnedCodecError
+from learned_codec.errors import CorruptDataError, InvalidInputError, LearnedCodecError, RateError
 from learned_codec.tiling import encoder
 from learned_codec.values.mask import MaskSpec
 from learned_codec.values.transform import ValueTransform
@@ -610,6 +610,31 @@ def test_what_has_no_value_at_all_has_any_rate(rate: dict[str, Any]) -> None:
     """As a chip at the edge of a scene may be: no rate is out of reach, as there is nothing to code."""
     image = np.zeros((64, 64), np.uint8)
     np.testing.assert_array_equal(learned_codec.decode(learned_codec.encode(image, nodata=0, **rate)), image)
+
+
+@settings(max_examples=15)
+@given(
+    seed=st.integers(0, 2**32),
+    bands=st.integers(1, 4),
+    dtype=st.sampled_from(["uint8", "uint16", "int16", "float32"]),
+    number=st.integers(1, 6),
+    bpp=st.sampled_from([0.005, 0.02, 0.1, 1.0]),
+)
+def test_few_values_kept_exactly_obey_a_bpp(seed: int, bands: int, dtype: str, number: int, bpp: float) -> None:
+    """Nothing else may be left to code. One value alone takes hardly more than a header, and is written at any bpp."""
+    rng = np.random.default_rng(seed)
+    values = np.sort(rng.choice(100, number, replace=False))
+    edges = np.sort(rng.integers(1, 111, number - 1))
+    image = np.empty((96, 112, bands), dtype)
+    image[:] = values[np.searchsorted(edges, np.arange(112), side="right")][:, None]
+    data = b""
+    with warnings.catch_warnings(), suppress(RateError):
+        warnings.simplefilter("ignore", learned_codec.InputWarning)
+        data = learned_codec.encode(image, bpp=bpp)
+    if len(np.unique(image)) > 1:
+        assert 8 * len(data) <= bpp * 96 * 112
+    else:
+        np.testing.assert_array_equal(learned_codec.decode(data), image)
 
 
 # -- radar -------------------------------------------------------------------------------------------------------------

@@ -392,7 +392,9 @@ class ImageEncoder:
         with TileStore() as tiles:
             tiles.extend(self._counted(self._tiles()))
             if not tiles.visible or self._bounded().constant:  # all steps give the same file
-                return self._write(0, tiles).data
+                data = self._write(0, tiles).data
+                # One value, or none at all, takes hardly more than a header, and is written at any rate.
+                return self._chosen(goal, [(self._log2_bpp(data), data)]) if self._keeps_several(goal) else data
             search = Search(goal, self._curve(goal, tiles), range(top_step(self.model.max_step) + 1))
             if self.optimiser is None:
                 return self._chosen(goal, self._offers(search, tiles))
@@ -406,6 +408,19 @@ class ImageEncoder:
                 tiles.extend(self._tiles())
                 offers += self._offers(Search(goal, self._curve(goal, tiles), range(NEAR + 1)), tiles)
         return self._chosen(goal, offers)
+
+    def _keeps_several(self, goal: Goal) -> bool:
+        """Whether there is a most of bits, and a band of which several values are kept exactly."""
+        kept = [set[float]() for _ in range(self.header.bands)]
+        for constant in self.source.constants:
+            for band in constant.bands.nonzero()[0].tolist():
+                kept[band].add(float(constant.values[band]))
+        for exact in self.source.exact:
+            kept[exact.band].update(map(float, exact.values))
+        return not goal.at_least and max(map(len, kept)) > 1
+
+    def _log2_bpp(self, data: bytes) -> float:
+        return math.log2(8 * len(data) / self.header.pixels)
 
     def _near_offers(self, goal: Goal, step: int) -> list[Offer]:
         """Files of latents optimised for a step. If the goal lies too far from it, also for other steps."""
@@ -462,7 +477,7 @@ class ImageEncoder:
         """The value of the file of a quality step for a goal, and the file."""
         if not goal.at_least:
             data = self._write(step, tiles).data
-            return math.log2(8 * len(data) / self.header.pixels), data
+            return self._log2_bpp(data), data
         with Store() as store:
             kept = []
 
