@@ -174,6 +174,8 @@ def _look_at_picture(stream: BinaryIO, head: bytes, name: str, path: Path | None
         masked = picture.format == "JPEG" and _has_mask(stream)
         if not (deep or masked or _placed(path)):
             return False, {}
+        if picture.format == "PNG":  # GDAL reads the first frame alone
+            pictures.check_pages(picture, name)
         left_out.tell(left_out.of_picture(picture), name)
         return True, pictures.beside(picture)
 

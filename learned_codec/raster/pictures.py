@@ -614,14 +614,19 @@ def _colours(picture: Image.Image) -> bytes:
 
 def _check_kind(picture: Image.Image, data: bytes, name: str, *, indexed: bool) -> None:
     """Refuse anything but one grey or RGB picture of 8 bits, with or without alpha, or one that is `indexed`."""
-    pages = getattr(picture, "n_frames", 1)
-    if pages > 1 and picture.format != "MPO":
-        raise _refuse(name, f"{pages} pages or frames")
+    check_pages(picture, name)
     depth = bits(picture, data)
     if depth > 8 or picture.mode.startswith("I"):
         raise _refuse(name, f"a picture of {max(depth, 16)} bits a sample")
     if not indexed:
         _check_mode(picture, name)
+
+
+def check_pages(picture: Image.Image, name: str) -> None:
+    """Refuse a picture of several pages or frames."""
+    pages = getattr(picture, "n_frames", 1)
+    if pages > 1 and picture.format != "MPO":
+        raise _refuse(name, f"{pages} pages or frames")
 
 
 def _check_mode(picture: Image.Image, name: str) -> None:

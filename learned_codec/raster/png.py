@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from learned_codec.errors import CorruptDataError
@@ -36,6 +36,8 @@ def beside(stream: BinaryIO) -> dict[str, Any]:
     texts: list[list[str]] = []
     colour: dict[str, str] = {}
     for kind, payload in _chunks(stream):
+        if payload is None:
+            continue
         if kind in (*_COLOUR, *_OTHERS):
             colour[kind] = meta.binary(payload)
         elif (text := _text(kind, payload)) is not None and not text[0].startswith(_NO_TEXTS):
@@ -60,26 +62,27 @@ def remembered(picture: Any) -> dict[str, Any]:
 
 
 def left_out(stream: BinaryIO) -> list[str]:
-    """The kinds of chunks that aren't kept. The stream keeps its position."""
+    """The kinds of chunks that aren't kept, also those of invalid texts. The stream keeps its position."""
     before = stream.tell()
-    found = dict.fromkeys(kind for kind, _ in _chunks(stream, _PICTURE))
+    found: dict[str, None] = {}
+    for kind, payload in _chunks(stream):
+        if kind not in _PICTURE and (payload is None or (kind in _TEXTS and _text(kind, payload) is None)):
+            found[kind] = None
     stream.seek(before)
     return [kind for kind in found if kind.isascii() and kind.isalpha()]
 
 
-def _chunks(stream: BinaryIO, but: Sequence[str] = ()) -> Iterator[tuple[str, bytes]]:
-    """The chunks that are kept, or with `but`, the kinds of all others but these, without what they contain.
+def _chunks(stream: BinaryIO) -> Iterator[tuple[str, bytes | None]]:
+    """The chunks; None instead of what those contain that aren't kept, or are too large.
 
     In a damaged file, those before the damage.
     """
-    kept = (*_COLOUR, *_OTHERS, *_TEXTS)
     stream.seek(len(START))
     while len(head := stream.read(8)) == 8:
         (length,) = struct.unpack_from(">I", head)
         kind = head[4:].decode("latin-1")
-        if but or kind not in kept or length > _LARGEST:
-            if but and kind not in (*kept, *but):
-                yield kind, b""
+        if kind not in (*_COLOUR, *_OTHERS, *_TEXTS) or length > _LARGEST:
+            yield kind, None
             stream.seek(length + 4, 1)
             continue
         payload, crc = stream.read(length), stream.read(4)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from rasterio.errors import NotGeoreferencedWarning
 
-from learned_codec.errors import CorruptDataError, MetadataLostWarning
+from learned_codec.errors import CorruptDataError, InvalidInputError, MetadataLostWarning
 from learned_codec.raster import metadata as meta
 from learned_codec.raster import png
 from learned_codec.raster.files import open_sink, open_source
@@ -157,6 +157,37 @@ def test_odd_chunks_are_no_fault_of_the_picture(kind: bytes, payload: bytes) -> 
 def test_a_text_that_inflates_to_too_much_is_left_out() -> None:
     bomb = b"Title\0\0" + zlib.compress(bytes([65]) * 10**8)
     assert png.beside(picture([(b"zTXt", bomb)])) == {}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        (b"tEXt", b"\0no keyword"),
+        (b"tEXt", b"x" * 80 + b"\0b"),
+        (b"tEXt", b"Title\0" + b"x" * 2**22),
+        (b"zTXt", b"Title\0\0not compressed"),
+        (b"iTXt", b"Title\0\0\0\0\0\xff\xfe"),
+        (b"iTXt", b"Title"),
+    ],
+)
+def test_a_text_that_is_left_out_is_named(kind: bytes, payload: bytes, dtype: str) -> None:
+    """GDAL, which reads 16 bits, may have more to say."""
+    source = picture([(kind, payload)], dtype)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with open_source(source):
+            pass
+    assert any(str(warning.message).endswith(f"not kept: the chunk {kind.decode()}") for warning in said)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_an_animation_is_refused(dtype: str) -> None:
+    """Also one of 16 bits, of which only the first frame would be read."""
+    frame = struct.pack(">5I2H2B", 0, 7, 6, 0, 0, 1, 10, 0, 0)
+    source = picture([(b"acTL", struct.pack(">2I", 2, 0)), (b"fcTL", frame)], dtype)
+    with pytest.raises(InvalidInputError, match="2 pages or frames"), open_source(source):
+        pass
 
 
 @pytest.mark.parametrize(
