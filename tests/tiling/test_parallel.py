@@ -30,7 +30,7 @@ def test_only_so_many_are_taken_ahead(count: int) -> None:
 
 
 def test_threads_work_at_the_same_time() -> None:
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=60)
     with Workers(2) as workers:
         assert len(list(workers.map(lambda _: meeting.wait(), range(2)))) == 2
 
