@@ -38,7 +38,7 @@ from learned_codec.errors import (
     MetadataLostWarning,
 )
 from learned_codec.models import registry
-from learned_codec.raster.crs import same
+from learned_codec.raster.crs import flavour, same
 from tests import full_disk, geotiffs
 from tests.full_disk import small_disk as small_disk
 from tests.geotiffs import FILES, UTM
@@ -588,7 +588,9 @@ def test_windows_do_not_have_the_statistics_of_the_whole(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("crs", "inside"),
     [("EPSG:4326+5773", True), ("ESRI:54035", True), ("+proj=healpix +R=6371000", False), ("+proj=isea", False),
-     ("+proj=ob_tran +o_proj=longlat +o_lat_p=39.25 +o_lon_p=0 +lon_0=18", False)],
+     ("+proj=ob_tran +o_proj=longlat +o_lat_p=39.25 +o_lon_p=0 +lon_0=18", False),
+     ("IAU_2015:49901", False), ("+proj=cass +lat_0=-30 +lon_0=29 +axis=wsu", False),
+     ("+proj=tmerc +lon_0=29 +axis=wsu +ellps=clrk80", True)],
 )  # fmt: skip
 def test_any_crs_comes_back(tmp_path: Path, crs: str, inside: bool) -> None:
     """What a GeoTIFF can't hold stands beside it, and a warning says so."""
@@ -631,6 +633,23 @@ def test_crs_that_differ_by_a_geoid_are_not_the_same() -> None:
     )
     assert same(one, one)
     assert not same(one, other)
+
+
+@pytest.mark.parametrize(
+    "projection", ["lcc +lat_1=30 +lat_2=60", "aea +lat_1=20 +lat_2=50", "cass +lat_0=-30", "merc"]
+)
+def test_axes_that_lead_elsewhere_are_not_the_same(projection: str) -> None:
+    """PROJ's parameters of these projections don't say where the axes lead. Their order makes no difference."""
+    axes = {x + y: CRS.from_user_input(f"+proj={projection} +lon_0=29 +axis={x}{y}u") for x in "ew" for y in "ns"}
+    axes |= {y + x: CRS.from_user_input(f"+proj={projection} +lon_0=29 +axis={y}{x}u") for x in "ew" for y in "ns"}
+    for one, first in axes.items():
+        for other, second in axes.items():
+            assert same(first, second) == (set(one) == set(other))
+
+
+@pytest.mark.parametrize("crs", ["+proj=stere +lat_0=-90 +lat_ts=-71 +R=6371229", "+proj=laea +lat_0=90 +R=6371229"])
+def test_axes_at_a_pole_fit_into_a_geotiff(crs: str) -> None:
+    assert flavour(CRS.from_user_input(crs)) == "STANDARD"
 
 
 @settings(max_examples=30, deadline=None)

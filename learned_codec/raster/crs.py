@@ -32,13 +32,25 @@ def _held(crs: Any, name: str) -> bool:
 def same(one: Any, other: Any) -> bool:
     """Whether two CRSs mean the same.
 
-    Those without an authority may name their axes differently: then PROJ's parameters count.
+    Those without an authority may name their axes differently: then PROJ's parameters count, and where the axes lead.
     """
     if not one or _grids(one) != _grids(other):
         return False
     if one == other:
         return True
-    return other.to_authority() is None and _parameters(one) == _parameters(other) != {}
+    if other.to_authority() is not None or not _parameters(one) == _parameters(other) != {}:
+        return False
+    here, there = _directions(one), _directions(other)
+    return here == there or not (here and there)
+
+
+def _directions(crs: Any) -> set[str]:
+    """Where its axes lead. PROJ's parameters don't always say that coordinates count to the west or the south.
+
+    Empty at a pole, where all axes lead to the north or all to the south.
+    """
+    found = set(re.findall(r'AXIS\["[^"]*",(north|south|east|west)\b', crs.to_wkt(version="WKT2_2019")))
+    return found if found & {"east", "west"} else set()
 
 
 def _grids(crs: Any) -> list[str]:
