@@ -100,7 +100,7 @@ def test_nothing_but_our_errors(folder: Path, choice: int, number: int) -> None:
         (call, name)
         for function, call in calls(folder).values()
         for name in inspect.signature(function).parameters
-        if name != "self"
+        if name != "self" and not (name == "progress" and callable(WRONG[number]))  # whose own errors come out
     ]
     call, name = every[choice % len(every)]
     said = ""
