@@ -89,23 +89,24 @@ def border_of(
 
 
 def _candidates(source: MaskedSource) -> list[Constant]:
-    """The most frequent values of the pixels along the edge."""
+    """The most frequent values of the pixels along the edge, each in the bands in which these pixels are coded."""
     height, width = source.height, source.width
     lines = [_line(source, (slice(at, at + 1), slice(0, width))) for at in {0, height - 1}]
     lines += [_line(source, (slice(0, height), slice(at, at + 1))) for at in {0, width - 1}]
-    pixels = np.ascontiguousarray(np.concatenate(lines, 1).T)
-    _, first, counts = np.unique(
-        pixels.view(f"V{pixels.itemsize * source.bands}")[:, 0], return_index=True, return_counts=True
-    )
+    values, valid = (np.concatenate(parts, 1).T for parts in zip(*lines, strict=True))
+    pixels = np.concatenate([np.ascontiguousarray(x).view(np.uint8) for x in (values, valid)], 1)
+    _, first, counts = np.unique(pixels.view(f"V{pixels.shape[1]}")[:, 0], return_index=True, return_counts=True)
     common = [k for k in np.argsort(-counts)[:MOST].tolist() if counts[k] > max(SIDE, LEAST_SHARE * len(pixels))]
-    return [Constant(pixels[first[k]], np.ones(source.bands, bool)) for k in common]
+    return [Constant(values[first[k]], valid[first[k]]) for k in common]
 
 
-def _line(source: MaskedSource, window: Window) -> NDArray[Any]:
-    """(bands, n) values of a line of pixels, those that are coded in all bands."""
+def _line(source: MaskedSource, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The (bands, n) values of the pixels of a line that are coded in some band, 0 in others, and which are coded."""
     read = source.read(*window)
     values = read.values.reshape(source.bands, -1)
-    return values if read.valid is None else values[:, read.valid.reshape(source.bands, -1).all(0)]
+    valid = np.ones(values.shape, bool) if read.valid is None else read.valid.reshape(values.shape)
+    some = valid.any(0)
+    return np.where(valid, values, np.zeros((), values.dtype))[:, some], valid[:, some]
 
 
 def _parts(source: MaskedSource) -> Iterator[Part]:

@@ -84,6 +84,20 @@ def test_borders_of_rasters_stay_and_harm_nothing(dtype: str, bands: int, form: 
     assert not np.ma.getmaskarray(learned_codec.decode(data, masked=True)).any()
 
 
+@FEW
+@given(
+    dtype=st.sampled_from(["uint16", "int16", "float32"]),
+    bands=st.integers(2, 4),
+    depth=st.integers(50, 65),
+    seed=st.integers(0, 9),
+)
+@pytest.mark.filterwarnings("ignore::learned_codec.InputWarning")
+def test_borders_stay_in_all_bands(dtype: str, bands: int, depth: int, seed: int) -> None:
+    """Also if they lie apart from all other values in some bands alone, where they are kept like nodata."""
+    image, there = framed(picture(160, 190, bands, seed, "uint16").astype(dtype), "frame", depth, 0)
+    assert not learned_codec.decode(learned_codec.encode(image))[there].any()
+
+
 @pytest.mark.parametrize("quality", [20, 60, 90])
 def test_a_border_saves_bytes(quality: float, monkeypatch: pytest.MonkeyPatch) -> None:
     image, _ = framed(picture(256, 256), "frame", 20, 0)
