@@ -109,13 +109,6 @@ def is_one_of(value: object, texts: Iterable[object]) -> bool:
     return isinstance(value, str) and value in texts
 
 
-def checked_refine(refine: object) -> bool:
-    """Whether to refine decoded pixels. Raises `InvalidInputError` unless it is True or False."""
-    if not isinstance(refine, bool):
-        raise InvalidInputError(f"refine must be True or False, not {shown(refine)}")
-    return refine
-
-
 def check_switches(**given: object) -> None:
     """Raise `InvalidInputError` unless all are True or False: a text such as "no" would count as True."""
     for name, value in given.items():

@@ -89,7 +89,8 @@ class Reader:
         self.container, self._file, self._device, self._threads = container, file, device, threads
         self._reopen, self.name, self._process = reopen, name, os.getpid()
         self.errors: options.Errors = "fill" if lenient else "raise"
-        self.refine = options.checked_refine(refine)
+        options.check_switches(refine=refine)
+        self.refine = bool(refine)
         self._decoding: BoundedDecoder | ImageDecoder
         if is_bounded(header):
             self._decoding = BoundedDecoder(container, lenient=lenient)
