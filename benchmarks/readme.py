@@ -73,13 +73,8 @@ def effort_table(result: Mapping[str, Any]) -> str:
     lines = head(f"`effort` ({_title(result)})", "mean of images", "mean curve")
     for bd in found:
         effort = bd["codec"].removeprefix("ours").removeprefix("-effort") or "0"
-        lines.append(
-            row(
-                "0, decoded with `refine=False`" if effort == "-unrefined" else effort,
-                percent(bd["mean_of_images"]),
-                percent(bd["mean_curve"]["value"]),
-            )
-        )
+        name = "0, decoded with `refine=False`" if effort == "-unrefined" else effort
+        lines.append(row(name, percent(bd["mean_of_images"]), percent(bd["mean_curve"]["value"])))
     return "\n".join(lines)
 
 
