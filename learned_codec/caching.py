@@ -13,7 +13,10 @@ T = TypeVar("T")
 
 
 class cached_property(Generic[T]):  # noqa: N801 - as in functools
-    """A property that is computed once for each object; by threads that ask at the same time, perhaps more often."""
+    """A property that is computed once for each object; by threads that ask at the same time, perhaps more often.
+
+    All of them get the first result.
+    """
 
     def __init__(self, function: Callable[[Any], T]) -> None:
         self._function, self.__doc__ = function, function.__doc__
@@ -31,5 +34,5 @@ class cached_property(Generic[T]):  # noqa: N801 - as in functools
         if instance is None:
             return self
         # The object's own attribute of this name comes first from now on.
-        value = vars(instance)[self._name] = self._function(instance)
+        value: T = vars(instance).setdefault(self._name, self._function(instance))
         return value

@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import learned_codec
 from learned_codec.caching import cached_property
 from learned_codec.forks import gate
 from learned_codec.models import registry
+from learned_codec.models.engine import Input, Operations, Tensor
+from learned_codec.models.engine.openvino import OpenVino
 
 pytestmark = [
     pytest.mark.skipif("fork" not in get_all_start_methods(), reason="processes aren't forked here"),
@@ -143,6 +146,21 @@ def test_while_another_thread_computes_a_cached_property() -> None:
     assert vars(slow)["value"] == 7
 
 
+def test_threads_that_compute_a_cached_property_at_once_get_the_same_object() -> None:
+    class Slow:
+        meeting = threading.Barrier(2, timeout=20)
+
+        @cached_property
+        def value(self) -> object:
+            self.meeting.wait()
+            return object()
+
+    slow = Slow()
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: slow.value, range(2))
+    assert first is second is slow.value
+
+
 def test_no_cached_property_has_a_lock() -> None:
     for path in Path(learned_codec.__file__).parent.rglob("*.py"):
         assert not re.search(r"^from functools import .*cached_property", path.read_text("utf-8"), re.MULTILINE), path
@@ -153,7 +171,7 @@ import os, sys, threading, warnings
 import numpy as np
 import learned_codec
 from learned_codec.models.engine.numpy import build
-from learned_codec.models.engine.probe import sums_are_exact
+from learned_codec.models.engine import probe
 
 warnings.simplefilter("ignore")  # Python 3.12 and later warn of what is tried here
 rng, stop = np.random.default_rng(0), threading.Event()
@@ -162,7 +180,7 @@ bands = steep.clip(0).astype(np.uint16)
 holes = np.ma.masked_array(bands, rng.random(bands.shape) < 0.5)
 coded = learned_codec.encode(bands)
 calls = {
-    "probe": lambda: sums_are_exact(build),
+    "probe": lambda: (probe._case.cache_clear(), probe.sums_are_exact(build)),
     "encode": lambda: learned_codec.encode(bands),
     "holes": lambda: learned_codec.encode(holes),
     "decode": lambda: learned_codec.decode(coded),
@@ -226,6 +244,36 @@ def in_a_thread(coded: bytes) -> np.ndarray:
     thread.start()
     thread.join()
     return found[0]
+
+
+def test_threads_of_a_fork_begin_on_a_network_at_the_same_time() -> None:
+    """One of them begins with nothing compiled; the others don't begin again what it has compiled."""
+
+    def network(ops: Operations, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [ops.pointwise(tensors[0], np.eye(4, dtype=np.float32))]
+
+    programs: list[Any] = [OpenVino(1).build(network, [Input(4)], exact=True) for _ in range(20)]
+    x = np.ones((4, 8, 8), np.float32)
+    for program in programs:
+        program(x)
+
+    def elsewhere() -> list[int]:
+        sys.setswitchinterval(1e-6)
+        meeting = threading.Barrier(4, timeout=60)
+
+        def work(_: int) -> list[int]:
+            found = []
+            for program in programs:
+                meeting.wait()
+                program.prepare(8, 8)
+                np.testing.assert_array_equal(program(x)[0], x)
+                found.append(id(program._compiled))
+            return found
+
+        with ThreadPoolExecutor(4) as pool:
+            return [len(set(found)) for found in zip(*pool.map(work, range(4)), strict=True)]
+
+    assert in_a_fork(elsewhere) == [1] * len(programs)
 
 
 def test_subprocesses_are_not_kept_waiting(coded: bytes) -> None:

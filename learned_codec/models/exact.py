@@ -136,7 +136,6 @@ class ExactEntropyModel:
         ]
         self._features = engine.build_integers(self._features_network, inputs)
         self._passes = [self._built(engine, *found) for found in config.passes()]
-        self.programs = [self._features, *(found.program for found in self._passes)]
 
     def level(self, step: int) -> LevelTables:
         """The tables at quality step 0 … (levels - 1) * QUALITY_STEPS + EXTRA_STEPS. The last ones are kept."""
@@ -159,6 +158,10 @@ class ExactEntropyModel:
             rows = product_rows(own, MEAN_BITS - MU_BITS) if found.layer < MEANS else ()
             vectors.append([vector(own), *map(vector, rows)])
         return LevelTables(hyper_bins=bins, to_normalised=to_normalised, vectors=vectors, **values)
+
+    def programs(self, layers: int = len(PASSES)) -> list[Program]:
+        """The networks that the first `layers` need."""
+        return [self._features, *(step.program for step in self._passes if step.layer < layers)]
 
     # -- the networks -------------------------------------------------------------------------------------------------
 

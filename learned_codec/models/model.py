@@ -20,7 +20,7 @@ from .coding import TileEncoder
 from .config import BLOCK, EXTRA_GAIN, HYPER_STRIDE, MEANS, QUALITY_STEPS, layers_for
 from .crosswise import Crosswise
 from .engine import Array, Engine, engine_for
-from .exact import ExactEntropyModel, usual_size
+from .exact import PHASES, ExactEntropyModel, usual_size
 from .inference import HyperAnalysisProgram, RefinementProgram
 from .rdoq import OPTIMISED, SINGLE_PASS, Strength
 from .shape_adaptive import Shape
@@ -214,6 +214,13 @@ class Model:
 
     # -- entropy coding -----------------------------------------------------------------------------------------------
 
+    def expect(self, positions: int, factor: int = 1) -> None:
+        """Say that latents at so many positions are soon to be coded, or decoded for an image reduced by `factor`.
+
+        Only the time that it takes depends on this: networks are made faster at once if there is much to do.
+        """
+        self._engine.expect(self.exact.programs(layers_for(factor)), positions // PHASES)
+
     def encoder(self, components: int = 1) -> TileEncoder:
         """An encoder for the `components` of a tile."""
         return TileEncoder(self.coder_models, self._crosswise(components))
@@ -242,7 +249,7 @@ class Model:
         is by default what the method of this name says. With `plain`, they aren't, and rounding is to the nearest
         integer.
         """
-        self._engine.prepare([self._hyper_analysis.program, *self.exact.programs], *usual_size(*latents.shape[:2]))
+        self._engine.prepare([self._hyper_analysis.program, *self.exact.programs()], *usual_size(*latents.shape[:2]))
         if hyper is None:
             hyper = self.hyper_latents(latents, step)
         scaled = (latents if optimised is None else optimised) * np.exp2(self.at("log2_gain", step))
@@ -278,9 +285,9 @@ class Model:
         The layers that an image reduced by `factor` doesn't need are zeros, and may be missing in the payload. Raises
         `CorruptDataError` where the payload does not end with its last symbol.
         """
-        self._engine.prepare(self.exact.programs, *usual_size(height, width))
+        layers, models = layers_for(factor), self.coder_models
+        self._engine.prepare(self.exact.programs(layers), *usual_size(height, width))
         size, coded, crosswise = (height, width), self.coded(shape), self._crosswise(components)
-        models, layers = self.coder_models, layers_for(factor)
         return coding.decode(self.exact, models, bytes(payload), step, size, components, coded, layers, crosswise)
 
     def hyper_latents(self, latents: Array, step: int) -> NDArray[np.int32]:

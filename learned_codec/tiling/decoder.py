@@ -235,6 +235,9 @@ class ImageDecoder(TileDecoder):
                     progress(done, len(wanted))
                 yield decoded
 
+        boxes = map(self.header.tile_box, wanted)
+        positions = sum(grid.latents_along(box.height) * grid.latents_along(box.width) for box in boxes)
+        model.expect(self.transform.components * positions, factor)
         with Workers(threads) as workers:
             parts = synthesise(
                 model,

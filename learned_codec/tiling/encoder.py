@@ -156,6 +156,8 @@ class ImageEncoder:
         """Encode at a `quality`, or search for a `bpp` or `psnr`. Returns the file. Raises `RateError`."""
         self.metadata = metadata
         self._counter.plan(self._planned(control))
+        if self._elsewhere is None:
+            self._expect(self.header.height)
         with Workers(self.threads) as self._workers:
             if control == "quality":
                 step = self._finer(step_of_quality(value, self.model.max_step))
@@ -193,6 +195,7 @@ class ImageEncoder:
 
     def row(self, number: int, step: int) -> CodedRow:
         """A row of tiles, coded, and the extremes and hidden pixels of all that this object has analysed so far."""
+        self._expect(grid.steps(self.header)[0])
         with Workers(self.threads) as self._workers:
             first = number * self.header.tile_grid[1]
             return list(self._coded_tiles(step, self._tiles(step, number), [], first=first)), self.extremes, self.hidden
@@ -259,6 +262,11 @@ class ImageEncoder:
         return self.transform.within(self.extremes.bounds())
 
     # -- coding -------------------------------------------------------------------------------------------------------
+
+    def _expect(self, rows: int) -> None:
+        """Tell the model that this many rows of pixels are to be coded."""
+        positions = grid.latents_along(rows) * grid.latents_along(self.header.width)
+        self.model.expect(self.transform.components * positions)
 
     def _coded(self, tile: Tile, step: int) -> tuple[TileEncoder | None, list[NDArray[np.float32]]]:
         """A tile's encoder (None if nothing in it is visible), and its latents as a decoder will get them.

@@ -137,6 +137,12 @@ class Engine(Protocol):
         The program's results are (height, width, channels). Whatever arithmetic runs it, they are the same.
         """
 
+    def expect(self, programs: Sequence[Program], positions: int) -> None:
+        """Programs of networks of integers are soon to compute results at this number of positions.
+
+        What takes time at first and is faster then pays only if they are many.
+        """
+
     def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:
         """Make programs of this engine ready for networks of this size, several at once.
 

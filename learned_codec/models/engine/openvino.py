@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
+from queue import Empty, LifoQueue
 from typing import Any
 
 import numpy as np
@@ -36,9 +38,10 @@ SMALL_INPUTS = 1 << 19
 MOST_SIZES = 4
 """The first sizes of a network's inputs have graphs of their own, up to this number."""
 
-UNCOMPILED = 1 << 11
-"""At how many positions NumPy computes a network of integers before it is compiled, which takes longer than that. A
-pass has this number of positions in two megapixels, so small images need no compiling."""
+UNCOMPILED = 1 << 12
+"""At how many positions NumPy computes a network of integers before it is compiled, which takes about as much longer. A
+pass has this number of positions in four megapixels, so small images need no compiling. If as many are expected, it is
+compiled at once."""
 
 _IN_A_FORK = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 0}
 """Settings in a forked process: no threads but the caller's.
@@ -84,6 +87,7 @@ class OpenVino:
             "SNIPPETS_MODE": "DISABLE",  # runs are no slower without, and a quarter less time is spent on compiling
         }
         self._threads, self._most = threads, max(1, cores() // threads)
+        self._probing = threading.Lock()
         self._short = "bf16" if short and has_bf16() else FULL
 
     def build(
@@ -115,7 +119,9 @@ class OpenVino:
 
     def compiled_integers(self, network: NetworkFunction, inputs: Sequence[Input]) -> _OpenVinoProgram | None:
         """A network of integers in the fastest arithmetic that is exact. None if none is."""
-        return self._in(self._exact, network, inputs) if self._exact else None
+        with _at_work(), self._probing:  # one thread for all
+            exact = self._exact
+        return self._in(exact, network, inputs) if exact else None
 
     @cached_property
     def _exact(self) -> str | None:
@@ -125,6 +131,12 @@ class OpenVino:
 
     def _in(self, precision: str, network: NetworkFunction, inputs: Sequence[Input]) -> _OpenVinoProgram:
         return self.build(network, inputs, exact=precision == FULL, channels_last=True)
+
+    def expect(self, programs: Sequence[Program], positions: int) -> None:
+        """As `Engine.expect`."""
+        for program in programs:
+            if isinstance(program, _Integers):
+                program.expect(positions)
 
     def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:
         """As `Engine.prepare`."""
@@ -145,29 +157,41 @@ Sizes = tuple[tuple[int, ...], ...]
 
 
 class _Compiled:
-    """A graph as this process compiled it: once for each thread that runs it at the same time, up to `most` of them.
+    """A graph as this process compiled it: once, or as often as threads run it at the same time, up to `most` times.
 
-    So it runs in the threads of its callers, and their memory is used again for other graphs and for arrays.
+    So it runs in the threads of its callers, and their memory is used again for other graphs and for arrays. A thread
+    rather waits for another than compiles, until all waiting has taken as long as compiling did.
     """
 
     def __init__(self, graph: Any, settings: dict[str, Any], most: int) -> None:
         self._graph = graph
         self._settings = settings | (_IN_A_FORK if gate().in_child else {})
-        self._turns, self._idle = threading.Semaphore(most), [self._compile()]
+        self._turns, self._idle = threading.Semaphore(most), LifoQueue[_Runner]()
+        self._patience = 0.0  # seconds
+        self._idle.put(self._compile())
 
     def _compile(self) -> _Runner:
-        return _Runner(_core().compile_model(self._graph, "CPU", self._settings))
+        begun = time.monotonic()
+        found = _Runner(_core().compile_model(self._graph, "CPU", self._settings))
+        self._patience += time.monotonic() - begun
+        return found
 
     def __call__(self, arrays: Sequence[Array]) -> list[NDArray[Any]]:
         with self._turns:
-            try:
-                runner = self._idle.pop()
-            except IndexError:
-                runner = self._compile()
+            runner = self._free()
             try:
                 return runner.run(arrays)
             finally:
-                self._idle.append(runner)
+                self._idle.put(runner)
+
+    def _free(self) -> _Runner:
+        """One that no other thread is running."""
+        begun = time.monotonic()
+        found: _Runner | None = None
+        with suppress(Empty):
+            found = self._idle.get(timeout=max(0.0, self._patience))
+        self._patience -= time.monotonic() - begun
+        return found or self._compile()
 
 
 class _Runner:
@@ -176,6 +200,7 @@ class _Runner:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._request: Any = None
+        self._is_new = True
 
     def run(self, arrays: Sequence[Array]) -> list[NDArray[Any]]:
         request = self._request or self._model.create_infer_request()
@@ -189,6 +214,9 @@ class _Runner:
         else:
             self._request = request = None
             self._model.release_memory()  # what lies between layers
+        if self._is_new:
+            self._is_new = False
+            trim()  # as after `Engine.prepare`; the first run frees the most, too
         return found
 
 
@@ -204,20 +232,21 @@ class _OpenVinoProgram:
         """`most` threads may run the network at the same time; others wait. The first `sizes` have their own graphs."""
         self._graph, self._inputs, self._settings = cache(graph), inputs, settings
         self._most, self._sizes_apart = most, sizes
-        self._begin()
+        self._lock = threading.Lock()  # held only where no process is forked, so none begins with it locked
+        self._process, self._compiled = os.getpid(), dict[Sizes | None, _Compiled]()
 
     def _begin(self) -> None:
-        self._process, self._lock = os.getpid(), threading.Lock()
-        self._compiled: dict[Sizes | None, _Compiled] = {}
+        """In a forked process, begin with nothing. Call this with the lock: only the first thread may do it."""
+        if self._process != os.getpid():
+            _of_other_processes.append(self._compiled)
+            self._process, self._compiled = os.getpid(), {}
 
     def __call__(self, *arrays: Array) -> list[NDArray[Any]]:
-        with self._at_work():
+        with _at_work():
             sizes = tuple(array.shape for array in arrays)
             with self._lock:
-                known = len(self._compiled)
+                self._begin()
                 compiled = self._for(sizes)
-                if len(self._compiled) > known:
-                    trim()  # as after `Engine.prepare`
             return compiled(arrays)
 
     def is_ready(self, height: int, width: int) -> bool:
@@ -226,21 +255,13 @@ class _OpenVinoProgram:
 
     def prepare(self, height: int, width: int) -> None:
         """Compile for a network of this size, unless another thread is compiling this one."""
-        with self._at_work():
+        with _at_work():
             if self._lock.acquire(blocking=False):
                 try:
+                    self._begin()
                     self._for(self._sizes(height, width))
                 finally:
                     self._lock.release()
-
-    @contextmanager
-    def _at_work(self) -> Iterator[None]:
-        """As the function `_at_work`, also in a forked process. Take locks inside, where no process is forked."""
-        with _at_work():
-            if self._process != os.getpid():
-                _of_other_processes.append(self._compiled)
-                self._begin()
-            yield
 
     def _sizes(self, height: int, width: int) -> Sizes:
         return tuple(i.shape(height, width) for i in self._inputs)
@@ -276,6 +297,11 @@ class _Integers:
             found = self._at_first(*arrays)
         self._left -= len(found[0]) * found[0].shape[1]
         return found
+
+    def expect(self, positions: int) -> None:
+        """If this many are beyond what is left for NumPy, don't begin on it."""
+        if positions > self._left:
+            self._left = 0
 
     def is_ready(self, height: int, width: int) -> bool:
         return self._left > 0 or self._compiled is None or self._compiled.is_ready(height, width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,14 @@ def sums_are_exact(build: Callable[[NetworkFunction, Sequence[Input]], Program])
     The network is like a residual block: what an engine fuses there, it fuses here. Its last sums have up to 24 bits;
     those inside of it are rounded and clipped.
     """
+    network, arrays, expected = _case()
+    found = build(network, [Input(CHANNELS), Input(CHANNELS)])(*arrays)
+    return all(np.array_equal(a.transpose(2, 0, 1), b) for a, b in zip(found, expected, strict=True))
+
+
+@cache
+def _case() -> tuple[NetworkFunction, list[Array], list[Any]]:
+    """The network, what it is given, and what it must give. It is kept, as each engine is tested."""
     rng = np.random.default_rng(0)
 
     def matrix() -> Array:
@@ -50,11 +59,10 @@ def sums_are_exact(build: Callable[[NetworkFunction, Sequence[Input]], Program])
 
     x = rng.integers(-MOST, MOST + 1, (CHANNELS, SIZE, SIZE)).astype(np.float32)
     few = np.where(rng.random((CHANNELS, SIZE, SIZE)) < 0.98, MOST, MOST - 1).astype(np.float32)
-    found = build(network, [Input(CHANNELS), Input(CHANNELS)])(x, few)
     with gate().working():
         in_float64: Any = _Float64()
         expected = network(in_float64, [x.astype(np.float64), few.astype(np.float64)])
-    return all(np.array_equal(a.transpose(2, 0, 1), b) for a, b in zip(found, expected, strict=True))
+    return network, [x, few], list(expected)
 
 
 class _Float64:

@@ -48,6 +48,9 @@ class Torch:
         """As `Engine.build_integers`."""
         return self.build(network, inputs, exact=True, channels_last=True)
 
+    def expect(self, programs: Sequence[Program], positions: int) -> None:
+        """As `Engine.expect`: nothing changes."""
+
     def prepare(self, programs: Sequence[Program], height: int, width: int) -> None:
         """As `Engine.prepare`: there is nothing to do."""
 
