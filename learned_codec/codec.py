@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import numpy as np
@@ -42,6 +43,7 @@ from learned_codec.models.device import checked_threads
 from learned_codec.models.registry import ModelCard, ModelName, list_models, register_model
 from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
+from learned_codec.tiling.balance import balance
 from learned_codec.tiling.borders import border_constants, border_of
 from learned_codec.tiling.coarse_grids import coarse_grids, cut_by_holes, most_bits
 from learned_codec.tiling.exact_bands import exact_bands
@@ -192,7 +194,8 @@ def encode(
             and EXIF are kept too. CMYK and other modes are refused; palettes and 1 bit need `max_error=0`, which keeps
             their indices. Of several frames, the current one is coded. Pixels of opacity 0 come back as 0.
         quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: the one
-            for one band goes further up. For still less error, ask for a `bpp` or `psnr`.
+            for one band goes further up. For still less error, ask for a `bpp` or `psnr`. Of several bands of floats or
+            16 bits, all are quantised so finely that none is much worse than alone at this quality.
         bpp: the most bits of the whole file per pixel (height x width), over all bands. The file has at most 3 % less,
             except for tiny images, and where even the best file is smaller. As a rule this takes two codings. An image
             with nothing to code, because no pixel is valid or all have one value, is written at any bpp.
@@ -344,7 +347,7 @@ def encode_source(
     from learned_codec.models.effort import PASSES, Optimiser
     from learned_codec.tiling.encoder import FallsShortError, ImageEncoder
     from learned_codec.tiling.parallel import shared
-    from learned_codec.tiling.proof import usual_error
+    from learned_codec.tiling.proof import finer_step, usual_error
 
     whole = MaskedSource(source, _mask_spec(source, dtype))
     if nodata_is_border:
@@ -367,30 +370,35 @@ def encode_source(
                 samples = take_samples(masked)
         if chosen:
             masked = masked.keeping(_voids(masked, samples, range(source.bands)))
+        # For a bpp or a psnr, the step is only found later.
+        near = rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY
+        plateaus = partial(_with_plateaus, whole=masked) if chosen and not radar else None
         cut = None
-        if chosen and not radar:
-            exactly = {band.band for band in masked.exact}
-            others = [band for band in range(source.bands) if band not in exactly]
-            asked = rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY
-            grids = coarse_grids(masked, others, most_bits(asked))
-            cut = cut_by_holes(masked, others, grids, most_bits(asked))
-            masked = masked.keeping(grids=grids)
-        masked = masked.keeping(border_constants(masked, samples.widths() if chosen else np.full(source.bands, 255.0)))
+        if plateaus:
+            masked, cut = plateaus(near)
+        borders = border_constants(masked, samples.widths() if chosen else np.full(source.bands, 255.0))
+        masked = masked.keeping(borders)
         if chosen and masked.constants:
             samples = take_samples(masked)
         known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
         loaded = registry.load(card, device, each)
-        # For a bpp or a psnr, the step is only found later.
-        near = rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY
-        usual = usual_error(loaded, step_of_quality(near, card.max_step))
-        transform = choose(dtype, source.bands, card.bands, known, samples, header.pixels, usual, cut)
+        step, level = step_of_quality(near, card.max_step), 1.0
+        choice = partial(choose, dtype, source.bands, card.bands, known, samples, header.pixels)
+        transform = choice(usual_error(loaded, step), cut)
+        if plateaus and not plain and source.bands > 1:
+            found = balance(masked, transform, loaded, step, cut)
+            if rate[0] == "quality" and found.level < 1:
+                level, step = found.level, finer_step(loaded, step, found.level)
+                masked, cut = plateaus(quality_of_step(step, card.max_step))
+                masked = masked.keeping(borders)
+            transform = choice(usual_error(loaded, step), cut, found)
         if known in PER_DECADE:
             _tell_of_zeros(samples, GREAT_SHARE if declared else 0)
         optimiser = Optimiser(loaded, PASSES[effort]) if effort else None
         own = replace(header, weights_id=bytes.fromhex(card.weights_id))
         elsewhere = None if rows is None else rows.of_model(masked.over(), own, transform, card, device)
         job = ImageEncoder(
-            masked, own, transform, loaded, optimiser, counter, workers, strict=strict, elsewhere=elsewhere
+            masked, own, transform, loaded, optimiser, counter, workers, strict=strict, elsewhere=elsewhere, level=level
         )
         data = job.run(*rate, metadata)
         if job.hidden.show_something and layout is None:  # who gives an array and a mask knows
@@ -641,6 +649,14 @@ def _voids(source: MaskedSource, samples: Samples, bands: Iterable[int]) -> list
                     stacklevel=5,
                 )
     return found
+
+
+def _with_plateaus(quality: float, whole: MaskedSource) -> tuple[MaskedSource, NDArray[np.float64]]:
+    """The source with the plateaus that it pays to keep at a quality, and what `choose` calls `cut`."""
+    exactly = {band.band for band in whole.exact}
+    others = [band for band in range(whole.bands) if band not in exactly]
+    grids = coarse_grids(whole, others, most_bits(quality))
+    return whole.keeping(grids=grids), cut_by_holes(whole, others, grids, most_bits(quality))
 
 
 def _exact_bands(source: MaskedSource, samples: Samples, rate: tuple[str, float]) -> list[ExactBand]:

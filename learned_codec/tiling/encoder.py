@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -29,7 +28,7 @@ from . import grid
 from .masking import MaskedSource, Part
 from .parallel import Workers
 from .progress import Counter
-from .proof import Area, Proof, Verdict, usual_error
+from .proof import Area, Proof, Verdict, finer_step, usual_error
 from .rate import Curves, Goal, Search, decibels
 from .sampling import roughness, scatter
 from .store import Store, Tile, TileStore
@@ -123,7 +122,8 @@ class ImageEncoder:
 
     `header` is complete except for the quality step, the bounds and the adaptation. `optimiser` optimises the latents;
     with None, there is no adaptation to the image either. `counter` may have counted the work of another model that
-    fell short. With `elsewhere`, other processes encode the rows of tiles, at a `quality` alone.
+    fell short. With `elsewhere`, other processes encode the rows of tiles, at a `quality` alone. At a `quality`,
+    quantisation steps are multiplied by `level`, so that no band has a much larger error than alone.
 
     Attributes:
         hidden: the hidden pixels that `run` has left out.
@@ -141,8 +141,9 @@ class ImageEncoder:
         *,
         strict: bool = False,
         elsewhere: Elsewhere | None = None,
+        level: float = 1.0,
     ) -> None:
-        self._elsewhere = elsewhere
+        self._elsewhere, self._level = elsewhere, level
         self.source, self.header, self.transform, self.mask_spec = source, header, transform, source.mask_spec
         self.model, self.optimiser, self.threads, self.strict = model, optimiser, threads, strict
         self._counter = counter
@@ -160,7 +161,7 @@ class ImageEncoder:
             self._expect(self.header.height)
         with Workers(self.threads) as self._workers:
             if control == "quality":
-                step = self._finer(step_of_quality(value, self.model.max_step))
+                step = self._finer(finer_step(self.model, step_of_quality(value, self.model.max_step), self._level))
                 # Tile by tile, so the whole image's latents or symbols are never in memory.
                 data = (
                     self._write(step, self._tiles(step))
@@ -184,12 +185,9 @@ class ImageEncoder:
         if halvings == 0:
             return step
         usual = usual_error(self.model, step)
-        wanted = usual * min(1.0, SCATTER_LEAST / usual) ** (SCATTER_MOST * halvings / (SCATTER_HALF + halvings))
-        share = SMOOTH_MOST * halvings**2 / (SMOOTH_HALF**2 + halvings**2)
-        wanted *= roughness(self.source, self.transform) ** share
-        steps = range(step, top_step(self.model.max_step))
-        first = step + bisect_left(steps, -wanted, key=lambda other: -usual_error(self.model, other))
-        return min((max(first - 1, step), first), key=lambda other: abs(usual_error(self.model, other) - wanted))
+        share = min(1.0, SCATTER_LEAST / usual) ** (SCATTER_MOST * halvings / (SCATTER_HALF + halvings))
+        smooth = SMOOTH_MOST * halvings**2 / (SMOOTH_HALF**2 + halvings**2)
+        return finer_step(self.model, step, share * roughness(self.source, self.transform) ** smooth)
 
     # -- analysis -----------------------------------------------------------------------------------------------------
 

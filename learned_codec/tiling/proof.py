@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.bitstream import Header
-from learned_codec.models.config import BLOCK
+from learned_codec.models.config import BLOCK, top_step
 from learned_codec.values.transform import KNEE, SCALED, ValueTransform
 
 from . import grid
@@ -174,6 +175,14 @@ class Proof:
 def usual_error(model: Model, step: int) -> float:
     """The RMSE that a quality step usually gives one band, as a share of its scale."""
     return PROMISED * float(np.sqrt(np.mean(np.square(model.step_size(step)))))
+
+
+def finer_step(model: Model, step: int, share: float) -> int:
+    """The quality step at which errors are usually this share of those of `step`, or the finest one."""
+    wanted = share * usual_error(model, step)
+    steps = range(step, top_step(model.max_step))
+    first = step + bisect_left(steps, -wanted, key=lambda other: -usual_error(model, other))
+    return min((max(first - 1, step), first), key=lambda other: abs(usual_error(model, other) - wanted))
 
 
 def _errors(pairs: Iterable[Pair], transform: ValueTransform) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from learned_codec.errors import InvalidInputError
 from learned_codec.forks import without_forks
 
+from .balance import Balance
 from .decibels import PER_DECADE, to_decibels
 from .ranges import alike, robust_range
 from .sources import Unit
-from .spectral import coefficients, covariance, spectral_klt
+from .spectral import coefficients, covariance, quiet_first, spectral_klt
 from .transform import GREY, MAX_BANDS, PLAIN, SCALED, ValueTransform, to_units
 
 FINEST, LARGEST = 1e-37, float(np.finfo(np.float32).max)
@@ -60,6 +62,7 @@ def choose(
     pixels: int,
     error: float = 0.0,
     cut: NDArray[np.float64] | None = None,
+    balance: Balance | None = None,
 ) -> ValueTransform:
     """The transform for an image of `pixels` pixels, of which a band has the RMSE `error` as a share of its scale.
 
@@ -80,12 +83,17 @@ def choose(
     if picture:
         widths = scales = np.full(bands, 255.0, np.float32)
         offsets = np.zeros(bands, np.float32)
+        groups = np.zeros(bands, int)
     else:
-        widths, scales, offsets = _ranges(plain, linear, samples.valid, error, cut)
+        widths, scales, offsets, groups = _ranges(plain, linear, samples.valid, error, cut, balance)
     found = replace(
-        plain, scales=tuple(scales.tolist()), offsets=tuple(offsets.tolist()), widths=tuple(widths.tolist())
+        plain,
+        scales=tuple(scales.tolist()),
+        offsets=tuple(offsets.tolist()),
+        widths=tuple(widths.tolist()),
+        groups=tuple(groups.tolist()),
     )
-    return found if bands == 1 else _with_matrix(found, linear, samples.valid, pixels)
+    return found if bands == 1 else _with_matrix(found, linear, samples.valid, pixels, balance)
 
 
 def guess_unit(dtype: np.dtype[Any], samples: Samples) -> Unit:
@@ -117,8 +125,9 @@ def _ranges(
     valid: NDArray[np.bool_] | None,
     error: float,
     cut: NDArray[np.float64] | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """(bands,) each: the width of each band's own range, its scale and its offset.
+    balance: Balance | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:
+    """(bands,) each: the width of each band's own range, its scale and its offset, and the number of its group.
 
     Bands with similar ranges share the widest one's scale. Constant bands don't count there. Beside wider bands, a band
     of few integers gets a scale at which the usual `error` (a share of the scale) is about that of rounding: a smaller
@@ -133,17 +142,26 @@ def _ranges(
     least = np.ones(len(low)) if integers else steps
     widths = np.clip(high - low, least, LARGEST)
     scales = np.full(len(low), (widths[varies] if varies.any() else widths).max())
-    groups = alike(low[varies], high[varies])
-    for group in np.unique(groups):
-        members = np.flatnonzero(varies)[groups == group]
+    groups = np.full(len(low), -1)
+    groups[varies] = alike(low[varies], high[varies])
+    for group in np.unique(groups[varies]):
+        members = groups == group
         scales[members] = widths[members].max()
     if cut is not None:
         scales = np.minimum(scales, np.maximum(scales / cut**CUT, widths / WIDEST))
     if integers and error:
         scales = np.maximum(scales, min(ROUNDING / error, scales.max()))
+    if balance is not None:
+        scales = scales * balance.factors
     scales = np.maximum(scales, FINEST)
     offsets = np.clip((low + high - scales) / 2, -LARGEST, LARGEST)
-    return widths.astype(np.float32), scales.astype(np.float32), offsets.astype(np.float32)
+    return widths.astype(np.float32), scales.astype(np.float32), offsets.astype(np.float32), groups
+
+
+def alone_scales(widths: Sequence[float], cut: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """(bands,) the scales of bands of these `widths` if they were alone, without radar units."""
+    own = np.array(widths, np.float64)
+    return own if cut is None else np.maximum(own / cut**CUT, own / WIDEST)
 
 
 def _range(transform: ValueTransform, linear: NDArray[np.float32]) -> tuple[float, float]:
@@ -154,7 +172,11 @@ def _range(transform: ValueTransform, linear: NDArray[np.float32]) -> tuple[floa
 
 @without_forks
 def _with_matrix(
-    transform: ValueTransform, linear: NDArray[np.float32], valid: NDArray[np.bool_] | None, pixels: int
+    transform: ValueTransform,
+    linear: NDArray[np.float32],
+    valid: NDArray[np.bool_] | None,
+    pixels: int,
+    balance: Balance | None,
 ) -> ValueTransform:
     """Add the spectral transform to the transform of several bands."""
     scales, offsets = (np.array(values, np.float32) for values in (transform.scales, transform.offsets))
@@ -162,6 +184,8 @@ def _with_matrix(
     units = to_units(real, offsets[:, None], scales[:, None])
     found = covariance(units, valid)
     rows = spectral_klt(found)
+    if balance is not None:
+        rows = quiet_first(rows, found, balance.busy)
     # If bands miss values at different pixels, no component is negligible for certain.
     drop = valid is None or bool((valid.any(1) == valid.all(1)).all())
     matrix = coefficients(rows, found, pixels, drop=drop)

@@ -65,6 +65,27 @@ def spectral_klt(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
+def quiet_first(
+    rows: NDArray[np.float64], covariance: NDArray[np.float64], busy: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Rows of `spectral_klt` in another order, if some bands are components of their own.
+
+    The first components predict later ones. If they have much noise, and nothing in common with a smooth band, their
+    noise would get into it by chance. So bands that are less `busy` (bands,) come first, then what is negligible. Bands
+    that are mixed stay together.
+    """
+    there = np.abs(rows) > 1e-9
+    own = there.sum(1) == 1
+    if not own.any():
+        return rows
+    mixed = there[~own].any(0)
+    keys = np.where(own, busy[np.abs(rows).argmax(1)], busy[mixed].max(initial=0))
+    variances = np.einsum("kb,bc,kc->k", rows, covariance, rows)
+    order = np.lexsort((-variances, keys, variances <= NEGLIGIBLE**2))
+    found: NDArray[np.float64] = rows[order]
+    return found
+
+
 @without_forks
 def coefficients(
     rows: NDArray[np.float64], covariance: NDArray[np.float64], pixels: int, *, drop: bool

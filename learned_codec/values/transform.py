@@ -84,6 +84,7 @@ class ValueTransform:
         detail: the least coefficient that is worth coding, in the model's domain, to fill holes; 0 if it isn't known.
             Only encoders have it.
         widths: (bands,) the widths of the bands' own ranges. Only encoders have them.
+        groups: (bands,) numbers of groups of bands with similar ranges. Only encoders have them.
     """
 
     code: int
@@ -98,6 +99,7 @@ class ValueTransform:
     covariance: NDArray[np.float64] | None = None
     detail: float = 0.0
     widths: tuple[float, ...] = ()
+    groups: tuple[int, ...] = ()
 
     @property
     def components(self) -> int:

@@ -1,0 +1,122 @@
+"""No band of a file is more than a dB worse than when it is coded alone at the same quality."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import learned_codec
+from learned_codec.values.balance import Balance, balanced
+from learned_codec.values.spectral import quiet_first, spectral_klt
+from tests.tiling.test_plateaus import scene
+
+DB = 10 ** (1 / 20)
+ROUNDED = 0.3
+"""Errors of integers below that of rounding don't count."""
+
+
+def shaped(size: tuple[int, int], kind: str, common: float, seed: int) -> NDArray[np.float64]:
+    """A band of 0 to 1, which has something in `common` with all others."""
+    rng = np.random.default_rng(seed)
+    found = (1 - common) * scene(size, seed) + common * scene(size, 0)
+    found = (found - found.min()) / np.ptp(found)
+    if kind == "noisy":
+        return 0.5 * found + 0.5 * rng.random(size)
+    if kind == "skew":
+        return found**6
+    if kind == "speckle":
+        found = found * rng.exponential(1, size)
+        return found / found.max()
+    return found
+
+
+@st.composite
+def images(draw: st.DrawFn) -> NDArray[Any]:
+    """(bands, h, w) of any range and much or little in common."""
+    dtype = draw(st.sampled_from(["float32", "int16", "uint16"]))
+    size, seed = draw(st.tuples(st.integers(48, 96), st.integers(48, 96))), draw(st.integers(0, 999))
+    bands = []
+    for band in range(draw(st.integers(2, 5))):
+        kind = draw(st.sampled_from(["smooth", "smooth", "noisy", "skew", "speckle"]))
+        values = shaped(size, kind, draw(st.sampled_from([0, 0.3, 0.6, 0.9, 1])), 1 + seed + 1000 * band)
+        width = 10 ** draw(st.floats(-6, 6) if dtype == "float32" else st.floats(1.2, 4.4))
+        low = width * draw(st.sampled_from([-1, -0.5, 0, 3])) if dtype == "float32" else 0
+        bands.append(low + width * values)
+    found = np.stack(bands)
+    return (found if dtype == "float32" else np.rint(found)).astype(dtype)
+
+
+def errors(image: NDArray[Any], quality: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(bands,) each: the RMSE of bands coded together, and alone."""
+
+    def rmse(original: NDArray[Any]) -> NDArray[np.float64]:
+        data = learned_codec.encode(original, planar=True, quality=quality)
+        decoded = learned_codec.decode(data).reshape(original.shape)
+        found: NDArray[np.float64] = np.sqrt(np.square(decoded.astype(np.float64) - original).mean((1, 2)))
+        return found
+
+    return rmse(image), np.concatenate([rmse(band[None]) for band in image])
+
+
+@given(image=images(), quality=st.sampled_from([10, 20, 40, 60, 80, 100]))
+@settings(max_examples=25)
+@pytest.mark.filterwarnings("ignore::learned_codec.LearnedCodecWarning")
+def test_no_band_is_a_db_worse_than_alone(image: NDArray[Any], quality: float) -> None:
+    together, alone = errors(image, quality)
+    least = 0 if image.dtype.kind == "f" else ROUNDED
+    assert (together <= DB * np.maximum(alone, least)).all(), (together / alone).tolist()
+
+
+def tried(widths: list[float], groups: list[int]) -> Balance:
+    """The balance of bands of noise with these widths, as shares of their scale."""
+    rng = np.random.default_rng(0)
+    shares = np.array(widths)
+    noise = (shares[:, None, None] * rng.normal(0, 0.1, (len(widths), 50, 256))).astype(np.float32)
+    ones = np.ones((len(widths), 50), np.float32), np.ones((len(widths), 256), np.float32)
+    sizes = np.full(256, 0.02, np.float32)
+    covariance = np.diag(np.square(0.1 * shares))
+    return balanced(noise, *ones, sizes, shares, np.array(groups), covariance, np.zeros(len(widths)))
+
+
+def test_bands_that_are_as_good_as_alone_stay_as_they_are() -> None:
+    found = tried([1, 1, 1], [0, 1, 1])
+    assert found.level == 1
+    assert found.factors.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("narrow", [0.1, 0.3, 0.6])
+def test_a_narrow_band_becomes_finer_and_its_group_a_little(narrow: float) -> None:
+    found = tried([1, narrow, 1], [0, 0, 1])
+    reached = found.level * found.factors
+    assert reached[1] < reached[0] < reached[2] == 1
+    assert narrow * 0.8 < reached[1] <= narrow * 1.3
+    whole = tried([1, narrow], [0, 0])
+    assert whole.level < 1  # what all need is left to the quality step
+    assert whole.factors[0] == 1
+
+
+def test_a_header_tells_the_finer_quality_and_a_goal_is_met() -> None:
+    narrow, wide = 500 * shaped((80, 90), "smooth", 0, 1), 1200 * shaped((80, 90), "smooth", 0, 2)
+    image = np.rint(np.stack([narrow, wide, wide[::-1]])).astype(np.uint16)
+    coded = learned_codec.encode(image, planar=True, quality=60)
+    assert learned_codec.inspect(coded).quality > 62
+    small = learned_codec.encode(image, planar=True, bpp=1)
+    assert 0.97 * image[0].size <= 8 * len(small) <= image[0].size
+
+
+def test_quiet_components_come_first_and_what_is_negligible_last() -> None:
+    variances, busy = np.diag([1.0, 0.5, 1e-12, 0.2]), np.array([0.9, 0.1, 0, 0.4])
+    found = quiet_first(spectral_klt(variances), variances, busy)
+    assert np.abs(found).argmax(1).tolist() == [1, 3, 0, 2]
+
+
+def test_mixed_components_keep_their_order() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1, (4, 500)) + 2 * rng.normal(0, 1, 500)
+    rows = spectral_klt(np.cov(values))
+    assert quiet_first(rows, np.cov(values), rng.random(4)) is rows
