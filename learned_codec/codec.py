@@ -38,7 +38,13 @@ from learned_codec.errors import (
 )
 from learned_codec.limits import Limits
 from learned_codec.models import registry
-from learned_codec.models.config import quality_of_step, step_of_quality, top_step
+from learned_codec.models.config import (
+    quality_of_one_band,
+    quality_of_step,
+    quality_of_three_bands,
+    step_of_quality,
+    top_step,
+)
 from learned_codec.models.device import checked_threads
 from learned_codec.models.registry import ModelCard, ModelName, list_models, register_model
 from learned_codec.reader import Reader, nodata_of
@@ -65,6 +71,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from learned_codec.models.model import Model
+    from learned_codec.tiling.colours import Colours
     from learned_codec.tiling.rows import Rows
 
 
@@ -102,7 +110,8 @@ class Info:
         unit: "power", "amplitude" or "db" for radar backscatter, else None.
         model: the model's name; None if it isn't installed here, and where there is none.
         weights_id: identifies the model's weights, in hexadecimal digits; zeros where there is no model.
-        quality: 1 to 100; above 100 if a bpp or psnr asked for more; None if the model isn't installed here.
+        quality: 1 to 100; above 100 if a bpp or psnr asked for more; None if the model isn't installed here. For three
+            bands of uint8, it is on the RGB model's scale, and higher than was asked for if that model fell short.
         max_error: the most by which a valid value of each band differs from the original, in the image's own units; 0
             is lossless. None where a model coded the image, whose error has no bound.
         tile_size: pixels a side of a tile; None if one tile holds the image.
@@ -193,9 +202,10 @@ def encode(
             more bits; its opacity is kept exactly beside the bands (`open(data).read_plane()`), and its colour profile
             and EXIF are kept too. CMYK and other modes are refused; palettes and 1 bit need `max_error=0`, which keeps
             their indices. Of several frames, the current one is coded. Pixels of opacity 0 come back as 0.
-        quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale: the one
-            for one band goes further up. For still less error, ask for a `bpp` or `psnr`. Of several bands of floats or
-            16 bits, all are quantised so finely that none is much worse than alone at this quality.
+        quality: 1 (smallest) to 100 (best), continuous; 60 if no rate is given. Each model has its own scale, but
+            three bands of uint8 have the RGB model's; the one for one band goes further up. For still less error, ask
+            for a `bpp` or `psnr`. Of several bands of floats or 16 bits, all are quantised so finely that none is much
+            worse than alone at this quality.
         bpp: the most bits of the whole file per pixel (height x width), over all bands. The file has at most 3 % less,
             except for tiny images, and where even the best file is smaller. As a rule this takes two codings. An image
             with nothing to code, because no pixel is valid or all have one value, is written at any bpp.
@@ -209,8 +219,9 @@ def encode(
             file that would be larger is an error. It can't go with quality, psnr or model; `kind`, `unit`, `effort` and
             `device` make no difference.
         model: a model's name (see `list_models`), or the path of weights of your own, which decoders then need too
-            (`register_model`). By default three bands of uint8 use the RGB model; other images use the one-band model,
-            once for each spectral component, and so do coloured details that the RGB model can't reproduce.
+            (`register_model`). By default three bands of uint8 use the RGB model if their colours are like those of
+            photographs; other images use the one-band model, once for each spectral component: so do false colours,
+            and coloured details that the RGB model can't reproduce.
         planar: the array is (C, H, W).
         nodata: the value of pixels that have none, in any band. Such pixels come back exactly and cost almost nothing;
             so do NaN and infinity. A valid pixel never comes back as nodata.
@@ -340,11 +351,12 @@ def encode_source(
     radar = _radar(kind, unit, source.unit)
     plain = dtype == np.uint8 and not radar
     if model is not None:
-        first, last = [], registry.by_name(model)
+        first, last = None, registry.by_name(model)
     else:  # what the RGB model can't do, the one-band model can
-        first, last = [registry.default(3)] if plain and source.bands == 3 else [], registry.default(1)
+        first, last = registry.default(3) if plain and source.bands == 3 else None, registry.default(1)
     header = _header(source, layout, dtype, bytes.fromhex(last.weights_id), tile_size)
     from learned_codec.models.effort import PASSES, Optimiser
+    from learned_codec.tiling.colours import Colours
     from learned_codec.tiling.encoder import FallsShortError, ImageEncoder
     from learned_codec.tiling.parallel import shared
     from learned_codec.tiling.proof import finer_step, usual_error
@@ -359,7 +371,7 @@ def encode_source(
     # Whether something stands for "no value". In floats it is NaN, and zeros are left where noise was subtracted.
     declared = source.nodata is not None or source.plane is not None or dtype.kind == "f"
 
-    def run(card: ModelCard, *, strict: bool) -> bytes:
+    def run(card: ModelCard, rate: tuple[str, float], *, strict: bool) -> bytes:
         masked, samples = whole, Samples(np.empty((source.bands, 0), dtype))
         chosen = not plain or source.bands not in (1, card.bands)  # else there is nothing to choose
         if chosen or source.bands == 1:
@@ -407,10 +419,43 @@ def encode_source(
 
     with telling as tell:
         counter = Counter(tell)
-        for card in first:
-            with suppress(FallsShortError):
-                return run(card, strict=True)
-        return run(last, strict=False)
+        finer = False  # whether the one-band model's own scale counts: at an equal quality, its errors are smaller
+        if first is not None:
+            colours = Colours(whole)
+            error = _error(colours, registry.load(first, device, each), rate)
+            finer = not colours.are_unlike(error)
+            if finer:
+                with suppress(FallsShortError):
+                    return run(first, rate, strict=True)
+            finer |= colours.have_much_detail(error)
+        if rate[0] == "quality" and last.bands == 1 and not finer and _is_picture(header, radar is not None):
+            rate = "quality", quality_of_one_band(rate[1])
+        return run(last, rate, strict=False)
+
+
+def _is_picture(header: Header, radar: bool) -> bool:
+    """Whether an image has the RGB model's scale of quality, whichever model codes it."""
+    return header.bands == 3 and header.dtype == "uint8" and not radar
+
+
+def _quality(header: Header, card: ModelCard) -> float | None:
+    """The quality of a file that `card` codes; None if it has none."""
+    if header.quality_step > top_step(card.max_step):
+        return None
+    found = quality_of_step(header.quality_step, card.max_step)
+    picture = _is_picture(header, unit_in(header) is not None)
+    return quality_of_three_bands(found) if picture and card.bands == 1 else found
+
+
+def _error(colours: Colours, model: Model, rate: tuple[str, float]) -> float:
+    """The RMSE that a picture will have, as a share of the range, if the RGB `model` codes it."""
+    from learned_codec.tiling.colours import ERROR
+    from learned_codec.tiling.proof import usual_error
+
+    control, value = rate
+    if control == "quality":
+        return ERROR * usual_error(model, step_of_quality(value, model.max_step))
+    return 10 ** (-value / 20) if control == "psnr" else colours.error_of(value)
 
 
 def _encode_bounded(
@@ -577,9 +622,7 @@ def inspect(data: Openable, *, limits: Limits | None = None) -> Info:
         unit=unit_in(header),
         model=card.name if card else None,
         weights_id=header.weights_id.hex(),
-        quality=quality_of_step(header.quality_step, card.max_step)
-        if card and header.quality_step <= top_step(card.max_step)
-        else None,
+        quality=None if card is None else _quality(header, card),
         max_error=bounds,
         tile_size=header.tile_code * TILE_UNIT or None,
         tiles=header.tile_count,

@@ -70,6 +70,11 @@ GRAIN = 2 / 256
 """In quantisation steps: what symbols stand for, in either kind of quantisation, is a multiple of this."""
 
 
+SAME_ERRORS = ((1, 1), (20, 12), (35, 21), (50, 31), (65, 43), (80, 57), (90, 66), (100, 76), (126, 100), (234, 200))
+"""Qualities of the models `rgb-2` and `mono-2` that usually give the same error, by their quantisation steps. Below 20
+the one-band model's errors are smaller."""
+
+
 def step_of_quality(quality: float, max_step: int) -> int:
     """The quality step of a quality of 1 to 100. `max_step` is the step of quality 100."""
     return round((quality - 1) / 99 * max_step)
@@ -78,6 +83,19 @@ def step_of_quality(quality: float, max_step: int) -> int:
 def quality_of_step(step: int, max_step: int) -> float:
     """The inverse of `step_of_quality`; above 100 for steps above `max_step`."""
     return round(1 + 99 * step / max_step, 3)
+
+
+def quality_of_one_band(quality: float) -> float:
+    """The one-band model's quality that usually gives the same error as the RGB model's `quality`.
+
+    Three bands of uint8 have the RGB model's scale, whichever model codes them.
+    """
+    return float(np.interp(quality, *np.transpose(SAME_ERRORS)))
+
+
+def quality_of_three_bands(quality: float) -> float:
+    """The inverse of `quality_of_one_band`."""
+    return round(float(np.interp(quality, *np.transpose(SAME_ERRORS)[::-1])), 3)
 
 
 def top_step(max_step: int) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from learned_codec.bitstream import Header
 from learned_codec.models.config import BLOCK, top_step
-from learned_codec.values.transform import KNEE, SCALED, ValueTransform
+from learned_codec.values.transform import KNEE, ValueTransform
 
 from . import grid
 from .grid import Window
@@ -147,7 +147,7 @@ class Proof:
             f"higher quality, or {advice}"
             for band in np.flatnonzero(poor)
         ]
-        if pairs and not complaints and transform.code == SCALED:
+        if pairs and not complaints and not transform.picture:  # whose range no outlier sets
             complaints = _buried(pairs, transform)
         return Verdict(float((errors / promised).max()), complaints)
 

@@ -40,7 +40,7 @@ def samples(source: MaskedSource) -> Samples:
 
     If a band has no value in the windows, or only one, the whole image is sampled.
     """
-    windows = list(_sample_windows(source.height, source.width))
+    windows = list(sample_windows(source.height, source.width))
     found = _samples_in(source, windows)
     whole = [(slice(0, source.height), slice(0, source.width))]
     if windows != whole and any(not values.size or (values == values[0]).all() for values in found.bands()):
@@ -52,7 +52,7 @@ def samples(source: MaskedSource) -> Samples:
 def lies_in_areas(source: MaskedSource, band: int, value: float) -> bool:
     """Whether most pixels of a band with a value have a neighbour with it; hot pixels lie alone."""
     count = joined = 0
-    for rows, columns in _sample_windows(source.height, source.width):
+    for rows, columns in sample_windows(source.height, source.width):
         there = np.pad(source.read(rows, columns).values[band] == value, 1)
         beside = there[:-2, 1:-1] | there[2:, 1:-1] | there[1:-1, :-2] | there[1:-1, 2:]
         count, joined = count + int(there.sum()), joined + int((there[1:-1, 1:-1] & beside).sum())
@@ -105,7 +105,7 @@ def roughness(source: MaskedSource, transform: ValueTransform) -> float:
 
 def _few_windows(source: MaskedSource) -> list[Window]:
     """Some of the windows of a source that may have holes."""
-    windows = list(_sample_windows(source.height, source.width)) if source.mask_spec is not None else []
+    windows = list(sample_windows(source.height, source.width)) if source.mask_spec is not None else []
     return windows[:: max(1, len(windows) // SCATTER_WINDOWS)]
 
 
@@ -150,7 +150,8 @@ def four_parts(height: int, width: int, side: int, start: Callable[[int], int]) 
     return product(along(height), along(width))
 
 
-def _sample_windows(height: int, width: int) -> Iterator[Window]:
+def sample_windows(height: int, width: int) -> Iterator[Window]:
+    """Windows that show an image: the whole of a small one, else a grid of them; see `SAMPLE_WINDOW`."""
     side = SAMPLE_WINDOW
     if height * width <= (SAMPLE_GRID * side) ** 2:
         yield slice(0, height), slice(0, width)

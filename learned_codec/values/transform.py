@@ -61,6 +61,10 @@ _UNIT, _OWN_SCALES = 0b011, 0b100  # bits of the parameters' first byte: the uni
 LIKE_COLOURS = 0.9
 """How red, green and blue are correlated, as a rule. Where one of them is missing, the others tell its detail."""
 
+BEYOND, MOST_BEYOND = 0.5, 2.5 / 255
+"""8-bit pixels of 0 and 255 are coded as if they lay beyond these values, by half of `detail`, and at most 1 % of the
+range. Decoders clip to 0 and 255, so such pixels get smaller errors: bright clouds and lights, dark shadows."""
+
 NARROW = 224
 """8-bit pictures store bounds only if the values of a band span less than this. Others would gain nothing."""
 
@@ -127,6 +131,11 @@ class ValueTransform:
         """Whether values are converted to decibels to be coded."""
         return self.unit in PER_DECADE
 
+    @property
+    def picture(self) -> bool:
+        """Whether values are 8-bit brightnesses, with one scale of 255 for all bands."""
+        return self.dtype == np.uint8 and self.unit is None
+
     def error(self, original: NDArray[Any], decoded: NDArray[Any]) -> NDArray[np.float64]:
         """The error of (bands, H, W) values, relative to the peak value of PSNR.
 
@@ -171,6 +180,7 @@ class ValueTransform:
         if self.code == SCALED:
             return self._scaled(values, valid)
         unit: NDArray[np.float32] = np.divide(values, 255, dtype=np.float32)
+        self._move_ends(unit, values)
         like = LIKE_COLOURS + (1 - LIKE_COLOURS) * np.eye(len(unit))
         planes = unit if valid is None else self._filled(unit, valid, like)
         return np.repeat(planes, model_bands, 0) if self.code == GREY else planes
@@ -180,6 +190,8 @@ class ValueTransform:
         if valid is not None:  # outliers take time, and nodata often is one
             linear = np.where(valid, linear, self._offsets)
         units = to_units(linear, self._offsets, self._scales)
+        if self.picture:
+            self._move_ends(units, values)
         if valid is not None:
             units = self._filled(units, valid, self.covariance)
         if self.matrix is None:
@@ -187,6 +199,13 @@ class ValueTransform:
         centred = units - np.float32(0.5)
         components = _product(self._forward, centred) + np.float32(0.5)
         return np.ascontiguousarray(components, np.float32)
+
+    def _move_ends(self, units: NDArray[np.float32], values: NDArray[np.uint8]) -> None:
+        """Move the pixels of 0 and 255 in (bands, H, W) beyond these values, in place; see `BEYOND`."""
+        step = np.float32(min(BEYOND * self.detail, MOST_BEYOND))
+        if step:
+            units[values == 0] -= step
+            units[values == 255] += step
 
     def _filled(
         self, units: NDArray[np.float32], valid: NDArray[np.bool_], covariance: NDArray[np.float64] | None

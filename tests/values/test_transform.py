@@ -645,3 +645,23 @@ def test_a_band_of_few_levels_costs_no_more_than_rounding_hides(quality: float) 
     alone = learned_codec.decode(learned_codec.encode(image[2], quality=quality)).astype(float) - image[2]
     error = np.sqrt(np.mean((decoded[2].astype(float) - image[2]) ** 2))
     assert error <= max(1.122 * np.sqrt(np.mean(alone**2)), 0.4)
+
+
+@QUICK
+@given(bands=st.integers(1, 5), detail=st.sampled_from([0.0, 0.003, 0.01, 0.2]), seed=st.integers(0, 99))
+def test_white_and_black_are_moved_outwards_and_come_back(bands: int, detail: float, seed: int) -> None:
+    """Pixels of 0 and 255 are coded beyond these values, the others as they are; without coding, all come back."""
+    rng = np.random.default_rng(seed)
+    values = np.clip(rng.normal(128, 120, (bands, 12, 13)), 0, 255).astype(np.uint8)
+    valid = np.broadcast_to(rng.random((1, 12, 13)) < 0.8, values.shape)
+    transform = ValueTransform(
+        {1: GREY, 3: PLAIN}.get(bands, SCALED), np.dtype(np.uint8), bands,
+        scales=(255.0,) * bands, offsets=(0.0,) * bands, detail=detail,
+    )  # fmt: skip
+    planes = transform.to_model(values, None, 3)
+    moved = planes[:bands] - values / np.float32(255)
+    step = min(detail / 2, 2.5 / 255)
+    np.testing.assert_allclose(moved, step * ((values == 255).astype(int) - (values == 0)), atol=EPSILON)
+    np.testing.assert_array_equal(transform.from_model(planes), values)
+    holed = transform.to_model(values, valid, 3)[:bands]
+    np.testing.assert_array_equal(holed[valid], planes[:bands][valid])
