@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, UnidentifiedImageError
 
@@ -468,6 +468,7 @@ def alike(dtype: str, bands: int, seed: int) -> np.ndarray:
     seed=st.integers(0, 99),
     quality=st.sampled_from([10, 30, 60, 90]),
 )
+@example(dtype="uint16", bands=10, share=0.9, together=True, seed=2, quality=90)
 def test_pixels_missing_by_chance(
     dtype: str, bands: int, share: float, together: bool, seed: int, quality: float
 ) -> None:

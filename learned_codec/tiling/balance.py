@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.forks import gate
 from learned_codec.models.config import BLOCK
 from learned_codec.values.balance import Balance, balanced
 from learned_codec.values.choose import ROUNDING, alone_scales
@@ -18,6 +19,7 @@ from learned_codec.values.transform import ValueTransform, to_units
 
 from .grid import Window
 from .masking import MaskedSource
+from .sampling import scatter
 
 if TYPE_CHECKING:
     from learned_codec.models.model import Model
@@ -27,6 +29,9 @@ SIDE, EVERY, MOST_PARTS = 128, 512, 4
 
 MOST_VALUES = 2**21
 """The most values that are tried. If there are more, every n-th block is taken."""
+
+LIKE_MOST = 64
+"""Beside scattered holes, so many made-up blocks are tried."""
 
 
 def balance(
@@ -52,10 +57,12 @@ def balance(
         seen = np.pad(valid.astype(np.float32), padding)
         blocks = seen.reshape(source.bands, found.shape[1], BLOCK, found.shape[2], BLOCK)
         weights.append(blocks.mean((2, 4)).reshape(source.bands, -1))
+    covariance = np.zeros((source.bands, source.bands)) if transform.covariance is None else transform.covariance
     every, counted = np.concatenate(coefficients, 1), np.concatenate(weights, 1)
+    if scatter(source):
+        every, counted = _like_most(covariance, model.positions), np.ones((source.bands, LIKE_MOST), np.float32)
     nth = -(-every.size // MOST_VALUES)
     own = np.array(transform.scales)
-    covariance = np.zeros((source.bands, source.bands)) if transform.covariance is None else transform.covariance
     return balanced(
         every[:, ::nth],
         counted[:, ::nth],
@@ -66,6 +73,19 @@ def balance(
         covariance,
         ROUNDING / own if transform.dtype.kind != "f" else np.zeros(source.bands),
     )
+
+
+def _like_most(covariance: NDArray[np.float64], positions: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    """(bands, blocks, latents) of bands of a covariance, with the frequencies that most images have.
+
+    What fills scattered holes is smoother than the image, so it doesn't tell.
+    """
+    variances = 1 / (0.5 + np.hypot(*np.divmod(positions, BLOCK))) ** 2
+    variances *= len(variances) / variances.sum()
+    noise = np.random.default_rng(0).normal(size=(len(covariance), LIKE_MOST, len(variances))) * np.sqrt(variances)
+    with gate().working():
+        values, vectors = np.linalg.eigh(covariance)
+        return np.tensordot(vectors * np.sqrt(np.maximum(values, 0)), noise, 1).astype(np.float32)
 
 
 def _shares(sides: NDArray[np.float64], positions: NDArray[np.integer[Any]]) -> NDArray[np.float32]:

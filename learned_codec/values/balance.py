@@ -78,9 +78,12 @@ def balanced(
         found: NDArray[np.float64] = np.sqrt((squares * weight).sum(1).astype(np.float64))
         return found
 
+    counts = (weights.sum(1) > 0) & (np.diagonal(covariance) > 0) & (groups >= 0)
+    # A band without values, or of one, may have any scale.
+    alone = np.where(counts, alone, 1)
     own = (coefficients / alone[:, None, None]).astype(np.float32)
     allowed = np.maximum(rms(_errors(own, sizes)) * alone, least)
-    counts = (weight.sum(1) > 0) & (np.diagonal(covariance) > 0) & (allowed > 0)
+    counts &= allowed > 0
     log2 = np.zeros(len(coefficients))
     for _ in range(ROUNDS):
         factors = np.exp2(log2)

@@ -120,3 +120,13 @@ def test_mixed_components_keep_their_order() -> None:
     values = rng.normal(0, 1, (4, 500)) + 2 * rng.normal(0, 1, 500)
     rows = spectral_klt(np.cov(values))
     assert quiet_first(rows, np.cov(values), rng.random(4)) is rows
+
+
+def test_bands_without_values_count_for_nothing() -> None:
+    image = np.ma.MaskedArray(shaped((64, 64), "smooth", 0, 1)[..., None] + np.zeros(4, np.float32), dtype=np.float32)
+    image[..., 1] = np.ma.masked
+    image[..., 2] = 7
+    image[::3, ::2, 3] = np.ma.masked
+    decoded = learned_codec.decode(learned_codec.encode(image, quality=90), masked=True)
+    assert decoded.mask[..., 1].all()
+    assert (decoded[..., 2] == 7).all()
