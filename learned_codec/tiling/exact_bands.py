@@ -23,7 +23,8 @@ from .sampling import four_parts, squares
 MOST_BITS = 0.25
 """The most bits per pixel that a band may take. The scene classification of a Sentinel-2 scene takes 0.15, the cirrus
 band of another one 0.18; coded lossily at quality 40, 1.5 and 3.4 times as much. Values that change smoothly, such as
-temperatures, take more."""
+temperatures, take more. A band of two values, such as a mask, may take any number: lossy coding takes 3 to 10 times as
+many, even at quality 20."""
 
 SAMPLE, SQUARE = 256, 1024
 """Pixels per side of each of up to four samples, which tell what a band costs, and of what is read at once."""
@@ -36,17 +37,22 @@ def exact_bands(source: MaskedSource, samples: Samples, most: float | None = Non
     """
     # A band of one value needs no classes: its bounds are in the header.
     nothing = np.empty(0, source.dtype)
-    few = [band for band, values in enumerate(samples.bands()) if are_few(with_others(nothing, values))]
+    few = {
+        band: known.size
+        for band, values in enumerate(samples.bands())
+        if are_few(known := with_others(nothing, values))
+    }
     if not few:
         return [], []
-    costs = _costs(source, few, whole=most is not None)
-    cheap = [band for band in sorted(costs, key=lambda band: costs[band]) if costs[band] <= MOST_BITS]
+    costs = _costs(source, list(few), whole=most is not None)
+    cheap = [band for band in sorted(costs, key=lambda band: costs[band]) if few[band] == 2 or costs[band] <= MOST_BITS]
     count = len(cheap) if most is None else int((np.cumsum([costs[band] for band in cheap]) <= most).sum())
     taken = set(source.mask_spec.values) if source.mask_spec is not None else set()
     kept = []
     for band, values in _values(source, cheap[:count]).items():
         both = taken | set(values.astype(float).tolist())
-        if values.size <= MOST_VALUES and len(both) < VALID:
+        allowed = MOST_VALUES if costs[band] <= MOST_BITS else 2  # samples may not show all values
+        if values.size <= allowed and len(both) < VALID:
             taken = both
             kept.append(ExactBand(band, values))
     return kept, cheap[count:]

@@ -97,6 +97,28 @@ def test_masked_classes() -> None:
     np.testing.assert_array_equal(decoded[mask][:, 1], image[mask][:, 1])
 
 
+@given(
+    dtype=st.sampled_from(["uint8", "uint16", "int16", "float32"]),
+    share=st.floats(0.01, 0.99),
+    grain=st.integers(1, 5),
+    others=st.sampled_from([0, 1, 3]),
+    quality=st.sampled_from([1, 30, 100]),
+    seed=st.integers(0, 99),
+)
+@settings(deadline=None, max_examples=15)
+def test_two_values_are_exact_however_they_change(
+    dtype: str, share: float, grain: int, others: int, quality: int, seed: int
+) -> None:
+    """As in a mask or a line drawing, alone or beside other bands."""
+    shape = 60, 70
+    bits = np.random.default_rng(seed).random((15, 20)) < share
+    mask = np.where(np.kron(bits, np.ones((grain, grain), bool))[: shape[0], : shape[1]], 200, 7)
+    rest = [scene(mask.shape, seed + k) / (16 if dtype == "uint8" else 1) for k in range(others)]
+    image = np.stack([*rest, mask]).astype(dtype)
+    decoded = learned_codec.decode(learned_codec.encode(image, planar=True, quality=quality))
+    np.testing.assert_array_equal(decoded[-1], image[-1])
+
+
 def kept(image: NDArray[Any]) -> list[int]:
     source = MaskedSource(ArraySource(image))
     return [band.band for band in exact_bands(source, samples(source))[0]]
