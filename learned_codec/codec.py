@@ -427,6 +427,10 @@ def encode_source(
             if finer:
                 with suppress(FallsShortError):
                     return run(first, rate, strict=True)
+            elif rate[0] == "bpp":  # the smallest files are those of the RGB model
+                with suppress(RateError):
+                    return run(last, rate, strict=False)
+                return run(first, rate, strict=False)
             finer |= colours.have_much_detail(error)
         if rate[0] == "quality" and last.bands == 1 and not finer and _is_picture(header, radar is not None):
             rate = "quality", quality_of_one_band(rate[1])

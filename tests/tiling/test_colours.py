@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import learned_codec
 from learned_codec.demo import landscape
+from learned_codec.errors import RateError
 
 FEW = settings(max_examples=10, deadline=None, derandomize=True)
 
@@ -62,3 +63,13 @@ def test_a_named_model_is_used_for_any_colours() -> None:
     for image in (composite(64, 64, 1), landscape(64, 64)):
         for model in ("rgb-2", "mono-2"):
             assert learned_codec.inspect(learned_codec.encode(image, model=model)).model == model
+
+
+def test_a_low_rate_is_met_by_the_model_that_can() -> None:
+    """Most bytes may be those of a mask, and the smallest file of the RGB model is smaller."""
+    image = np.clip(composite(236, 176, 2).astype(float) * 3 - 200, 0, 255).astype(np.uint8)
+    smallest = learned_codec.encode(image, nodata=0, quality=1, model="rgb-2")
+    rate = 8 * len(smallest) / (236 * 176) * 1.03
+    with pytest.raises(RateError):
+        learned_codec.encode(image, nodata=0, bpp=rate, model="mono-2")
+    assert len(learned_codec.encode(image, nodata=0, bpp=rate)) <= 1.03 * len(smallest)
