@@ -18,11 +18,10 @@ from learned_codec.models.block_transform import colour_axes
 from learned_codec.models.config import BLOCK
 
 from .masking import MaskedSource
-from .sampling import sample_windows
+from .sampling import few_windows
 
-WINDOWS, MOST_BLOCKS, LEAST_BLOCKS = 8, 512, 8
-"""About so many windows of a large image, and so many blocks without holes show the colours. With fewer than the last
-number, they aren't known."""
+MOST_BLOCKS, LEAST_BLOCKS = 512, 8
+"""At most so many blocks without holes show the colours. With fewer than the second number, they aren't known."""
 
 LOG_BYTES, PER_RATIO, PER_SHARE = 0.15, 1.03, -0.44
 """The log of the bytes that the one-band model takes, as a share of the RGB model's at equal PSNR: a constant, and what
@@ -58,8 +57,7 @@ class Colours:
 
     def __init__(self, source: MaskedSource) -> None:
         self._pixels = source.height * source.width
-        windows = list(sample_windows(source.height, source.width))
-        windows = windows[:: max(1, len(windows) // WINDOWS)]
+        windows = few_windows(source.height, source.width)
         blocks = np.concatenate([_blocks(source, *window, MOST_BLOCKS // len(windows)) for window in windows])
         self.covariances = _covariances(blocks) if len(blocks) >= LEAST_BLOCKS else None
 

@@ -20,8 +20,8 @@ MAX_SAMPLES = 2**22
 """The most values sampled; beyond, every n-th pixel is taken. Choosing a transform takes about 30 bytes for each
 value."""
 
-SCATTER_WINDOWS = 8
-"""About as many windows show how scattered holes are."""
+FEW_WINDOWS = 8
+"""About as many windows show how scattered holes are, or what colours there are."""
 
 LEAST_PAIRS = 32
 """With fewer pairs of neighbours, an image's roughness isn't known."""
@@ -40,7 +40,7 @@ def samples(source: MaskedSource) -> Samples:
 
     If a band has no value in the windows, or only one, the whole image is sampled.
     """
-    windows = list(sample_windows(source.height, source.width))
+    windows = list(_sample_windows(source.height, source.width))
     found = _samples_in(source, windows)
     whole = [(slice(0, source.height), slice(0, source.width))]
     if windows != whole and any(not values.size or (values == values[0]).all() for values in found.bands()):
@@ -52,7 +52,7 @@ def samples(source: MaskedSource) -> Samples:
 def lies_in_areas(source: MaskedSource, band: int, value: float) -> bool:
     """Whether most pixels of a band with a value have a neighbour with it; hot pixels lie alone."""
     count = joined = 0
-    for rows, columns in sample_windows(source.height, source.width):
+    for rows, columns in _sample_windows(source.height, source.width):
         there = np.pad(source.read(rows, columns).values[band] == value, 1)
         beside = there[:-2, 1:-1] | there[2:, 1:-1] | there[1:-1, :-2] | there[1:-1, 2:]
         count, joined = count + int(there.sum()), joined + int((there[1:-1, 1:-1] & beside).sum())
@@ -65,7 +65,7 @@ def scatter(source: MaskedSource) -> float:
     If pixels are missing by chance, this is the share of them, in the band that misses most; at most `MOST_SCATTER`.
     """
     edges, ends = np.zeros((2, source.bands))
-    for rows, columns in _few_windows(source):
+    for rows, columns in _few_with_holes(source):
         valid = source.read(rows, columns).valid
         if valid is None:
             valid = np.ones((source.bands, rows.stop - rows.start, columns.stop - columns.start), bool)
@@ -84,7 +84,7 @@ def roughness(source: MaskedSource, transform: ValueTransform) -> float:
     these differ twice as much, all between is smooth.
     """
     sums, counts = np.zeros(2), np.zeros(2)
-    for rows, columns in _few_windows(source):
+    for rows, columns in _few_with_holes(source):
         read = source.read(rows, columns)
         units = transform.linear(read.values) / transform.linear_range[1]
         valid = np.ones(units.shape, bool) if read.valid is None else read.valid
@@ -103,10 +103,15 @@ def roughness(source: MaskedSource, transform: ValueTransform) -> float:
     return float(np.clip((4 - ratio) / ROUGH, SMOOTHEST, 1) ** ROUGHNESS)
 
 
-def _few_windows(source: MaskedSource) -> list[Window]:
+def _few_with_holes(source: MaskedSource) -> list[Window]:
     """Some of the windows of a source that may have holes."""
-    windows = list(sample_windows(source.height, source.width)) if source.mask_spec is not None else []
-    return windows[:: max(1, len(windows) // SCATTER_WINDOWS)]
+    return few_windows(source.height, source.width) if source.mask_spec is not None else []
+
+
+def few_windows(height: int, width: int) -> list[Window]:
+    """Some of the windows from which samples are taken, spread over the image."""
+    windows = list(_sample_windows(height, width))
+    return windows[:: max(1, len(windows) // FEW_WINDOWS)]
 
 
 def _samples_in(source: MaskedSource, windows: list[Window]) -> Samples:
@@ -150,8 +155,7 @@ def four_parts(height: int, width: int, side: int, start: Callable[[int], int]) 
     return product(along(height), along(width))
 
 
-def sample_windows(height: int, width: int) -> Iterator[Window]:
-    """Windows that show an image: the whole of a small one, else a grid of them; see `SAMPLE_WINDOW`."""
+def _sample_windows(height: int, width: int) -> Iterator[Window]:
     side = SAMPLE_WINDOW
     if height * width <= (SAMPLE_GRID * side) ** 2:
         yield slice(0, height), slice(0, width)
