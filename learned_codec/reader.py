@@ -22,7 +22,6 @@ from learned_codec.models import registry
 from learned_codec.models.config import HALO
 from learned_codec.models.device import checked_threads
 from learned_codec.streams import Openable, again_from, name_of, opened
-from learned_codec.tiling.bounded import BoundedDecoder
 from learned_codec.tiling.decoder import Block, ImageDecoder
 from learned_codec.tiling.grid import Window, tiles_of
 from learned_codec.tiling.parallel import shared
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from learned_codec.bitstream import Container
+    from learned_codec.tiling.bounded import BoundedDecoder
     from learned_codec.windows import WindowLike, WindowTuple
 
     Bands = int | str | Sequence[int | str]
@@ -93,6 +93,8 @@ class Reader:
         self.refine = bool(refine)
         self._decoding: BoundedDecoder | ImageDecoder
         if is_bounded(header):
+            from learned_codec.tiling.bounded import BoundedDecoder  # not needed for most files
+
             self._decoding = BoundedDecoder(container, lenient=lenient)
         else:
             card = registry.by_id(header.weights_id)
@@ -307,9 +309,9 @@ class Reader:
 
     def _how(self) -> str:
         """How the image was coded."""
-        if isinstance(self._decoding, BoundedDecoder):
-            return in_words(self._decoding.bounds)
-        return f"model {self._decoding.card.name}"
+        if isinstance(self._decoding, ImageDecoder):
+            return f"model {self._decoding.card.name}"
+        return in_words(self._decoding.bounds)
 
     def _repr_html_(self) -> str:
         """For notebooks: the line of `repr` and a picture of the image, or of the middle of a large image."""
@@ -420,12 +422,12 @@ class Reader:
         wanted = slice(row, row + height), slice(column, column + width)
         threads = checked_threads(self._threads)
         blocks: Iterator[Block]
-        if isinstance(self._decoding, BoundedDecoder):
-            blocks = self._decoding.blocks(wanted, progress, threads, factor)
-        else:
+        if isinstance(self._decoding, ImageDecoder):
             workers, each = shared(threads, len(tiles_of(self.container.header, wanted, HALO)))
             model = registry.load(self._decoding.card, self._device, each)
             blocks = self._decoding.blocks(model, wanted, progress, workers, factor)
+        else:
+            blocks = self._decoding.blocks(wanted, progress, threads, factor)
         for block in blocks:
             yield block.crop(*(cells(part, factor) for part in wanted))
 

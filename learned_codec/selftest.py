@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 import learned_codec
 from learned_codec import demo
-from learned_codec.bounded import decode_tile, encode_tile
+from learned_codec.bounded.tile import decode_tile, encode_tile
 from learned_codec.errors import LearnedCodecError
 from learned_codec.models import registry
 from learned_codec.models.config import BLOCK, step_of_quality

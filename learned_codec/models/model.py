@@ -221,6 +221,13 @@ class Model:
         """
         self._engine.expect(self.exact.programs(layers_for(factor)), positions // PHASES)
 
+    def prepare(self, height: int, width: int) -> None:
+        """Make ready what `code` needs for height x width latents, as `code` does itself.
+
+        Threads that call this at the same time share the work.
+        """
+        self._engine.prepare([self._hyper_analysis.program, *self.exact.programs()], *usual_size(height, width))
+
     def encoder(self, components: int = 1) -> TileEncoder:
         """An encoder for the `components` of a tile."""
         return TileEncoder(self.coder_models, self._crosswise(components))
@@ -249,7 +256,7 @@ class Model:
         is by default what the method of this name says. With `plain`, they aren't, and rounding is to the nearest
         integer.
         """
-        self._engine.prepare([self._hyper_analysis.program, *self.exact.programs()], *usual_size(*latents.shape[:2]))
+        self.prepare(*latents.shape[:2])
         if hyper is None:
             hyper = self.hyper_latents(latents, step)
         scaled = (latents if optimised is None else optimised) * np.exp2(self.at("log2_gain", step))

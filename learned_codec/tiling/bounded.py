@@ -14,8 +14,8 @@ from learned_codec import bitstream
 from learned_codec.bitstream import Container, Header
 from learned_codec.bitstream.metadata import of_classes
 from learned_codec.bitstream.payload import join_payload, split_payload
-from learned_codec.bounded import decode_tile, encode_tile
 from learned_codec.bounded.header import NO_MODEL, TRANSFORM, bounds_of, parameters_of
+from learned_codec.bounded.tile import decode_tile, encode_tile
 from learned_codec.errors import BitstreamError, BoundError, CorruptDataError
 from learned_codec.values.few import different_values, may_be_classes, with_others
 from learned_codec.values.mask import Side

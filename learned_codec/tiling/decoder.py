@@ -14,7 +14,6 @@ from learned_codec.bitstream.metadata import of_classes
 from learned_codec.bitstream.payload import split_adaptation, split_count, split_payload
 from learned_codec.errors import BitstreamError, CorruptDataError
 from learned_codec.models.config import BLOCK, GRAIN, HALO, MEANS, ModelConfig, layers_for, top_step
-from learned_codec.models.device import trim
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.mask import MaskSpec, Side
 from learned_codec.values.plateaus import SQUARE
@@ -249,11 +248,7 @@ class ImageDecoder(TileDecoder):
                 workers,
                 refined=self._refined and factor == 1,
             )
-            row = window[0].start
             for rows, columns, values in parts:
-                if rows.start > row:
-                    trim()  # what earlier rows needed would pile up
-                    row = rows.start
                 yield self._finish(values, rows, columns, sides, factor)
 
     def _tile(

@@ -18,7 +18,6 @@ from learned_codec.bitstream import Header, varint
 from learned_codec.bitstream.payload import join_adaptation, join_payload, part_ends
 from learned_codec.errors import DistortionWarning, RateError, RateWarning
 from learned_codec.models.config import BLOCK, PASSES, step_of_quality, top_step
-from learned_codec.models.device import trim
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.hidden import Hidden
 from learned_codec.values.ranges import Extremes
@@ -160,6 +159,8 @@ class ImageEncoder:
         if self._elsewhere is None:
             self._expect(self.header.height)
         with Workers(self.threads) as self._workers:
+            if self._elsewhere is None:
+                self._workers.begin(self._prepare)
             if control == "quality":
                 step = self._finer(finer_step(self.model, step_of_quality(value, self.model.max_step), self._level))
                 # Tile by tile, so the whole image's latents or symbols are never in memory.
@@ -266,6 +267,11 @@ class ImageEncoder:
         positions = grid.latents_along(rows) * grid.latents_along(self.header.width)
         self.model.expect(self.transform.components * positions)
 
+    def _prepare(self) -> None:
+        """Make the model ready for tiles of the usual size."""
+        sides = zip((self.header.height, self.header.width), grid.steps(self.header), strict=True)
+        self.model.prepare(*(grid.latents_along(min(side)) for side in sides))
+
     def _coded(self, tile: Tile, step: int) -> tuple[TileEncoder | None, list[NDArray[np.float32]]]:
         """A tile's encoder (None if nothing in it is visible), and its latents as a decoder will get them.
 
@@ -335,8 +341,6 @@ class ImageEncoder:
         """Code tiles, of which the first has the index `first`, and note the moments of optimised ones."""
         coded = self._workers.map(lambda tile: self._payload(tile, step), tiles)
         for index, (tile, payload, decoded) in enumerate(coded, first):
-            if index > first and index % self.header.tile_grid[1] == 0:
-                trim()  # what earlier rows needed would pile up
             if tile.optimised:
                 self._note(moments, tile, decoded, step)
             seen = Decoded([[x] for x in decoded], tile.visible)

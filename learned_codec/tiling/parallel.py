@@ -35,6 +35,16 @@ class Workers:
             for future in waiting:
                 future.cancel()
 
+    def begin(self, function: Callable[[], object]) -> None:
+        """Let all threads of the pool call a function before anything else, and don't wait for it.
+
+        It should only prepare what other calls would do themselves: its errors are lost. Without a pool, nothing is
+        done.
+        """
+        if self._pool is not None:
+            for _ in range(self._count):
+                self._pool.submit(function)
+
     def __enter__(self) -> Workers:
         return self
 

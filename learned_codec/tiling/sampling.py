@@ -161,9 +161,9 @@ def _sample_windows(height: int, width: int) -> Iterator[Window]:
         yield slice(0, height), slice(0, width)
         return
     starts = [
-        np.unique(np.linspace(0, max(0, length - side), min(SAMPLE_GRID, -(-length // side))).astype(int))
+        np.linspace(0, max(0, length - side), min(SAMPLE_GRID, -(-length // side))).astype(int).tolist()
         for length in (height, width)
     ]
-    for top in starts[0].tolist():
-        for left in starts[1].tolist():
+    for top in dict.fromkeys(starts[0]):  # each once
+        for left in dict.fromkeys(starts[1]):
             yield slice(top, min(top + side, height)), slice(left, min(left + side, width))

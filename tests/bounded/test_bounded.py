@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import learned_codec
-from learned_codec import bounded
 from learned_codec.bounded import lattice, planes, predictor
+from learned_codec.bounded import tile as bounded
 from learned_codec.bounded.residuals import ResidualEncoder
 from learned_codec.errors import BoundError, CorruptDataError, InvalidInputError, RateError, UnsupportedVersionError
 from learned_codec.tiling import bounded as tiling

@@ -1,14 +1,14 @@
 """Memory that is free goes back to the system, where the C library can do that."""
 
 import ctypes
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-import learned_codec
-from learned_codec.demo import landscape
 from learned_codec.models import device
-from learned_codec.tiling import decoder, encoder
+from learned_codec.models.engine import openvino
+from learned_codec.models.engine.interface import Input, Operations, Tensor
 
 
 def test_libraries_that_keep_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,12 +20,21 @@ def test_libraries_that_keep_what_is_free(monkeypatch: pytest.MonkeyPatch) -> No
         device._malloc_trim.cache_clear()
 
 
-def test_it_goes_back_between_the_rows_of_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    image: np.ndarray = landscape(192, 128)
+def test_what_first_runs_leave_goes_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(encoder, "trim", lambda: calls.append("encoded"))
-    monkeypatch.setattr(decoder, "trim", lambda: calls.append("decoded"))
-    learned_codec.decode(learned_codec.encode(image, tile_size=64))
-    assert calls == ["encoded"] * 2 + ["decoded"] * 2
-    learned_codec.decode(learned_codec.encode(image))
-    assert len(calls) == 4
+    monkeypatch.setattr(openvino, "trim", lambda: calls.append("trim"))
+    engine = openvino.OpenVino(1)
+
+    def doubled(ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        return [ops.add(inputs[0], inputs[0])]
+
+    programs = [engine.build(doubled, [Input(4)], exact=True) for _ in range(3)]
+    small = np.ones((4, 2, 2), np.float32)
+    for _ in range(3):
+        for program in programs:
+            program(small)
+    assert calls == ["trim"]
+    programs[0](np.ones((4, 3, 2), np.float32))  # a graph of another size
+    assert len(calls) == 1
+    programs[0](small)
+    assert len(calls) == 2

@@ -87,6 +87,7 @@ class OpenVino:
             "SNIPPETS_MODE": "DISABLE",  # runs are no slower without, and a quarter less time is spent on compiling
         }
         self._threads, self._most = threads, max(1, cores() // threads)
+        self._leftovers = _Leftovers()
         self._probing = threading.Lock()
         self._short = "bf16" if short and has_bf16() else FULL
 
@@ -111,7 +112,8 @@ class OpenVino:
 
         precision = FULL if exact else self._short
         settings = self._settings | {"INFERENCE_PRECISION_HINT": precision}
-        return _OpenVinoProgram(graph, inputs, settings, self._most, 0 if any_size else MOST_SIZES)
+        sizes = 0 if any_size else MOST_SIZES
+        return _OpenVinoProgram(graph, inputs, settings, self._most, sizes, self._leftovers)
 
     def build_integers(self, network: NetworkFunction, inputs: Sequence[Input]) -> Program:
         """As `Engine.build_integers`."""
@@ -156,6 +158,26 @@ Sizes = tuple[tuple[int, ...], ...]
 """The shapes of a network's inputs."""
 
 
+class _Leftovers:
+    """Free memory that the first runs of graphs leave. It is given back to the system once for several of them.
+
+    Other arrays would use it again at last, but until then, it may be as much as all others need.
+    """
+
+    def __init__(self) -> None:
+        self._some = False
+
+    def note(self) -> None:
+        """A graph has run for the first time."""
+        self._some = True
+
+    def clear(self) -> None:
+        """A graph has run again, so it may be that no other will run for the first time soon."""
+        if self._some:
+            self._some = False
+            trim()
+
+
 class _Compiled:
     """A graph as this process compiled it: once, or as often as threads run it at the same time, up to `most` times.
 
@@ -163,8 +185,8 @@ class _Compiled:
     rather waits for another than compiles, until all waiting has taken as long as compiling did.
     """
 
-    def __init__(self, graph: Any, settings: dict[str, Any], most: int) -> None:
-        self._graph = graph
+    def __init__(self, graph: Any, settings: dict[str, Any], most: int, leftovers: _Leftovers) -> None:
+        self._graph, self._leftovers = graph, leftovers
         self._settings = settings | (_IN_A_FORK if gate().in_child else {})
         self._turns, self._idle = threading.Semaphore(most), LifoQueue[_Runner]()
         self._patience = 0.0  # seconds
@@ -172,7 +194,7 @@ class _Compiled:
 
     def _compile(self) -> _Runner:
         begun = time.monotonic()
-        found = _Runner(_core().compile_model(self._graph, "CPU", self._settings))
+        found = _Runner(_core().compile_model(self._graph, "CPU", self._settings), self._leftovers)
         self._patience += time.monotonic() - begun
         return found
 
@@ -197,8 +219,8 @@ class _Compiled:
 class _Runner:
     """A compiled graph for one thread at a time."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, leftovers: _Leftovers) -> None:
+        self._model, self._leftovers = model, leftovers
         self._request: Any = None
         self._is_new = True
 
@@ -216,7 +238,9 @@ class _Runner:
             self._model.release_memory()  # what lies between layers
         if self._is_new:
             self._is_new = False
-            trim()  # as after `Engine.prepare`; the first run frees the most, too
+            self._leftovers.note()
+        else:
+            self._leftovers.clear()
         return found
 
 
@@ -227,11 +251,17 @@ class _OpenVinoProgram:
     """
 
     def __init__(
-        self, graph: Callable[[], Any], inputs: Sequence[Input], settings: dict[str, Any], most: int, sizes: int
+        self,
+        graph: Callable[[], Any],
+        inputs: Sequence[Input],
+        settings: dict[str, Any],
+        most: int,
+        sizes: int,
+        leftovers: _Leftovers,
     ) -> None:
         """`most` threads may run the network at the same time; others wait. The first `sizes` have their own graphs."""
         self._graph, self._inputs, self._settings = cache(graph), inputs, settings
-        self._most, self._sizes_apart = most, sizes
+        self._most, self._sizes_apart, self._leftovers = most, sizes, leftovers
         self._lock = threading.Lock()  # held only where no process is forked, so none begins with it locked
         self._process, self._compiled = os.getpid(), dict[Sizes | None, _Compiled]()
 
@@ -275,7 +305,7 @@ class _OpenVinoProgram:
             if key is not None:
                 graph = graph.clone()
                 graph.reshape({i: [1, *size] for i, size in zip(graph.inputs, sizes, strict=True)})
-            found = self._compiled[key] = _Compiled(graph, self._settings, self._most)
+            found = self._compiled[key] = _Compiled(graph, self._settings, self._most, self._leftovers)
         return found
 
 

@@ -36,15 +36,11 @@ def sums_are_exact(build: Callable[[NetworkFunction, Sequence[Input]], Program])
 @cache
 def _case() -> tuple[NetworkFunction, list[Array], list[Any]]:
     """The network, what it is given, and what it must give. It is kept, as each engine is tested."""
-    rng = np.random.default_rng(0)
-
-    def matrix() -> Array:
-        return rng.integers(-MOST, MOST + 1, (CHANNELS, CHANNELS)).astype(np.float32)
-
-    scale = np.float32(2.0**-SHIFT)
-    expand, project, last = matrix() * scale, matrix() * scale, matrix()
-    kernel = rng.integers(-MOST, MOST + 1, (CHANNELS, 3, 3)).astype(np.float32) * np.float32(2.0**-9)
-    bias = rng.integers(-MOST, MOST + 1, CHANNELS).astype(np.float32)
+    numbers = _numbers()
+    scale, matrix = np.float32(2.0**-SHIFT), (CHANNELS, CHANNELS)
+    expand, project, last = numbers(*matrix) * scale, numbers(*matrix) * scale, numbers(*matrix)
+    kernel = numbers(CHANNELS, 3, 3) * np.float32(2.0**-9)
+    bias = numbers(CHANNELS)
     large = np.full((CHANNELS, CHANNELS), 254, np.float32)  # with the largest inputs, sums have 24 bits
 
     def network(ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -57,12 +53,32 @@ def _case() -> tuple[NetworkFunction, list[Array], list[Any]]:
         hidden = ops.clip(ops.add(inner, x), 0, MOST)
         return [ops.round(ops.pointwise(hidden, last, bias)), ops.round(ops.pointwise(few, large, bias))]
 
-    x = rng.integers(-MOST, MOST + 1, (CHANNELS, SIZE, SIZE)).astype(np.float32)
-    few = np.where(rng.random((CHANNELS, SIZE, SIZE)) < 0.98, MOST, MOST - 1).astype(np.float32)
+    x = numbers(CHANNELS, SIZE, SIZE)
+    few = np.where(numbers(CHANNELS, SIZE, SIZE) < 0.96 * MOST, MOST, MOST - 1).astype(np.float32)
     with gate().working():
         in_float64: Any = _Float64()
         expected = network(in_float64, [x.astype(np.float64), few.astype(np.float64)])
     return network, [x, few], list(expected)
+
+
+def _numbers() -> Callable[..., Array]:
+    """A function that gives arrays of integers from -MOST to MOST, as if at random.
+
+    They are mixed as in SplitMix64 (Steele, Lea and Flood 2014). `numpy.random` would take long to import.
+    """
+    mixed = np.uint64(0)
+
+    def numbers(*shape: int) -> Array:
+        nonlocal mixed
+        count = np.arange(np.prod(shape), dtype=np.uint64) + mixed
+        mixed += np.uint64(len(count))
+        count *= np.uint64(0x9E3779B97F4A7C15)
+        count = (count ^ (count >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        count = (count ^ (count >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        count ^= count >> np.uint64(31)
+        return ((count % np.uint64(2 * MOST + 1)).astype(np.float32) - MOST).reshape(shape)
+
+    return numbers
 
 
 class _Float64:
