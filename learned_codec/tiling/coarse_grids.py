@@ -12,7 +12,7 @@ from learned_codec.values.planes import pack_plane
 from learned_codec.values.plateaus import ABOVE, LEFT, SQUARE, Grid, Plateaus, differences, pairs
 
 from .masking import MaskedSource, Part
-from .sampling import four_parts, scatter
+from .sampling import parts, scatter, thirds
 
 SIDE = 4 * SQUARE
 """Pixels per side of each of up to four samples."""
@@ -123,7 +123,9 @@ def _size_left(band: int, grid: Grid, samples: Sequence[Sample]) -> float:
 
 
 def _samples(source: MaskedSource) -> list[Sample]:
-    windows = four_parts(source.height, source.width, SIDE, lambda third: third // SQUARE * SQUARE)
+    windows = parts(
+        source.height, source.width, (SIDE, SIDE), lambda length, _: [x // SQUARE * SQUARE for x in thirds(length)]
+    )
     return [(source.read(rows, columns), (rows.start, columns.start)) for rows, columns in windows]
 
 

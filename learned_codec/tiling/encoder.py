@@ -31,7 +31,7 @@ from .proof import Area, Proof, Verdict, finer_step, usual_error
 from .rate import Curves, Goal, Search, decibels
 from .sampling import roughness, scatter
 from .store import Store, Tile, TileStore
-from .synthesis import Decoded, synthesise, visible_blocks
+from .synthesis import Decoded, synthesise, visible_blocks, whole_blocks
 
 if TYPE_CHECKING:
     from learned_codec.models.adaptation import Moments
@@ -231,7 +231,7 @@ class ImageEncoder:
         if visible is None or visible.any():
             if self.mask_spec is not None:
                 values = self.mask_spec.smoothed(values, side)
-            whole = _whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
+            whole = whole_blocks(self.transform.to_model(values, valid, self.model.config.bands))
             planes = np.split(whole, len(whole) // self.model.config.bands)
         analysed, optimised, tiles = [], [], []
         for pixels in planes:
@@ -534,10 +534,3 @@ class ImageEncoder:
         for tile in tiles:
             yield tile
             self._counter.add(amount)
-
-
-def _whole_blocks(planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(C, H, W) padded to whole blocks by repeating the last row and column, which costs the fewest bits."""
-    height, width = planes.shape[1:]
-    padding = (0, 0), (0, -height % BLOCK), (0, -width % BLOCK)
-    return np.pad(planes, padding, mode="edge") if any(map(any, padding)) else planes

@@ -18,7 +18,7 @@ from learned_codec.values.mask import VALID
 from learned_codec.values.planes import pack_plane
 
 from .masking import MaskedSource
-from .sampling import four_parts, squares
+from .sampling import parts, squares, thirds
 
 MOST_BITS = 0.25
 """The most bits per pixel that a band may take. The scene classification of a Sentinel-2 scene takes 0.15, the cirrus
@@ -62,7 +62,8 @@ def _costs(source: MaskedSource, bands: Sequence[int], *, whole: bool) -> dict[i
     """The bits per pixel that bands take if they are kept exactly, of the `whole` image or about, by parts of it."""
     sizes, pixels = np.zeros(len(bands)), 0
     size = source.height, source.width
-    windows = squares(*size, SQUARE) if whole else four_parts(*size, SAMPLE, lambda third: third - SAMPLE // 2)
+    some = parts(*size, (SAMPLE, SAMPLE), lambda length, side: [third - side // 2 for third in thirds(length)])
+    windows = squares(*size, SQUARE) if whole else some
     for rows, columns in windows:
         read = source.read(rows, columns)
         pixels += read.values[0].size

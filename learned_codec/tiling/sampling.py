@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 
 import numpy as np
@@ -140,19 +140,25 @@ def squares(height: int, width: int, side: int) -> Iterator[Window]:
             yield slice(top, min(top + side, height)), slice(left, min(left + side, width))
 
 
-def four_parts(height: int, width: int, side: int, start: Callable[[int], int]) -> Iterator[Window]:
-    """Along each axis, the whole length if it is at most two sides, else two parts of one side.
+def parts(
+    height: int, width: int, sides: tuple[int, int], starts: Callable[[int, int], Iterable[int]]
+) -> Iterator[Window]:
+    """Along each axis, the whole length if it is at most two sides, else parts of one side.
 
-    `start` tells where a part begins, from one third of the length and from two.
+    `starts` tells where the parts begin, from the length and the side.
     """
 
-    def along(length: int) -> list[slice]:
+    def along(length: int, side: int) -> list[slice]:
         if length <= 2 * side:
             return [slice(0, length)]
-        starts = (start(share * length // 3) for share in (1, 2))
-        return [slice(first, min(first + side, length)) for first in starts]
+        return [slice(start, min(start + side, length)) for start in starts(length, side)]
 
-    return product(along(height), along(width))
+    return product(along(height, sides[0]), along(width, sides[1]))
+
+
+def thirds(length: int) -> tuple[int, int]:
+    """One third of a length, and two."""
+    return length // 3, 2 * length // 3
 
 
 def _sample_windows(height: int, width: int) -> Iterator[Window]:

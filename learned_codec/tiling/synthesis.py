@@ -84,6 +84,13 @@ def visible_blocks(valid: NDArray[np.bool_] | None, height: int, width: int) -> 
     return np.ascontiguousarray(blocks)
 
 
+def whole_blocks(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(C, H, W) padded to whole blocks by repeating the last row and column, which costs the fewest bits."""
+    height, width = planes.shape[1:]
+    padding = (0, 0), (0, -height % BLOCK), (0, -width % BLOCK)
+    return np.pad(planes, padding, mode="edge") if any(map(any, padding)) else planes
+
+
 def synthesise(
     model: Model,
     header: Header,

