@@ -19,7 +19,8 @@ from learned_codec.values.transform import ValueTransform
 
 from .grid import Window, latents_along
 from .masking import MaskedSource
-from .sampling import parts, scatter, squares
+from .sampling import parts, scatters, squares
+from .scattered import finer_beside_holes
 from .synthesis import visible_blocks, whole_blocks
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def balance(
     """How much finer the bands of a transform should be quantised than usual at a quality step."""
     own, groups = np.array(transform.scales), np.array(transform.groups)
     scales = alone_scales(transform.widths, cut) / own
-    windows = list(_windows(source, groups >= 0))
+    scattered = scatters(source)
+    windows = list(_windows(source, groups >= 0, SCATTERED_SIDE if scattered.any() else SIDE))
     nth = -(-source.bands * sum(_size(window) for window in windows) // MOST_VALUES)
     together, alone = [], []
     sides = np.ones(source.bands)
@@ -61,15 +63,17 @@ def balance(
         if source.mask_spec is not None and read.side.joins is not None:
             for members, joins in zip(source.mask_spec.grids, read.side.joins, strict=True):
                 sides[list(members)] = np.sqrt(Plateaus(joins).size)
-    size = model.step_size(step)
+    finer = {x: finer_beside_holes(model, step, x, source, transform) for x in set(scattered.tolist())}
+    sizes = np.stack([model.step_size(finer[x]) for x in scattered.tolist()])[:, None]
     return balanced(
-        _Blocks.joined(together).trial(model, size),
-        _Blocks.joined(alone).trial(model, size),
+        _Blocks.joined(together).trial(model, model.step_size(finer[scattered.max()])),
+        _Blocks.joined(alone).trial(model, sizes),
         _shares(sides, model.positions),
         scales,
         groups,
         np.zeros((source.bands, source.bands)) if transform.covariance is None else transform.covariance,
         ROUNDING / own if transform.dtype.kind != "f" else np.zeros(source.bands),
+        sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in windows),
     )
 
 
@@ -111,9 +115,9 @@ class _Blocks:
         return cls(*(np.concatenate([getattr(part, x.name) for part in parts], axis) for x in fields(cls)))
 
     def trial(self, model: Model, sizes: NDArray[np.float32]) -> Trial:
-        """A trial of these blocks with (latents,) quantisation steps."""
+        """A trial of these blocks with (latents,) or (bands, 1, latents) quantisation steps."""
         alike = bool((self.counts == self.counts[..., :1]).all())
-        patterns = separable_basis(1)[model.positions].reshape(len(sizes), -1).astype(np.float32)
+        patterns = separable_basis(1)[model.positions].reshape(len(model.positions), -1).astype(np.float32)
         return Trial(
             self.latents,
             sizes,
@@ -138,10 +142,9 @@ def _size(window: Window) -> int:
     return rows * columns * BLOCK**2
 
 
-def _windows(source: MaskedSource, varies: NDArray[np.bool_]) -> Iterator[Window]:
+def _windows(source: MaskedSource, varies: NDArray[np.bool_], side: int) -> Iterator[Window]:
     """The whole image if it is small, else parts spread evenly over it. All bands that vary have values in some."""
     seen = ~varies
-    side = SCATTERED_SIDE if scatter(source) else SIDE
     down, across = (max(side, side**2 // (BLOCK * latents_along(n))) for n in (source.width, source.height))
     for window in parts(source.height, source.width, (down, across), _starts):
         seen |= _valid(source, window).any((1, 2))

@@ -27,9 +27,10 @@ from . import grid
 from .masking import MaskedSource, Part
 from .parallel import Workers
 from .progress import Counter
-from .proof import Area, Proof, Verdict, finer_step, usual_error
+from .proof import Area, Proof, Verdict, finer_step
 from .rate import Curves, Goal, Search, decibels
-from .sampling import roughness, scatter
+from .sampling import scatter
+from .scattered import finer_beside_holes
 from .store import Store, Tile, TileStore
 from .synthesis import Decoded, synthesise, visible_blocks, whole_blocks
 
@@ -48,19 +49,6 @@ At 2 bits/pixel, the equivalent number of looks would rise by 19 %. With this we
 FALLS_SHORT = 1.3
 """A model falls short if a band's error is this many times the usual. Photographs have at most 0.9 times the usual
 error, strong noise at quality 100 has 1.5 times, coloured text on another colour 1.4 to 4 times."""
-
-SCATTER_MOST, SCATTER_HALF, SCATTER_LEAST = 0.71, 4.8, 1 / 600
-"""How much more finely an image with scattered holes is quantised. The third number is the least error for which this
-is done, as a share of the range. The error falls by a share of the octaves between the usual error and the least one:
-half of the first number if holes halve the valid pixels as often as the second one, at most the first. All of the error
-lies in the few valid pixels, so it would be up to twice that in an image without holes. With 0.62 and 4.0, which are a
-little less fine for many holes, it was at most 1.43 times that in 59 cases of three training scenes. With a first
-number a fifth smaller it was up to 1.5 times, and files were 4 % smaller; with one a fifth larger, up to 1.38 times,
-and files were 4 % larger."""
-
-SMOOTH_MOST, SMOOTH_HALF = 0.8, 1.7
-"""Of smooth images, whose errors without holes are smaller, that is done even more: by a power of how rough they are.
-It is half of the first number if holes halve the valid pixels as often as the second one, at most the first."""
 
 NEAR = 64
 """Latents that were optimised for one quality step may be coded at steps up to this far away: half a level. Further
@@ -162,7 +150,8 @@ class ImageEncoder:
             if self._elsewhere is None:
                 self._workers.begin(self._prepare)
             if control == "quality":
-                step = self._finer(finer_step(self.model, step_of_quality(value, self.model.max_step), self._level))
+                usual = finer_step(self.model, step_of_quality(value, self.model.max_step), self._level)
+                step = finer_beside_holes(self.model, usual, scatter(self.source), self.source, self.transform)
                 # Tile by tile, so the whole image's latents or symbols are never in memory.
                 data = (
                     self._write(step, self._tiles(step))
@@ -179,16 +168,6 @@ class ImageEncoder:
             others = f"; so do {len(complaints) - 1} more bands" if len(complaints) > 1 else ""
             warnings.warn(complaints[0] + others, DistortionWarning, stacklevel=5)
         return data
-
-    def _finer(self, step: int) -> int:
-        """The quality step at which pixels between scattered holes have about the error of `step` without holes."""
-        halvings = -math.log2(1 - scatter(self.source))
-        if halvings == 0:
-            return step
-        usual = usual_error(self.model, step)
-        share = min(1.0, SCATTER_LEAST / usual) ** (SCATTER_MOST * halvings / (SCATTER_HALF + halvings))
-        smooth = SMOOTH_MOST * halvings**2 / (SMOOTH_HALF**2 + halvings**2)
-        return finer_step(self.model, step, share * roughness(self.source, self.transform) ** smooth)
 
     # -- analysis -----------------------------------------------------------------------------------------------------
 

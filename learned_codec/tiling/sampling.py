@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from learned_codec.values.choose import Samples
 from learned_codec.values.transform import ValueTransform
@@ -60,9 +61,14 @@ def lies_in_areas(source: MaskedSource, band: int, value: float) -> bool:
 
 
 def scatter(source: MaskedSource) -> float:
-    """How far holes lie scattered over the valid pixels: 0 for none or large ones, more for single pixels far apart.
+    """How far holes lie scattered over the valid pixels, in the band that misses most: the largest of `scatters`."""
+    return float(scatters(source).max())
 
-    If pixels are missing by chance, this is the share of them, in the band that misses most; at most `MOST_SCATTER`.
+
+def scatters(source: MaskedSource) -> NDArray[np.float64]:
+    """(bands,) how far holes lie scattered over the valid pixels: 0 for none or large ones, more for single pixels.
+
+    If pixels are missing by chance, this is the share of them; at most `MOST_SCATTER`.
     """
     edges, ends = np.zeros((2, source.bands))
     for rows, columns in _few_with_holes(source):
@@ -73,8 +79,8 @@ def scatter(source: MaskedSource) -> float:
             one, other = np.swapaxes(valid, 1, axis)[:, 1:], np.swapaxes(valid, 1, axis)[:, :-1]
             edges += (one != other).sum((1, 2))
             ends += one.sum((1, 2)) + other.sum((1, 2))
-    found = float((edges[ends > 0] / ends[ends > 0]).max()) if ends.any() else 0.0
-    return 0.0 if found < LEAST_SCATTER else min(MOST_SCATTER, found)
+    found = edges / np.maximum(ends, 1)
+    return np.where(found < LEAST_SCATTER, 0.0, np.minimum(found, MOST_SCATTER))
 
 
 def roughness(source: MaskedSource, transform: ValueTransform) -> float:

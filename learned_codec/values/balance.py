@@ -25,9 +25,9 @@ SAFE = 0.06
 trial: of 200 made-up images, two had more than 1.122 times the error alone without that."""
 
 FEW, MARGIN = 4096, 0.07
-"""In bands of fewer pixels than that, errors may be larger still, by chance. So those in the trial must be smaller, by
-so many octaves each time that pixels halve. Without it, a hundredth of 1000 bands of 700 to 900 pixels and a fortieth
-of 800 of 200 to 300 had more than 1.122 times the error alone."""
+"""In images of fewer pixels than that, errors may be larger still, by chance. So those in the trial must be smaller, by
+so many octaves each time that pixels halve. Without it, a hundredth of 800 bands of 700 to 900 pixels and a fortieth of
+800 of 200 to 300 had more than 1.122 times the error alone."""
 
 ROUNDS, ENOUGH = 12, 0.01
 """How often the factors are adjusted at most, each time by as many octaves as an error is too large; and how many are
@@ -59,7 +59,7 @@ class Trial:
 
     Attributes:
         coefficients: (bands, blocks, K) of each band, in its scale.
-        sizes: (K,) quantisation steps.
+        sizes: (K,) or (bands, 1, K) quantisation steps.
         weights: (bands, blocks, K) how much the squared errors of a block's pixels count, from 0 to 1;
             (bands, blocks, 1) if all pixels of each block count alike.
         patterns: (K, K) what each coefficient is in the pixels of a block.
@@ -92,6 +92,7 @@ def balanced(
     groups: NDArray[np.intp],
     covariance: NDArray[np.float64],
     least: NDArray[np.float64],
+    area: int,
 ) -> Balance:
     """The balance of bands.
 
@@ -103,6 +104,7 @@ def balanced(
         groups: (bands,) numbers of the groups of bands with similar ranges; -1 for constant bands.
         covariance: (bands, bands) in the bands' scales.
         least: (bands,) errors below these, in the bands' scales, don't count.
+        area: how many pixels the parts of the image have that are tried, holes too.
     """
     coefficients = together.coefficients
     counts = (together.pixels > 0) & (np.diagonal(covariance) > 0) & (groups >= 0)
@@ -110,7 +112,7 @@ def balanced(
     scales = np.where(counts, scales, 1)
     own = (alone.coefficients / scales[:, None, None]).astype(np.float32)
     allowed = np.maximum(alone.rms(_errors(own, alone.sizes), shares) * scales, least)
-    allowed /= np.maximum(1, FEW / np.maximum(together.pixels, 1)) ** MARGIN
+    allowed /= max(1.0, FEW / area) ** MARGIN
     counts &= allowed > 0
     log2 = np.zeros(len(coefficients))
     for _ in range(ROUNDS):
