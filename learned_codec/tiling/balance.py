@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from learned_codec.values.transform import ValueTransform
 
 from .grid import Window, latents_along
 from .masking import MaskedSource
-from .sampling import parts, scatters, squares
+from .sampling import parts, roughness, scatters, squares
 from .scattered import finer_beside_holes
 from .synthesis import visible_blocks, whole_blocks
 
@@ -63,7 +64,8 @@ def balance(
         if source.mask_spec is not None and read.side.joins is not None:
             for members, joins in zip(source.mask_spec.grids, read.side.joins, strict=True):
                 sides[list(members)] = np.sqrt(Plateaus(joins).size)
-    finer = {x: finer_beside_holes(model, step, x, source, transform) for x in set(scattered.tolist())}
+    rough = cache(lambda: roughness(source, transform))
+    finer = {x: finer_beside_holes(model, step, x, rough) for x in set(scattered.tolist())}
     sizes = np.stack([model.step_size(finer[x]) for x in scattered.tolist()])[:, None]
     return balanced(
         _Blocks.joined(together).trial(model, model.step_size(finer[scattered.max()])),

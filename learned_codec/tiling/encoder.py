@@ -29,7 +29,7 @@ from .parallel import Workers
 from .progress import Counter
 from .proof import Area, Proof, Verdict, finer_step
 from .rate import Curves, Goal, Search, decibels
-from .sampling import scatter
+from .sampling import roughness, scatter
 from .scattered import finer_beside_holes
 from .store import Store, Tile, TileStore
 from .synthesis import Decoded, synthesise, visible_blocks, whole_blocks
@@ -151,7 +151,9 @@ class ImageEncoder:
                 self._workers.begin(self._prepare)
             if control == "quality":
                 usual = finer_step(self.model, step_of_quality(value, self.model.max_step), self._level)
-                step = finer_beside_holes(self.model, usual, scatter(self.source), self.source, self.transform)
+                step = finer_beside_holes(
+                    self.model, usual, scatter(self.source), partial(roughness, self.source, self.transform)
+                )
                 # Tile by tile, so the whole image's latents or symbols are never in memory.
                 data = (
                     self._write(step, self._tiles(step))

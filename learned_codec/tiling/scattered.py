@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from learned_codec.values.transform import ValueTransform
-
-from .masking import MaskedSource
 from .proof import finer_step, usual_error
-from .sampling import roughness
 
 if TYPE_CHECKING:
     from learned_codec.models.model import Model
@@ -28,10 +25,10 @@ SMOOTH_MOST, SMOOTH_HALF = 0.8, 1.7
 It is half of the first number if holes halve the valid pixels as often as the second one, at most the first."""
 
 
-def finer_beside_holes(model: Model, step: int, scatter: float, source: MaskedSource, transform: ValueTransform) -> int:
+def finer_beside_holes(model: Model, step: int, scatter: float, rough: Callable[[], float]) -> int:
     """The quality step at which pixels between holes have about the error of `step` without holes.
 
-    `scatter` is how far the holes of the source lie scattered.
+    `scatter` is how far the holes of an image lie scattered, and `rough` tells how rough it is, which takes time.
     """
     halvings = -math.log2(1 - scatter)
     if halvings == 0:
@@ -39,4 +36,4 @@ def finer_beside_holes(model: Model, step: int, scatter: float, source: MaskedSo
     usual = usual_error(model, step)
     share = min(1.0, SCATTER_LEAST / usual) ** (SCATTER_MOST * halvings / (SCATTER_HALF + halvings))
     smooth = SMOOTH_MOST * halvings**2 / (SMOOTH_HALF**2 + halvings**2)
-    return finer_step(model, step, share * roughness(source, transform) ** smooth)
+    return finer_step(model, step, share * rough() ** smooth)
