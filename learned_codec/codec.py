@@ -404,6 +404,8 @@ def encode_source(
                 masked, cut = plateaus(quality_of_step(step, card.max_step))
                 masked = masked.keeping(borders)
             transform = choice(usual_error(loaded, step), cut, found)
+        if colours is not None and card.bands == source.bands:
+            transform = replace(transform, rotation=colours.rotation(_error(colours, loaded, rate)))
         if known in PER_DECADE:
             _tell_of_zeros(samples, GREAT_SHARE if declared else 0)
         optimiser = Optimiser(loaded, PASSES[effort]) if effort else None
@@ -419,19 +421,19 @@ def encode_source(
 
     with telling as tell:
         counter = Counter(tell)
+        colours = Colours(whole) if plain and source.bands == 3 == (first or last).bands else None
         finer = False  # whether the one-band model's own scale counts: at an equal quality, its errors are smaller
-        if first is not None:
-            colours = Colours(whole)
+        if first is not None and colours is not None:
             error = _error(colours, registry.load(first, device, each), rate)
-            finer = not colours.are_unlike(error)
-            if finer:
-                with suppress(FallsShortError):
-                    return run(first, rate, strict=True)
-            elif rate[0] == "bpp":  # the smallest files are those of the RGB model
+            unlike, detailed = colours.are_unlike(error), colours.have_much_detail(error)
+            finer = detailed or not unlike
+            if rate[0] == "bpp" and unlike:  # the smallest files are those of the RGB model
                 with suppress(RateError):
                     return run(last, rate, strict=False)
                 return run(first, rate, strict=False)
-            finer |= colours.have_much_detail(error)
+            if not unlike and (rate[0] == "bpp" or not detailed):
+                with suppress(FallsShortError):
+                    return run(first, rate, strict=True)
         if rate[0] == "quality" and last.bands == 1 and not finer and _is_picture(header, radar is not None):
             rate = "quality", quality_of_one_band(rate[1])
         return run(last, rate, strict=False)

@@ -101,15 +101,15 @@ class Hollow:
     max_step, device = 1152, "cpu"
 
     def __init__(self, bands: int) -> None:
-        self.config = SimpleNamespace(bands=bands, latents=1, layers=[slice(0, 1)] * 9)
-        self.positions = np.zeros(1, int)
+        self.config = SimpleNamespace(bands=bands, latents=256, layers=[slice(0, 256)] * 9)
+        self.positions = np.arange(256)
 
     def expect(self, positions: int, factor: int = 1) -> None:
         pass
 
     def analyse(self, pixels: np.ndarray, _shape: object = None) -> np.ndarray:
         assert np.isfinite(pixels).all()
-        return np.zeros((pixels.shape[1] // 16, pixels.shape[2] // 16, 1), np.float32)
+        return np.zeros((pixels.shape[1] // 16, pixels.shape[2] // 16, 256), np.float32)
 
     def encoder(self, _components: int) -> SimpleNamespace:
         return SimpleNamespace(
@@ -123,13 +123,13 @@ class Hollow:
         return 9.0
 
     def step_size(self, step: int) -> np.ndarray:
-        return np.array([1e6 * 2 ** (-step / 192)], np.float32)  # so coarse that any error is in proportion to it
+        return np.full(256, 1e6 * 2 ** (-step / 192), np.float32)  # so coarse that any error is in proportion to it
 
     def decode(
         self, payload: bytes, _step: int, height: int, width: int, components: int = 1, *_options: object
     ) -> list[np.ndarray]:
         assert bytes(payload) == CODED
-        return [np.zeros((height, width, 1), np.float32)] * components
+        return [np.zeros((height, width, 256), np.float32)] * components
 
     def synthesise(self, area: np.ndarray, inner: tuple[slice, slice] | None = None, **_options: object) -> np.ndarray:
         whole = np.full((self.config.bands, 16 * area.shape[0], 16 * area.shape[1]), 0.5, np.float32)

@@ -42,7 +42,7 @@ def count(config: ModelConfig) -> Complexity:
     pixels |= {name: hyper // 4 for name in sizes if name.startswith("hyper_synthesis.block.")}
     # Each pass codes one group of a layer's channels at each position.
     pixels |= {f"{name}.leave": block * PASSES[layer] for layer, _, name in config.passes()}
-    analysis = [(2 * config.latents * HYPER_WIDTH, block), (4 * HYPER_WIDTH**2, hyper // 4)]
+    analysis = [(config.hyper_inputs * HYPER_WIDTH, block), (4 * HYPER_WIDTH**2, hyper // 4)]
     analysis += [(_residual_block(HYPER_WIDTH, 2 * HYPER_WIDTH), hyper // 4)]
     analysis += [(4 * HYPER_WIDTH * config.hyper_latents, hyper)]
     refinement = 2 * bands * PATCH**2 * width

@@ -193,7 +193,7 @@ class EntropyModel(nn.Module):
         self.log2_gain = nn.Parameter(first_gains(config)[:, None].repeat(1, latents))
         self.log2_sigma = nn.Parameter(torch.zeros(latents))
         self.hyper_analysis = nn.Sequential(
-            nn.Conv2d(2 * latents, HYPER_WIDTH, 1),
+            nn.Conv2d(config.hyper_inputs, HYPER_WIDTH, 1),
             nn.LeakyReLU(SLOPE),
             Down(HYPER_WIDTH, HYPER_WIDTH),
             ResidualBlock(HYPER_WIDTH),
@@ -214,7 +214,7 @@ class EntropyModel(nn.Module):
     def hyper_latents(self, scaled: Tensor, level: Tensor) -> Tensor:
         """Latents in quantisation steps -> hyper-latents before rounding, centred on zero."""
         x = torch.asinh(scaled * 0.5)
-        found: Tensor = self.hyper_analysis(torch.cat([x, x.abs()], 1)).float()
+        found: Tensor = self.hyper_analysis(torch.cat([x[:, self.config.layers[0]], x.abs()], 1)).float()
         return found * torch.exp2(interpolate(self.hyper_gain, level)) + interpolate(self.hyper_bias, level)
 
     def features(self, z: Tensor, level: Tensor) -> Tensor:

@@ -294,14 +294,15 @@ class HyperAnalysisProgram:
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, NDArray[Any]], engine: Engine) -> None:
         """As `RefinementProgram`."""
-        latents, width, outputs = config.latents, HYPER_WIDTH, config.hyper_latents
+        width, outputs = HYPER_WIDTH, config.hyper_latents
         parameters = Parameters(tensors, "hyper_analysis.network")
-        self._enter = parameters.pointwise("0", width, 2 * latents)
+        self._enter = parameters.pointwise("0", width, config.hyper_inputs)
         sizes = zip((2, 4), (width, outputs), strict=True)
         self._down = [_with_shortcut(parameters.pointwise(f"{n}.conv", size, 4 * width)) for n, size in sizes]
         self._block = _ResidualLayers(parameters, "3", width, 2 * width)
         vectors = [Input(outputs, VECTOR)] * 2
-        inputs = [Input(2 * latents, channels_last=True), Input(1, stride=2), *vectors]
+        self._signed = config.layers[0].stop
+        inputs = [Input(config.hyper_inputs, channels_last=True), Input(1, stride=2), *vectors]
         # Only encoders use it, and in bf16 files are as small as in float32.
         self.program = engine.build(self._network, inputs, exact=False, channels_last=True)
 
@@ -313,7 +314,9 @@ class HyperAnalysisProgram:
         height, width, _ = latents.shape
         size = usual_size(height, width)
         vectors = hyper_gain[:, None, None], hyper_bias[:, None, None]
-        (found,) = self.program(_compressed(latents, gain, size), inside(size, height, width, 2), *vectors)
+        (found,) = self.program(
+            _compressed(latents, gain, size, self._signed), inside(size, height, width, 2), *vectors
+        )
         return found[: height // 4, : width // 4]
 
     def _network(self, ops: Operations, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -369,26 +372,24 @@ def _scaled(part: slice, factor: int) -> slice:
     return slice(part.start * factor, part.stop * factor)
 
 
-def _compressed(latents: Array, gain: Array, size: tuple[int, int]) -> Array:
-    """asinh(latents * gain / 2) of (h, w, latents), then the magnitudes of these: (…, …, 2 * latents).
+def _compressed(latents: Array, gain: Array, size: tuple[int, int], signed: int) -> Array:
+    """asinh(latents * gain / 2) of (h, w, latents): the first `signed` ones, then the magnitudes of all.
 
-    The result has `size`, with zeros beyond h and w.
+    The result is (*size, signed + latents), with zeros beyond h and w.
     """
     height, width, channels = latents.shape
-    result = np.empty((*size, 2, channels), np.float32)
+    result = np.empty((*size, signed + channels), np.float32)
     result[height:] = result[:, width:] = 0
-    half, x, magnitude = gain / 2, *np.empty((2, width, channels), np.float32)
+    half, x, sums = gain / 2, *np.empty((2, width, channels), np.float32)
     for row, found in zip(latents, result[:height, :width], strict=True):  # row by row fits a processor's cache
         np.multiply(row, half, out=x)
-        np.multiply(x, x, out=magnitude)
-        magnitude += 1
-        np.sqrt(magnitude, out=magnitude)
-        magnitude += np.abs(x)
-        np.log(magnitude, out=magnitude)
-        found[:, 1] = magnitude
-        sign = x.view(np.int32) & np.int32(-(2**31))  # np.copysign takes eight times as long
-        np.bitwise_or(magnitude.view(np.int32), sign, out=found[:, 0].view(np.int32))
-    return result.reshape(*size, -1)
+        np.multiply(x, x, out=sums)
+        sums += 1
+        np.sqrt(sums, out=sums)
+        sums += np.abs(x)
+        np.log(sums, out=found[:, signed:])
+        np.copysign(found[:, signed : 2 * signed], x[:, :signed], out=found[:, :signed])
+    return result
 
 
 def _with_shortcut(layer: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -133,9 +133,10 @@ def completing_pays(
     (h, w, latents) `scaled` ones were coded and come back as `decoded`. `cost` (latents,) is what a squared error costs
     in bits. The scales of patterns that no photograph has, such as a checkerboard, are far too small.
     """
-    gain = 0.0
+    gain, error = 0.0, np.empty_like(scaled[0])
     for row, (original, found) in enumerate(zip(scaled, decoded, strict=True)):  # a row fits a processor's cache
-        error = np.abs(original - found)
+        np.subtract(original, found, out=error)
+        np.abs(error, out=error)
         if coded is not None:
             error *= coded[row]
         places = np.flatnonzero(error > MOST_LEFT)

@@ -167,7 +167,8 @@ class ImageEncoder:
             raise FallsShortError
         self._counter.finish()
         if complaints := verdict.complaints:
-            others = f"; so do {len(complaints) - 1} more bands" if len(complaints) > 1 else ""
+            more = len(complaints) - 1
+            others = "" if not more else "; so does one more band" if more == 1 else f"; so do {more} more bands"
             warnings.warn(complaints[0] + others, DistortionWarning, stacklevel=5)
         return data
 

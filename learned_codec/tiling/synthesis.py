@@ -157,7 +157,7 @@ def _jobs(
                 here: Window = here,
                 shape: Shape | None = shape,
             ) -> tuple[slice, slice, NDArray[Any]]:
-                if refined and transform.code == PLAIN:
+                if refined and transform.code == PLAIN and not transform.rotation:
                     to_pixels: Callable[..., Pixels] = partial(model.synthesise_bytes, step=step, shape=shape)
                 else:
                     to_pixels = partial(model.synthesise, step=step, shape=shape, refined=refined, fine=fine)

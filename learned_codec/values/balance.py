@@ -24,7 +24,7 @@ SAFE = 0.06
 """A band whose error is too large becomes finer by so many octaves more. In files, errors may be larger than in the
 trial: of 200 made-up images, two had more than 1.122 times the error alone without that."""
 
-FEW, MARGIN = 4096, 0.07
+FEW, MARGIN = 8192, 0.05
 """In images of fewer pixels than that, errors may be larger still, by chance. So those in the trial must be smaller, by
 so many octaves each time that pixels halve. Without it, a hundredth of 800 bands of 700 to 900 pixels and a fortieth of
 800 of 200 to 300 had more than 1.122 times the error alone."""

@@ -1,6 +1,6 @@
 """Array values <-> the model's domain: (components, H, W) float32, about in [0, 1].
 
-    uint8 with as many bands as the model           value / 255
+    uint8 with as many bands as the model           value / 255; three bands may be rotated
     one uint8 band, a three-band model              value / 255, repeated
     everything else                                 radar as decibels; scaled by a robust range; outliers compressed;
                                                     several bands turned into spectral components
@@ -27,6 +27,7 @@ from learned_codec.forks import gate, without_forks
 
 from .decibels import PER_DECADE, of_decibels, to_decibels
 from .inpaint import fill_bands
+from .rotation import matrix_of
 from .sources import Unit
 from .sparse import refine
 
@@ -42,6 +43,9 @@ GREY = 1
 
 SCALED = 2
 """Scaled by parameters, see `ValueTransform`."""
+
+ROTATED = 4
+"""In headers: `PLAIN`, with a rotation."""
 
 MAX_BANDS = 256
 """The most bands. The spectral transform's time grows with their square."""
@@ -74,7 +78,7 @@ class ValueTransform:
     """The mapping between array values and the values that the model codes.
 
     Attributes:
-        code: `PLAIN`, `GREY` or `SCALED`. Only `SCALED` uses the attributes below except `bounds`.
+        code: `PLAIN`, `GREY` or `SCALED`. Only `SCALED` uses the attributes below, but for `rotation` and `bounds`.
         dtype: the array's.
         bands: the array's.
         unit: the unit of radar backscatter. `power` and `amplitude` are coded in dB.
@@ -82,6 +86,8 @@ class ValueTransform:
         offsets: (bands,) the values (or dB) that become 0.
         floor: all power or amplitude below this many dB, zero included, becomes this.
         matrix: (components, bands) int8 or int16, the spectral transform's rows times `MATRIX_ONE`; None for one band.
+        rotation: of three bands in the model's domain, around their middle, by `rotation.py`; empty if there is none.
+            Only `PLAIN` may have one.
         bounds: (2, bands) in the dtype, the lowest and the highest value of each band; decoded values are clipped to
             them. None: the limits of the dtype.
         covariance: (bands, bands) in the model's domain, to fill holes. Only encoders have it.
@@ -99,6 +105,7 @@ class ValueTransform:
     offsets: tuple[float, ...] = ()
     floor: float = 0.0
     matrix: NDArray[np.int8] | NDArray[np.int16] | None = None
+    rotation: tuple[int, ...] = ()
     bounds: NDArray[Any] | None = None
     covariance: NDArray[np.float64] | None = None
     detail: float = 0.0
@@ -117,7 +124,9 @@ class ValueTransform:
     def within(self, bounds: NDArray[Any]) -> ValueTransform:
         """The transform with bounds, if they are worth their bytes."""
         found = replace(self, bounds=bounds.astype(self.dtype))
-        if self.code != SCALED and not found.constant and np.ptp(bounds.astype(int), axis=0).min() >= NARROW:
+        if found.constant:
+            return replace(found, rotation=())
+        if self.code != SCALED and np.ptp(bounds.astype(int), axis=0).min() >= NARROW:
             return self
         return found
 
@@ -183,15 +192,13 @@ class ValueTransform:
         self._move_ends(unit, values)
         like = LIKE_COLOURS + (1 - LIKE_COLOURS) * np.eye(len(unit))
         planes = unit if valid is None else self._filled(unit, valid, like)
+        if self.rotation:
+            return _around_middle(matrix_of(self.rotation), planes)
         return np.repeat(planes, model_bands, 0) if self.code == GREY else planes
 
     def _scaled(self, values: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
         units = self.units(values, valid)
-        if self.matrix is None:
-            return units
-        centred = units - np.float32(0.5)
-        components = _product(self._forward, centred) + np.float32(0.5)
-        return np.ascontiguousarray(components, np.float32)
+        return units if self.matrix is None else _around_middle(self._forward, units)
 
     def units(
         self, values: NDArray[Any], valid: NDArray[np.bool_] | None, alone: NDArray[np.float64] | None = None
@@ -261,6 +268,8 @@ class ValueTransform:
         if planes.dtype == np.uint8:
             return self._bounded(planes)
         units = planes.mean(0, keepdims=True) if self.code == GREY else planes
+        if self.rotation:
+            units = _around_middle(matrix_of(self.rotation).T, planes)
         values = np.empty(units.shape, np.uint8)
         for unit, band in zip(units, values, strict=True):
             levels = unit * np.float32(255)
@@ -281,7 +290,7 @@ class ValueTransform:
         units = components
         if self.matrix is not None:
             back = self.matrix.T.astype(np.float32) / MATRIX_ONE[self.matrix.dtype]
-            units = _product(back, components - np.float32(0.5)) + np.float32(0.5)
+            units = _around_middle(back, components)
         values = _from_units(units, self._offsets, self._scales)
         if self.decibels:
             values = of_decibels(np.maximum(values, np.float32(self.floor)), self.unit)
@@ -319,7 +328,10 @@ class ValueTransform:
     def in_header(self) -> tuple[int, bytes]:
         """The fields `transform` and `parameters` of HEAD."""
         if self.code != SCALED:
-            return (self.code, b"") if self.bounds is None else (self.code | HAS_PARAMETERS, self._bounds_bytes())
+            parameters = b"" if self.bounds is None else self._bounds_bytes()
+            if self.rotation:
+                return ROTATED | HAS_PARAMETERS, np.array(self.rotation, np.int8).tobytes() + parameters
+            return (self.code | HAS_PARAMETERS if parameters else self.code), parameters
         own_scales = len(set(self.scales)) > 1 and not self.constant
         out = bytes([UNITS.index(self.unit) | (_OWN_SCALES if own_scales else 0)]) + self._bounds_bytes()
         if self.constant:
@@ -351,19 +363,27 @@ class ValueTransform:
             and header.bands <= MAX_BANDS
             and model_bands == 1
             and header.dtype in MODELLED,
+            ROTATED: header.transform != ROTATED and header.dtype == "uint8" and header.bands == model_bands == 3,
         }
         if not fits.get(code, False):
             raise UnsupportedVersionError(
                 f"value transform {header.transform} of {header.bands} bands of {header.dtype} needs a later "
                 "version of this library"
             )
-        plain = cls(code, dtype, header.bands)
-        return plain._with(_ParameterReader(header.parameters)) if header.transform & HAS_PARAMETERS else plain
+        plain = cls(PLAIN if code == ROTATED else code, dtype, header.bands)
+        if not header.transform & HAS_PARAMETERS:
+            return plain
+        return plain._with(_ParameterReader(header.parameters), rotated=code == ROTATED)
 
-    def _with(self, data: _ParameterReader) -> ValueTransform:
+    def _with(self, data: _ParameterReader, *, rotated: bool) -> ValueTransform:
         """The transform with the parameters of HEAD."""
         try:
-            found = self._scaled_with(data) if self.code == SCALED else replace(self, bounds=data.bounds(self))
+            if self.code == SCALED:
+                found = self._scaled_with(data)
+            elif rotated:
+                found = replace(self, rotation=data.rotation(), bounds=data.bounds(self) if data.left else None)
+            else:
+                found = replace(self, bounds=data.bounds(self))
             data.finish()
         except BitstreamError:
             raise
@@ -415,6 +435,16 @@ class _ParameterReader:
             raise CorruptDataError("the value transform's parameters are invalid: a lower bound above the upper one")
         return found
 
+    @property
+    def left(self) -> int:
+        """How many bytes are left."""
+        return len(self._data) - self._at
+
+    def rotation(self) -> tuple[int, ...]:
+        found: tuple[int, ...] = tuple(self.array("i1", 3).tolist())
+        matrix_of(found)
+        return found
+
     def matrix(self, bands: int) -> NDArray[Any]:
         number, self._at = varint.decode(self._data, self._at)
         count = number // 2
@@ -423,7 +453,7 @@ class _ParameterReader:
         return self.array("i2" if number % 2 else "i1", count * bands).reshape(count, bands)
 
     def finish(self) -> None:
-        if self._at != len(self._data):
+        if self.left:
             raise CorruptDataError("the value transform's parameters are invalid: bytes follow them")
 
 
@@ -458,9 +488,10 @@ def to_units(
 
 
 @without_forks
-def _product(matrix: NDArray[np.floating[Any]], planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, K) times (K, H, W) -> (N, H, W)."""
-    found: NDArray[np.float32] = np.tensordot(matrix, planes, 1)
+def _around_middle(matrix: NDArray[np.floating[Any]], planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, K) times (K, H, W) -> (N, H, W), where 0.5 stands for zero."""
+    found: NDArray[np.float32] = np.tensordot(matrix.astype(np.float32), planes - np.float32(0.5), 1)
+    found += np.float32(0.5)
     return found
 
 

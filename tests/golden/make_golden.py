@@ -53,9 +53,21 @@ def main() -> None:
             Image.fromarray(decoded[..., 0] if one_band else decoded).save(FILES / f"{card.name}-{name}.png")
         if card.bands == 1:
             make_rasters(card.name)
+        else:
+            make_rotated(card.name)
     make_bounded()
     make_bounded_vectors()
     VECTORS.write_text(json.dumps(vectors, indent=1) + "\n")
+
+
+def make_rotated(name: str) -> None:
+    """Colours unlike those of photographs, also of a narrow range, which are coded rotated."""
+    picture = landscape(96, 176)
+    odd = np.stack([picture[..., 1], 255 - picture[..., 0], picture[..., 2] // 2], -1)
+    for kind, image in (("rotated", odd), ("narrow", odd // 2 + 50)):
+        data = learned_codec.encode(image, model=name, quality=70)
+        (FILES / f"{name}-{kind}.lci").write_bytes(data)
+        Image.fromarray(learned_codec.decode(data)).save(FILES / f"{name}-{kind}.png")
 
 
 def make_rasters(name: str) -> None:

@@ -156,9 +156,15 @@ def components(file: File) -> int:
         return 1
     data = Bytes(file.parameters)
     kind = data.u8() if file.transform == 130 else 0
+    if file.transform == 132:
+        rotation = data.array("i1", 3).astype(int)
+        assert file.bands == 3
+        assert (rotation**2).sum() <= 127**2
+        if not data.left:
+            return 1
     low, high = (data.array(file.dtype, file.bands) for _ in range(2))
     constant = bool((low == high).all())
-    if file.transform < 130 or constant:
+    if file.transform != 130 or constant:
         assert data.left == 0
         return 0 if constant else 1
     data.array("<f4", file.bands if kind & 4 else 1)

@@ -151,7 +151,7 @@ class OpenVino:
             with ThreadPoolExecutor(self._threads) as pool:
                 list(pool.map(lambda program: program.prepare(height, width), waiting))
         if waiting:
-            trim()  # OpenVINO compiles in a thread of its own, whose free memory no other thread would use
+            self._leftovers.note()
 
 
 Sizes = tuple[tuple[int, ...], ...]
