@@ -404,8 +404,8 @@ def encode_source(
                 masked, cut = plateaus(quality_of_step(step, card.max_step))
                 masked = masked.keeping(borders)
             transform = choice(usual_error(loaded, step), cut, found)
-        if colours is not None and card.bands == source.bands:
-            transform = replace(transform, rotation=colours.rotation(_error(colours, loaded, rate)))
+        if card.bands == source.bands:
+            transform = replace(transform, rotation=rotation)
         if known in PER_DECADE:
             _tell_of_zeros(samples, GREAT_SHARE if declared else 0)
         optimiser = Optimiser(loaded, PASSES[effort]) if effort else None
@@ -421,11 +421,14 @@ def encode_source(
 
     with telling as tell:
         counter = Counter(tell)
-        colours = Colours(whole) if plain and source.bands == 3 == (first or last).bands else None
+        rotation: tuple[int, ...] = ()
+        if plain and source.bands == 3 == (first or last).bands:
+            colours = Colours(whole)
+            error = _error(colours, registry.load(first or last, device, each), rate)
+            rotation = colours.rotation(error)
         finer = False  # whether the one-band model's own scale counts: at an equal quality, its errors are smaller
-        if first is not None and colours is not None:
-            error = _error(colours, registry.load(first, device, each), rate)
-            unlike, detailed = colours.are_unlike(error), colours.have_much_detail(error)
+        if first is not None:
+            unlike, detailed = colours.are_unlike(error, rotation), colours.have_much_detail(error)
             finer = detailed or not unlike
             if rate[0] == "bpp" and unlike:  # the smallest files are those of the RGB model
                 with suppress(RateError):

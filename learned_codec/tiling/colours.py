@@ -82,35 +82,32 @@ class Colours:
         windows = few_windows(source.height, source.width)
         blocks = np.concatenate([_blocks(source, *window, MOST_BLOCKS // len(windows)) for window in windows])
         self.covariances = _covariances(blocks) if len(blocks) >= LEAST_BLOCKS else None
-        self._rotations: dict[float, tuple[int, ...]] = {}
         self._some = blocks[:: max(1, -(-len(blocks) // SOME_BLOCKS))]
 
-    def are_unlike(self, error: float) -> bool:
-        """Whether the one-band model takes clearly fewer bytes than the RGB model with rotated colours.
+    def are_unlike(self, error: float, rotation: Sequence[int]) -> bool:
+        """Whether the one-band model takes clearly fewer bytes than the RGB model with colours of this rotation.
 
         `error` is the RMSE that the picture will have, as a share of the range.
         """
         if self.covariances is None:
             return False
-        rotated = _on(self.covariances, self.rotation(error))
+        rotated = _on(self.covariances, rotation)
         bits, ratio, share = _compared(rotated, error)
         found = LOG_BYTES + PER_RATIO * math.log(ratio) + PER_SHARE * share
         size = self._pixels / 8 * self._real(bits)
         return found + MORE_BYTES / size < -LEAST_SAVED
 
+    @without_forks
     def rotation(self, error: float) -> tuple[int, ...]:
         """The rotation of the colours with which the RGB model takes fewer bytes, for an RMSE of `error`.
 
         Empty if none takes clearly fewer.
         """
-        if error not in self._rotations:
-            self._rotations[error] = () if self.covariances is None else self._rotation(self.covariances, error * SPENT)
-        return self._rotations[error]
-
-    @without_forks
-    def _rotation(self, covariances: NDArray[np.float64], error: float) -> tuple[int, ...]:
+        if self.covariances is None:
+            return ()
+        error *= SPENT
         axes = colour_axes(3)
-        vector = vector_of(axes.T @ _best_axes(covariances, error) @ axes)
+        vector = vector_of(axes.T @ _best_axes(self.covariances, error) @ axes)
         both = np.stack([np.eye(3), _rotated_axes(vector)])
         before, after = _bits(_of_each(self._some), both, error).tolist()
         least = (LEAST_GAIN + GAIN_PER_ERROR * error) * before + 8 * ROTATION_BYTES / self._pixels
@@ -244,24 +241,21 @@ def _bits(covariances: NDArray[np.float64], axes: NDArray[np.float64], error: fl
     """
     rings = covariances.reshape(-1, len(_COUNTS), 3, 3)
     axes = axes[:, None, None]
-    variances = (axes @ rings * axes).sum(4)
-    bits = np.log2(1 + np.maximum(variances, 0) / error**2).sum((1, 3)) @ _COUNTS
-    found: NDArray[np.float64] = bits / (2 * BLOCK * BLOCK * len(rings))
+    bits = _ideal((axes @ rings * axes).sum(4), error).sum((1, 3)) @ _COUNTS
+    found: NDArray[np.float64] = bits / (BLOCK * BLOCK * len(rings))
+    return found
+
+
+def _ideal(variances: NDArray[np.floating[Any]], error: float) -> NDArray[np.float64]:
+    """The bits that an ideal code takes for each of Gaussian values with these variances."""
+    found: NDArray[np.float64] = np.log2(1 + np.maximum(variances, 0) / error**2) / 2
     return found
 
 
 def _compared(covariances: NDArray[np.float64], error: float) -> tuple[float, float, float]:
-    """The ideal bits per pixel on the RGB model's axes; how many times as many on each ring's own; the colours' share.
-
-    An ideal code of Gaussian values takes log2(1 + variance / error^2) / 2 bits for each.
-    """
-
-    def bits(variances: NDArray[Any]) -> NDArray[np.float64]:
-        each = np.log2(1 + np.maximum(variances, 0) / error**2) / 2
-        total: NDArray[np.float64] = (each * _COUNTS[:, None]).sum(0) / (BLOCK * BLOCK)
-        return total
-
-    own, theirs = bits(np.diagonal(covariances, axis1=1, axis2=2)), bits(np.linalg.eigvalsh(covariances))
+    """The ideal bits per pixel on the model's axes; how many times as many on each ring's own; the colours' share."""
+    variances = np.diagonal(covariances, axis1=1, axis2=2), np.linalg.eigvalsh(covariances)
+    own, theirs = (_COUNTS @ _ideal(found, error) / (BLOCK * BLOCK) for found in variances)
     least = 1e-9  # an even picture needs no bits
     total = float(own.sum()) + least
     return total, (float(theirs.sum()) + least) / total, float(own[1:].sum()) / total

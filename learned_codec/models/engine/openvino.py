@@ -159,7 +159,7 @@ Sizes = tuple[tuple[int, ...], ...]
 
 
 class _Leftovers:
-    """Free memory that the first runs of graphs leave. It is given back to the system once for several of them.
+    """Free memory that compiling graphs and their first runs leave. It is given back to the system once for several.
 
     Other arrays would use it again at last, but until then, it may be as much as all others need.
     """
@@ -168,7 +168,7 @@ class _Leftovers:
         self._some = False
 
     def note(self) -> None:
-        """A graph has run for the first time."""
+        """A graph has been compiled, or has run for the first time."""
         self._some = True
 
     def clear(self) -> None:

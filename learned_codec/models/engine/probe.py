@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -62,21 +64,12 @@ def _case() -> tuple[NetworkFunction, list[Array], list[Any]]:
 
 
 def _numbers() -> Callable[..., Array]:
-    """A function that gives arrays of integers from -MOST to MOST, as if at random.
-
-    They are mixed as in SplitMix64 (Steele, Lea and Flood 2014). `numpy.random` would take long to import.
-    """
-    mixed = np.uint64(0)
+    """A function that gives arrays of random integers from -MOST to MOST. `numpy.random` would take long to import."""
+    rng = Random(0)  # noqa: S311 - nothing is secret
 
     def numbers(*shape: int) -> Array:
-        nonlocal mixed
-        count = np.arange(np.prod(shape), dtype=np.uint64) + mixed
-        mixed += np.uint64(len(count))
-        count *= np.uint64(0x9E3779B97F4A7C15)
-        count = (count ^ (count >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        count = (count ^ (count >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        count ^= count >> np.uint64(31)
-        return ((count % np.uint64(2 * MOST + 1)).astype(np.float32) - MOST).reshape(shape)
+        found = np.frombuffer(rng.randbytes(2 * math.prod(shape)), "<u2") % (2 * MOST + 1)
+        return (found.astype(np.float32) - MOST).reshape(shape)
 
     return numbers
 
