@@ -45,7 +45,7 @@ from learned_codec.models.config import (
     step_of_quality,
     top_step,
 )
-from learned_codec.models.device import checked_threads
+from learned_codec.models.device import checked_device, checked_threads
 from learned_codec.models.registry import ModelCard, ModelName, list_models, register_model
 from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
@@ -332,7 +332,7 @@ def encode_source(
     """
     rates = {"quality": quality, "bpp": bpp, "psnr": psnr}
     effort = options.checked_effort(effort)
-    used, telling = checked_threads(threads), Telling(progress)
+    used, telling, device = checked_threads(threads), Telling(progress), checked_device(device)
     if max_error is not None:
         bounds = options.checked_bounds(max_error, source.bands, {"quality": quality, "psnr": psnr, "model": model})
         most = None if bpp is None else options.one_rate({"bpp": bpp})[1]

@@ -20,7 +20,7 @@ from learned_codec.errors import FileError, InvalidInputError, shown
 from learned_codec.limits import Limits
 from learned_codec.models import registry
 from learned_codec.models.config import HALO
-from learned_codec.models.device import checked_threads
+from learned_codec.models.device import checked_device, checked_threads
 from learned_codec.streams import Openable, again_from, name_of, opened
 from learned_codec.tiling.decoder import Block, ImageDecoder
 from learned_codec.tiling.grid import Window, tiles_of
@@ -86,7 +86,7 @@ class Reader:
         name: str = "",
     ) -> None:
         header = container.header
-        self.container, self._file, self._device, self._threads = container, file, device, threads
+        self.container, self._file, self._device, self._threads = container, file, checked_device(device), threads
         self._reopen, self.name, self._process = reopen, name, os.getpid()
         self.errors: options.Errors = "fill" if lenient else "raise"
         options.check_switches(refine=refine)

@@ -1,4 +1,4 @@
-"""How many threads a call may use, and memory that is free."""
+"""On what a call computes: which device, how many threads, and memory that is free."""
 
 from __future__ import annotations
 
@@ -28,6 +28,20 @@ def checked_threads(count: Any) -> int:
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise InvalidInputError(f"threads must be an integer of at least 1, not {shown(count)}")
     return min(count, MOST_THREADS)
+
+
+def checked_device(device: Any) -> str:
+    """A device of this machine by the name that a user gives: "cpu", or what torch calls another one.
+
+    Raises `InvalidInputError`, and `MissingDependencyError` if it needs torch, which isn't installed.
+    """
+    if not isinstance(device, str):
+        raise InvalidInputError(f"device must be a name such as 'cpu' or 'cuda', not {shown(device)}")
+    if device != "cpu":
+        from .engine import check_device  # not needed for most calls
+
+        check_device(device)
+    return device
 
 
 def trim() -> None:

@@ -166,8 +166,6 @@ def load(model: ModelName | ModelCard, device: str = "cpu", threads: int = 1) ->
     Raises `WeightsError`, `UnknownModelError`, and the errors of `engine_for`.
     """
     card = model if isinstance(model, ModelCard) else by_name(model)
-    if not isinstance(device, str):  # from a user
-        raise InvalidInputError(f"device must be a name such as 'cpu' or 'cuda', not {shown(device)}")
     return _loaded(card.path, card.weights_id, device, threads)
 
 

@@ -6,14 +6,36 @@ them: OpenVINO for CPUs, torch for other devices. Programs take and return numpy
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
-from learned_codec.errors import InvalidInputError, MissingDependencyError, ModelError
+from learned_codec.errors import MOST_SHOWN, InvalidInputError, MissingDependencyError, ModelError, shown
 
 from .interface import VECTOR, Array, Engine, Input, NetworkFunction, Operations, Program, Tensor
 from .probe import sums_are_exact
 
-__all__ = ["VECTOR", "Array", "Engine", "Input", "NetworkFunction", "Operations", "Program", "Tensor", "engine_for"]
+__all__ = [
+    "VECTOR",
+    "Array",
+    "Engine",
+    "Input",
+    "NetworkFunction",
+    "Operations",
+    "Program",
+    "Tensor",
+    "check_device",
+    "engine_for",
+]
+
+
+# A kind of device, and perhaps its number. Torch takes any number for the one CPU.
+_OTHER = re.compile(r"(?!cpu\b)[a-z]+(:(0|[1-9][0-9]*))?")
+
+
+def check_device(device: str) -> None:
+    """Refuse what isn't a device of this machine. Raises what `engine_for` raises for it."""
+    if device != "cpu":
+        _torch(device)
 
 
 @lru_cache(maxsize=8)
@@ -40,13 +62,22 @@ def _engine(device: str, threads: int) -> Engine:
         from .openvino import OpenVino
 
         return OpenVino(threads)
+    return _torch(device)
+
+
+def _torch(device: str) -> Engine:
+    if not _OTHER.fullmatch(device):
+        raise InvalidInputError(f"device {shown(device)} isn't one: known are 'cpu', and with torch names as 'cuda:1'")
     try:
-        from .torch import Torch
+        from .torch import Torch, names
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"the device {device!r} needs torch: pip install 'learned-codec[torch]'"
         ) from error
     try:
         return Torch(device)
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        raise InvalidInputError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # torch raises half a dozen kinds
+        said = str(error).split(". ")[0].split("\n")[0][:MOST_SHOWN]
+        raise InvalidInputError(
+            f"device {shown(device)} can't be used; here are: {', '.join(['cpu', *names()])} ({said})"
+        ) from error

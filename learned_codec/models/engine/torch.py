@@ -14,6 +14,16 @@ from torch.nn import functional as F
 from .interface import BYTE, BYTE_ZERO, BYTES, Array, Input, NetworkFunction, Program
 
 
+def names() -> list[str]:
+    """The devices of this machine that torch can use beside the CPU, by its names."""
+    found = []
+    for kind in ("cuda", "xpu", "mps"):
+        module = getattr(torch, kind, None)
+        if module is not None and module.is_available():
+            found += [f"{kind}:{at}" for at in range(module.device_count())]
+    return found
+
+
 class Torch:
     """An engine for a device of torch. Raises torch's own errors if it can't be used."""
 
