@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import rasterio
 from affine import Affine
-from rasterio.enums import ColorInterp
 
 from learned_codec.raster.sink_spec import SinkSpec
 from learned_codec.values.sources import PixelSource
@@ -24,6 +23,14 @@ UTM = {"crs": "EPSG:32632", "transform": Affine(10, 0, 4e5, 0, -10, 5e6)}
 """A place: the profile of pixels of 10 m."""
 
 STRUCTURAL = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS"}
+
+
+def colour_table(raster: Any) -> Any:
+    """That of the first band; None if it has none."""
+    try:
+        return raster.colormap(1)
+    except ValueError:
+        return None
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -44,12 +51,10 @@ def describe(path: Path) -> dict[str, Any]:
             "units": raster.units,
             "scales": repr(raster.scales),
             "offsets": repr(raster.offsets),
-            # GDAL can't write a TIFF whose first band is of undefined colour, unless it copies one.
-            "colours": [
-                "gray" if (i, c.name) == (0, "undefined") else c.name for i, c in enumerate(raster.colorinterp)
-            ],
+            "colours": [c.name for c in raster.colorinterp],
+            "bits": raster.tags(1, ns="IMAGE_STRUCTURE").get("NBITS"),
             "masks": raster.mask_flag_enums,
-            "colormap": raster.colormap(1) if ColorInterp.palette in raster.colorinterp else None,
+            "colormap": colour_table(raster),
         }
         for index in range(raster.count + 1):
             for namespace in {None, *raster.tag_namespaces(index)} - STRUCTURAL:

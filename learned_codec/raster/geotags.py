@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,8 @@ MAX_OVERVIEWS = 32
 
 MAX_CLASSES = 2**20
 """Bytes of an attribute table as JSON; longer ones would leave no room for the rest."""
+MAX_BITS = 31
+"""Of the unsigned integers that are coded and can have fewer bits than their dtype."""
 _NAMES = {"categories": "list of category names", "table": "attribute table"}
 
 COLOUR_TABLES = ("uint8", "uint16")
@@ -104,6 +107,8 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
             band.update(_classes(description, index, f"{name}: band {index}"))
     if alpha is not None:
         found["alpha"] = alpha - 1
+    if bits := _bits(raster, name):
+        found["bits"] = bits
     if factors := raster.overviews(1):
         found["overviews"] = [int(f) for f in factors if f > 1][:MAX_OVERVIEWS]
     if profile := texts.tags("COLOR_PROFILE").get("SOURCE_ICC_PROFILE"):
@@ -122,6 +127,18 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
                 f"{name}: its colour table isn't kept: only a single band of {' or '.join(COLOUR_TABLES)} has one"
             )
     return _sensible(found, name)
+
+
+def _bits(raster: Any, name: str) -> int | None:
+    """The bits of each sample of a TIFF, if they are fewer than those of its dtype. Other formats have their own ways.
+
+    So a GeoTIFF made of JPEG 2000, in which 12 and 15 bits are common, has 16, which all software can read.
+    """
+    said = raster.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "") if raster.driver == "GTiff" else ""
+    if said and raster.dtypes[0].startswith("float"):
+        meta.lose(f"{name}: its floats of {said} bits come back in {raster.dtypes[0]}, with the same values")
+        return None
+    return int(said) if said else None
 
 
 def _sensible(found: dict[str, Any], name: str) -> dict[str, Any]:
@@ -257,6 +274,7 @@ class Georeference:
     points_crs: Any = None
     rpcs: Any = None
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    bits: int | None = None
     overviews: list[int] = field(default_factory=list)
     colormap: NDArray[np.uint8] | None = None
     icc: str | None = None
@@ -292,16 +310,13 @@ def parse(metadata: Any, bands: int, plane: PlaneKind | None, *, opacity: bool =
             plain.setdefault(key, text)
     if plane == "mask":
         plain.pop(TRANSPARENT_COLOUR, None)  # the mask is of it, and GDAL won't write any other
+    result.bits = get("bits")
     result.overviews = get("overviews", [])
     result.colormap = get("colormap")
     if (icc := get("icc")) is not None:
         result.icc = meta.binary(icc)
     result.exif = get("exif")
     result.xmp = get("xmp")
-    if result.colormap is None:
-        for band in listed:
-            if band.color == ColorInterp.palette:
-                band.color = ColorInterp.undefined
     return result
 
 
@@ -433,6 +448,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "rpcs": _rpcs,
     "tags": _tags,
     "dpi": _resolution,
+    "bits": partial(meta.whole, low=1, high=MAX_BITS),
     "overviews": _overviews,
     "colormap": meta.colormap,
     "icc": meta.raw,
@@ -456,7 +472,8 @@ def apply(given: Georeference, raster: Any, name: str) -> None:
     def assign(what: str, attribute: str, value: Any) -> None:
         part(what, setattr, raster, attribute, value)
 
-    assign("the bands' colour", "colorinterp", [band.color for band in given.bands])
+    with suppress(Exception):  # what it refuses or doesn't write is written later, see `interpretation.py`
+        raster.colorinterp = [band.color for band in given.bands]
     if given.points:
         if given.transform is not None:
             meta.lose(f"{name}: a TIFF has a transform or ground control points; the points aren't kept")

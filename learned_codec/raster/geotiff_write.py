@@ -25,7 +25,7 @@ from learned_codec.values.few import are_few, with_others
 from learned_codec.values.mask import holds
 from learned_codec.values.sources import OPACITY, Plane, PlaneKind
 
-from . import geotags
+from . import geotags, interpretation
 from . import metadata as meta
 from .crs import flavour
 from .exif import add_to_tiff
@@ -38,6 +38,10 @@ WRITABLE = tuple(name for name in BOUNDED_DTYPES if name != "bool")
 _TILE = 256  # pixels per side
 # With more bands than this, each band has tiles of its own: tiles with all bands would be too large a unit to read.
 _INTERLEAVED = 4
+_BLACK_WHITE = [[0, 0, 0, 255], [255, 255, 255, 255]]
+"""The colour table that GDAL gives to a band of 1 bit that has none."""
+_PREDICTABLE = (8, 16)
+"""The fewer bits of a sample than its dtype has that TIFF can predict."""
 
 
 class GeoTiffSink:
@@ -53,6 +57,7 @@ class GeoTiffSink:
         self._plane = plane
         self._indexes = [i for i in raster.indexes if i != given.alpha]
         self._dtype = np.dtype(raster.dtypes[0])
+        self._most = None if given.bits is None else self._dtype.type(2**given.bits - 1)
         self._known = [np.empty(0, self._dtype) for _ in self._indexes] if counting else []
 
     @property
@@ -85,6 +90,8 @@ class GeoTiffSink:
             raise InvalidInputError(
                 f"a plane of shape {getattr(plane, 'shape', None)} for {self._plane} of shape {size}"
             )
+        if self._most is not None:  # within a bound, a value may exceed the largest one of the original
+            values = np.minimum(values, self._most)
         window = Window(columns.start, rows.start, size[1], size[0])
         with self._file_errors():
             self._raster.write(values, self._indexes, window=window)
@@ -155,6 +162,9 @@ def open_sink(path: Path, spec: SinkSpec) -> Iterator[GeoTiffSink]:
             raise CorruptDataError(f"metadata.colormap: {bands} bands of {kind} with a colour table")
         name = spec.name or str(path)
         _leave_out_what_it_cannot_hold(given, nodata, name, sidecar=spec.sidecar)
+        given.bits = _bits(given.bits, kind, nodata, name)
+        if given.bits == 1 and given.colormap is not None and np.array_equal(given.colormap, _BLACK_WHITE):
+            given.colormap = None
         raster = _create(path, spec, given, name)
         factors = [f for f in given.overviews if spec.overviews and f < max(spec.height, spec.width)]
         averaged = nodata is None and plane is None and not of_classes(spec.metadata)
@@ -172,6 +182,7 @@ def open_sink(path: Path, spec: SinkSpec) -> Iterator[GeoTiffSink]:
         if factors:
             _build_overviews(path, factors, name, averaged=averaged and not sink.has_band_of_few_values)
             _check_overviews(path, len(factors), name)
+        _say_colours(path, given, name)
         if given.exif:
             _add_exif(path, given.exif, name)
         sink.check(path)  # GDAL doesn't always report a full disk
@@ -200,6 +211,16 @@ def _leave_out_what_it_cannot_hold(
         given.points_crs = None
 
 
+def _bits(bits: int | None, dtype: np.dtype[Any], nodata: float | None, name: str) -> int | None:
+    """The bits of a sample, if they are still fewer than those of the dtype, and enough for nodata."""
+    if bits is None or dtype.kind != "u" or bits >= 8 * dtype.itemsize:
+        return None
+    if nodata is not None and nodata >= 2**bits:
+        meta.lose(f"{name}: samples of {bits} bits can't have the nodata value {nodata:g}: they have all of {dtype}")
+        return None
+    return bits
+
+
 def _crs_name(crs: Any) -> str:
     found = re.search('"([^"]*)"', crs.to_wkt(version="WKT2_2019"))
     return found[1] if found else ""
@@ -207,14 +228,17 @@ def _crs_name(crs: Any) -> str:
 
 def _create(path: Path, spec: SinkSpec, given: geotags.Georeference, name: str) -> Any:
     dtype = np.dtype(spec.dtype)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"predictor": 3 if dtype.kind == "f" else 2}
+    if given.bits is not None:
+        options["nbits"] = given.bits
+        options |= {} if given.bits in _PREDICTABLE else {"predictor": 1}
     colours = [band.color for band in given.bands]
     if given.colormap is not None:
         options["photometric"] = "PALETTE"
     elif colours[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue]:
         options["photometric"] = "RGB"
     else:
-        options["photometric"] = "MINISBLACK"  # GDAL then reads a first band of undefined colour as grey
+        options["photometric"] = "MINISBLACK"
     if given.icc:
         options["SOURCE_ICC_PROFILE"] = given.icc
     if given.transform is not None:
@@ -240,7 +264,6 @@ def _create(path: Path, spec: SinkSpec, given: geotags.Georeference, name: str) 
                 blockysize=_TILE,
                 interleave="pixel" if len(given.bands) <= _INTERLEAVED else "band",
                 compress="deflate",
-                predictor=3 if dtype.kind == "f" else 2,
                 bigtiff="IF_SAFER",
                 **options,
             )
@@ -291,6 +314,18 @@ def _reopened(path: Path, name: str, mode: str = "r", **options: Any) -> Iterato
         raise
     except Exception as error:  # rasterio and GDAL raise a dozen unrelated kinds
         raise FileError(f"{name}: not written whole; is the disk full?") from error
+
+
+def _say_colours(path: Path, given: geotags.Georeference, name: str) -> None:
+    """Tell what the bands' colours mean where GDAL didn't."""
+    wanted = [band.color for band in given.bands]
+    with _reopened(path, name) as raster:
+        same = list(raster.colorinterp) == wanted
+    if not same:
+        try:
+            interpretation.say(path, wanted)
+        except (OSError, ValueError) as error:
+            raise FileError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _add_exif(path: Path, exif: bytes, name: str) -> None:

@@ -20,6 +20,7 @@ The metadata of a `PixelSource` is a plain dict. All its keys are optional:
                         the types and usages of GDAL's attribute tables
     alpha               the index of the alpha band in `bands`, from 0
     tags                {namespace: {key: value}}; "" is the default namespace
+    bits                of each sample in the TIFF, if they are fewer than those of its dtype (GDAL's NBITS)
     overviews           the factors, [2, 4, …]
     few_values          the bands of a lossless image that may be of classes, as they have few values; set by the codec
     colormap            base64 of RGBA bytes for the values 0, 1, …

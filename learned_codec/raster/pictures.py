@@ -433,6 +433,8 @@ def _lost_of_a_raster(metadata: dict[str, Any], nodata: float | None) -> list[st
         lost.append("tags")
     if any(b.keys() & {"categories", "table"} for b in described):
         lost.append("category names, attribute tables")
+    if "bits" in metadata:
+        lost.append("depth of fewer bits")
     if "colormap" in metadata:
         lost.append("colour table")
     return lost

@@ -32,7 +32,7 @@ from learned_codec.errors import (
     LearnedCodecError,
     MetadataLostWarning,
 )
-from learned_codec.raster import directories
+from learned_codec.raster import directories, interpretation
 from learned_codec.raster.files import open_sink, open_source
 from learned_codec.raster.geotags import parse, read_crs
 from learned_codec.raster.placement import of_window
@@ -451,6 +451,71 @@ def test_bands_and_tags(noise: np.ndarray, tmp_path: Path) -> None:
         raster.update_tags(3, ns="THEIRS", c="2")
     metadata = round_trip(path)
     assert metadata["bands"][3]["offset"] == "nan"
+
+
+INKS = {ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(st.sampled_from([c for c in ColorInterp if c not in INKS]), min_size=1, max_size=6),
+    st.sampled_from(["uint8", "uint16", "float32"]),
+    st.booleans(),
+)
+def test_the_colours_of_bands(colours: list[ColorInterp], dtype: str, tags: bool) -> None:
+    at = [i for i, colour in enumerate(colours) if colour == ColorInterp.alpha]
+    bands = np.random.default_rng(0).integers(0, 200, (len(colours), 9, 8)).astype(dtype)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        path = Path(folder, "a.tif")
+        with write(path, bands) as raster:
+            raster.update_tags(1, **{"a": "<1> &"} if tags else {})
+        interpretation.say(path, colours)
+        with rasterio.open(path) as raster:
+            assert list(raster.colorinterp) == colours
+        if len(at) > 1 or (at and len(colours) == 1):
+            with pytest.raises(InvalidInputError, match="alpha bands among"), open_source(path):
+                pass
+        else:
+            round_trip(path, force=True)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(["uint8", "uint16"]),
+    st.integers(1, 15),
+    st.integers(1, 3),
+    st.sampled_from([{"max_error": 0}, {"max_error": 2}, {"quality": 10}]),
+    st.sampled_from([None, 0, "the largest", 255]),
+)
+def test_samples_of_fewer_bits(dtype: str, bits: int, bands: int, rate: dict[str, Any], nodata: Any) -> None:
+    if bits >= 8 * np.dtype(dtype).itemsize or (dtype == "uint16" and bits < 9):  # GDAL reads those as uint8
+        return
+    nodata = 2**bits - 1 if nodata == "the largest" else nodata
+    values = np.random.default_rng(bits).integers(0, 2**bits, (bands, 40, 50)).astype(dtype)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        path, coded, again = (Path(folder, name) for name in ("a.tif", "a.lci", "b.tif"))
+        write(path, values, nbits=bits, nodata=nodata).close()
+        learned_codec.encode_file(path, coded, force=True, **rate)
+        if nodata is not None and nodata >= 2**bits:
+            with pytest.warns(MetadataLostWarning, match=f"of {bits} bits can't have the nodata value 255"):
+                learned_codec.decode_file(coded, again)
+        else:
+            learned_codec.decode_file(coded, again)
+            expected, found = describe(path), describe(again)
+            assert {key: (found.get(key), value) for key, value in expected.items() if found.get(key) != value} == {}
+        with rasterio.open(again) as raster, learned_codec.open(coded) as reader:
+            decoded = reader.read().reshape(40, 50, bands).transpose(2, 0, 1)
+            np.testing.assert_array_equal(raster.read(), np.minimum(decoded, 2**bits - 1))
+            if "max_error" in rate:
+                assert np.abs(raster.read().astype(int) - values).max() <= rate["max_error"]
+
+
+def test_floats_of_fewer_bits_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", np.ones((1, 8, 8), np.float32), nbits=16).close()
+    with pytest.warns(MetadataLostWarning, match="its floats of 16 bits"), open_source(tmp_path / "a.tif"):
+        pass
 
 
 def test_profile_xmp_and_resolution(tmp_path: Path) -> None:
