@@ -55,8 +55,10 @@ from learned_codec.tiling.coarse_grids import coarse_grids, cut_by_holes, most_b
 from learned_codec.tiling.exact_bands import exact_bands
 from learned_codec.tiling.masking import MaskedSource
 from learned_codec.tiling.progress import Counter, Progress, Telling
-from learned_codec.tiling.sampling import lies_in_areas
+from learned_codec.tiling.rate import Goal
+from learned_codec.tiling.sampling import lies_in_areas, scatters
 from learned_codec.tiling.sampling import samples as take_samples
+from learned_codec.tiling.scattered import ScatteredHoles
 from learned_codec.values import hidden
 from learned_codec.values.arrays import BOUNDED_DTYPES, ArraySource, is_number
 from learned_codec.values.choose import Samples, choose, guess_unit
@@ -384,7 +386,9 @@ def encode_source(
             masked = masked.keeping(_voids(masked, samples, range(source.bands)))
         # For a bpp or a psnr, the step is only found later.
         near = rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY
-        plateaus = partial(_with_plateaus, whole=masked) if chosen and not radar else None
+        plateaus = None
+        if chosen and not radar:
+            plateaus = partial(_with_plateaus, whole=masked, holes=bool(scatters(masked).any()))
         cut = None
         if plateaus:
             masked, cut = plateaus(near)
@@ -394,13 +398,14 @@ def encode_source(
             samples = take_samples(masked)
         known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
         loaded = registry.load(card, device, each)
-        step, level = step_of_quality(near, card.max_step), 1.0
+        step = step_of_quality(near, card.max_step)
         choice = partial(choose, dtype, source.bands, card.bands, known, samples, header.pixels)
         transform = choice(usual_error(loaded, step), cut)
+        holes = ScatteredHoles(masked, transform)
         if plateaus and not plain and source.bands > 1:
-            found = balance(masked, transform, loaded, step, cut)
+            found = balance(masked, transform, loaded, step, cut, holes)
             if rate[0] == "quality" and found.level < 1:
-                level, step = found.level, finer_step(loaded, step, found.level)
+                step = finer_step(loaded, step, found.level)
                 masked, cut = plateaus(quality_of_step(step, card.max_step))
                 masked = masked.keeping(borders)
             transform = choice(usual_error(loaded, step), cut, found)
@@ -412,9 +417,15 @@ def encode_source(
         own = replace(header, weights_id=bytes.fromhex(card.weights_id))
         elsewhere = None if rows is None else rows.of_model(masked.over(), own, transform, card, device)
         job = ImageEncoder(
-            masked, own, transform, loaded, optimiser, counter, workers, strict=strict, elsewhere=elsewhere, level=level
+            masked, own, transform, loaded, optimiser, counter, workers, strict=strict, elsewhere=elsewhere
         )
-        data = job.run(*rate, metadata)
+        control, value = rate
+        goal: int | Goal
+        if control == "quality":
+            goal = holes.finer_step(loaded, step, transform)
+        else:
+            goal = Goal.bpp(value) if control == "bpp" else Goal.psnr(value)
+        data = job.run(goal, metadata)
         if job.hidden.show_something and layout is None:  # who gives an array and a mask knows
             warnings.warn(hidden.lost(source.plane), InputWarning, stacklevel=4)
         return data
@@ -703,12 +714,16 @@ def _voids(source: MaskedSource, samples: Samples, bands: Iterable[int]) -> list
     return found
 
 
-def _with_plateaus(quality: float, whole: MaskedSource) -> tuple[MaskedSource, NDArray[np.float64]]:
-    """The source with the plateaus that it pays to keep at a quality, and what `choose` calls `cut`."""
+def _with_plateaus(quality: float, whole: MaskedSource, *, holes: bool) -> tuple[MaskedSource, NDArray[np.float64]]:
+    """The source with the plateaus that it pays to keep at a quality, and what `choose` calls `cut`.
+
+    `holes` says whether it has scattered ones.
+    """
     exactly = {band.band for band in whole.exact}
     others = [band for band in range(whole.bands) if band not in exactly]
-    grids = coarse_grids(whole, others, most_bits(quality))
-    return whole.keeping(grids=grids), cut_by_holes(whole, others, grids, most_bits(quality))
+    grids = coarse_grids(whole, others, most_bits(quality), holes=holes)
+    cut = cut_by_holes(whole, others, grids, most_bits(quality)) if holes else np.ones(whole.bands)
+    return whole.keeping(grids=grids), cut
 
 
 def _exact_bands(source: MaskedSource, samples: Samples, rate: tuple[str, float]) -> list[ExactBand]:

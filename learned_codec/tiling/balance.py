@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from learned_codec.values.transform import ValueTransform
 
 from .grid import Window, latents_along
 from .masking import MaskedSource
-from .sampling import parts, roughness, scatters, squares
-from .scattered import finer_beside_holes
+from .sampling import parts, squares
+from .scattered import ScatteredHoles
 from .synthesis import visible_blocks, whole_blocks
 
 if TYPE_CHECKING:
@@ -42,12 +41,20 @@ MOST_VALUES = 2**21
 
 
 def balance(
-    source: MaskedSource, transform: ValueTransform, model: Model, step: int, cut: NDArray[np.float64] | None
+    source: MaskedSource,
+    transform: ValueTransform,
+    model: Model,
+    step: int,
+    cut: NDArray[np.float64] | None,
+    holes: ScatteredHoles,
 ) -> Balance:
-    """How much finer the bands of a transform should be quantised than usual at a quality step."""
+    """How much finer the bands of a transform should be quantised than usual at a quality step.
+
+    `holes` are those of the source.
+    """
     own, groups = np.array(transform.scales), np.array(transform.groups)
     scales = alone_scales(transform.widths, cut) / own
-    scattered = scatters(source)
+    scattered = holes.scatters
     windows = list(_windows(source, groups >= 0, SCATTERED_SIDE if scattered.any() else SIDE))
     nth = -(-source.bands * sum(_size(window) for window in windows) // MOST_VALUES)
     together, alone = [], []
@@ -64,8 +71,7 @@ def balance(
         if source.mask_spec is not None and read.side.joins is not None:
             for members, joins in zip(source.mask_spec.grids, read.side.joins, strict=True):
                 sides[list(members)] = np.sqrt(Plateaus(joins).size)
-    rough = cache(lambda: roughness(source, transform))
-    finer = {x: finer_beside_holes(model, step, x, rough) for x in set(scattered.tolist())}
+    finer = {x: holes.finer_step(model, step, transform, x) for x in set(scattered.tolist())}
     sizes = np.stack([model.step_size(finer[x]) for x in scattered.tolist()])[:, None]
     return balanced(
         _Blocks.joined(together).trial(model, model.step_size(finer[scattered.max()])),

@@ -12,7 +12,7 @@ from learned_codec.values.planes import pack_plane
 from learned_codec.values.plateaus import ABOVE, LEFT, SQUARE, Grid, Plateaus, differences, pairs
 
 from .masking import MaskedSource, Part
-from .sampling import parts, scatter, thirds
+from .sampling import parts, thirds
 
 SIDE = 4 * SQUARE
 """Pixels per side of each of up to four samples."""
@@ -55,8 +55,11 @@ Pairs = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """As joins, of a sample: which neighbours are equal, and of which that is known."""
 
 
-def coarse_grids(source: MaskedSource, bands: Sequence[int], most: float) -> list[Grid]:
-    """The grids of bands with plateaus, whose joins take at most `most` bits per pixel and band."""
+def coarse_grids(source: MaskedSource, bands: Sequence[int], most: float, *, holes: bool = False) -> list[Grid]:
+    """The grids of bands with plateaus, whose joins take at most `most` bits per pixel and band.
+
+    `holes` says whether the source has scattered ones.
+    """
     samples = _samples(source)
     regular: dict[tuple[int, tuple[int, int]], list[int]] = {}
     others: list[tuple[list[int], list[Pairs]]] = []
@@ -78,20 +81,18 @@ def coarse_grids(source: MaskedSource, bands: Sequence[int], most: float) -> lis
             others.append(([band], found))
     found_grids = [Grid(tuple(members), *period) for period, members in regular.items()]
     found_grids += [Grid(tuple(members)) for members, _ in others]
-    if scatter(source):
+    if holes:
         most *= BESIDE_HOLES
     return [grid for grid in found_grids if _pays(grid, samples, most * len(grid.bands))]
 
 
 def cut_by_holes(source: MaskedSource, bands: Sequence[int], grids: Sequence[Grid], most: float) -> NDArray[np.float64]:
-    """(all bands,) how many times as many plateaus the valid pixels of each band have because of scattered holes.
+    """(all bands,) how many times as many plateaus the valid pixels of each band have because of its scattered holes.
 
     Bands with plateaus that have none of the `grids` count if they might have one without holes, when joins may take
     `most` bits per pixel and band.
     """
     found = np.ones(source.bands)
-    if not scatter(source):
-        return found
     samples = _samples(source)
     of_bands = {band: _pairs(band, samples) for band in bands if _varies(band, samples)}
     with_plateaus = {band: pairs for band, pairs in of_bands.items() if _share(pairs) >= LEAST}

@@ -17,7 +17,7 @@ from learned_codec import bitstream
 from learned_codec.bitstream import Header, varint
 from learned_codec.bitstream.payload import join_adaptation, join_payload, part_ends
 from learned_codec.errors import DistortionWarning, RateError, RateWarning
-from learned_codec.models.config import BLOCK, PASSES, step_of_quality, top_step
+from learned_codec.models.config import BLOCK, PASSES, top_step
 from learned_codec.models.shape_adaptive import Shape
 from learned_codec.values.hidden import Hidden
 from learned_codec.values.ranges import Extremes
@@ -27,10 +27,8 @@ from . import grid
 from .masking import MaskedSource, Part
 from .parallel import Workers
 from .progress import Counter
-from .proof import Area, Proof, Verdict, finer_step
+from .proof import Area, Proof, Verdict
 from .rate import Curves, Goal, Search, decibels
-from .sampling import roughness, scatter
-from .scattered import finer_beside_holes
 from .store import Store, Tile, TileStore
 from .synthesis import Decoded, synthesise, visible_blocks, whole_blocks
 
@@ -109,8 +107,7 @@ class ImageEncoder:
 
     `header` is complete except for the quality step, the bounds and the adaptation. `optimiser` optimises the latents;
     with None, there is no adaptation to the image either. `counter` may have counted the work of another model that
-    fell short. With `elsewhere`, other processes encode the rows of tiles, at a `quality` alone. At a `quality`,
-    quantisation steps are multiplied by `level`, so that no band has a much larger error than alone.
+    fell short. With `elsewhere`, other processes encode the rows of tiles, at a quality step alone.
 
     Attributes:
         hidden: the hidden pixels that `run` has left out.
@@ -128,9 +125,8 @@ class ImageEncoder:
         *,
         strict: bool = False,
         elsewhere: Elsewhere | None = None,
-        level: float = 1.0,
     ) -> None:
-        self._elsewhere, self._level = elsewhere, level
+        self._elsewhere = elsewhere
         self.source, self.header, self.transform, self.mask_spec = source, header, transform, source.mask_spec
         self.model, self.optimiser, self.threads, self.strict = model, optimiser, threads, strict
         self._counter = counter
@@ -140,30 +136,23 @@ class ImageEncoder:
         self.hidden = Hidden()
         self.distortion_weight = 1.0 if transform.unit is None else SPECKLE_DISTORTION_WEIGHT
 
-    def run(self, control: str, value: float, metadata: dict[str, Any]) -> bytes:
-        """Encode at a `quality`, or search for a `bpp` or `psnr`. Returns the file. Raises `RateError`."""
+    def run(self, goal: int | Goal, metadata: dict[str, Any]) -> bytes:
+        """Encode at a quality step, or search for one that meets a goal. Returns the file. Raises `RateError`."""
         self.metadata = metadata
-        self._counter.plan(self._planned(control))
+        self._counter.plan(self._planned(goal))
         if self._elsewhere is None:
             self._expect(self.header.height)
         with Workers(self.threads) as self._workers:
             if self._elsewhere is None:
                 self._workers.begin(self._prepare)
-            if control == "quality":
-                usual = finer_step(self.model, step_of_quality(value, self.model.max_step), self._level)
-                step = finer_beside_holes(
-                    self.model, usual, scatter(self.source), partial(roughness, self.source, self.transform)
-                )
-                # Tile by tile, so the whole image's latents or symbols are never in memory.
-                data = (
-                    self._write(step, self._tiles(step))
-                    if self._elsewhere is None
-                    else self._joined(step, self._gathered(self._elsewhere(step)), [])
-                ).data
+            if isinstance(goal, Goal):
+                data = self._search(goal)
+            elif self._elsewhere is None:  # tile by tile, so the whole image's latents are never in memory
+                data = self._write(goal, self._tiles(goal)).data
             else:
-                data = self._search(Goal.bpp(value) if control == "bpp" else Goal.psnr(value))
+                data = self._joined(goal, self._gathered(self._elsewhere(goal)), []).data
         verdict = self._verdicts[data]()
-        if control == "quality" and self.strict and verdict.worst > FALLS_SHORT:
+        if isinstance(goal, int) and self.strict and verdict.worst > FALLS_SHORT:
             raise FallsShortError
         self._counter.finish()
         if complaints := verdict.complaints:
@@ -502,9 +491,9 @@ class ImageEncoder:
 
     # -- progress -----------------------------------------------------------------------------------------------------
 
-    def _planned(self, control: str) -> int:
-        """How much work there is: a quality takes one pass over the tiles, a search an analysis and two codings."""
-        passes = 1 if control == "quality" else 3 if self.optimiser is None else 4 + self._passes
+    def _planned(self, goal: int | Goal) -> int:
+        """How much work there is: a step takes one pass over the tiles, a search an analysis and two codings."""
+        passes = 1 if isinstance(goal, int) else 3 if self.optimiser is None else 4 + self._passes
         return passes * self.header.tile_count
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -60,11 +61,6 @@ def lies_in_areas(source: MaskedSource, band: int, value: float) -> bool:
     return 2 * joined > count
 
 
-def scatter(source: MaskedSource) -> float:
-    """How far holes lie scattered over the valid pixels, in the band that misses most: the largest of `scatters`."""
-    return float(scatters(source).max())
-
-
 def scatters(source: MaskedSource) -> NDArray[np.float64]:
     """(bands,) how far holes lie scattered over the valid pixels: 0 for none or large ones, more for single pixels.
 
@@ -77,36 +73,57 @@ def scatters(source: MaskedSource) -> NDArray[np.float64]:
             valid = np.ones((source.bands, rows.stop - rows.start, columns.stop - columns.start), bool)
         for axis in (1, 2):
             one, other = np.swapaxes(valid, 1, axis)[:, 1:], np.swapaxes(valid, 1, axis)[:, :-1]
-            edges += (one != other).sum((1, 2))
-            ends += one.sum((1, 2)) + other.sum((1, 2))
+            edges += [np.count_nonzero(band) for band in one != other]
+            ends += [np.count_nonzero(a) + np.count_nonzero(b) for a, b in zip(one, other, strict=True)]
     found = edges / np.maximum(ends, 1)
     return np.where(found < LEAST_SCATTER, 0.0, np.minimum(found, MOST_SCATTER))
 
 
-def roughness(source: MaskedSource, transform: ValueTransform) -> float:
-    """How rough an image with holes is: 1 for most, less for smooth ones, such as enlarged ones.
+@dataclass(frozen=True)
+class Differences:
+    """By how much valid pixels of an image with holes differ that lie near each other.
 
-    It tells by how much errors without holes are smaller because of that. Neighbours and next but one are compared: if
-    these differ twice as much, all between is smooth.
+    Attributes:
+        sums: (2, bands) of the differences of pixels at a distance of one and of two, in the values of
+            `ValueTransform.linear`.
+        pairs: (2,) how many such pixels there are.
     """
-    sums, counts = np.zeros(2), np.zeros(2)
-    for rows, columns in _few_with_holes(source):
-        read = source.read(rows, columns)
-        units = transform.linear(read.values) / transform.linear_range[1]
-        valid = np.ones(units.shape, bool) if read.valid is None else read.valid
-        for k, lag in enumerate((1, 2)):
-            for down, right in ((lag, 0), (0, lag), (lag, lag)):
-                one = slice(down, None), slice(right, None)
-                other = slice(None, units.shape[1] - down), slice(None, units.shape[2] - right)
-                both = valid[:, *one] & valid[:, *other]
-                sums[k] += float(np.abs(units[:, *one][both] - units[:, *other][both]).sum())
-                counts[k] += float(both.sum())
-    if counts.min() < LEAST_PAIRS or not sums.all():
-        return 1.0
-    near, far = sums / counts
-    # With few pairs, it may be as much smoother as their number leaves open.
-    ratio = (far / near) ** 2 * (1 + np.sqrt((16 / counts).sum()))
-    return float(np.clip((4 - ratio) / ROUGH, SMOOTHEST, 1) ** ROUGHNESS)
+
+    sums: NDArray[np.float64]
+    pairs: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, source: MaskedSource, transform: ValueTransform) -> Differences:
+        """Those of a source, in some windows."""
+        sums, pairs = np.zeros((2, source.bands)), np.zeros(2)
+        for rows, columns in _few_with_holes(source):
+            read = source.read(rows, columns)
+            linear = transform.linear(read.values)
+            valid = np.ones(linear.shape, bool) if read.valid is None else read.valid
+            for band, seen in enumerate(valid):
+                values = np.where(seen, linear[band], 0).astype(np.float64)
+                for k, lag in enumerate((1, 2)):
+                    for down, right in ((lag, 0), (0, lag), (lag, lag)):
+                        one = slice(down, None), slice(right, None)
+                        other = slice(None, len(values) - down), slice(None, values.shape[1] - right)
+                        both = seen[one] & seen[other]
+                        sums[k, band] += (np.abs(values[one] - values[other]) * both).sum()
+                        pairs[k] += np.count_nonzero(both)
+        return cls(sums, pairs)
+
+    def roughness(self, transform: ValueTransform) -> float:
+        """How rough the image is: 1 for most, less for smooth ones, such as enlarged ones.
+
+        It tells by how much errors without holes are smaller because of that. Neighbours and next but one are compared:
+        if these differ twice as much, all between is smooth.
+        """
+        sums = (self.sums / transform.linear_range[1][:, 0, 0]).sum(1)
+        if self.pairs.min() < LEAST_PAIRS or not sums.all():
+            return 1.0
+        near, far = sums / self.pairs
+        # With few pairs, it may be as much smoother as their number leaves open.
+        ratio = (far / near) ** 2 * (1 + np.sqrt((16 / self.pairs).sum()))
+        return float(np.clip((4 - ratio) / ROUGH, SMOOTHEST, 1) ** ROUGHNESS)
 
 
 def _few_with_holes(source: MaskedSource) -> list[Window]:

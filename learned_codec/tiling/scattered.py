@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from learned_codec.caching import cached_property
+from learned_codec.values.transform import ValueTransform
+
+from .masking import MaskedSource
 from .proof import finer_step, usual_error
+from .sampling import Differences, scatters
 
 if TYPE_CHECKING:
     from learned_codec.models.model import Model
@@ -25,15 +32,36 @@ SMOOTH_MOST, SMOOTH_HALF = 0.8, 1.7
 It is half of the first number if holes halve the valid pixels as often as the second one, at most the first."""
 
 
-def finer_beside_holes(model: Model, step: int, scatter: float, rough: Callable[[], float]) -> int:
-    """The quality step at which pixels between holes have about the error of `step` without holes.
+class ScatteredHoles:
+    """How far the holes of an image lie scattered, and how rough it is, measured once where that is asked for.
 
-    `scatter` is how far the holes of an image lie scattered, and `rough` tells how rough it is, which takes time.
+    Attributes:
+        source: the image, with all masks but plateaus, which change neither.
+        transform: one in whose `linear` values the image is coded; its scales may be others.
     """
-    halvings = -math.log2(1 - scatter)
-    if halvings == 0:
-        return step
-    usual = usual_error(model, step)
-    share = min(1.0, SCATTER_LEAST / usual) ** (SCATTER_MOST * halvings / (SCATTER_HALF + halvings))
-    smooth = SMOOTH_MOST * halvings**2 / (SMOOTH_HALF**2 + halvings**2)
-    return finer_step(model, step, share * rough() ** smooth)
+
+    def __init__(self, source: MaskedSource, transform: ValueTransform) -> None:
+        self.source, self.transform = source, transform
+
+    @cached_property
+    def scatters(self) -> NDArray[np.float64]:
+        """(bands,) as `sampling.scatters` has them."""
+        return scatters(self.source)
+
+    @cached_property
+    def _differences(self) -> Differences:
+        return Differences.of(self.source, self.transform)
+
+    def finer_step(self, model: Model, step: int, transform: ValueTransform, scatter: float | None = None) -> int:
+        """The quality step at which pixels between holes have about the error of `step` without holes.
+
+        `transform` has the scales in which errors count. `scatter` is how far holes lie scattered; by default, as in
+        the band that misses most.
+        """
+        halvings = -math.log2(1 - (float(self.scatters.max()) if scatter is None else scatter))
+        if halvings == 0:
+            return step
+        usual = usual_error(model, step)
+        share = min(1.0, SCATTER_LEAST / usual) ** (SCATTER_MOST * halvings / (SCATTER_HALF + halvings))
+        smooth = SMOOTH_MOST * halvings**2 / (SMOOTH_HALF**2 + halvings**2)
+        return finer_step(model, step, share * self._differences.roughness(transform) ** smooth)

@@ -60,7 +60,7 @@ def image_of(shape: tuple[int, int], periods: list[float], seed: int, dtype: str
 def plain(image: NDArray[Any], monkeypatch: pytest.MonkeyPatch, **options: Any) -> bytes:
     """A file without grids."""
     with monkeypatch.context() as context:
-        context.setattr(codec, "coarse_grids", lambda *_: [])
+        context.setattr(codec, "coarse_grids", lambda *_, **__: [])
         return learned_codec.encode(image, planar=True, **options)
 
 
