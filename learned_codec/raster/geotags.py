@@ -55,6 +55,8 @@ MAX_OVERVIEWS = 32
 
 MAX_CLASSES = 2**20
 """Bytes of an attribute table as JSON; longer ones would leave no room for the rest."""
+_GREY_BY_TABLE = {"BMP", "GIF"}
+"""Drivers of formats that have no other grey pictures than those with a table of grey levels."""
 MAX_BITS = 31
 """Of the unsigned integers that are coded and can have fewer bits than their dtype."""
 _NAMES = {"categories": "list of category names", "table": "attribute table"}
@@ -121,7 +123,10 @@ def collect(raster: Any, alpha: int | None, name: str, description: Description 
             colours = np.zeros((max(table) + 1, 4), np.uint8)
             for value, colour in table.items():
                 colours[value] = colour
-            found["colormap"] = meta.binary(colours.tobytes())
+            if raster.driver in _GREY_BY_TABLE and np.array_equal(colours, _ramp(len(colours))):
+                found["bands"][0]["color"] = ColorInterp.gray.name
+            else:
+                found["colormap"] = meta.binary(colours.tobytes())
         else:
             meta.lose(
                 f"{name}: its colour table isn't kept: only a single band of {' or '.join(COLOUR_TABLES)} has one"
@@ -139,6 +144,12 @@ def _bits(raster: Any, name: str) -> int | None:
         meta.lose(f"{name}: its floats of {said} bits come back in {raster.dtypes[0]}, with the same values")
         return None
     return int(said) if said else None
+
+
+def _ramp(count: int) -> NDArray[np.uint8]:
+    """The colour table of grey levels, each the colour of its own number."""
+    levels = np.arange(count)
+    return np.stack([levels, levels, levels, np.full(count, 255)], 1).astype(np.uint8)
 
 
 def _sensible(found: dict[str, Any], name: str) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 
-from learned_codec.errors import MetadataLostWarning
+import learned_codec
+from learned_codec.errors import InvalidInputError, MetadataLostWarning
 from learned_codec.raster import directories
 from learned_codec.raster.files import open_sink, open_source
 from learned_codec.raster.sink_spec import SinkSpec
@@ -210,6 +212,25 @@ def test_files_beside_a_file_object_do_not_count(tmp_path: Path, extension: str,
     with path.open("rb") as stream, pytest.warns(MetadataLostWarning, match="file object.*give its path"):
         to_tiff(stream, tmp_path / "again.tif")
     to_tiff(io.BytesIO(path.read_bytes()), tmp_path / "again.tif")
+
+
+@pytest.mark.parametrize("rate", [{"quality": 50}, {"max_error": 0}], ids=str)
+@pytest.mark.parametrize("extension", ["bmp", "gif"])
+def test_a_grey_picture_of_a_format_with_a_table_of_greys(tmp_path: Path, extension: str, rate: dict[str, Any]) -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    path, coded, again = (tmp_path / name for name in (f"a.{extension}", "a.lci", "b.tif"))
+    Image.fromarray(grey).save(path)
+    path.with_suffix(".wld").write_text("2\n0\n0\n-2\n100\n200\n")
+    learned_codec.encode_file(path, coded, **rate)
+    learned_codec.decode_file(coded, again)
+    with rasterio.open(again) as raster:
+        assert (raster.colorinterp, raster.transform[:6]) == ((ColorInterp.gray,), (2, 0, 99, 0, -2, 201))
+        np.testing.assert_allclose(raster.read(1).astype(int), grey, atol=0 if "max_error" in rate else 30)
+    coloured = Image.fromarray(grey, "P")
+    coloured.putpalette([*range(255, -1, -1)] * 3)
+    coloured.save(path)
+    with pytest.raises(InvalidInputError, match="palette"):
+        learned_codec.encode_file(path, tmp_path / "c.lci")
 
 
 def test_a_place_beside_a_format_that_gdal_does_not_know(tmp_path: Path) -> None:
