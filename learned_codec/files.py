@@ -29,7 +29,7 @@ from learned_codec.profiles import options_of
 from learned_codec.raster.metadata import lose
 from learned_codec.raster.names import exists, fits
 from learned_codec.raster.neighbours import SIDECAR, strangers
-from learned_codec.streams import PathOrFile, again_from, check_other, is_path, name_of, reading, unchanged
+from learned_codec.streams import PathOrFile, again_from, check_other, is_path, local_path, name_of, reading, unchanged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,6 +169,7 @@ def encode_file(
     bounded = "max_error" in options
     exact = is_exact(options.get("max_error"))
     _check_name(dst)
+    src = local_path(src)
     check_other(src, dst)
     _check_executor(src, executor)
     with atomic_write(dst, overwrite=overwrite) as stream:  # before the work, so that a refusal comes first
@@ -280,6 +281,7 @@ def decode_file(
     from learned_codec.windows import reduced
 
     check_switches(overviews=overviews, overwrite=overwrite)
+    src = local_path(src)
     check_other(src, dst)
     named = Path(dst) if is_path(dst) else None
     chosen = output_format(named or "", format if named else format or "png")

@@ -25,6 +25,7 @@ _IDENTITY = ("ETag", "etag", "LastModified", "last_modified", "mtime", "modified
 _MADE = ("created",)
 """How fsspec's file systems call what changes with a file's content; when it was made only counts without any."""
 
+_FILE = re.compile(r"file://(?:localhost)?(/.*)", re.IGNORECASE | re.DOTALL)
 _URL = re.compile(r"[a-z][a-z0-9+.-]+(://|::)", re.IGNORECASE)
 """Also URLs that fsspec chains: `simplecache::s3://…`."""
 
@@ -42,6 +43,19 @@ def is_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
     if isinstance(value, str) and not value:
         raise InvalidInputError("the path is empty: ''")
     return isinstance(value, str | os.PathLike)
+
+
+def local_path(source: Any) -> Any:
+    """The path that a URL of a local file stands for, "file:///a%20b.tif"; anything else as it is.
+
+    A path that exists as it is written counts first: not all software writes "%20" for a blank.
+    """
+    if not isinstance(source, str) or (found := _FILE.match(source)) is None:
+        return source
+    from urllib.request import url2pathname  # not needed for most calls
+
+    written = found[1]
+    return written if os.path.exists(written) else url2pathname(written)  # noqa: PTH110
 
 
 def again_from(source: Any) -> Any:
@@ -161,6 +175,7 @@ def opened(source: Openable) -> tuple[Any, BinaryIO | None]:
 
     All bytes of a pipe are read. Raises `FileError` and `InvalidInputError`, and so does reading later.
     """
+    source = local_path(source)
     if is_path(source):
         name = name_of(source, "")
         if _URL.match(name):

@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from learned_codec.bitstream import MAGIC
 from learned_codec.errors import InvalidInputError, MissingDependencyError
-from learned_codec.streams import our_errors
+from learned_codec.streams import local_path, our_errors
 from learned_codec.values.sources import PixelSink, PixelSource
 
 from . import directories, left_out, pictures, png, webp
@@ -57,6 +57,7 @@ def open_source(
         FileError: the file can't be opened or read.
         InvalidInputError: it isn't an image, is damaged, or is of a kind that would have to be converted first.
     """
+    source = local_path(source)
     named = isinstance(source, (str, os.PathLike))
     name = str(source) if named else str(getattr(source, "name", "") or "input")
     with _opened(source, name, force=force) as opened:

@@ -31,7 +31,7 @@ from .description import describe
 from .exif import orientation, upright_xmp
 from .gdal import TELL_TRUNCATED, quiet, small_cache
 from .gdal_file import open_bytes
-from .names import exists, is_gdal_name
+from .names import exists, is_gdal_name, of_gdal
 from .radar import radar_unit
 from .truncated import check_whole
 
@@ -182,7 +182,7 @@ def open_source(
         except Exception as error:  # rasterio, GDAL and file objects raise a dozen unrelated kinds
             said = str(error.__cause__ or error) or repr(error)
             if "not recognized as" in said:  # GDAL gives an internal name, which doesn't help
-                said = "unknown format"
+                said = "not found, or in an unknown format" if is_gdal_name(source) else "unknown format"
             raise InvalidInputError(f"{name}: not an image that can be read: {said}") from error
         yield opened
 
@@ -190,7 +190,7 @@ def open_source(
 def _opener(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Any, str, bytes, BinaryIO | None]:
     """A function that opens the dataset, its name in messages, its first bytes, and all bytes of what has no path."""
     if is_gdal_name(source):
-        return lambda: _open_named(str(source)), str(source), _SOMETHING, None
+        return lambda: _open_named(of_gdal(str(source))), str(source), _SOMETHING, None
     if isinstance(source, (str, os.PathLike)):
         name = str(source)
         path = os.path.abspath(source)  # noqa: PTH100  # absolute, so no part of a name is read as a URL scheme
