@@ -32,6 +32,9 @@ from .pillow import identify
 from .sink_spec import SinkSpec
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TAG_KIND, TAG_PHOTOMETRIC, TAG_SUB_IMAGES, TAG_IMAGE_DEPTH = 254, 262, 330, 32997
+REDUCED = 1
+"""The bit of an image's kind in a TIFF that tells that it is a smaller size of another."""
 _JPEG2000_STARTS = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
 
@@ -196,7 +199,17 @@ def _look_at_tiff(stream: BinaryIO, name: str, path: Path | None) -> tuple[bool,
     def numbers(tag: int) -> tuple[int, ...]:
         return fields[tag].numbers() if tag in fields else ()
 
-    left_out.tell([*left_out.of_tiff(fields), *left_out.unread(unread)], name)
+    if (depth := max(numbers(TAG_IMAGE_DEPTH), default=1)) > 1:
+        raise InvalidInputError(
+            f"{name}: a volume of {depth} slices, of which GDAL reads the first; save each as a file"
+        )
+    if TAG_SUB_IMAGES in fields and any(kind & REDUCED for kind in numbers(TAG_KIND)):
+        raise InvalidInputError(
+            f"{name}: its first image is a small one of another inside, as in a camera's raw file (DNG); save the "
+            "large one as a file"
+        )
+    colours = left_out.colours_of_tiff(numbers(TAG_PHOTOMETRIC))
+    left_out.tell([*left_out.of_tiff(fields), *colours, *left_out.unread(unread)], name)
     turned = numbers(TAG_ORIENTATION)[:1] not in ((), (1,))
     shallow = max(numbers(directories.TAG_BITS_PER_SAMPLE), default=1) <= 8
     if turned and shallow and not left_out.GDAL_TAGS & fields.keys() and not _placed(path):

@@ -130,6 +130,8 @@ class RasterSource:
         (value,) = values.values()
         if value is None:
             return None
+        if self.dtype.kind != "f" and np.isfinite(value) and value != int(value):
+            meta.lose(f"{self._name}: the nodata value {value:g}, which no sample of {self.dtype} has, isn't kept")
         # No pixel has a value that doesn't fit the dtype (-9999 in uint8), and rasterio can't write it into a TIFF.
         return float(value) if holds(self.dtype, value) else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, BinaryIO
 
 from . import metadata as meta
@@ -35,6 +35,9 @@ _NAMES = {"APP13": "Photoshop's and IPTC's data", "APP11": "content credentials 
 _PRIVATE = 32768
 _LOST_TAGS = {285: "the page's name", 301: "a transfer function", 33723: "IPTC", 34377: "Photoshop's data",
               37724: "Photoshop's layers", 50838: "ImageJ's metadata", 50839: "ImageJ's metadata"}  # fmt: skip
+_COLOURS = {4: "a transparency mask", 9: "CIELAB (ICC)", 10: "CIELAB (ITU)", 32803: "a colour filter array",
+            32844: "log luminance", 32845: "log luminance and colours", 34892: "a linear raw image"}  # fmt: skip
+"""What a TIFF's PhotometricInterpretation may say that GDAL doesn't care for: it gives the numbers as they are."""
 # Structure, copyright, EXIF, GPS, the profile, georeferences, and GDAL's own: kept, or of no meaning beside the pixels.
 _KEPT_TAGS = {32995, 32996, 32997, 32998, 33432, 33550, 33920, 33922, 34264, 34665, 34675, 34735, 34736, 34737, 34853,
               40091, 40092, 40093, 40094, 40095, 42112, 42113, 50674, 50844, 59932, 59933}  # fmt: skip
@@ -95,6 +98,8 @@ def of_picture(picture: Any) -> list[str]:
                 lost.append(_EXTENDED if extended else _NAMES.get(marker, f"the segment {marker}"))
     if picture.format == "MPO" and (more := getattr(picture, "n_frames", 1) - 1):
         lost.append(f"{more} further {'pictures' if more > 1 else 'picture'} (previews, depth or gain maps)")
+    if picture.format in ("ICO", "ICNS") and (smaller := len(picture.info.get("sizes", ())) - 1) > 0:
+        lost.append(f"{smaller} smaller {'pictures' if smaller > 1 else 'picture'}")
     if picture.format == "HEIF" and (picture.info.get("depth_images") or picture.info.get("aux")):
         lost.append("further pictures (depth or gain maps)")
     width, height = _density(picture)
@@ -123,6 +128,11 @@ def of_tiff(tags: Iterable[int]) -> list[str]:
     """The tags of a TIFF that aren't kept."""
     lost = [tag for tag in tags if tag in _LOST_TAGS or (tag >= _PRIVATE and tag not in _KEPT_TAGS)]
     return [_LOST_TAGS.get(tag, f"the tag {tag}") for tag in lost]
+
+
+def colours_of_tiff(photometric: Sequence[int]) -> list[str]:
+    """What the numbers in a TIFF mean, if it isn't kept."""
+    return [f"that its values are of {_COLOURS[kind]}" for kind in photometric if kind in _COLOURS]
 
 
 def unread(tags: Iterable[int]) -> list[str]:

@@ -350,7 +350,7 @@ def open_sink(path: Path, format: str, spec: SinkSpec) -> Iterator[PictureSink]:
     coloured = pillow_format == "PNG" and kind == np.uint8 and bands == 1 and plane is None
     palette = meta.colormap(found["colormap"], "metadata.colormap") if coloured and "colormap" in found else None
     if palette is not None:
-        found = {key: value for key, value in found.items() if key != "colormap"}
+        found = {key: value for key, value in found.items() if key not in ("colormap", "bits")}
     alone = pillow_format == "PNG" and bands == 1 and plane is None and palette is None
     levels = range(np.iinfo(kind).max + 1 if alone else 0)
     clear = int(spec.nodata) if spec.nodata is not None and spec.nodata in levels else None
@@ -489,6 +489,8 @@ def _read_pillow(data: bytes, name: str, *, indexed: bool) -> PictureSource:
             found = beside(picture)
             lost = [] if picture.format == "TIFF" else left_out.of_picture(picture)
             pixels, nodata = _pixels(picture), None
+            if pixels.dtype != np.uint8:  # some formats know it only now, as a picture is inside another
+                raise _refuse(name, f"a picture of {8 * pixels.itemsize} bits a sample")
             if palette:
                 found["colormap"] = meta.binary(_colours(picture))
             else:

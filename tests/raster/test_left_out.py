@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from learned_codec.errors import MetadataLostWarning
-from learned_codec.raster import left_out, png
+from learned_codec.errors import InvalidInputError, MetadataLostWarning
+from learned_codec.raster import directories, left_out, png
 from learned_codec.raster.files import open_sink, open_source
 from learned_codec.raster.pictures import source_of
 from learned_codec.raster.sink_spec import SinkSpec
+from tests.geotiffs import spec_of
 
 QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
@@ -202,6 +203,83 @@ def test_tags_of_a_tiff_are_named(tag: int, turned: bool) -> None:
     stream.seek(0)
     with pytest.warns(MetadataLostWarning, match="not kept: "), open_source(stream):
         pass
+
+
+def long(value: int) -> directories.Field:
+    return directories.Field(4, struct.pack("<I", value))
+
+
+@pytest.fixture
+def tiff(tmp_path: Path) -> Path:
+    Image.fromarray(pixels("L")).save(tmp_path / "a.tif")
+    return tmp_path / "a.tif"
+
+
+@pytest.mark.parametrize("depth", [1, 2, 7])
+def test_volumes_are_refused(tiff: Path, depth: int) -> None:
+    directories.extend(tiff, {32997: long(depth)})
+    told = pytest.raises(InvalidInputError, match=f"a volume of {depth} slices") if depth > 1 else nullcontext()
+    with told, open_source(tiff):
+        pass
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_preview_of_a_raw_file_is_refused(tiff: Path, kind: int, inside: bool) -> None:
+    with tiff.open("rb") as stream:
+        fields, _ = directories.read(stream, *directories.start(stream))
+    other: directories.Directory = {330: {**fields, 254: long(1 - kind)}}
+    directories.extend(tiff, {254: long(kind), **(other if inside else {})})
+    refused = kind == 1 and inside
+    told = pytest.raises(InvalidInputError, match="a small one of another inside") if refused else nullcontext()
+    with told, open_source(tiff):
+        pass
+
+
+@pytest.mark.parametrize("kind", [*left_out._COLOURS, 1])
+def test_what_a_tiff_says_of_its_values_is_named(tiff: Path, kind: int) -> None:
+    directories.extend(tiff, {262: directories.Field(3, struct.pack("<H", kind))})
+    told = pytest.warns(MetadataLostWarning, match="not kept: that its values are of") if kind > 1 else nullcontext()
+    with told, open_source(tiff):
+        pass
+
+
+@pytest.mark.parametrize("format", ["ICO", "ICNS"])
+def test_smaller_pictures_of_an_icon_are_named(format: str) -> None:
+    stream = io.BytesIO()
+    sizes = {"sizes": [(16, 16), (64, 64)]} if format == "ICO" else {}
+    Image.new("RGB", (64, 64), "red").save(stream, format, **sizes)
+    stream.seek(0)
+    with pytest.warns(MetadataLostWarning, match="not kept: . smaller picture"), open_source(stream):
+        pass
+
+
+def test_an_icon_of_16_bits_is_refused() -> None:
+    """Pillow says only after reading that it has them: once, such files could be encoded but not decoded."""
+    stream = io.BytesIO()
+    Image.fromarray(np.full((64, 64), 999, np.uint16)).save(stream, "ICNS")
+    stream.seek(0)
+    with pytest.raises(InvalidInputError, match="16 bits a sample"), open_source(stream):
+        pass
+
+
+@pytest.mark.parametrize("nodata", ["3", "3.5", "-9999", "1e30", "nan"])
+def test_a_nodata_value_that_no_sample_has_is_named(tiff: Path, nodata: str) -> None:
+    directories.extend(tiff, {42113: directories.Field(2, nodata.encode() + b"\0")})
+    told = pytest.warns(MetadataLostWarning, match="the nodata value 3.5, which") if "." in nodata else nullcontext()
+    with told, open_source(tiff) as source:
+        assert source.nodata == (3 if nodata == "3" else None)
+
+
+def test_a_palette_of_1_bit_is_whole_in_a_png(tmp_path: Path) -> None:
+    Image.fromarray(pixels("L") > 99).save(tmp_path / "a.tif")
+    with open_source(tmp_path / "a.tif", force=True) as source:
+        spec = spec_of(source)
+        with open_sink(tmp_path / "a.png", "png", spec) as sink:
+            rows, columns = slice(0, spec.height), slice(0, spec.width)
+            sink.write(rows, columns, source.read(rows, columns), None)
+    with Image.open(tmp_path / "a.png") as again:
+        np.testing.assert_array_equal(np.asarray(again.convert("1")), pixels("L") > 99)
 
 
 def test_plain_files_have_nothing_to_say() -> None:
