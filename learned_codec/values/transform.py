@@ -69,6 +69,10 @@ BEYOND, MOST_BEYOND = 0.5, 2.5 / 255
 """8-bit pixels of 0 and 255 are coded as if they lay beyond these values, by half of `detail`, and at most 1 % of the
 range. Decoders clip to 0 and 255, so such pixels get smaller errors: bright clouds and lights, dark shadows."""
 
+MOST_PRODUCTS = 1 << 18
+"""The multiplications that turn the colours of some rows of pixels into bytes. These rows fit a processor's cache, and
+BLAS libraries split larger products over threads of their own."""
+
 NARROW = 224
 """8-bit pictures store bounds only if the values of a band span less than this. Others would gain nothing."""
 
@@ -268,14 +272,16 @@ class ValueTransform:
         if planes.dtype == np.uint8:
             return self._bounded(planes)
         units = planes.mean(0, keepdims=True) if self.code == GREY else planes
-        if self.rotation:
-            units = _around_middle(matrix_of(self.rotation).T, planes)
+        matrix = (255 * (matrix_of(self.rotation).T if self.rotation else np.eye(len(units)))).astype(np.float32)
+        # The middle stays. The conversion to integers truncates, so adding a half rounds.
+        shift = np.float32(128) - matrix.sum(1)[:, None, None] / 2
         values = np.empty(units.shape, np.uint8)
-        for unit, band in zip(units, values, strict=True):
-            levels = unit * np.float32(255)
-            # The conversion to integers truncates, so adding a half rounds.
-            levels += np.float32(0.5)
-            band[...] = np.clip(levels, 0, np.float32(255.5), out=levels)
+        step = max(1, MOST_PRODUCTS // (matrix.size * units.shape[2]))
+        for top in range(0, units.shape[1], step):
+            rows = slice(top, top + step)
+            levels = np.tensordot(matrix, units[:, rows], 1)
+            levels += shift
+            values[:, rows] = np.clip(levels, 0, np.float32(255.5), out=levels)
         return self._bounded(values)
 
     def _bounded(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -67,3 +67,16 @@ def test_other_images_are_refused(fields: dict[str, object]) -> None:
     for model_bands in (1, 3):
         with pytest.raises(UnsupportedVersionError):
             ValueTransform.of_header(header, model_bands)
+
+
+@given(
+    VECTORS,
+    st.one_of(st.tuples(st.integers(1, 5), st.integers(1, 5)), st.sampled_from([(1, 40000), (300, 257), (40000, 1)])),
+    st.integers(0, 2**32 - 1),
+)
+def test_bytes_are_those_of_the_format(vector: tuple[int, int, int], size: tuple[int, int], seed: int) -> None:
+    planes = np.random.default_rng(seed).uniform(-0.2, 1.2, (3, *size)).astype(np.float32)
+    transform = ValueTransform(PLAIN, np.dtype(np.uint8), 3, rotation=vector)
+    found = transform.from_model(planes)
+    levels = 255 * (np.tensordot(matrix_of(vector).T, planes.astype(np.float64) - 0.5, 1) + 0.5)
+    assert np.abs(found - levels.clip(0, 255)).max() < 0.5001
