@@ -15,7 +15,6 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 if TYPE_CHECKING:
@@ -32,6 +31,9 @@ TYPES = {
     "float32": "Float32",
 }
 """GDAL's names of dtypes."""
+
+COLOURS = {"Y": "YCbCr_Y", "Cb": "YCbCr_Cb", "Cr": "YCbCr_Cr", "other_ir": "OtherIR"}
+"""GDAL's names of colour interpretations where they are others than rasterio's."""
 
 _PIXELS: WeakValueDictionary[str, _BandReader] = WeakValueDictionary()
 """The open datasets, by what their VRT calls them: GDAL knows a function's name, and no object."""
@@ -85,8 +87,6 @@ def _vrt(source: Dataset, name: str) -> str:
     if not source.transform.is_identity:
         SubElement(root, "GeoTransform").text = ",".join(map(repr, source.transform.to_gdal()))
     _tags(root, source)
-    if source.rpcs is not None:
-        _metadata(root, source.rpcs.to_gdal(), domain="RPC")
     points, crs = source.gcps
     if points:
         listed = SubElement(root, "GCPList", Projection="" if crs is None else crs.to_wkt())
@@ -100,14 +100,14 @@ def _vrt(source: Dataset, name: str) -> str:
             "UnitType": source.units[band - 1],
             "Scale": source.scales[band - 1],
             "Offset": source.offsets[band - 1],
-            "ColorInterp": source.colorinterp[band - 1].name,
+            "ColorInterp": COLOURS.get(colour := source.colorinterp[band - 1].name, colour),
         }
         element = _band(root, source, TYPES[source.reader.dtype.name], name, band)
         for key, value in said.items():
             if value is not None:
                 SubElement(element, key).text = value if isinstance(value, str) else repr(value)
         _tags(element, source, band)
-        if ColorInterp.palette in source.colorinterp:
+        if "colormap" in source.reader.metadata:
             table = SubElement(element, "ColorTable")
             for colour in source.colormap(band).values():
                 parts = zip(("c1", "c2", "c3", "c4"), map(str, colour), strict=True)

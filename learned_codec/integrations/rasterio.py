@@ -33,6 +33,9 @@ import learned_codec
 from learned_codec import windows
 from learned_codec.errors import CorruptDataError, InvalidInputError, OutOfBoundsError, shown
 
+RATIONAL, STRUCTURE = "RPC", "IMAGE_STRUCTURE"
+"""Where GDAL has rational polynomials and the bits of samples, among the tags."""
+
 OVERVIEWS = [2, 4, 8, 16]
 """Factors at which a window is read in less time than whole."""
 
@@ -175,12 +178,19 @@ class Dataset(TransformMethodsMixin, WindowMethodsMixin):  # type: ignore[misc] 
         found = self._said_of_band(bidx) if bidx else self.reader.metadata
         spaces = found.get("tags")
         tags = spaces.get(ns or "") if isinstance(spaces, dict) else None
+        if ns == RATIONAL and not bidx:
+            tags = found.get("rpcs")
+        if ns == STRUCTURE and bidx:
+            bits, stored = self.reader.metadata.get("bits"), self.reader.dtype
+            fewer = isinstance(bits, int) and stored.kind == "u" and 0 < bits < 8 * stored.itemsize
+            tags = {"NBITS": bits} if fewer else None
         return {str(key): str(value) for key, value in tags.items()} if isinstance(tags, dict) else {}
 
     def tag_namespaces(self, bidx: int = 0) -> list[str]:
         """The namespaces of tags but the default one. Raises `OutOfBoundsError` if there is no such band."""
         spaces = (self._said_of_band(bidx) if bidx else self.reader.metadata).get("tags")
-        return [name for name in spaces if name] if isinstance(spaces, dict) else []
+        known = {name for name in (RATIONAL, STRUCTURE) if self.tags(bidx, name)}
+        return sorted(known | {name for name in spaces if name} if isinstance(spaces, dict) else known)
 
     def colormap(self, bidx: int) -> dict[int, tuple[int, ...]]:
         """The red, green, blue and opacity of each class. Raises `InvalidInputError` if the image has no such table."""

@@ -1,6 +1,7 @@
 """Scripts that read rasters with rasterio read LCI files unchanged: both give the same, call by call."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.mask import mask
 from rasterio.merge import merge
+from rasterio.rpc import RPC
 from rasterio.shutil import copy
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject
@@ -29,7 +31,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # 
 TRANSFORM = rasterio.Affine(10, 0, 399960, 0, -10, 5800020)
 BOX = (400103.7, 5799012.3, 400671.0, 5799500.1)
 CORNERS = [(400000, 5799900), (401000, 5799800), (400500, 5799000), (400000, 5799900)]
+INKS = {"cyan", "magenta", "yellow", "black", "alpha"}
 SHAPE = {"type": "Polygon", "coordinates": [CORNERS]}
+
+
+def either(source: Dataset, by_gdal: bool) -> Any:
+    """The dataset itself or GDAL's own, for a `with` block."""
+    return source.gdal() if by_gdal else nullcontext(source)
 
 
 @pytest.fixture(scope="module")
@@ -305,6 +313,36 @@ def test_a_table_of_colours(tmp_path: Path) -> None:
     encode_file(tmp_path / "a.tif", tmp_path / "a.lci", max_error=0)
     with rasterio.open(tmp_path / "a.tif") as real, open_lci(tmp_path / "a.lci") as ours, ours.gdal() as raster:
         assert ours.colormap(1) == raster.colormap(1) == real.colormap(1)
+
+
+@pytest.mark.parametrize("by_gdal", [False, True])
+@pytest.mark.parametrize("colour", [c for c in ColorInterp if c.name not in INKS])
+def test_what_a_band_shows(tmp_path: Path, colour: ColorInterp, by_gdal: bool) -> None:
+    tif = tmp_path / "a.tif"
+    profile = {"crs": "EPSG:32633", "transform": TRANSFORM, "dtype": "uint8", "height": 9, "width": 8, "count": 2}
+    with rasterio.open(tif, "w", driver="GTiff", **profile) as raster:
+        raster.write(chunk(2, 9, 8).astype(np.uint8))
+        raster.colorinterp = [ColorInterp.gray, colour]
+    encode_file(tif, tif.with_suffix(".lci"), max_error=0)
+    with rasterio.open(tif) as raster, open_lci(tif.with_suffix(".lci")) as source, either(source, by_gdal) as found:
+        assert found.colorinterp == raster.colorinterp
+
+
+@pytest.mark.parametrize("by_gdal", [False, True])
+@pytest.mark.parametrize(("dtype", "bits"), [("uint8", 3), ("uint16", 12), ("uint16", 16)])
+def test_bits_and_polynomials_are_tags(tmp_path: Path, dtype: str, bits: int, by_gdal: bool) -> None:
+    tif, terms = tmp_path / "a.tif", [i / 7 for i in range(20)]
+    profile = {"crs": "EPSG:32633", "transform": TRANSFORM, "height": 9, "width": 8, "count": 1, "nbits": bits}
+    with rasterio.open(tif, "w", driver="GTiff", dtype=dtype, **profile) as raster:
+        raster.write(np.arange(72).reshape(1, 9, 8).astype(dtype) % np.dtype(dtype).type(8))
+        raster.rpcs = RPC(1.5, 2, 3, 4, terms, terms, 5, 6, 7, 8, terms, terms, 9, 10, err_bias=11, err_rand=0.25)
+    encode_file(tif, tif.with_suffix(".lci"), max_error=0)
+    with rasterio.open(tif) as raster, open_lci(tif.with_suffix(".lci")) as source, either(source, by_gdal) as found:
+        assert found.tags(ns="RPC") == raster.tags(ns="RPC")
+        assert "RPC" in found.tag_namespaces()
+        structure = "IMAGE_STRUCTURE"
+        assert found.tags(1, structure).get("NBITS") == raster.tags(1, structure).get("NBITS")
+        assert (structure in found.tag_namespaces(1)) == (bits < 16)
 
 
 def test_errors_are_ours(pair: tuple[Path, Path]) -> None:
