@@ -783,7 +783,9 @@ def test_names_that_only_gdal_understands(tmp_path: Path) -> None:
         info = files.encode_file(source, tmp_path / f"{number}.lci")
         assert info.to_dict() == expected
     with pytest.warns(MetadataLostWarning, match="the orientation in its EXIF"):
-        files.encode_file(f"/vsizip/{tmp_path}/a.zip/deep/b.jpg", tmp_path / "b.lci")
+        files.encode_file(f"/vsisubfile/0,{tmp_path}/b.jpg", tmp_path / "b.lci")
+    inside = files.encode_file(f"/vsizip/{tmp_path}/a.zip/deep/b.jpg", tmp_path / "d.lci")
+    assert inside.to_dict() == files.encode_file(tmp_path / "b.jpg", tmp_path / "e.lci").to_dict()
     for absent in (f"/vsizip/{tmp_path}/a.zip/none.tif", "/vsimem/none.tif", "nowhere:none"):
         with pytest.raises(InvalidInputError, match="none"):
             files.encode_file(absent, tmp_path / "c.lci")

@@ -8,9 +8,10 @@ read, EXIF above all, is read here.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from learned_codec.bitstream import MAGIC
-from learned_codec.errors import InvalidInputError, MissingDependencyError
+from learned_codec.errors import InvalidInputError, LearnedCodecError, MissingDependencyError
 from learned_codec.streams import local_path, our_errors
 from learned_codec.values.sources import PixelSink, PixelSource
 
@@ -26,7 +27,7 @@ from . import directories, left_out, pictures, png, webp
 from . import metadata as meta
 from .convert import convert
 from .exif import TAG_ORIENTATION, exif_of_tiff
-from .names import is_gdal_name
+from .names import is_gdal_name, of_gdal
 from .neighbours import may_place
 from .pillow import identify
 from .sink_spec import SinkSpec
@@ -69,15 +70,18 @@ def open_source(
 
 def _opened(source: Any, name: str, *, force: bool) -> AbstractContextManager[PixelSource]:
     if is_gdal_name(source):
-        from . import geotiff
+        raster, beside, data = _look_into_archive(os.fspath(source), name)
+        if raster:
+            from . import geotiff
 
-        return geotiff.open_source(source, force=force, name=name)
+            return geotiff.open_source(source, force=force, name=name, beside=beside)
+        return pictures.open_source(BytesIO(data), name=name, indexed=force)
     if isinstance(source, (str, os.PathLike)):
         with our_errors(name):
             kind = Path(source).stat().st_mode
             if stat.S_ISREG(kind):
                 with Path(source).open("rb") as stream:
-                    raster, beside = _look(stream, name, Path(source))
+                    raster, beside = _look(stream, name, partial(_placed, Path(source)))
             elif stat.S_ISDIR(kind):  # some rasters are folders
                 raster, beside = True, {}
             else:  # a pipe or a device can be read only once
@@ -137,10 +141,38 @@ def open_sink(path: Path, format: str, spec: SinkSpec) -> AbstractContextManager
     return geotiff_write.open_sink(path, spec)
 
 
-def _look(stream: BinaryIO, name: str, path: Path | None = None) -> tuple[bool, dict[str, Any]]:
+def _look_into_archive(source: str, name: str) -> tuple[bool, dict[str, Any], bytes]:
+    """What `_look` tells of a file in a local archive, and if it is a picture, its bytes.
+
+    What only GDAL can find, such as a URL, is for rasterio.
+    """
+    from . import archives
+    from .neighbours import is_placed
+
+    with archives.member(source) as found:
+        if found is None:
+            return True, {}, b""
+        member = found
+
+        def placed() -> bool:
+            there = member.names.__contains__
+            return may_place(Path(member.name), lambda path: there(path.as_posix())) and bool(
+                is_placed(of_gdal(source))
+            )
+
+        try:
+            raster, beside = _look(member.stream, name, placed)
+            return raster, beside, b"" if raster else member.stream.read()
+        except LearnedCodecError:
+            raise
+        except archives.UNREADABLE:
+            return True, {}, b""
+
+
+def _look(stream: BinaryIO, name: str, placed: Callable[[], bool] = lambda: False) -> tuple[bool, dict[str, Any]]:
     """Whether a file is for rasterio, and if so, the metadata that rasterio doesn't read.
 
-    Leaves the stream at its start.
+    `placed` tells whether files beside it hold its georeference. Leaves the stream at its start.
     """
     head = stream.read(32)
     stream.seek(0)
@@ -150,15 +182,17 @@ def _look(stream: BinaryIO, name: str, path: Path | None = None) -> tuple[bool, 
         )
     try:
         if head.startswith(_TIFF_STARTS):
-            return _look_at_tiff(stream, name, path)
+            return _look_at_tiff(stream, name, placed)
         if not head or head.startswith(_JPEG2000_STARTS):
             return True, {}
-        return _look_at_picture(stream, head, name, path)
+        return _look_at_picture(stream, head, name, placed)
     finally:
         stream.seek(0)
 
 
-def _look_at_picture(stream: BinaryIO, head: bytes, name: str, path: Path | None) -> tuple[bool, dict[str, Any]]:
+def _look_at_picture(
+    stream: BinaryIO, head: bytes, name: str, placed: Callable[[], bool]
+) -> tuple[bool, dict[str, Any]]:
     """`_look` at a picture. It is for rasterio if it has more than 8 bits, GDAL's mask, or a georeference."""
     try:
         with pictures.quiet():
@@ -176,7 +210,7 @@ def _look_at_picture(stream: BinaryIO, head: bytes, name: str, path: Path | None
             picture.format in ("PNG", "PPM") and pictures.bits(picture, head) > 8
         )
         masked = picture.format == "JPEG" and _has_mask(stream)
-        if not (deep or masked or _placed(path)):
+        if not (deep or masked or placed()):
             return False, {}
         if picture.format == "PNG":  # GDAL reads the first frame alone
             pictures.check_pages(picture, name)
@@ -184,7 +218,7 @@ def _look_at_picture(stream: BinaryIO, head: bytes, name: str, path: Path | None
         return True, pictures.beside(picture)
 
 
-def _look_at_tiff(stream: BinaryIO, name: str, path: Path | None) -> tuple[bool, dict[str, Any]]:
+def _look_at_tiff(stream: BinaryIO, name: str, placed: Callable[[], bool]) -> tuple[bool, dict[str, Any]]:
     """`_look` at a TIFF.
 
     It is for Pillow only if its pixels are to be turned, which GDAL doesn't do, without a georeference.
@@ -212,7 +246,7 @@ def _look_at_tiff(stream: BinaryIO, name: str, path: Path | None) -> tuple[bool,
     left_out.tell([*left_out.of_tiff(fields), *colours, *left_out.unread(unread)], name)
     turned = numbers(TAG_ORIENTATION)[:1] not in ((), (1,))
     shallow = max(numbers(directories.TAG_BITS_PER_SAMPLE), default=1) <= 8
-    if turned and shallow and not left_out.GDAL_TAGS & fields.keys() and not _placed(path):
+    if turned and shallow and not left_out.GDAL_TAGS & fields.keys() and not placed():
         return False, {}
     exif = exif_of_tiff(stream)
     return True, {"exif": meta.binary(exif)} if exif else {}
@@ -232,9 +266,9 @@ def _has_mask(stream: BinaryIO) -> bool:
     return stream.read(2) == b"\xff\xd9"
 
 
-def _placed(path: Path | None) -> bool:
+def _placed(path: Path) -> bool:
     """Whether files beside a picture hold its georeference."""
-    if path is None or not may_place(path):
+    if not may_place(path):
         return False
     from .neighbours import place
 

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-_ARCHIVE = re.compile(r"(zip|tar)(?:\+file)?://", re.IGNORECASE)
+_ARCHIVE = re.compile(r"(zip|tar|gzip)(?:\+file)?://", re.IGNORECASE)
 _GDAL_NAME = re.compile(r"/vsi[a-z0-9_]+/|[A-Za-z][A-Za-z0-9+._-]+:")  # a single letter is a drive
 
 
@@ -26,6 +26,8 @@ def of_gdal(name: str) -> str:
     for mark in [found.start() for found in re.finditer("!", rest)] + [len(rest)]:
         archive = os.path.abspath(rest[:mark])  # noqa: PTH100
         if os.path.isfile(archive):  # noqa: PTH113
+            if scheme[1].lower() == "gzip":
+                return f"/vsigzip/{archive}"
             # GDAL finds where the archive's name ends by its ending, or by braces.
             braced = archive if "{" in archive or "}" in archive else f"{{{archive}}}"
             return f"/vsi{scheme[1].lower()}/{braced}/{rest[mark + 1 :].lstrip('/')}".rstrip("/")

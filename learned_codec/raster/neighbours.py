@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from . import metadata as meta
@@ -18,17 +19,17 @@ SENSORS = ("_RPC.TXT", "_rpc.txt", ".RPB", ".rpb")
 """How the names of files end that GDAL takes for the sensor model (RPCs) of the TIFF with the same stem."""
 
 
-def worlds(path: Path) -> list[Path]:
-    """The files beside an image that may hold its georeference, by their names."""
+def worlds(path: Path, there: Callable[[Path], bool] = exists) -> list[Path]:
+    """The files beside an image that may hold its georeference, by their names. `there` tells which files there are."""
     extension = path.suffix.lower().lstrip(".")
     endings = sorted({extension + "w", extension[:1] + extension[-1:] + "w", "wld", "tab", "aux"})
     found = (path.with_suffix(f".{world}") for name in endings for world in (name, name.upper()))
-    return [world for world in found if exists(world)] if path.stem else []
+    return [world for world in found if there(world)] if path.stem else []
 
 
-def may_place(path: Path) -> bool:
-    """Whether a file beside this one may hold a georeference, a nodata value or a mask, by its name."""
-    return bool(worlds(path)) or any(exists(path.with_name(path.name + end)) for end in (SIDECAR, ".msk"))
+def may_place(path: Path, there: Callable[[Path], bool] = exists) -> bool:
+    """Whether a file beside this one may hold a georeference, a nodata value or a mask, by its name. As `worlds`."""
+    return bool(worlds(path, there)) or any(there(path.with_name(path.name + end)) for end in (SIDECAR, ".msk"))
 
 
 def strangers(path: Path, *, tiff: bool, placed: bool, sidecar: bool) -> list[Path]:
@@ -48,6 +49,13 @@ def strangers(path: Path, *, tiff: bool, placed: bool, sidecar: bool) -> list[Pa
 
 def place(path: Path) -> bool:
     """Whether GDAL finds one of these. There is a warning if GDAL doesn't know the picture's format."""
+    if (found := is_placed(path)) is None:
+        meta.lose(f"{path}: files beside it may hold a georeference, but GDAL can't read pictures of this format")
+    return bool(found)
+
+
+def is_placed(name: str | Path) -> bool | None:
+    """Whether GDAL finds a place, a nodata value or a mask for a picture; None if it doesn't know its format."""
     import rasterio
     from rasterio.enums import MaskFlags
     from rasterio.errors import RasterioError
@@ -55,10 +63,9 @@ def place(path: Path) -> bool:
     from .gdal import quiet, transform_of
 
     try:
-        with rasterio.Env(), quiet(), rasterio.open(path) as raster:
+        with rasterio.Env(), quiet(), rasterio.open(name) as raster:
             placed = raster.crs or transform_of(raster) or raster.gcps[0] or raster.rpcs
             masked = any(MaskFlags.nodata in f or f == [MaskFlags.per_dataset] for f in raster.mask_flag_enums)
             return bool(placed) or masked
     except RasterioError:
-        meta.lose(f"{path}: files beside it may hold a georeference, but GDAL can't read pictures of this format")
-        return False
+        return None

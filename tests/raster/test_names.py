@@ -1,5 +1,6 @@
 """Images are found whatever characters their names have, also in archives and behind file:// URLs."""
 
+import gzip
 import io
 import tarfile
 import tempfile
@@ -63,6 +64,84 @@ def test_names_in_other_archives_and_in_relative_ones(
     monkeypatch.chdir(tmp_path)
     for name in (f"tar://a b.tar!{inner}", f"tar://{tmp_path}/a b.tar!{inner}", f"zip://a.zip!{inner}", "zip://a.zip"):
         np.testing.assert_array_equal(read(name), PIXELS)
+
+
+def photograph(format: str, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[271], exif[274] = "maker", orientation
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
+    Image.fromarray(pixels).save(stream, format, exif=exif, dpi=(300, 300), icc_profile=b"profile" * 30)
+    return stream.getvalue()
+
+
+def pack(folder: Path, kind: str, name: str, files: dict[str, bytes]) -> str:
+    """Put files into an archive, and tell GDAL's or rasterio's name of one of them."""
+    archive = folder / f"a b.{kind}"
+    if kind.startswith("tar"):
+        with tarfile.open(archive, "w:gz" if kind == "tar.gz" else "w") as file:
+            for inner, content in files.items():
+                member = tarfile.TarInfo(inner)
+                member.size = len(content)
+                file.addfile(member, io.BytesIO(content))
+        return f"tar://{archive}!{name}"
+    if kind == "gz":
+        archive.write_bytes(gzip.compress(files[name]))
+        return f"gzip://{archive}"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for inner, content in files.items():
+            packed.writestr(inner, content)
+    return f"/vsizip/{archive}/{name}" if kind == "zip" else f"/vsizip/{{{archive}}}/{name}"
+
+
+@pytest.mark.parametrize("kind", ["zip", "kmz", "tar", "tar.gz", "gz"])
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_pictures_in_archives_are_as_outside(tmp_path: Path, kind: str, format: str, orientation: int) -> None:
+    """GDAL alone would neither turn them nor keep their EXIF."""
+    data = photograph(format, orientation)
+    name = pack(tmp_path, kind, "b c.x", {"b c.x": data})
+    with open_source(io.BytesIO(data)) as outside, open_source(name) as inside:
+        whole = slice(0, outside.height), slice(0, outside.width)
+        np.testing.assert_array_equal(inside.read(*whole), outside.read(*whole))
+        assert (inside.height, inside.width) == (outside.height, outside.width)
+        assert inside.metadata == outside.metadata
+        assert "exif" in inside.metadata
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_picture_with_a_place_beside_it_in_an_archive(tmp_path: Path, kind: str) -> None:
+    data = photograph("PNG", 1)
+    name = pack(tmp_path, kind, "in/b.png", {"in/b.png": data, "in/b.pgw": b"2\n0\n0\n-2\n100\n200\n", "c.png": data})
+    with open_source(name) as source:
+        assert source.metadata["transform"] == [2, 0, 99, 0, -2, 201]
+        assert "exif" in source.metadata
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "gz"])
+def test_what_is_refused_or_told_outside_is_inside(tmp_path: Path, kind: str) -> None:
+    stream = io.BytesIO()
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+    frames[0].save(stream, "PNG", save_all=True, append_images=frames[1:])
+    with (
+        pytest.raises(InvalidInputError, match="a b.*: 2 pages or frames"),
+        open_source(pack(tmp_path, kind, "b.png", {"b.png": stream.getvalue()})),
+    ):
+        pass
+    Image.new("L", (9, 9)).save(tmp_path / "a.tif", tiffinfo={33723: b"news"})
+    name = pack(tmp_path, kind, "b.tif", {"b.tif": (tmp_path / "a.tif").read_bytes()})
+    with pytest.warns(learned_codec.MetadataLostWarning, match="not kept: IPTC"), open_source(name):
+        pass
+
+
+def test_archives_that_only_gdal_reads(data: bytes, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("b.tif", data)
+    files, mark, directory = (tmp_path / "a.zip").read_bytes().partition(b"PK\1\2")
+    broken = files + mark + directory.replace(b"\x08\0", b"\x63\0", 1)
+    (tmp_path / "a.zip").write_bytes(broken)  # the directory names a method that nobody has
+    with pytest.raises(InvalidInputError), open_source(f"zip://{tmp_path}/a.zip!b.tif"):
+        pass
 
 
 def test_what_is_not_in_an_archive_is_not_found(data: bytes, tmp_path: Path) -> None:
