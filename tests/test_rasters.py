@@ -17,7 +17,7 @@ from learned_codec import bitstream
 from learned_codec.bitstream import varint
 from learned_codec.bitstream.payload import join_payload, split_payload
 from learned_codec.errors import CorruptDataError, InvalidInputError, LearnedCodecError, RateError
-from learned_codec.tiling import encoder, scattered
+from learned_codec.tiling import scattered
 from learned_codec.values.mask import MaskSpec
 from learned_codec.values.transform import ValueTransform
 
@@ -495,12 +495,15 @@ def test_finer_quantisation_costs_few_bytes(
     holed = np.where(valid, alike("uint16", 4, 0), 0).astype(np.uint16)
     finer = learned_codec.encode(holed, planar=True, nodata=0, quality=quality)
 
+    finer_step = scattered.ScatteredHoles.finer_step
+
     def less_fine(*given: Any) -> int:
         with monkeypatch.context() as context:
-            context.setattr(scattered, "SCATTER_MOST", 0)
-            return scattered.finer_beside_holes(*given)
+            if len(given) == 4:  # the balance of the bands, which also gives how far holes lie scattered, stays
+                context.setattr(scattered, "SCATTER_MOST", 0)
+            return finer_step(*given)
 
-    monkeypatch.setattr(encoder, "finer_beside_holes", less_fine)  # the balance of the bands stays
+    monkeypatch.setattr(scattered.ScatteredHoles, "finer_step", less_fine)
     assert len(finer) <= most * len(learned_codec.encode(holed, planar=True, nodata=0, quality=quality))
 
 
