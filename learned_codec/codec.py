@@ -50,6 +50,7 @@ from learned_codec.models.registry import ModelCard, ModelName, list_models, reg
 from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
 from learned_codec.tiling.balance import balance
+from learned_codec.tiling.blocks import some_blocks
 from learned_codec.tiling.borders import border_constants, border_of
 from learned_codec.tiling.coarse_grids import coarse_grids, cut_by_holes, most_bits
 from learned_codec.tiling.exact_bands import exact_bands
@@ -400,7 +401,8 @@ def encode_source(
         loaded = registry.load(card, device, each)
         step = step_of_quality(near, card.max_step)
         choice = partial(choose, dtype, source.bands, card.bands, known, samples, header.pixels)
-        transform = choice(usual_error(loaded, step), cut)
+        blocks = some_blocks(masked) if chosen and source.bands > 1 else None
+        transform = choice(usual_error(loaded, step), cut, blocks=blocks)
         holes = ScatteredHoles(masked, transform)
         if plateaus and not plain and source.bands > 1:
             found = balance(masked, transform, loaded, step, cut, holes)
@@ -408,7 +410,7 @@ def encode_source(
                 step = finer_step(loaded, step, found.level)
                 masked, cut = plateaus(quality_of_step(step, card.max_step))
                 masked = masked.keeping(borders)
-            transform = choice(usual_error(loaded, step), cut, found)
+            transform = choice(usual_error(loaded, step), cut, found, blocks)
         if card.bands == source.bands:
             transform = replace(transform, rotation=rotation)
         if known in PER_DECADE:

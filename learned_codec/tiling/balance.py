@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from learned_codec.models.block_transform import separable_basis
 from learned_codec.models.config import BLOCK
 from learned_codec.models.shape_adaptive import Shape
+from learned_codec.values.axes import Spectrum
 from learned_codec.values.balance import Balance, Trial, balanced
 from learned_codec.values.choose import ROUNDING, alone_scales
 from learned_codec.values.plateaus import Plateaus
@@ -79,7 +80,7 @@ def balance(
         _shares(sides, model.positions),
         scales,
         groups,
-        np.zeros((source.bands, source.bands)) if transform.covariance is None else transform.covariance,
+        transform.spectrum or Spectrum(np.zeros((source.bands, source.bands))),
         ROUNDING / own if transform.dtype.kind != "f" else np.zeros(source.bands),
         sum((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in windows),
     )

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learned_codec.dct import dct
 from learned_codec.forks import without_forks
 from learned_codec.models.block_transform import colour_axes
 from learned_codec.models.config import BLOCK
+from learned_codec.values.rings import BY_RING, COUNTS, RING_STARTS, coefficients, covariances, ideal_bits
 from learned_codec.values.rotation import matrix_of, vector_of
 
+from .blocks import without_holes
 from .masking import MaskedSource
 from .sampling import few_windows
 
@@ -62,12 +62,6 @@ FIRST_ANGLE, LAST_ANGLE = 0.3, 0.01
 
 _TURNS = [(i, j, sign) for i, j in ((0, 1), (0, 2), (1, 2)) for sign in (1, -1)]
 
-_U, _V = np.indices((BLOCK, BLOCK))
-_RING = (np.maximum(_U, _V) // 2).reshape(-1)
-_BY_RING, _RING_STARTS = np.argsort(_RING, kind="stable"), np.searchsorted(np.sort(_RING), np.arange(BLOCK // 2))
-_COUNTS = np.bincount(_RING) - (np.arange(BLOCK // 2) == 0)
-"""The coefficients of a block in rings of like frequencies, and how many each has. The mean isn't among them."""
-
 
 class Colours:
     """The colours of a source of three bands of uint8.
@@ -81,7 +75,7 @@ class Colours:
         self._pixels = source.height * source.width
         windows = few_windows(source.height, source.width)
         blocks = np.concatenate([_blocks(source, *window, MOST_BLOCKS // len(windows)) for window in windows])
-        self.covariances = _covariances(blocks) if len(blocks) >= LEAST_BLOCKS else None
+        self.covariances = covariances(blocks) if len(blocks) >= LEAST_BLOCKS else None
         self._some = blocks[:: max(1, -(-len(blocks) // SOME_BLOCKS))]
 
     def are_unlike(self, error: float, rotation: Sequence[int]) -> bool:
@@ -117,7 +111,7 @@ class Colours:
         """Whether colours have more details, as noise has, than the RGB model can code with an RMSE of `error`."""
         if self.covariances is None:
             return False
-        energy = (np.trace(self.covariances[:, 1:, 1:], axis1=1, axis2=2) * _COUNTS) / (3 * BLOCK * BLOCK)
+        energy = (np.trace(self.covariances[:, 1:, 1:], axis1=1, axis2=2) * COUNTS) / (3 * BLOCK * BLOCK)
         details = float(energy[DETAIL:].sum())
         return details > MUCH * float(energy.sum()) and details > (error / ERROR) ** 2
 
@@ -135,33 +129,10 @@ class Colours:
 
 
 def _blocks(source: MaskedSource, rows: slice, columns: slice, most: int) -> NDArray[np.float32]:
-    """(blocks, 3, 256) the coefficients [v, u] of some blocks of a window without holes, on the RGB model's axes."""
+    """(blocks, 3, 256) the coefficients of some blocks of a window without holes, on the RGB model's axes."""
     read = source.read(rows, columns)
-    values = _in_blocks(read.values)
-    whole = np.ones(values.shape[:2], bool) if read.valid is None else _in_blocks(read.valid).all((2, 3, 4))
-    places = np.argwhere(whole)
-    places = places[:: max(1, -(-len(places) // most))]
-    units = np.divide(values[places[:, 0], places[:, 1]], 255, dtype=np.float32)
-    basis, axes = dct(BLOCK).astype(np.float32).T, colour_axes(3).astype(np.float32)
-    along = (units.reshape(-1, BLOCK) @ basis).reshape(units.shape)
-    both = np.ascontiguousarray(along.swapaxes(2, 3)).reshape(-1, BLOCK) @ basis
-    found: NDArray[np.float32] = axes @ both.reshape(-1, 3, BLOCK * BLOCK)
-    return found
-
-
-def _in_blocks(values: NDArray[Any]) -> NDArray[Any]:
-    """(bands, h, w) -> a view of the whole blocks: (rows, columns, bands, 16, 16)."""
-    bands, height, width = len(values), values.shape[-2] // BLOCK, values.shape[-1] // BLOCK
-    blocks = values[:, : height * BLOCK, : width * BLOCK].reshape(bands, height, BLOCK, width, BLOCK)
-    return blocks.transpose(1, 3, 0, 2, 4)
-
-
-def _covariances(blocks: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(rings, 3, 3) of (blocks, 3, 256) coefficients."""
-    blocks[..., 0] = 0
-    products = (blocks.transpose(2, 1, 0) @ blocks.transpose(2, 0, 1)).reshape(-1, 9).astype(np.float64)
-    sums = np.stack([np.bincount(_RING, product) for product in products.T], 1)
-    found: NDArray[np.float64] = np.divide(sums, (_COUNTS * len(blocks))[:, None]).reshape(-1, 3, 3)
+    units = np.divide(without_holes(read.values, read.valid, most), 255, dtype=np.float32)
+    found: NDArray[np.float32] = colour_axes(3).astype(np.float32) @ coefficients(units)
     return found
 
 
@@ -171,7 +142,7 @@ def _best_axes(covariances: NDArray[np.float64], error: float) -> NDArray[np.flo
     The search begins with those of all coefficients, by their energy or by their bits, in the order that the model is
     used to: the first axis has the most energy. Then it turns them about each other, by smaller and smaller angles.
     """
-    energy = covariances * _COUNTS[:, None, None]
+    energy = covariances * COUNTS[:, None, None]
     usual = np.trace(covariances, axis1=1, axis2=2) / 3 + error**2
     starts = [np.eye(3), *(_sorted_axes(sums.sum(0)) for sums in (energy, energy / usual[:, None, None]))]
     axes = np.stack(starts)
@@ -200,10 +171,10 @@ def _sorted_axes(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _of_each(blocks: NDArray[np.float32]) -> NDArray[np.float64]:
     """(blocks, rings, 3, 3) the covariances of each of (blocks, 3, 256)."""
-    some = blocks[..., _BY_RING]
-    found = np.empty((len(blocks), len(_COUNTS), 3, 3))
+    some = blocks[..., BY_RING]
+    found = np.empty((len(blocks), len(COUNTS), 3, 3))
     for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
-        sums = np.add.reduceat(some[:, i] * some[:, j], _RING_STARTS, 1) / _COUNTS
+        sums = np.add.reduceat(some[:, i] * some[:, j], RING_STARTS, 1) / COUNTS
         found[:, :, i, j] = found[:, :, j, i] = sums
     return found
 
@@ -239,23 +210,17 @@ def _bits(covariances: NDArray[np.float64], axes: NDArray[np.float64], error: fl
     `covariances` are (rings, 3, 3), or (blocks, rings, 3, 3): then the mean of the blocks' bits counts. Most colours
     are in few places, so these bits are fewer than those of the mean.
     """
-    rings = covariances.reshape(-1, len(_COUNTS), 3, 3)
+    rings = covariances.reshape(-1, len(COUNTS), 3, 3)
     axes = axes[:, None, None]
-    bits = _ideal((axes @ rings * axes).sum(4), error).sum((1, 3)) @ _COUNTS
+    bits = ideal_bits((axes @ rings * axes).sum(4), error).sum((1, 3)) @ COUNTS
     found: NDArray[np.float64] = bits / (BLOCK * BLOCK * len(rings))
-    return found
-
-
-def _ideal(variances: NDArray[np.floating[Any]], error: float) -> NDArray[np.float64]:
-    """The bits that an ideal code takes for each of Gaussian values with these variances."""
-    found: NDArray[np.float64] = np.log2(1 + np.maximum(variances, 0) / error**2) / 2
     return found
 
 
 def _compared(covariances: NDArray[np.float64], error: float) -> tuple[float, float, float]:
     """The ideal bits per pixel on the model's axes; how many times as many on each ring's own; the colours' share."""
     variances = np.diagonal(covariances, axis1=1, axis2=2), np.linalg.eigvalsh(covariances)
-    own, theirs = (_COUNTS @ _ideal(found, error) / (BLOCK * BLOCK) for found in variances)
+    own, theirs = (COUNTS @ ideal_bits(found, error) / (BLOCK * BLOCK) for found in variances)
     least = 1e-9  # an even picture needs no bits
     total = float(own.sum()) + least
     return total, (float(theirs.sum()) + least) / total, float(own[1:].sum()) / total

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from learned_codec.forks import without_forks
 
-from .spectral import spectral_klt
+from .axes import Spectrum
 
 DEAD = 0.6
 """Coefficients below this many quantisation steps become 0. With it, the ratio of a band's error to that alone is
@@ -90,7 +90,7 @@ def balanced(
     shares: NDArray[np.float32],
     scales: NDArray[np.float64],
     groups: NDArray[np.intp],
-    covariance: NDArray[np.float64],
+    spectrum: Spectrum,
     least: NDArray[np.float64],
     area: int,
 ) -> Balance:
@@ -102,12 +102,12 @@ def balanced(
         shares: (bands, K) how much of a squared error stays in a band, of which plateaus get their means.
         scales: (bands,) the scale that a band would have alone, in its scale.
         groups: (bands,) numbers of the groups of bands with similar ranges; -1 for constant bands.
-        covariance: (bands, bands) in the bands' scales.
+        spectrum: what the bands have in common, in their scales.
         least: (bands,) errors below these, in the bands' scales, don't count.
         area: how many pixels the parts of the image have that are tried, holes too.
     """
     coefficients = together.coefficients
-    counts = (together.pixels > 0) & (np.diagonal(covariance) > 0) & (groups >= 0)
+    counts = (together.pixels > 0) & (np.diagonal(spectrum.covariance) > 0) & (groups >= 0)
     # A band without values, or of one, may have any scale.
     scales = np.where(counts, scales, 1)
     own = (alone.coefficients / scales[:, None, None]).astype(np.float32)
@@ -117,7 +117,7 @@ def balanced(
     log2 = np.zeros(len(coefficients))
     for _ in range(ROUNDS):
         factors = np.exp2(log2)
-        rows = spectral_klt(covariance / np.outer(factors, factors)).astype(np.float32)
+        rows = spectrum.divided(factors).axes().astype(np.float32)
         components = np.tensordot(rows, (coefficients / factors[:, None, None]).astype(np.float32), 1)
         errors = together.rms(np.tensordot(rows.T, _errors(components, together.sizes), 1), shares) * factors
         over = np.log2(np.maximum(errors, allowed), where=counts, out=np.zeros(len(errors)))

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from learned_codec.errors import InvalidInputError
 from learned_codec.forks import without_forks
 
+from .axes import Details, Spectrum
 from .balance import Balance
 from .decibels import PER_DECADE, to_decibels
 from .ranges import alike, robust_range
 from .sources import Unit
-from .spectral import coefficients, covariance, quiet_first, spectral_klt
+from .spectral import coefficients, covariance, quiet_first
 from .transform import GREY, MAX_BANDS, PLAIN, SCALED, ValueTransform, to_units
 
 FINEST, LARGEST = 1e-37, float(np.finfo(np.float32).max)
@@ -63,10 +64,12 @@ def choose(
     error: float = 0.0,
     cut: NDArray[np.float64] | None = None,
     balance: Balance | None = None,
+    blocks: NDArray[Any] | None = None,
 ) -> ValueTransform:
     """The transform for an image of `pixels` pixels, of which a band has the RMSE `error` as a share of its scale.
 
-    `cut` (bands,) is how many times as many plateaus a band has because of holes (see `CUT`).
+    `cut` (bands,) is how many times as many plateaus a band has because of holes (see `CUT`). `blocks` (blocks, bands,
+    16, 16) show what several bands have in common; None: only the samples show it.
 
     Raises `InvalidInputError` if the model can't code such an image.
     """
@@ -93,7 +96,7 @@ def choose(
         widths=tuple(widths.tolist()),
         groups=tuple(groups.tolist()),
     )
-    return found if bands == 1 else _with_matrix(found, linear, samples.valid, pixels, balance)
+    return found if bands == 1 else _with_matrix(found, linear, samples.valid, pixels, balance, blocks)
 
 
 def guess_unit(dtype: np.dtype[Any], samples: Samples) -> Unit:
@@ -177,13 +180,19 @@ def _with_matrix(
     valid: NDArray[np.bool_] | None,
     pixels: int,
     balance: Balance | None,
+    blocks: NDArray[Any] | None,
 ) -> ValueTransform:
     """Add the spectral transform to the transform of several bands."""
     scales, offsets = (np.array(values, np.float32) for values in (transform.scales, transform.offsets))
     real = linear if valid is None else np.where(valid, linear, offsets[:, None])
     units = to_units(real, offsets[:, None], scales[:, None])
     found = covariance(units, valid)
-    rows = spectral_klt(found)
+    details = None
+    if blocks is not None:
+        shown = to_units(transform.linear(blocks), offsets[:, None, None], scales[:, None, None])
+        details = Details.of(shown, transform.detail)
+    spectrum = Spectrum(found, details)
+    rows = spectrum.axes()
     if balance is not None:
         rows = quiet_first(rows, found, balance.busy)
     # If bands miss values at different pixels, no component is negligible for certain.
@@ -192,4 +201,4 @@ def _with_matrix(
     # A component that is left out, here or in a tile, decodes as 0.5. So 0.5 should be its mean.
     means = np.array([values.mean() - 0.5 if values.size else 0 for values in Samples(units, valid).bands()])
     moved = np.clip(offsets + scales * (rows[1:].T @ (rows[1:] @ means)), -LARGEST, LARGEST).astype(np.float32)
-    return replace(transform, offsets=tuple(moved.tolist()), matrix=matrix, covariance=found)
+    return replace(transform, offsets=tuple(moved.tolist()), matrix=matrix, spectrum=spectrum)

@@ -59,16 +59,31 @@ def spectral_klt(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     alone: NDArray[np.bool_] = np.all(others <= LOOSE * np.outer(deviations, deviations), axis=1)
     kept = covariance * ~(alone[:, None] | alone) + np.diag(np.diagonal(covariance) * alone)
     _, vectors = np.linalg.eigh(kept)
-    rows = vectors.T[::-1]
+    return _positive(vectors.T[::-1])
+
+
+def ordered(rows: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Orthonormal rows in the order and with the signs of `spectral_klt`."""
+    return _positive(rows[np.argsort(-_variances(rows, covariance), kind="stable")])
+
+
+def _positive(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rows with such signs that the largest element of each is positive."""
     signs = np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(1)])
-    result: NDArray[np.float64] = rows * signs[:, None]
-    return result
+    found: NDArray[np.float64] = rows * signs[:, None]
+    return found
+
+
+def _variances(rows: NDArray[np.floating[Any]], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(components,) the variances of components."""
+    found: NDArray[np.float64] = np.einsum("kb,bc,kc->k", rows, covariance, rows)
+    return found
 
 
 def quiet_first(
     rows: NDArray[np.float64], covariance: NDArray[np.float64], busy: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Rows of `spectral_klt` in another order, if some bands are components of their own.
+    """Rows in order of falling variance in another one, if some bands are components of their own.
 
     The first components predict later ones. If they have much noise, and nothing in common with a smooth band, their
     noise would get into it by chance. So bands that are less `busy` (bands,) come first, then what is negligible. Bands
@@ -80,7 +95,7 @@ def quiet_first(
         return rows
     mixed = there[~own].any(0)
     keys = np.where(own, busy[np.abs(rows).argmax(1)], busy[mixed].max(initial=0))
-    variances = np.einsum("kb,bc,kc->k", rows, covariance, rows)
+    variances = _variances(rows, covariance)
     order = np.lexsort((-variances, keys, variances <= NEGLIGIBLE**2))
     found: NDArray[np.float64] = rows[order]
     return found
@@ -106,5 +121,4 @@ def coefficients(
 
 def _telling(rows: NDArray[np.floating[Any]], covariance: NDArray[np.float64]) -> int:
     """How many components are not negligible; at least one."""
-    variances = np.einsum("kb,bc,kc->k", rows, covariance, rows)
-    return max(1, int((variances > NEGLIGIBLE**2).sum()))
+    return max(1, int((_variances(rows, covariance) > NEGLIGIBLE**2).sum()))

@@ -34,6 +34,8 @@ from .sparse import refine
 if TYPE_CHECKING:
     from learned_codec.bitstream import Header
 
+    from .axes import Spectrum
+
 
 PLAIN = 0
 """Each band divided by 255."""
@@ -94,7 +96,7 @@ class ValueTransform:
             Only `PLAIN` may have one.
         bounds: (2, bands) in the dtype, the lowest and the highest value of each band; decoded values are clipped to
             them. None: the limits of the dtype.
-        covariance: (bands, bands) in the model's domain, to fill holes. Only encoders have it.
+        spectrum: what several bands have in common. Only encoders have it.
         detail: the least coefficient that is worth coding, in the model's domain, to fill holes; 0 if it isn't known.
             Only encoders have it.
         widths: (bands,) the widths of the bands' own ranges. Only encoders have them.
@@ -111,7 +113,7 @@ class ValueTransform:
     matrix: NDArray[np.int8] | NDArray[np.int16] | None = None
     rotation: tuple[int, ...] = ()
     bounds: NDArray[Any] | None = None
-    covariance: NDArray[np.float64] | None = None
+    spectrum: Spectrum | None = None
     detail: float = 0.0
     widths: tuple[float, ...] = ()
     groups: tuple[int, ...] = ()
@@ -221,7 +223,7 @@ class ValueTransform:
             return units
         if alone is not None:
             return self._filled(units, valid, None, self.detail * alone[:, None, None])
-        return self._filled(units, valid, self.covariance)
+        return self._filled(units, valid, None if self.spectrum is None else self.spectrum.covariance)
 
     def _move_ends(self, units: NDArray[np.float32], values: NDArray[np.uint8]) -> None:
         """Move the pixels of 0 and 255 in (bands, H, W) beyond these values, in place; see `BEYOND`."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import learned_codec
+from learned_codec.values.axes import Spectrum
 from learned_codec.values.balance import Balance, Trial, balanced
 from learned_codec.values.spectral import quiet_first, spectral_klt
 from tests.tiling.test_plateaus import scene
@@ -135,7 +136,9 @@ def tried(widths: list[float], groups: list[int]) -> Balance:
     trial = Trial(noise, sizes, ones, np.eye(256, dtype=np.float32), np.full(len(widths), 50.0 * 256))
     covariance = np.diag(np.square(0.1 * shares))
     stays = np.ones((len(widths), 256), np.float32)
-    return balanced(trial, trial, stays, shares, np.array(groups), covariance, np.zeros(len(widths)), 50 * 256)
+    return balanced(
+        trial, trial, stays, shares, np.array(groups), Spectrum(covariance), np.zeros(len(widths)), 50 * 256
+    )
 
 
 def test_bands_that_are_as_good_as_alone_stay_as_they_are() -> None:
