@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import numpy as np
@@ -34,7 +33,6 @@ from learned_codec.errors import (
     RateError,
     UnknownModelError,
     shown,
-    to_declare,
 )
 from learned_codec.limits import Limits
 from learned_codec.models import registry
@@ -49,26 +47,16 @@ from learned_codec.models.device import checked_device, checked_threads
 from learned_codec.models.registry import ModelCard, ModelName, list_models, register_model
 from learned_codec.reader import Reader, nodata_of
 from learned_codec.streams import Openable, readable
-from learned_codec.tiling.balance import balance
-from learned_codec.tiling.blocks import some_blocks
-from learned_codec.tiling.borders import border_constants, border_of
-from learned_codec.tiling.coarse_grids import coarse_grids, cut_by_holes, most_bits
-from learned_codec.tiling.exact_bands import exact_bands
+from learned_codec.tiling.borders import border_of
 from learned_codec.tiling.masking import MaskedSource
+from learned_codec.tiling.plan import plan, without_voids
 from learned_codec.tiling.progress import Counter, Progress, Telling
-from learned_codec.tiling.rate import Goal
-from learned_codec.tiling.sampling import lies_in_areas, scatters
 from learned_codec.tiling.sampling import samples as take_samples
-from learned_codec.tiling.scattered import ScatteredHoles
 from learned_codec.values import hidden
 from learned_codec.values.arrays import BOUNDED_DTYPES, ArraySource, is_number
-from learned_codec.values.choose import Samples, choose, guess_unit
-from learned_codec.values.constants import Constant, ExactBand
-from learned_codec.values.decibels import PER_DECADE
 from learned_codec.values.mask import MaskSpec, holds
 from learned_codec.values.sources import PixelSource, Unit
 from learned_codec.values.transform import UNITS, unit_in
-from learned_codec.values.voids import GREAT_SHARE, voids
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -362,7 +350,6 @@ def encode_source(
     from learned_codec.tiling.colours import Colours
     from learned_codec.tiling.encoder import FallsShortError, ImageEncoder
     from learned_codec.tiling.parallel import shared
-    from learned_codec.tiling.proof import finer_step, usual_error
 
     whole = MaskedSource(source, _mask_spec(source, dtype))
     if nodata_is_border:
@@ -371,63 +358,17 @@ def encode_source(
         )
     workers, each = shared(used, header.tile_count)
     metadata = _metadata(source)
-    # Whether something stands for "no value". In floats it is NaN, and zeros are left where noise was subtracted.
-    declared = source.nodata is not None or source.plane is not None or dtype.kind == "f"
 
     def run(card: ModelCard, rate: tuple[str, float], *, strict: bool) -> bytes:
-        masked, samples = whole, Samples(np.empty((source.bands, 0), dtype))
-        chosen = not plain or source.bands not in (1, card.bands)  # else there is nothing to choose
-        if chosen or source.bands == 1:
-            samples = take_samples(masked)
-            exact = _exact_bands(masked, samples, rate)
-            if exact:
-                masked = masked.keeping(exact=exact)
-                samples = take_samples(masked)
-        if chosen:
-            masked = masked.keeping(_voids(masked, samples, range(source.bands)))
-        # For a bpp or a psnr, the step is only found later.
-        near = rate[1] if rate[0] == "quality" else options.DEFAULT_QUALITY
-        plateaus = None
-        if chosen and not radar:
-            plateaus = partial(_with_plateaus, whole=masked, holes=bool(scatters(masked).any()))
-        cut = None
-        if plateaus:
-            masked, cut = plateaus(near)
-        borders = border_constants(masked, samples.widths() if chosen else np.full(source.bands, 255.0))
-        masked = masked.keeping(borders)
-        if chosen and masked.constants:
-            samples = take_samples(masked)
-        known: Unit | None = (radar if radar != "guess" else guess_unit(dtype, samples)) if radar else None
         loaded = registry.load(card, device, each)
-        step = step_of_quality(near, card.max_step)
-        choice = partial(choose, dtype, source.bands, card.bands, known, samples, header.pixels)
-        blocks = some_blocks(masked) if chosen and source.bands > 1 else None
-        transform = choice(usual_error(loaded, step), cut, blocks=blocks)
-        holes = ScatteredHoles(masked, transform)
-        if plateaus and not plain and source.bands > 1:
-            found = balance(masked, transform, loaded, step, cut, holes)
-            if rate[0] == "quality" and found.level < 1:
-                step = finer_step(loaded, step, found.level)
-                masked, cut = plateaus(quality_of_step(step, card.max_step))
-                masked = masked.keeping(borders)
-            transform = choice(usual_error(loaded, step), cut, found, blocks)
-        if card.bands == source.bands:
-            transform = replace(transform, rotation=rotation)
-        if known in PER_DECADE:
-            _tell_of_zeros(samples, GREAT_SHARE if declared else 0)
-        optimiser = Optimiser(loaded, PASSES[effort]) if effort else None
+        chosen = plan(whole, dtype, radar, loaded, rate, rotation)
         own = replace(header, weights_id=bytes.fromhex(card.weights_id))
-        elsewhere = None if rows is None else rows.of_model(masked.over(), own, transform, card, device)
+        optimiser = Optimiser(loaded, PASSES[effort]) if effort else None
+        others = None if rows is None else rows.of_model(chosen.source.over(), own, chosen.transform, card, device)
         job = ImageEncoder(
-            masked, own, transform, loaded, optimiser, counter, workers, strict=strict, elsewhere=elsewhere
+            chosen.source, own, chosen.transform, loaded, optimiser, counter, workers, strict=strict, elsewhere=others
         )
-        control, value = rate
-        goal: int | Goal
-        if control == "quality":
-            goal = holes.finer_step(loaded, step, transform)
-        else:
-            goal = Goal.bpp(value) if control == "bpp" else Goal.psnr(value)
-        data = job.run(goal, metadata)
+        data = job.run(chosen.goal, metadata)
         if job.hidden.show_something and layout is None:  # who gives an array and a mask knows
             warnings.warn(hidden.lost(source.plane), InputWarning, stacklevel=4)
         return data
@@ -512,7 +453,7 @@ def _encode_bounded(
     masked = MaskedSource(source, _mask_spec(source, source.dtype))
     inexact = [band for band, bound in enumerate(bounds) if bound >= 1 or (bound and source.dtype.kind == "f")]
     if inexact and source.dtype.itemsize > 1:
-        masked = masked.keeping(_voids(masked, take_samples(masked), inexact))
+        masked = without_voids(masked, take_samples(masked), inexact, stacklevel=5)
     elsewhere = None if rows is None else rows.within_bounds(masked.over(), header, bounds)
     job = BoundedEncoder(masked, header, bounds, progress, workers, elsewhere=elsewhere)
     data = job.run(_metadata(source))
@@ -692,70 +633,6 @@ def _report(container: bitstream.Container) -> Report:
         return Report(False, (), count, str(error))
     bound = f", {in_words(bounds_of(container.header))}" if is_bounded(container.header) else ""
     return Report(True, (), count, f"{'1 tile, whole' if count == 1 else f'{count} tiles, all whole'}{bound}")
-
-
-def _voids(source: MaskedSource, samples: Samples, bands: Iterable[int]) -> list[Constant]:
-    """The values in `bands` that seem to mean "no value", with a warning: kept exactly, they harm no neighbours."""
-    found = []
-    values = samples.bands()
-    for number in bands:
-        band, only = values[number], np.arange(source.bands) == number
-        for value, share in voids(band):
-            if value == source.source.nodata:
-                continue  # only a border of it is nodata, and the user knows of the others
-            if share < GREAT_SHARE and not lies_in_areas(source, number, value):
-                continue
-            found.append(Constant(np.full(len(only), value, band.dtype), only))
-            if len(found) == 1:
-                warnings.warn(
-                    f"{share:.1%} of band {number + 1} are {value:g}, apart from all others, and kept exactly: if that "
-                    f"stands for pixels without a value, say {to_declare(value)}",
-                    InputWarning,
-                    stacklevel=5,
-                )
-    return found
-
-
-def _with_plateaus(quality: float, whole: MaskedSource, *, holes: bool) -> tuple[MaskedSource, NDArray[np.float64]]:
-    """The source with the plateaus that it pays to keep at a quality, and what `choose` calls `cut`.
-
-    `holes` says whether it has scattered ones.
-    """
-    exactly = {band.band for band in whole.exact}
-    others = [band for band in range(whole.bands) if band not in exactly]
-    grids = coarse_grids(whole, others, most_bits(quality), holes=holes)
-    cut = cut_by_holes(whole, others, grids, most_bits(quality)) if holes else np.ones(whole.bands)
-    return whole.keeping(grids=grids), cut
-
-
-def _exact_bands(source: MaskedSource, samples: Samples, rate: tuple[str, float]) -> list[ExactBand]:
-    """The bands of classes and the like, which are kept exactly; with a warning if the `bpp` is too low for that."""
-    found, left = exact_bands(source, samples, rate[1] / 2 if rate[0] == "bpp" else None)
-    if left:
-        warnings.warn(
-            f"band {left[0] + 1} has few values, as classes have, and {rate[1]:g} bpp isn't enough to keep them "
-            "exactly: they change; a quality, or a higher bpp, keeps them",
-            InputWarning,
-            stacklevel=5,
-        )
-    return found
-
-
-def _tell_of_zeros(samples: Samples, least: float) -> None:
-    """Warn of radar values that have no decibels, in which they will be coded, if they have the `least` share.
-
-    Where nothing stands for no value, even a few zeros may do so.
-    """
-    values = [band for band in samples.bands() if band.size]
-    count, total = sum(int((band <= 0).sum()) for band in values), sum(band.size for band in values)
-    if count and count >= least * total:
-        share = f"{count / total:.1%}" if count >= total / 1000 else f"{count:,} or more"
-        warnings.warn(
-            f"{share} of the values are 0 or negative, have no decibels, and become a small positive value: "
-            f"{to_declare(0)} keeps zeros that stand for no value, and max_error keeps all values",
-            InputWarning,
-            stacklevel=5,
-        )
 
 
 def _is_pillow(image: object) -> TypeGuard[Image]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import learned_codec
-from learned_codec import codec
+from learned_codec.tiling import plan
 from learned_codec.tiling.blocks import some_blocks, without_holes
 from learned_codec.tiling.masking import MaskedSource
 from learned_codec.values.arrays import ArraySource
@@ -113,7 +113,7 @@ def test_files_are_smaller_if_details_have_axes_of_their_own(dtype: str, bands: 
         return -np.log(np.square(error).mean()), np.log(len(data))
 
     found, size = coded(65)
-    with mock.patch.object(codec, "some_blocks", return_value=None):
+    with mock.patch.object(plan, "some_blocks", return_value=None):
         usual, sizes = np.array([coded(quality) for quality in (50, 65, 80)]).T
     assert usual[0] < found < usual[-1]
     assert size < np.interp(found, usual, sizes) + np.log(0.98)

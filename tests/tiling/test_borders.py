@@ -102,7 +102,7 @@ def test_borders_stay_in_all_bands(dtype: str, bands: int, depth: int, seed: int
 def test_a_border_saves_bytes(quality: float, monkeypatch: pytest.MonkeyPatch) -> None:
     image, _ = framed(picture(256, 256), "frame", 20, 0)
     kept = learned_codec.encode(image, quality=quality)
-    monkeypatch.setattr("learned_codec.codec.border_constants", lambda *_: [])
+    monkeypatch.setattr("learned_codec.tiling.plan.border_constants", lambda *_: [])
     assert len(kept) < 0.97 * len(learned_codec.encode(image, quality=quality))
 
 

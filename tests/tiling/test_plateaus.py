@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import learned_codec
-from learned_codec import codec
 from learned_codec.errors import CorruptDataError
+from learned_codec.tiling import plan
 from learned_codec.tiling.coarse_grids import coarse_grids
 from learned_codec.tiling.masking import MaskedSource
 from learned_codec.values.arrays import ArraySource
@@ -60,7 +60,7 @@ def image_of(shape: tuple[int, int], periods: list[float], seed: int, dtype: str
 def plain(image: NDArray[Any], monkeypatch: pytest.MonkeyPatch, **options: Any) -> bytes:
     """A file without grids."""
     with monkeypatch.context() as context:
-        context.setattr(codec, "coarse_grids", lambda *_, **__: [])
+        context.setattr(plan, "coarse_grids", lambda *_, **__: [])
         return learned_codec.encode(image, planar=True, **options)
 
 
@@ -76,8 +76,8 @@ def test_they_take_fewer_bytes_at_less_error(
 ) -> None:
     image = image_of((256, 256), periods, 1)
     neutral = Balance(1.0, np.ones(len(periods)), np.zeros(len(periods)))
-    monkeypatch.setattr(codec, "balance", lambda *_: neutral)  # both are quantised alike, and on the same axes
-    monkeypatch.setattr(codec, "some_blocks", lambda *_: None)
+    monkeypatch.setattr(plan, "balance", lambda *_: neutral)  # both are quantised alike, and on the same axes
+    monkeypatch.setattr(plan, "some_blocks", lambda *_: None)
     coded = learned_codec.encode(image, planar=True, quality=70)
     without = plain(image, monkeypatch, quality=70)
     assert len(coded) < share * len(without)

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import learned_codec
-from learned_codec import codec
 from learned_codec.bitstream import Header
 from learned_codec.models import rdoq
-from learned_codec.tiling import proof
+from learned_codec.tiling import plan, proof
 from learned_codec.tiling.masking import MaskedSource
 from learned_codec.tiling.proof import SIDE, Proof
 from learned_codec.values import choose
@@ -65,7 +64,7 @@ def test_a_band_that_drowns_in_another_s_scale_is_noticed(
 ) -> None:
     image = bands("float32", 3, 100, 120) * np.array([100, 0.01, 1], np.float32)[:, None, None]
     monkeypatch.setattr(choose, "alike", lambda low, _high: np.zeros(len(low), int))
-    monkeypatch.setattr(codec, "balance", lambda *_: Balance(1.0, np.ones(3), np.zeros(3)))  # nothing helps them
+    monkeypatch.setattr(plan, "balance", lambda *_: Balance(1.0, np.ones(3), np.zeros(3)))  # nothing helps them
     with pytest.warns(learned_codec.DistortionWarning, match="band 2 .* encode it by itself") as caught:
         learned_codec.encode(image, planar=True, **rate)  # type: ignore[arg-type]
     assert caught[0].filename == __file__
@@ -201,7 +200,7 @@ def test_only_what_seems_poor_is_compared_after_the_refinement(monkeypatch: pyte
     scales = np.array([100, 0.01, 1] if drowns else [1, 1, 1], np.float32)
     image = bands("float32", 3, 100, 120) * scales[:, None, None]
     monkeypatch.setattr(choose, "alike", lambda low, _high: np.zeros(len(low), int))
-    monkeypatch.setattr(codec, "balance", lambda *_: Balance(1.0, np.ones(3), np.zeros(3)))  # nothing helps them
+    monkeypatch.setattr(plan, "balance", lambda *_: Balance(1.0, np.ones(3), np.zeros(3)))  # nothing helps them
     seen, whole = [], proof.synthesise
 
     def noted(*args: Any, refined: bool) -> Any:
