@@ -44,7 +44,7 @@ Radar = Unit | Literal["guess"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class CodingPlan:
     """How a model codes an image.
 
     Attributes:
@@ -65,7 +65,7 @@ def plan(
     model: Model,
     rate: Rate,
     rotation: tuple[int, ...] = (),
-) -> Plan:
+) -> CodingPlan:
     """How `model` codes an image at a rate, as a file of `dtype`. It is warned of values that may mean something else.
 
     `rotation` is that of a picture's colours, if the model takes them all at once. Raises `InvalidInputError` if the
@@ -76,7 +76,7 @@ def plan(
     return _of_numbers(source, dtype, radar, model, rate)
 
 
-def _of_picture(source: MaskedSource, model: Model, rate: Rate, rotation: tuple[int, ...]) -> Plan:
+def _of_picture(source: MaskedSource, model: Model, rate: Rate, rotation: tuple[int, ...]) -> CodingPlan:
     """The plan for brightnesses that the model takes as they are, so there is little to choose."""
     if source.bands == 1:
         source, _ = _with_exact_bands(source, rate)
@@ -86,10 +86,12 @@ def _of_picture(source: MaskedSource, model: Model, rate: Rate, rotation: tuple[
     pixels = source.height * source.width
     transform = choose(dtype, source.bands, model.config.bands, None, nothing, pixels, usual_error(model, step))
     transform = replace(transform, rotation=rotation)
-    return Plan(source, transform, _goal(rate, model, step, transform, ScatteredHoles(source, transform)))
+    return CodingPlan(source, transform, _goal(rate, model, step, transform, ScatteredHoles(source, transform)))
 
 
-def _of_numbers(source: MaskedSource, dtype: np.dtype[Any], radar: Radar | None, model: Model, rate: Rate) -> Plan:
+def _of_numbers(
+    source: MaskedSource, dtype: np.dtype[Any], radar: Radar | None, model: Model, rate: Rate
+) -> CodingPlan:
     """The plan for all other images. Their ranges are chosen, how bands are mixed, and values that are kept exactly."""
     source, samples = _with_exact_bands(source, rate)
     whole = without_voids(source, samples, range(source.bands), stacklevel=7)
@@ -114,7 +116,7 @@ def _of_numbers(source: MaskedSource, dtype: np.dtype[Any], radar: Radar | None,
         transform = chosen(usual_error(model, step), cut, found, blocks)
     if unit in PER_DECADE:
         _tell_of_zeros(source, samples)
-    return Plan(source, transform, _goal(rate, model, step, transform, holes))
+    return CodingPlan(source, transform, _goal(rate, model, step, transform, holes))
 
 
 def _near(rate: Rate) -> float:
