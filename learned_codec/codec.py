@@ -361,12 +361,13 @@ def encode_source(
 
     def run(card: ModelCard, rate: tuple[str, float], *, strict: bool) -> bytes:
         loaded = registry.load(card, device, each)
-        chosen = plan(whole, dtype, radar, loaded, rate, rotation)
-        own = replace(header, weights_id=bytes.fromhex(card.weights_id))
-        optimiser = Optimiser(loaded, PASSES[effort]) if effort else None
+        chosen = plan(whole, dtype, radar, loaded, rate, rotation, expected)
+        lapped = loaded.lapped(chosen.lapping)
+        own = replace(header, weights_id=bytes.fromhex(card.weights_id), lapping=chosen.lapping)
+        optimiser = Optimiser(lapped, PASSES[effort]) if effort else None
         others = None if rows is None else rows.of_model(chosen.source.over(), own, chosen.transform, card, device)
         job = ImageEncoder(
-            chosen.source, own, chosen.transform, loaded, optimiser, counter, workers, strict=strict, elsewhere=others
+            chosen.source, own, chosen.transform, lapped, optimiser, counter, workers, strict=strict, elsewhere=others
         )
         data = job.run(chosen.goal, metadata)
         if job.hidden.show_something and layout is None:  # who gives an array and a mask knows
@@ -376,10 +377,12 @@ def encode_source(
     with telling as tell:
         counter = Counter(tell)
         rotation: tuple[int, ...] = ()
+        expected: float | None = None  # the error, if the rate doesn't tell it
         if plain and source.bands == 3 == (first or last).bands:
             colours = Colours(whole)
             error = _error(colours, registry.load(first or last, device, each), rate)
             rotation = colours.rotation(error)
+            expected = None if rate[0] == "quality" else error
         finer = False  # whether the one-band model's own scale counts: at an equal quality, its errors are smaller
         if first is not None:
             unlike, detailed = colours.are_unlike(error, rotation), colours.have_much_detail(error)

@@ -16,6 +16,7 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 MAX_SIDE = 2**31 - 1  # also the most bands
 TILE_UNIT = 64  # pixels
 WEIGHTS_ID_SIZE = 8  # bytes
+LAPPINGS = 4  # strengths of the lapped filters
 HAS_PARAMETERS = 0x80  # if this bit of a transform's code is set, parameters follow
 
 # The format byte: the dtype in bits 0 to 2, the shape in bits 3 and 4, then three flags.
@@ -48,6 +49,7 @@ class Header:
         layout: the axes of the encoded array: "HW", "HWC" or (planar) "CHW".
         weights_id: the first 8 bytes of the SHA-256 of the weights file. It alone names the model.
         quality_step: how finely latents are quantised; the model defines what a step is.
+        lapping: how weak the lapped filters are, 0 to 3; 0: as strong as the model has them.
         tile_code: the side of a tile in units of 64 pixels, 1 to 255; 0: the whole image is one tile.
         transform: the code of the value transform, 0 to 255 (`learned_codec.values.transform`).
         parameters: the parameters of the transform; only if bit 7 of its code is set.
@@ -64,6 +66,7 @@ class Header:
     layout: Layout = "HWC"
     weights_id: bytes
     quality_step: int
+    lapping: int = 0
     tile_code: int = 0
     transform: int = 0
     parameters: bytes = b""
@@ -74,7 +77,8 @@ class Header:
             ("width", 1, MAX_SIDE),
             ("height", 1, MAX_SIDE),
             ("bands", 1, MAX_SIDE),
-            ("quality_step", 0, varint.MAX),
+            ("quality_step", 0, varint.MAX // LAPPINGS),
+            ("lapping", 0, LAPPINGS - 1),
             ("tile_code", 0, 255),
             ("transform", 0, 255),
         ):
@@ -159,7 +163,7 @@ class Header:
         out += varint.encode(self.width - 1) + varint.encode(self.height - 1)
         if shape in (_HWC, _CHW):
             out += varint.encode(self.bands - 1)
-        out += self.weights_id + varint.encode(self.quality_step)
+        out += self.weights_id + varint.encode(LAPPINGS * self.quality_step + self.lapping)
         if self.tile_code:
             out.append(self.tile_code)
         if self.transform:
@@ -197,7 +201,8 @@ class Header:
         if bands < 0:
             bands, at = varint.decode(payload, at)
         weights_id = payload[at : at + WEIGHTS_ID_SIZE]
-        quality_step, at = varint.decode(payload, at + WEIGHTS_ID_SIZE)
+        quantisation, at = varint.decode(payload, at + WEIGHTS_ID_SIZE)
+        quality_step, lapping = divmod(quantisation, LAPPINGS)
         tile_code = transform = 0
         parameters = adaptation = b""
         if form & _HAS_TILES:
@@ -216,6 +221,7 @@ class Header:
             layout={_HW: "HW", _CHW: "CHW"}.get(shape, "HWC"),  # type: ignore[arg-type] # the dict's values are str
             weights_id=weights_id,
             quality_step=quality_step,
+            lapping=lapping,
             tile_code=tile_code,
             transform=transform,
             parameters=parameters,

@@ -33,7 +33,7 @@ def bounds_of(header: Header) -> tuple[float, ...]:
     found = np.frombuffer(header.parameters, "<f8")
     if not (np.isfinite(found) & (found >= 0)).all():
         raise CorruptDataError("a bound must be a number of 0 or more")
-    if header.weights_id != NO_MODEL or header.quality_step or header.adaptation:
+    if header.weights_id != NO_MODEL or header.quality_step or header.lapping or header.adaptation:
         raise CorruptDataError("an image with a bounded error has no model")
     if len(found) > 1 and len(set(found.tolist())) == 1:
         raise CorruptDataError("the bounds aren't in their shortest form")

@@ -16,7 +16,7 @@ from learned_codec.errors import WeightsError
 
 from .config import BLOCK
 from .engine import Array
-from .lapping import HALF, PART, over_columns, over_rows
+from .lapping import HALF, PART, SUPPORT, has_powers, norms, over_columns, over_rows, weakened
 from .shape_adaptive import Shape
 from .weights import Parameters, Weights
 
@@ -80,8 +80,11 @@ class BlockTransform:
         if not np.array_equal(np.sort(components), np.arange(latents)):
             raise WeightsError("transforms.components do not have each component of the DCT once")
         factors = (parameters.get(name, latents) for name in ("forward", "inverse"))
-        filters = (parameters.get(name, BLOCK, BLOCK) for name in ("pre_filter", "post_filter"))
-        return cls(bands, components, *factors, *filters)
+        filters = {name: parameters.get(name, BLOCK, BLOCK) for name in ("pre_filter", "post_filter")}
+        for name, matrix in filters.items():
+            if not has_powers(matrix):
+                raise WeightsError(f"transforms.{name} has an eigenvalue of 0 or less, so it can't be weakened")
+        return cls(bands, components, *factors, *filters.values())
 
     @property
     def positions(self) -> NDArray[np.intp]:
@@ -112,6 +115,16 @@ class BlockTransform:
             if strip is not None:
                 found[...] = _with_unit_norm(found, self.forward, strip)
         return latents
+
+    def analyse_middle(self, pixels: Array) -> Array:
+        """(…, bands, 48, 48) pixels -> (…, bands, 16, 16) components of the middle blocks, on the axes of colour.
+
+        Those of the mean aren't around zero, as the latents of `analyse` are.
+        """
+        found: Array = self._middle @ (pixels @ np.ascontiguousarray(self._middle.T))
+        if self.bands == 3:
+            found = np.einsum("cb,...bij->...cij", colour_axes(3).astype(np.float32), found)
+        return found
 
     def synthesise(self, latents: Array, shape: Shape | None = None, scale: Array | None = None) -> Array:
         """(h, w, latents) -> (bands, 16h, 16w) pixels around zero. `scale` (latents,) multiplies the latents first."""
@@ -154,6 +167,16 @@ class BlockTransform:
             over_rows(planes[:, across], self.post_filter, None if shape is None else shape.support[across])
         return planes
 
+    def lapped(self, lapping: int) -> BlockTransform:
+        """This transform with weaker lapped filters: those of a header's `lapping`, 0 to 3."""
+        if not lapping:
+            return self
+        filters = weakened(self.pre_filter, lapping), weakened(self.post_filter, lapping)
+        along = norms(filters[1])
+        factors = np.outer(along, along).reshape(-1)[self.positions]
+        both = factors.astype(np.float32), (1 / factors).astype(np.float32)
+        return BlockTransform(self.bands, self.components, *both, *filters)
+
     @cached_property
     def transposed(self) -> BlockTransform:
         """The transform whose analysis is the transposed synthesis: of slopes by pixels, it makes slopes by latents.
@@ -181,6 +204,16 @@ class BlockTransform:
         rows = np.empty((self.bands, height, BLOCK, width, BLOCK), np.float32)
         np.matmul(turned, _BASIS, out=rows.transpose(1, 0, 2, 3, 4))
         return rows.reshape(self.bands, height * BLOCK, width * BLOCK)
+
+    @cached_property
+    def _middle(self) -> Array:
+        """(16, 48): from pixels in a row to the middle block's coefficients, of synthesis functions with norm 1."""
+        filtered = np.eye(SUPPORT, dtype=np.float32)
+        for boundary in (BLOCK, 2 * BLOCK):
+            across = slice(boundary - HALF, boundary + HALF)
+            filtered[across] = self.pre_filter @ filtered[across]
+        scaled: Array = norms(self.post_filter)[:, None].astype(np.float32) * _BASIS
+        return scaled @ filtered[BLOCK : 2 * BLOCK]
 
     @cached_property
     def _source(self) -> NDArray[np.intp]:

@@ -7,6 +7,8 @@ over the block transform alone, for one 16 x 16 matrix per boundary.
 T. D. Tran, J. Liang and C. Tu, "Lapped transform via time-domain pre- and post-filtering", IEEE Trans. Signal
 Processing 51(6), 2003: the filter is butterflies around a half-size matrix. Here that may be any invertible matrix.
 
+Where an image has sharp details at the scale of pixels, a weaker filter is better: a power of the matrix.
+
 The image's borders are left alone. With `support` (H, W), a boundary is filtered only where all 16 pixels across it are
 in the support. To undo a filter, apply the inverse matrix to rows and columns in the other order: where boundaries are
 left out, the order matters.
@@ -16,6 +18,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from learned_codec.bitstream.header import LAPPINGS
+from learned_codec.dct import dct
 
 from .config import BLOCK
 
@@ -27,6 +32,31 @@ HALF = BLOCK // 2
 PART = 512
 """Columns in one matrix product. BLAS libraries split larger products over threads of their own, and the number of
 threads is the caller's to choose."""
+
+
+def has_powers(matrix: NDArray[np.float32]) -> bool:
+    """Whether a filter has no eigenvalue of 0 or less, so that `weakened` can make weaker ones of it."""
+    values = np.linalg.eigvals(matrix.astype(np.float64)).astype(np.complex128)
+    return bool(((values.imag != 0) | (values.real > 0)).all())
+
+
+def weakened(matrix: NDArray[np.float32], lapping: int) -> NDArray[np.float32]:
+    """The principal power 1 - `lapping` / LAPPINGS of a (16, 16) filter that `has_powers`."""
+    values, vectors = np.linalg.eig(matrix.astype(np.float64))
+    powers = values.astype(np.complex128) ** (1 - lapping / LAPPINGS)
+    found: NDArray[np.float32] = ((vectors * powers) @ np.linalg.inv(vectors)).real.astype(np.float32)
+    return found
+
+
+def norms(post_filter: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(16,) the norms of the synthesis functions in one dimension: those of the DCT, filtered at both boundaries."""
+    functions = np.zeros((SUPPORT, BLOCK))
+    functions[BLOCK : 2 * BLOCK] = dct(BLOCK).T
+    for boundary in (BLOCK, 2 * BLOCK):
+        across = slice(boundary - HALF, boundary + HALF)
+        functions[across] = post_filter @ functions[across]
+    found: NDArray[np.float64] = np.linalg.norm(functions, axis=0)
+    return found
 
 
 def over_rows(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learned_codec.bitstream.header import LAPPINGS
 from learned_codec.caching import cached_property
 from learned_codec.entropy import SKIPPED_BINS, CoderModels
 from learned_codec.entropy.tables import MAX_SYMBOL
@@ -69,6 +71,17 @@ class Model:
         self.refinement = RefinementProgram(self.config, transforms, engine)
         self.exact = ExactEntropyModel(self.config, weights.part("exact"), engine)
         self._hyper_analysis = HyperAnalysisProgram(self.config, transforms, engine)
+
+    def lapped(self, lapping: int) -> Model:
+        """This model with the lapped filters of a header's `lapping`, 0 to 3. It shares all else with this one."""
+        return self._lapped[lapping]
+
+    @cached_property
+    def _lapped(self) -> list[Model]:
+        found = [self, *(copy(self) for _ in range(1, LAPPINGS))]
+        for lapping, model in enumerate(found):
+            model.transform = self.transform.lapped(lapping)
+        return found
 
     @cached_property
     def symbol_costs(self) -> rdoq.SymbolCosts:

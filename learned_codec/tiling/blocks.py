@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from learned_codec.values.axes import MOST_BANDS
 from learned_codec.values.rings import SIDE
 
 from .masking import MaskedSource
-from .sampling import parts
+from .sampling import parts, spread
 
 WINDOW, GRID = 48, 6
 """A grid of 6 x 6 windows of 48 pixels is looked at. With 8 x 8, training scenes take as many bytes."""
@@ -26,7 +27,7 @@ def some_blocks(source: MaskedSource) -> NDArray[Any] | None:
     if source.bands > MOST_BANDS:
         return None
     values, valid = [], []
-    for window in parts(source.height, source.width, (WINDOW, WINDOW), _starts):
+    for window in parts(source.height, source.width, (WINDOW, WINDOW), partial(spread, GRID)):
         part = source.read(*window)
         smooth = part.values if source.mask_spec is None else source.mask_spec.smoothed(part.values, part.side)
         values.append(smooth)
@@ -56,9 +57,3 @@ def _in_blocks(values: NDArray[Any]) -> NDArray[Any]:
     bands, height, width = len(values), values.shape[-2] // SIDE, values.shape[-1] // SIDE
     blocks = values[:, : height * SIDE, : width * SIDE].reshape(bands, height, SIDE, width, SIDE)
     return blocks.transpose(1, 3, 0, 2, 4)
-
-
-def _starts(length: int, side: int) -> list[int]:
-    """Where the windows begin along an axis."""
-    starts: list[int] = np.linspace(0, length - side, min(GRID, length // side)).astype(int).tolist()
-    return starts

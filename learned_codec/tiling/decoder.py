@@ -215,6 +215,7 @@ class ImageDecoder(TileDecoder):
         With a `factor`, of the image reduced by it (`values.reduce`), without the refinement, which hardly changes
         means. Raises `CorruptDataError`.
         """
+        model = model.lapped(self.header.lapping)
         shape = self.header.height, self.header.width
         window = window or (slice(0, shape[0]), slice(0, shape[1]))
         if factor == 1 and self.mask_spec is not None and self.mask_spec.grids:  # plateaus must be whole

@@ -25,7 +25,9 @@ from .balance import balance
 from .blocks import some_blocks
 from .borders import border_constants
 from .coarse_grids import coarse_grids, cut_by_holes, most_bits
+from .colours import ERROR
 from .exact_bands import exact_bands
+from .lapping import lapping
 from .masking import MaskedSource
 from .proof import finer_step, usual_error
 from .rate import Goal
@@ -51,11 +53,13 @@ class CodingPlan:
         source: the image with all that is kept exactly.
         transform: its value transform.
         goal: the quality step, or what one is searched for.
+        lapping: how weak the lapped filters are, as in the header.
     """
 
     source: MaskedSource
     transform: ValueTransform
     goal: int | Goal
+    lapping: int
 
 
 def plan(
@@ -65,18 +69,22 @@ def plan(
     model: Model,
     rate: Rate,
     rotation: tuple[int, ...] = (),
+    error: float | None = None,
 ) -> CodingPlan:
     """How `model` codes an image at a rate, as a file of `dtype`. It is warned of values that may mean something else.
 
-    `rotation` is that of a picture's colours, if the model takes them all at once. Raises `InvalidInputError` if the
-    model can't code such an image.
+    `rotation` is that of a picture's colours, if the model takes them all at once. `error` is the RMSE that a picture
+    may have, as a share of the range, if no quality tells it. Raises `InvalidInputError` if the model can't code such
+    an image.
     """
     if dtype == np.uint8 and radar is None and source.bands in (1, model.config.bands):
-        return _of_picture(source, model, rate, rotation)
+        return _of_picture(source, model, rate, rotation, error)
     return _of_numbers(source, dtype, radar, model, rate)
 
 
-def _of_picture(source: MaskedSource, model: Model, rate: Rate, rotation: tuple[int, ...]) -> CodingPlan:
+def _of_picture(
+    source: MaskedSource, model: Model, rate: Rate, rotation: tuple[int, ...], error: float | None
+) -> CodingPlan:
     """The plan for brightnesses that the model takes as they are, so there is little to choose."""
     if source.bands == 1:
         source, _ = _with_exact_bands(source, rate)
@@ -84,9 +92,11 @@ def _of_picture(source: MaskedSource, model: Model, rate: Rate, rotation: tuple[
     step = step_of_quality(_near(rate), model.max_step)
     dtype, nothing = np.dtype(np.uint8), Samples(np.empty((source.bands, 0), np.uint8))
     pixels = source.height * source.width
-    transform = choose(dtype, source.bands, model.config.bands, None, nothing, pixels, usual_error(model, step))
+    usual = usual_error(model, step)
+    transform = choose(dtype, source.bands, model.config.bands, None, nothing, pixels, usual)
     transform = replace(transform, rotation=rotation)
-    return CodingPlan(source, transform, _goal(rate, model, step, transform, ScatteredHoles(source, transform)))
+    goal = _goal(rate, model, step, transform, ScatteredHoles(source, transform))
+    return CodingPlan(source, transform, goal, lapping(source, transform, model, error / ERROR if error else usual))
 
 
 def _of_numbers(
@@ -116,7 +126,8 @@ def _of_numbers(
         transform = chosen(usual_error(model, step), cut, found, blocks)
     if unit in PER_DECADE:
         _tell_of_zeros(source, samples)
-    return CodingPlan(source, transform, _goal(rate, model, step, transform, holes))
+    goal = _goal(rate, model, step, transform, holes)
+    return CodingPlan(source, transform, goal, lapping(source, transform, model, usual_error(model, step)))
 
 
 def _near(rate: Rate) -> float:

@@ -94,7 +94,7 @@ class _ModelRow:
             card = registry.by_id(self.header.weights_id)
         except UnknownModelError:
             card = self.card
-        model = registry.load(card, self.device)
+        model = registry.load(card, self.device).lapped(self.header.lapping)
         with self.opened() as source:
             encoder = ImageEncoder(self.masked(source), self.header, self.transform, model, None, Counter(None))
             return encoder.row(number, step)

@@ -179,6 +179,12 @@ def parts(
     return product(along(height, sides[0]), along(width, sides[1]))
 
 
+def spread(most: int, length: int, side: int) -> list[int]:
+    """Where parts of `side` pixels begin, spread over the length of an axis from end to end: at most so many."""
+    found: list[int] = np.linspace(0, length - side, min(most, length // side)).astype(int).tolist()
+    return found
+
+
 def thirds(length: int) -> tuple[int, int]:
     """One third of a length, and two."""
     return length // 3, 2 * length // 3

@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from learned_codec.bitstream import HAS_PARAMETERS, Header, chunks, index, varint
-from learned_codec.bitstream.header import DTYPES, MAX_SIDE
+from learned_codec.bitstream.header import DTYPES, LAPPINGS, MAX_SIDE
 from learned_codec.errors import (
     BitstreamError,
     CorruptDataError,
@@ -28,7 +28,8 @@ def headers(draw):
         dtype=draw(st.sampled_from(DTYPES)),
         layout=layout,
         weights_id=draw(st.binary(min_size=8, max_size=8)),
-        quality_step=draw(st.integers(0, varint.MAX)),
+        quality_step=draw(st.integers(0, varint.MAX // LAPPINGS)),
+        lapping=draw(st.integers(0, LAPPINGS - 1)),
         tile_code=draw(st.integers(0, 255)),
         transform=transform,
         parameters=draw(st.binary(max_size=300)) if transform & HAS_PARAMETERS else b"",
@@ -161,6 +162,9 @@ def test_tiles_cover_the_image_once(height, width, tile_code):
         {"height": 2**31},
         {"bands": 0},
         {"quality_step": -1},
+        {"quality_step": 2**61},
+        {"lapping": -1},
+        {"lapping": 4},
         {"tile_code": 256},
         {"transform": 256},
         {"dtype": "float64"},
@@ -187,6 +191,7 @@ def test_to_json():
         "layout": "HWC",
         "weights_id": "0001020304050607",
         "quality_step": 7,
+        "lapping": 0,
         "tile_code": 0,
         "transform": 0,
         "parameters": "",

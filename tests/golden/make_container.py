@@ -24,6 +24,7 @@ FULL = bitstream.Header(
     layout="CHW",
     weights_id=WEIGHTS_ID,
     quality_step=1000,
+    lapping=2,
     tile_code=1,
     transform=0x85,
     parameters=b"parameters",

@@ -44,6 +44,7 @@ def main() -> None:
             ("adapted", picture, {"quality": 70, "effort": 1}),
             ("scalar", picture, {"quality": 20, "effort": 1}),  # not dependent
             ("grey", picture[..., -1], {"quality": 85}),
+            ("sharp", np.kron(picture[::4, ::4], np.ones((4, 4, 1), np.uint8)), {"quality": 90}),  # weakly lapped
             ("pixel", np.full((1, 1, card.bands), 77, np.uint8), {"quality": 100}),
         ):
             data = learned_codec.encode(image, model=card.name, **options)

@@ -70,6 +70,7 @@ class File:
     bands: int = 0
     weights: bytes = b""
     quality_step: int = 0
+    lapping: int = 0
     tile: int = 0
     transform: int = 0
     parameters: bytes = b""
@@ -142,7 +143,8 @@ def _head(file: File, head: Bytes) -> None:
     file.dtype, file.shape = DTYPES[form & 7], form >> 3 & 3
     file.width, file.height = head.varint() + 1, head.varint() + 1
     file.bands = head.varint() + 1 if file.shape >= 2 else 3 if file.shape == 1 else 1
-    file.weights, file.quality_step = head.take(8), head.varint()
+    file.weights = head.take(8)
+    file.quality_step, file.lapping = divmod(head.varint(), 4)
     file.tile = head.u8() if form & 32 else 0
     file.transform = head.u8() if form & 64 else 0
     file.parameters = head.take(head.varint()) if file.transform & 128 else b""

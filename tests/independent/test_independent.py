@@ -109,7 +109,8 @@ def test_golden_containers(path: Path) -> None:
     assert file.tiles == [bytes(theirs.tile(i)) for i in range(len(theirs.tiles))]
     assert (file.metadata, file.mask) == (theirs.metadata, theirs.mask)
     header = theirs.header
-    for name in ("width", "height", "bands", "dtype", "quality_step", "transform", "parameters", "adaptation"):
+    numbers = "width", "height", "bands", "quality_step", "lapping", "transform"
+    for name in (*numbers, "dtype", "parameters", "adaptation"):
         assert getattr(file, name) == getattr(header, name)
     assert (file.tile, file.weights) == (header.tile_code, header.weights_id)
     assert [file.box(i) for i in range(len(file.tiles))] == [header.tile_box(i)[2:] for i in range(len(file.tiles))]
