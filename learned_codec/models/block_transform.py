@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from learned_codec.caching import cached_property
 from learned_codec.dct import dct
 from learned_codec.errors import WeightsError
+from learned_codec.forks import without_forks
 
 from .config import BLOCK
 from .engine import Array
@@ -167,6 +168,7 @@ class BlockTransform:
             over_rows(planes[:, across], self.post_filter, None if shape is None else shape.support[across])
         return planes
 
+    @without_forks
     def lapped(self, lapping: int) -> BlockTransform:
         """This transform with weaker lapped filters: those of a header's `lapping`, 0 to 3."""
         if not lapping:

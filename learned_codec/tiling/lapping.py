@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.bitstream.header import LAPPINGS
+from learned_codec.forks import without_forks
 from learned_codec.models.config import BLOCK
 from learned_codec.models.lapping import SUPPORT
 from learned_codec.values.rings import ideal_bits
@@ -41,12 +42,16 @@ def lapping(source: MaskedSource, transform: ValueTransform, model: Model, error
     blocks = _blocks(source, transform, model.config.bands)
     if not len(blocks):
         return 0
-    bits = np.empty(LAPPINGS)
-    for number in range(LAPPINGS):
-        found = model.lapped(number).transform.analyse_middle(blocks)
-        bits[number] = ideal_bits(np.square(found), error).sum(dtype=np.float64)
+    bits = [_bits(model.lapped(number), blocks, error) for number in range(LAPPINGS)]
     least = MORE * max(0.0, math.log(USUAL * error))
-    return int(np.argmin(bits * (1 + least * np.arange(LAPPINGS))))
+    return int(np.argmin(np.array(bits) * (1 + least * np.arange(LAPPINGS))))
+
+
+@without_forks
+def _bits(model: Model, blocks: NDArray[np.float32], error: float) -> float:
+    """The ideal bits of (…, bands, 48, 48) blocks with the lapped filters of a model."""
+    found = ideal_bits(np.square(model.transform.analyse_middle(blocks)), error)
+    return float(found.sum(dtype=np.float64))
 
 
 def _blocks(source: MaskedSource, transform: ValueTransform, bands: int) -> NDArray[np.float32]:

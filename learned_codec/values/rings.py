@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learned_codec.dct import dct
+from learned_codec.forks import without_forks
 
 SIDE = 16
 """Pixels a side of a block, as of those of the models."""
@@ -22,6 +23,7 @@ COUNTS = np.bincount(_RING) - (np.arange(SIDE // 2) == 0)
 among them."""
 
 
+@without_forks
 def coefficients(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
     """(blocks, bands, 256) the coefficients of (blocks, bands, 16, 16). The mean, which is no detail, is 0."""
     basis = dct(SIDE).astype(np.float32).T
@@ -32,6 +34,7 @@ def coefficients(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
     return found
 
 
+@without_forks
 def covariances(found: NDArray[np.float32]) -> NDArray[np.float64]:
     """(rings, bands, bands) of (blocks, bands, 256) coefficients."""
     by_place = np.ascontiguousarray(found.transpose(2, 1, 0))
