@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,24 +38,41 @@ def shaped(size: tuple[int, int], kind: str, common: float, seed: int) -> NDArra
     return found
 
 
-Pick, Between = Callable[[Sequence[Any]], Any], Callable[[float, float], float]
+@dataclass(frozen=True)
+class Chance:
+    """What chooses a size, one of some options, and a whole or any number in a range."""
+
+    size: Callable[[], tuple[int, int]]
+    one_of: Callable[[Sequence[Any]], Any]
+    whole: Callable[[int, int], int]
+    between: Callable[[float, float], float]
+
 
 THIN = [(1, 700), (2, 400), (3, 300), (300, 5), (17, 17), (15, 15), (33, 7)]
 """Sizes of images of which few blocks are whole, or none."""
 
 
-def bands_of(size: tuple[int, int], pick: Pick, between: Between) -> NDArray[Any]:
-    """(bands, h, w) of any range and much or little in common.
+def seeded(seed: int, size: tuple[int, int]) -> Chance:
+    """The same choices each time."""
+    rng = np.random.default_rng(seed)
+    return Chance(
+        size=lambda: size,
+        one_of=lambda options: options[rng.integers(len(options))],
+        whole=lambda low, high: int(rng.integers(low, high + 1)),
+        between=rng.uniform,
+    )
 
-    `pick` chooses one of a list, `between` a number of a range.
-    """
-    dtype, seed = pick(["float32", "int16", "uint16"]), pick(range(1000))
+
+def bands_of(chance: Chance) -> NDArray[Any]:
+    """(bands, h, w) of any range and much or little in common."""
+    dtype = chance.one_of(["float32", "int16", "uint16"])
+    size, seed = chance.size(), chance.whole(0, 999)
     bands = []
-    for band in range(pick([2, 3, 4, 5])):
-        kind = pick(["smooth", "smooth", "noisy", "skew", "speckle"])
-        values = shaped(size, kind, pick([0, 0.3, 0.6, 0.9, 1]), 1 + seed + 1000 * band)
-        width = 10 ** (between(-6, 6) if dtype == "float32" else between(1.2, 4.4))
-        low = width * pick([-1, -0.5, 0, 3]) if dtype == "float32" else 0
+    for band in range(chance.whole(2, 5)):
+        kind = chance.one_of(["smooth", "smooth", "noisy", "skew", "speckle"])
+        values = shaped(size, kind, chance.one_of([0, 0.3, 0.6, 0.9, 1]), 1 + seed + 1000 * band)
+        width = 10 ** (chance.between(-6, 6) if dtype == "float32" else chance.between(1.2, 4.4))
+        low = width * chance.one_of([-1, -0.5, 0, 3]) if dtype == "float32" else 0
         bands.append(low + width * values)
     found = np.stack(bands)
     return (found if dtype == "float32" else np.rint(found)).astype(dtype)
@@ -63,7 +81,14 @@ def bands_of(size: tuple[int, int], pick: Pick, between: Between) -> NDArray[Any
 @st.composite
 def images(draw: st.DrawFn, sizes: st.SearchStrategy[tuple[int, int]]) -> NDArray[Any]:
     """(bands, h, w), as `bands_of`."""
-    return bands_of(draw(sizes), lambda options: draw(st.sampled_from(options)), lambda *ends: draw(st.floats(*ends)))
+    return bands_of(
+        Chance(
+            size=lambda: draw(sizes),
+            one_of=lambda options: draw(st.sampled_from(options)),
+            whole=lambda *ends: draw(st.integers(*ends)),
+            between=lambda *ends: draw(st.floats(*ends)),
+        )
+    )
 
 
 @st.composite
@@ -116,9 +141,7 @@ def test_hardly_any_in_thin_images() -> None:
     """Of several hundred bands, one or two may be a little more than a dB worse."""
     worse = []
     for seed in range(60):
-        rng = np.random.default_rng(seed)
-        size = THIN[seed % len(THIN)]
-        image = bands_of(size, lambda options, rng=rng: options[rng.integers(len(options))], rng.uniform)
+        image = bands_of(seeded(seed, THIN[seed % len(THIN)]))
         together, alone = errors(image, [20, 60, 100][seed % 3])
         least = 0 if image.dtype.kind == "f" else ROUNDED
         worse += (together / np.maximum(alone, least)).tolist()
