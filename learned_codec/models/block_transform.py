@@ -211,9 +211,7 @@ class BlockTransform:
     def _middle(self) -> Array:
         """(16, 48): from pixels in a row to the middle block's coefficients, of synthesis functions with norm 1."""
         filtered = np.eye(SUPPORT, dtype=np.float32)
-        for boundary in (BLOCK, 2 * BLOCK):
-            across = slice(boundary - HALF, boundary + HALF)
-            filtered[across] = self.pre_filter @ filtered[across]
+        over_rows(filtered[None, HALF:-HALF], self.pre_filter)
         scaled: Array = norms(self.post_filter)[:, None].astype(np.float32) * _BASIS
         return scaled @ filtered[BLOCK : 2 * BLOCK]
 

@@ -16,6 +16,8 @@ left out, the order matters.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,15 +54,13 @@ def norms(post_filter: NDArray[np.float32]) -> NDArray[np.float64]:
     """(16,) the norms of the synthesis functions in one dimension: those of the DCT, filtered at both boundaries."""
     functions = np.zeros((SUPPORT, BLOCK))
     functions[BLOCK : 2 * BLOCK] = dct(BLOCK).T
-    for boundary in (BLOCK, 2 * BLOCK):
-        across = slice(boundary - HALF, boundary + HALF)
-        functions[across] = post_filter @ functions[across]
+    over_rows(functions[None, HALF:-HALF], post_filter)
     found: NDArray[np.float64] = np.linalg.norm(functions, axis=0)
     return found
 
 
 def over_rows(
-    planes: NDArray[np.float32], matrix: NDArray[np.float32], support: NDArray[np.bool_] | None = None
+    planes: NDArray[np.floating[Any]], matrix: NDArray[np.float32], support: NDArray[np.bool_] | None = None
 ) -> None:
     """Apply a (16, 16) matrix to every 16 rows of (bands, 16n, W) planes, in place, across boundaries."""
     bands, _, width = planes.shape
